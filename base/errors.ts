@@ -1,0 +1,30 @@
+/**
+ * Who ended it: the one who dialled us, the one whom we dial, or ourselves.
+ * It decides the status, the metric label and whether a retry is safe.
+ */
+export type Side = 'downstream' | 'upstream' | 'local';
+
+/** An error with a stable code, which tests and callers compare; the message is for people. */
+export class MeshError extends Error {
+  override readonly name = 'MeshError';
+  readonly code: string;
+  readonly side: Side;
+
+  /**
+   * @param code stable, `ERR_` and upper case.
+   * @param message "Cannot <do> <what>: <what was found>", no final period, never a key or a token.
+   */
+  constructor(code: string, side: Side, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.side = side;
+  }
+}
+
+/** The text of whatever was thrown, with the texts of its causes behind it. */
+export function describeError(thrown: unknown): string {
+  if (!(thrown instanceof Error)) return String(thrown);
+  return thrown.cause === undefined
+    ? thrown.message
+    : `${thrown.message}: ${describeError(thrown.cause)}`;
+}
