@@ -1,3 +1,7 @@
+import type { SharedBytes } from './native/memory.ts';
+
+export type { SharedBytes };
+
 /**
  * What a TCP socket, a TLS session and an HTTP/2 stream have in common.
  *
@@ -72,12 +76,6 @@ export interface ByteSink {
   /** After capacity() was 0 or a write() accepted less than offered: more can be accepted now. */
   onWritable(): void;
 }
-
-/**
- * A buffer whose memory native code may read: the address of its first byte was taken once and stays true while the
- * object lives (typed arrays do not move).
- */
-export type SharedBytes = Readonly<{ buffer: Buffer; address: bigint }>;
 
 /** Bytes that a writer may overwrite before its payload: an HTTP/2 frame header. RFC 9113 section 4.1. */
 export const HEADROOM = 9;

@@ -1,0 +1,239 @@
+import ffi from 'node:ffi';
+import { EAGAIN, ECONNRESET, EINTR, EPIPE, lastErrno } from './errno.ts';
+import { checkRange, type SharedBytes } from './memory.ts';
+
+/*
+ * System calls. A result below zero is -errno. Lengths here stay below 2^31, so `ssize_t` is read as i32, which costs
+ * no bigint; `size_t` is passed as u64, because nobody promises the upper half of the register.
+ */
+const library = ffi.dlopen(null, {
+  read: { return: 'i32', arguments: ['i32', 'pointer', 'u64'] },
+  write: { return: 'i32', arguments: ['i32', 'pointer', 'u64'] },
+  close: { return: 'i32', arguments: ['i32'] },
+  shutdown: { return: 'i32', arguments: ['i32', 'i32'] },
+  socket: { return: 'i32', arguments: ['i32', 'i32', 'i32'] },
+  bind: { return: 'i32', arguments: ['i32', 'pointer', 'u32'] },
+  listen: { return: 'i32', arguments: ['i32', 'i32'] },
+  accept4: { return: 'i32', arguments: ['i32', 'pointer', 'pointer', 'i32'] },
+  connect: { return: 'i32', arguments: ['i32', 'pointer', 'u32'] },
+  getsockname: { return: 'i32', arguments: ['i32', 'pointer', 'pointer'] },
+  getpeername: { return: 'i32', arguments: ['i32', 'pointer', 'pointer'] },
+  setsockopt: { return: 'i32', arguments: ['i32', 'i32', 'i32', 'pointer', 'u32'] },
+  getsockopt: { return: 'i32', arguments: ['i32', 'i32', 'i32', 'pointer', 'pointer'] },
+  sendmsg: { return: 'i32', arguments: ['i32', 'pointer', 'i32'] },
+  recvmsg: { return: 'i32', arguments: ['i32', 'pointer', 'i32'] },
+  epoll_create1: { return: 'i32', arguments: ['i32'] },
+  epoll_ctl: { return: 'i32', arguments: ['i32', 'i32', 'i32', 'pointer'] },
+  epoll_wait: { return: 'i32', arguments: ['i32', 'pointer', 'i32', 'i32'] },
+  setns: { return: 'i32', arguments: ['i32', 'i32'] },
+  ioctl: { return: 'i32', arguments: ['i32', 'u64', 'u64'] },
+  fcntl: { return: 'i32', arguments: ['i32', 'i32', 'u64'] },
+});
+const c = library.functions;
+
+/** Linux UAPI values for x86-64 and arm64, which agree in these. */
+export const AF_UNIX = 1;
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+export const AF_PACKET = 17;
+export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
+export const SOCK_SEQPACKET = 5;
+const SOCK_NONBLOCK = 0x800;
+const SOCK_CLOEXEC = 0x80000;
+const SHUT_WR = 1;
+const CLONE_NEWNET = 0x40000000;
+const NS_GET_NSTYPE = 0xb703n;
+const F_DUPFD_CLOEXEC = 1030;
+
+/** struct epoll_event is packed on x86-64 alone. */
+export const EPOLL_EVENT_BYTES = process.arch === 'x64' ? 12 : 16;
+export const EPOLL_DATA_OFFSET = process.arch === 'x64' ? 4 : 8;
+export const EPOLL_CTL_ADD = 1;
+export const EPOLL_CTL_DEL = 2;
+export const EPOLL_CTL_MOD = 3;
+
+/** The kernel wrote into errno what these mean; anything else is not an answer that a stream socket gives. */
+const streamErrnos = new Set([
+  EAGAIN,
+  EINTR,
+  EPIPE,
+  5,
+  12,
+  14,
+  100,
+  101,
+  103,
+  ECONNRESET,
+  105,
+  107,
+  110,
+  111,
+  113,
+]);
+
+/**
+ * Reads into `bytes[offset .. offset+length)`.
+ *
+ * @returns bytes read, 0 at the end, -EAGAIN when there is nothing now, or another -errno.
+ */
+export function readInto(fd: number, bytes: SharedBytes, offset: number, length: number): number {
+  checkRange(bytes, offset, length);
+  const got = c.read(fd, bytes.address + BigInt(offset), BigInt(length));
+  if (got >= 0) return got;
+  const errno = lastErrno();
+  if (errno === EAGAIN) return -EAGAIN;
+  if (streamErrnos.has(errno) && errno !== EINTR) return -errno;
+  // Interrupted, or errno was overwritten between the call and its reading: ask again. A reset is told only once,
+  // so an end that comes after an error is not believed.
+  const again = c.read(fd, bytes.address + BigInt(offset), BigInt(length));
+  if (again > 0) return again;
+  if (again === 0) return errno === EINTR ? 0 : -ECONNRESET;
+  return -lastErrno();
+}
+
+/** @returns bytes written, or -errno. */
+export function writeFrom(fd: number, bytes: SharedBytes, offset: number, length: number): number {
+  checkRange(bytes, offset, length);
+  return writeNative(fd, bytes.address + BigInt(offset), length);
+}
+
+/** As writeFrom(), from memory that native code owns and that lives during the call. */
+export function writeNative(fd: number, address: bigint, length: number): number {
+  const wrote = c.write(fd, address, BigInt(length));
+  if (wrote >= 0) return wrote;
+  const errno = lastErrno();
+  if (streamErrnos.has(errno) && errno !== EINTR) return -errno;
+  const again = c.write(fd, address, BigInt(length));
+  return again >= 0 ? again : -lastErrno();
+}
+
+export function closeDescriptor(fd: number): void {
+  c.close(fd);
+}
+
+/** Sends FIN; 0 or -errno. */
+export function shutdownWrite(fd: number): number {
+  return c.shutdown(fd, SHUT_WR) === 0 ? 0 : -lastErrno();
+}
+
+/** A non-blocking socket that children do not inherit, or -errno. */
+export function openSocket(family: number, type: number, protocol = 0): number {
+  const fd = c.socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+  return fd >= 0 ? fd : -lastErrno();
+}
+
+export function bindSocket(fd: number, address: SharedBytes, length: number): number {
+  checkRange(address, 0, length);
+  return c.bind(fd, address.address, length) === 0 ? 0 : -lastErrno();
+}
+
+export function listenSocket(fd: number, backlog: number): number {
+  return c.listen(fd, backlog) === 0 ? 0 : -lastErrno();
+}
+
+/**
+ * Accepts one connection, non-blocking and not inherited by children.
+ *
+ * @param peer where the peer's sockaddr goes; @param peerLength 4 bytes, its size, set before each call.
+ */
+export function acceptSocket(fd: number, peer: SharedBytes, peerLength: SharedBytes): number {
+  peerLength.buffer.writeUInt32LE(peer.buffer.length, 0);
+  const got = c.accept4(fd, peer.address, peerLength.address, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  return got >= 0 ? got : -lastErrno();
+}
+
+/** 0, -EINPROGRESS, or another -errno. */
+export function connectSocket(fd: number, address: SharedBytes, length: number): number {
+  checkRange(address, 0, length);
+  return c.connect(fd, address.address, length) === 0 ? 0 : -lastErrno();
+}
+
+export function socketName(fd: number, name: SharedBytes, length: SharedBytes): number {
+  length.buffer.writeUInt32LE(name.buffer.length, 0);
+  return c.getsockname(fd, name.address, length.address) === 0 ? 0 : -lastErrno();
+}
+
+export function peerName(fd: number, name: SharedBytes, length: SharedBytes): number {
+  length.buffer.writeUInt32LE(name.buffer.length, 0);
+  return c.getpeername(fd, name.address, length.address) === 0 ? 0 : -lastErrno();
+}
+
+const optionValue = (() => {
+  const buffer = Buffer.alloc(8);
+  return { buffer, address: ffi.getRawPointer(buffer) };
+})();
+
+/** 0 or -errno. */
+export function setIntOption(fd: number, level: number, name: number, value: number): number {
+  optionValue.buffer.writeInt32LE(value, 0);
+  return c.setsockopt(fd, level, name, optionValue.address, 4) === 0 ? 0 : -lastErrno();
+}
+
+/** SO_LINGER with no time: close() then sends RST. */
+export function setAbortiveClose(fd: number): void {
+  optionValue.buffer.writeInt32LE(1, 0);
+  optionValue.buffer.writeInt32LE(0, 4);
+  c.setsockopt(fd, 1, 13, optionValue.address, 8);
+}
+
+/** Reads an option into `value`; its length, or -errno. */
+export function getOption(
+  fd: number,
+  level: number,
+  name: number,
+  value: SharedBytes,
+  length: SharedBytes,
+): number {
+  length.buffer.writeUInt32LE(value.buffer.length, 0);
+  if (c.getsockopt(fd, level, name, value.address, length.address) !== 0) return -lastErrno();
+  return length.buffer.readUInt32LE(0);
+}
+
+/** @param message the address of a msghdr whose parts the caller keeps alive. */
+export function sendMessage(fd: number, message: SharedBytes, flags: number): number {
+  const sent = c.sendmsg(fd, message.address, flags);
+  return sent >= 0 ? sent : -lastErrno();
+}
+
+export function receiveMessage(fd: number, message: SharedBytes, flags: number): number {
+  const got = c.recvmsg(fd, message.address, flags);
+  return got >= 0 ? got : -lastErrno();
+}
+
+export function epollCreate(): number {
+  const fd = c.epoll_create1(SOCK_CLOEXEC);
+  return fd >= 0 ? fd : -lastErrno();
+}
+
+export function epollControl(
+  epoll: number,
+  operation: number,
+  fd: number,
+  event: SharedBytes,
+): number {
+  return c.epoll_ctl(epoll, operation, fd, event.address) === 0 ? 0 : -lastErrno();
+}
+
+/** How many events were written; never waits. */
+export function epollPoll(epoll: number, events: SharedBytes, most: number): number {
+  checkRange(events, 0, most * EPOLL_EVENT_BYTES);
+  const count = c.epoll_wait(epoll, events.address, most, 0);
+  return count >= 0 ? count : -lastErrno();
+}
+
+/** Moves the calling thread into a network namespace; 0 or -errno. */
+export function enterNetworkNamespace(fd: number): number {
+  return c.setns(fd, CLONE_NEWNET) === 0 ? 0 : -lastErrno();
+}
+
+export function isNetworkNamespace(fd: number): boolean {
+  return c.ioctl(fd, NS_GET_NSTYPE, 0n) === CLONE_NEWNET;
+}
+
+/** A second descriptor of the same thing, not inherited by children; or -errno. */
+export function duplicateDescriptor(fd: number): number {
+  const copy = c.fcntl(fd, F_DUPFD_CLOEXEC, 3n);
+  return copy >= 0 ? copy : -lastErrno();
+}

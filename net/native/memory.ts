@@ -1,0 +1,44 @@
+import ffi from 'node:ffi';
+
+/**
+ * A buffer whose memory native code may read: the address of its first byte was taken once and stays true while the
+ * object lives (typed arrays do not move). The address dies with the object: keep the object, never the address alone.
+ */
+export type SharedBytes = Readonly<{ buffer: Buffer; address: bigint }>;
+
+/** Zeroed memory of its own (not of Node's pool), with its address. */
+export function allocateShared(bytes: number): SharedBytes {
+  return shareBuffer(Buffer.alloc(bytes));
+}
+
+/** The address of a buffer that its owner keeps alive. */
+export function shareBuffer(buffer: Buffer): SharedBytes {
+  return { buffer, address: ffi.getRawPointer(buffer) };
+}
+
+/** A C string in memory of its own. */
+export function cString(text: string): SharedBytes {
+  if (text.includes('\0')) throw new RangeError('Cannot pass a text with NUL to native code');
+  return shareBuffer(Buffer.from(`${text}\0`));
+}
+
+/** @throws {RangeError} unless `offset .. offset+length` lies within the buffer. */
+export function checkRange(bytes: SharedBytes, offset: number, length: number): void {
+  if (offset < 0 || length < 0 || offset + length > bytes.buffer.length)
+    throw new RangeError(`Cannot use bytes ${offset}+${length} of ${bytes.buffer.length}`);
+}
+
+/** Copies memory that native code owns; valid afterwards whatever happens to the original. */
+export function copyNative(address: bigint, length: number): Buffer {
+  return address === 0n || length === 0 ? Buffer.alloc(0) : ffi.toBuffer(address, length, true);
+}
+
+/** A view of memory that native code owns, true until that code next touches it. */
+export function viewNative(address: bigint, length: number): Buffer {
+  return address === 0n || length === 0 ? Buffer.alloc(0) : ffi.toBuffer(address, length, false);
+}
+
+/** The text of a C string that native code owns; '' for NULL. */
+export function nativeText(address: bigint): string {
+  return address === 0n ? '' : (ffi.toString(address) ?? '');
+}

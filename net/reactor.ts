@@ -1,0 +1,257 @@
+import {
+  EPOLL_CTL_ADD,
+  EPOLL_CTL_DEL,
+  EPOLL_CTL_MOD,
+  EPOLL_DATA_OFFSET,
+  EPOLL_EVENT_BYTES,
+  epollControl,
+  epollCreate,
+  epollPoll,
+  closeDescriptor,
+} from './native/libc.ts';
+import { systemError } from './native/errno.ts';
+import { LoopPoll } from './native/libuv.ts';
+import { allocateShared } from './native/memory.ts';
+import './native/self-check.ts';
+
+/** Bits of an event mask (EPOLLIN and so on). */
+export const READABLE = 0x1;
+export const WRITABLE = 0x4;
+export const BROKEN = 0x8;
+export const HUNG_UP = 0x10;
+export const PEER_ENDED = 0x2000;
+export const EXCLUSIVE = 0x10000000;
+export const EDGE = 0x80000000;
+
+/** Who hears of a descriptor's events. */
+export interface EventHandler {
+  onEvent(mask: number): void;
+}
+
+/** Work that a turn does once for everyone who asked: a flush, a continued read. */
+export interface TurnTask {
+  runTask(): void;
+}
+
+/** Enough for one batch; more wait in the kernel for the next poll. */
+const EVENTS_PER_POLL = 256;
+/** How often one turn polls again while there is work, before timers and other handles get their chance. */
+const POLLS_PER_TURN = 8;
+
+/**
+ * One thread's own epoll set, driven by Node's loop: promises, timers and gRPC live on the same thread.
+ *
+ * A turn: handle the events, then continued work (runNextTurn), then what was staged (flushAtTurnEnd). Promises that
+ * were settled inside go on in Node's next phase, because Node runs no continuation after a native callback by itself.
+ */
+class Reactor {
+  readonly #epoll: number;
+  readonly #poll: LoopPoll;
+  readonly #events = allocateShared(EVENTS_PER_POLL * EPOLL_EVENT_BYTES);
+  readonly #change = allocateShared(EPOLL_EVENT_BYTES);
+  /** By descriptor. */
+  readonly #handlers: (EventHandler | undefined)[] = [];
+  /** By descriptor: an event of a descriptor that was closed and opened anew within one batch is not for the new one. */
+  readonly #generations: number[] = [];
+  #watched = 0;
+  #atTurnEnd: TurnTask[] = [];
+  #nextTurn: TurnTask[] = [];
+  #inTurn = false;
+  #scheduled = false;
+  #settled = false;
+  onFault: (error: unknown) => void = (error) => {
+    // A fault of our own code: nobody may take it for a peer's, and it must not leave the native callback.
+    setImmediate(() => {
+      throw error;
+    });
+  };
+
+  constructor() {
+    const epoll = epollCreate();
+    if (epoll < 0) throw systemError(-epoll, 'create an epoll set');
+    this.#epoll = epoll;
+    this.#poll = new LoopPoll(epoll, () => {
+      this.#turn();
+    });
+    this.#poll.keepAlive(false);
+  }
+
+  watch(fd: number, mask: number, handler: EventHandler): void {
+    const generation = ((this.#generations[fd] ?? 0) + 1) & 0x7fffffff;
+    this.#generations[fd] = generation;
+    this.#control(EPOLL_CTL_ADD, fd, mask, generation);
+    this.#handlers[fd] = handler;
+    if (this.#watched++ === 0) this.#poll.keepAlive(true);
+  }
+
+  /** Changes which events are told; not for EXCLUSIVE ones, which the kernel lets nobody change. */
+  rewatch(fd: number, mask: number): void {
+    this.#control(EPOLL_CTL_MOD, fd, mask, this.#generations[fd] ?? 0);
+  }
+
+  /** Before the descriptor is closed or handed on. */
+  unwatch(fd: number): void {
+    if (this.#handlers[fd] === undefined) return;
+    this.#handlers[fd] = undefined;
+    this.#control(EPOLL_CTL_DEL, fd, 0, 0);
+    if (--this.#watched === 0) this.#poll.keepAlive(false);
+  }
+
+  flushAtTurnEnd(task: TurnTask): void {
+    this.#atTurnEnd.push(task);
+    if (!this.#inTurn) this.#schedule();
+  }
+
+  runNextTurn(task: TurnTask): void {
+    this.#nextTurn.push(task);
+    if (!this.#inTurn) this.#schedule();
+  }
+
+  settle(): void {
+    this.#settled = true;
+    if (!this.#inTurn) this.#schedule();
+  }
+
+  get watched(): number {
+    return this.#watched;
+  }
+
+  close(): void {
+    this.#poll.close();
+    closeDescriptor(this.#epoll);
+  }
+
+  #control(operation: number, fd: number, mask: number, generation: number): void {
+    const { buffer } = this.#change;
+    buffer.writeUInt32LE(mask >>> 0, 0);
+    buffer.writeInt32LE(fd, EPOLL_DATA_OFFSET);
+    buffer.writeInt32LE(generation, EPOLL_DATA_OFFSET + 4);
+    const result = epollControl(this.#epoll, operation, fd, this.#change);
+    if (result < 0) throw systemError(-result, `watch descriptor ${fd}`);
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#turn();
+    });
+  }
+
+  #turn(): void {
+    this.#inTurn = true;
+    let polls = 0;
+    let count: number;
+    do {
+      count = epollPoll(this.#epoll, this.#events, EVENTS_PER_POLL);
+      this.#dispatch(count);
+      this.#runNext();
+      this.#flush();
+      // A batch that was not full needs no second poll: Node's loop asks again by itself.
+    } while (++polls < POLLS_PER_TURN && (count === EVENTS_PER_POLL || this.#nextTurn.length > 0));
+    this.#inTurn = false;
+    if (this.#settled) {
+      // The first immediate lets the continuations run, the second flushes what they staged.
+      this.#settled = false;
+      setImmediate(letContinuationsRun);
+      this.#schedule();
+    } else if (this.#nextTurn.length > 0) this.#schedule();
+  }
+
+  #dispatch(count: number): void {
+    const { buffer } = this.#events;
+    for (let index = 0; index < count; index++) {
+      const at = index * EPOLL_EVENT_BYTES;
+      const fd = buffer.readInt32LE(at + EPOLL_DATA_OFFSET);
+      const handler = this.#handlers[fd];
+      if (handler === undefined) continue;
+      if (this.#generations[fd] !== buffer.readInt32LE(at + EPOLL_DATA_OFFSET + 4)) continue;
+      try {
+        handler.onEvent(buffer.readUInt32LE(at));
+      } catch (error) {
+        this.onFault(error);
+      }
+    }
+  }
+
+  #runNext(): void {
+    if (this.#nextTurn.length === 0) return;
+    const tasks = this.#nextTurn;
+    this.#nextTurn = [];
+    for (const task of tasks) this.#run(task);
+  }
+
+  #flush(): void {
+    // A flush may stage another one (a tunnel inside a tunnel), so the list may grow meanwhile.
+    for (let index = 0; index < this.#atTurnEnd.length; index++) {
+      const task = this.#atTurnEnd[index];
+      if (task !== undefined) this.#run(task);
+    }
+    this.#atTurnEnd.length = 0;
+  }
+
+  #run(task: TurnTask): void {
+    try {
+      task.runTask();
+    } catch (error) {
+      this.onFault(error);
+    }
+  }
+}
+
+function letContinuationsRun(): void {
+  // Node runs the microtasks after every immediate; there is nothing else to do.
+}
+
+let current: Reactor | undefined;
+
+function reactor(): Reactor {
+  return (current ??= new Reactor());
+}
+
+/** Tells `handler` of the descriptor's events, until unwatch(). */
+export function watch(fd: number, mask: number, handler: EventHandler): void {
+  reactor().watch(fd, mask, handler);
+}
+
+export function rewatch(fd: number, mask: number): void {
+  reactor().rewatch(fd, mask);
+}
+
+/** Idempotent; before the descriptor is closed or handed on. */
+export function unwatch(fd: number): void {
+  reactor().unwatch(fd);
+}
+
+/** Runs the task once, at the end of this turn, or of the next when outside one. The caller asks once at a time. */
+export function flushAtTurnEnd(task: TurnTask): void {
+  reactor().flushAtTurnEnd(task);
+}
+
+/** Runs the task once, in the next turn: for work that used up its budget, and for what must not run inside a call. */
+export function runNextTurn(task: TurnTask): void {
+  reactor().runNextTurn(task);
+}
+
+/** Settles a promise from inside a turn, and sees to it that its continuations run. */
+export function settle<T>(resolve: (value: T) => void, value: T): void {
+  resolve(value);
+  reactor().settle();
+}
+
+/** Who hears of exceptions in handlers, which are faults of our own; by default they end the process. */
+export function setFaultHandler(onFault: (error: unknown) => void): void {
+  reactor().onFault = onFault;
+}
+
+/** How many descriptors this thread watches. */
+export function watchedDescriptors(): number {
+  return reactor().watched;
+}
+
+/** Ends this thread's reactor; for a data thread that stops in order. */
+export function closeReactor(): void {
+  current?.close();
+  current = undefined;
+}
