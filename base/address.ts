@@ -82,10 +82,11 @@ export function formatSocketAddress(address: SocketAddress): string {
 /**
  * Parses `10.0.0.1:80` or `[fd00::1]:80`.
  *
- * @throws {MeshError} ERR_ADDRESS for a host name, a missing or empty port, port 0 or above 65535, userinfo, a zone.
+ * @throws {MeshError} ERR_ADDRESS for a host name, a missing or empty port, port 0 or above 65535, a port with leading
+ *   zeros, userinfo, a zone.
  */
 export function parseSocketAddress(text: string): SocketAddress {
-  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
+  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):([1-9]\d{0,4})$/.exec(text);
   const [, v6, v4, port] = match ?? [];
   const ip = tryParseIpAddress(v6 ?? v4 ?? '');
   if (ip === undefined || port === undefined) throw addressError('socket address', text);
@@ -103,8 +104,9 @@ export function checkPort(port: number): number {
 
 /**
  * Parses `10.0.0.0/8`, or an address without a mask (full length); host bits are cleared.
+ * `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
  *
- * @throws {MeshError} ERR_ADDRESS for anything else.
+ * @throws {MeshError} ERR_ADDRESS for anything else, and for a mapped network wider than IPv4.
  */
 export function parseCidr(text: string): Cidr {
   const slash = text.indexOf('/');
@@ -112,10 +114,22 @@ export function parseCidr(text: string): Cidr {
   const suffix = slash < 0 ? undefined : text.slice(slash + 1);
   if (ip === undefined || (suffix !== undefined && !/^\d{1,3}$/.test(suffix)))
     throw addressError('CIDR', text);
-  const width = familyOf(ip) === 4 ? 32 : 128;
-  const prefix = suffix === undefined ? width : Number(suffix);
-  if (prefix > width) throw addressError('CIDR', text);
+  const writtenWidth = text.includes(':') ? 128 : 32;
+  const written = suffix === undefined ? writtenWidth : Number(suffix);
+  const prefix = written - (writtenWidth - widthOf(ip));
+  if (prefix < 0 || written > writtenWidth) throw addressError('CIDR', text);
   return makeCidr(ip, prefix);
+}
+
+/**
+ * Reads a network from 4 or 16 bytes in network order and its prefix length, as protobuf messages carry it.
+ *
+ * @throws {MeshError} ERR_ADDRESS for other byte lengths and for a prefix that the bytes do not have.
+ */
+export function cidrFromBytes(bytes: Uint8Array, prefix: number): Cidr {
+  const ip = ipFromBytes(bytes);
+  // A mapped IPv4 network came with a prefix that counts the 96 mapping bits too.
+  return makeCidr(ip, prefix - (bytes.length * 8 - widthOf(ip)));
 }
 
 /** The network of that prefix length which holds `ip`. */
@@ -144,6 +158,10 @@ export function cidrContains(cidr: Cidr, ip: IpAddress): boolean {
     if (((bytes[index] ?? 0) & mask) !== ((network[index] ?? 0) & mask)) return false;
   }
   return true;
+}
+
+function widthOf(ip: IpAddress): number {
+  return isIPv4(ip) ? 32 : 128;
 }
 
 function addressError(what: string, text: string): MeshError {
