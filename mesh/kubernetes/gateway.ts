@@ -1,0 +1,108 @@
+import type { ObjectBase } from './object.ts';
+import type { Report } from './problem.ts';
+import {
+  anything,
+  dictionary,
+  fields,
+  list,
+  oneOf,
+  optional,
+  port,
+  required,
+  text,
+  withDefault,
+  type Decoded,
+} from './schema.ts';
+import { labelSelectorSchema } from './selector.ts';
+
+const address = fields({ type: withDefault(text(), 'IPAddress'), value: text() });
+
+export const gatewaySchema = fields(
+  {
+    spec: required(
+      fields(
+        {
+          gatewayClassName: required(text()),
+          listeners: list(
+            fields(
+              {
+                name: required(text()),
+                hostname: text(),
+                port: required(port()),
+                protocol: required(text()),
+                allowedRoutes: fields(
+                  {
+                    namespaces: fields({
+                      from: withDefault(oneOf(['All', 'Selector', 'Same', 'None'], 'Same'), 'Same'),
+                      selector: optional(labelSelectorSchema),
+                    }),
+                    kinds: anything(),
+                  },
+                  'warning',
+                ),
+              },
+              'warning',
+              ['tls'],
+            ),
+          ),
+          addresses: list(address),
+          infrastructure: fields(
+            {
+              labels: dictionary(text()),
+              annotations: dictionary(text()),
+              parametersRef: anything(),
+            },
+            'warning',
+          ),
+        },
+        'warning',
+        ['allowedListeners', 'tls', 'defaultScope'],
+      ),
+    ),
+    status: fields(
+      {
+        addresses: list(address),
+        conditions: list(fields({ type: text(), status: text(), reason: text() }, 'ignore')),
+      },
+      'ignore',
+    ),
+  },
+  'warning',
+  ['apiVersion', 'kind', 'metadata'],
+);
+
+export const gatewayClassSchema = fields(
+  {
+    spec: required(
+      fields({ controllerName: required(text()), description: text() }, 'warning', [
+        'parametersRef',
+      ]),
+    ),
+  },
+  'ignore',
+);
+
+/** gateway.networking.k8s.io/Gateway. */
+export type Gateway = ObjectBase & Readonly<{ kind: 'Gateway' }> & Decoded<typeof gatewaySchema>;
+export type GatewayClass = ObjectBase &
+  Readonly<{ kind: 'GatewayClass' }> &
+  Decoded<typeof gatewayClassSchema>;
+
+/** A wrong shape of a Gateway shows in its status upstream, never at admission: these are the rules of its CRD alone. */
+export function validateGateway(gateway: Decoded<typeof gatewaySchema>, report: Report): void {
+  const { listeners } = gateway.spec;
+  if (listeners.length === 0)
+    report.error(['spec', 'listeners'], 'must have at least one listener');
+  const names = new Set<string>();
+  listeners.forEach((listener, index) => {
+    if (names.has(listener.name))
+      report.error(['spec', 'listeners', index, 'name'], `is used twice: found ${listener.name}`);
+    names.add(listener.name);
+    const { from, selector } = listener.allowedRoutes.namespaces;
+    if (from === 'Selector' && selector === undefined)
+      report.error(
+        ['spec', 'listeners', index, 'allowedRoutes', 'namespaces', 'selector'],
+        'is required with from: Selector',
+      );
+  });
+}
