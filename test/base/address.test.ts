@@ -28,7 +28,7 @@ test('parseIpAddress() accepts exactly what node:net accepts, zones apart', (t) 
   const text = fc.oneof(
     anyIp,
     fc.string(),
-    fc.string({ unit: fc.constantFrom(...'0123456789abcf.:%') }),
+    fc.string({ unit: fc.constantFrom('0', '1', '9', 'a', 'f', '.', ':', '%') }),
   );
   fc.assert(
     fc.property(text, (candidate) => {
@@ -45,9 +45,9 @@ test('parseIpAddress() writes IPv6 as node:net writes it, and one address in one
     fc.property(v6, (text) => {
       const ip = parseIpAddress(text);
       if (familyOf(ip) === 4) return text.toLowerCase().includes('ffff');
-      const canonical = new NodeSocketAddress({ address: text, family: 'ipv6' }).address;
+      const canonical: string = new NodeSocketAddress({ address: text, family: 'ipv6' }).address;
       // Node keeps the last 32 bits of some addresses in dotted form, which RFC 5952 leaves open.
-      return canonical.includes('.') || ip === canonical;
+      return canonical.includes('.') || String(ip) === canonical;
     }),
     { numRuns: 2000 },
   );
@@ -91,7 +91,7 @@ const canonicalForms: readonly (readonly [string, string])[] = [
 ];
 for (const [written, canonical] of canonicalForms) {
   test(`parseIpAddress() reads ${written} as ${canonical}`, (t) => {
-    t.is(parseIpAddress(written), canonical);
+    t.is(String(parseIpAddress(written)), canonical);
   });
 }
 

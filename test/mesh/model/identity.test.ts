@@ -25,7 +25,10 @@ test('makeSpiffeId(), parseSpiffeId() and identityParts() are inverse', (t) => {
       );
     }),
   );
-  t.is(principalOf(parseSpiffeId('spiffe://cluster.local/ns/a/sa/b')), 'cluster.local/ns/a/sa/b');
+  t.is(
+    String(principalOf(parseSpiffeId('spiffe://cluster.local/ns/a/sa/b'))),
+    'cluster.local/ns/a/sa/b',
+  );
 });
 
 const hostile = [

@@ -1,0 +1,204 @@
+import { familyOf, type AddressFamily, type IpAddress } from '../../base/address.ts';
+import type { Locality, Workload, WorkloadUid } from './workload.ts';
+import type { IpFamilies, LoadBalancing, PortMapping, Service, ServiceKey } from './service.ts';
+
+/** Where the client is; localities are compared with it. */
+export type EndpointSource = Readonly<{
+  network: string;
+  clusterId: string;
+  node: string;
+  locality: Locality;
+}>;
+
+export type EndpointRequest = Readonly<{
+  service: Service;
+  key: ServiceKey;
+  endpoints: Iterable<Workload>;
+  servicePort: number;
+  source: EndpointSource;
+  /**
+   * `waypoint`: an endpoint behind an application tunnel need not have the port declared by its service.
+   * `gateway`: so too, and an endpoint of another network is dialled directly, because that is what gateways are for.
+   */
+  mode: 'standard' | 'waypoint' | 'gateway';
+  /** Endpoints that failed for this connection already. */
+  tried: ReadonlySet<WorkloadUid>;
+  /** From 0 to below 1. */
+  random: () => number;
+}>;
+
+export type EndpointChoice = Readonly<
+  | { kind: 'endpoint'; workload: Workload; port: number; considered: number }
+  | { kind: 'none'; reason: string }
+>;
+
+/** Chooses where a connection to a service goes: health, named ports, locality, then weighted by capacity. */
+export function selectEndpoint(request: EndpointRequest): EndpointChoice {
+  const { service, servicePort, endpoints, tried, source, random } = request;
+  const declared = service.ports.find((port) => port.servicePort === servicePort);
+  if (declared === undefined && request.mode === 'standard')
+    return none(`${service.hostname} does not declare port ${servicePort}`);
+
+  let known = 0;
+  let unhealthy = 0;
+  let unusable = 0;
+  let alreadyTried = 0;
+  let bestRank = -1;
+  let best: Workload[] = [];
+  for (const workload of endpoints) {
+    known++;
+    if (tried.has(workload.uid)) alreadyTried++;
+    else if (!workload.healthy && !service.loadBalancing.allowUnhealthy) unhealthy++;
+    else if (workload.capacity <= 0 || targetPort(request, declared, workload) === undefined)
+      unusable++;
+    else if (!isReachable(request, workload)) unusable++;
+    else {
+      const rank = localityRank(service.loadBalancing, source, workload);
+      if (rank < bestRank) continue;
+      if (rank > bestRank) best = [];
+      bestRank = rank;
+      if (rank >= 0) best.push(workload);
+    }
+  }
+  const chosen = pickByCapacity(best, random());
+  const port = chosen && targetPort(request, declared, chosen);
+  if (chosen !== undefined && port !== undefined)
+    return { kind: 'endpoint', workload: chosen, port, considered: best.length };
+  return none(
+    known === 0
+      ? `${service.hostname} has no endpoints`
+      : `${service.hostname} has no endpoint left of ${known}: ` +
+          `${alreadyTried} tried, ${unhealthy} unhealthy, ${unusable} without port, address or ` +
+          `capacity, ${known - alreadyTried - unhealthy - unusable} outside the required locality`,
+  );
+}
+
+function none(reason: string): EndpointChoice {
+  return { kind: 'none', reason };
+}
+
+/** The endpoint's own mapping, else the service's number, else (behind a tunnel) the service's port itself. */
+function targetPort(
+  request: EndpointRequest,
+  declared: PortMapping | undefined,
+  workload: Workload,
+): number | undefined {
+  const { key, servicePort } = request;
+  if (declared === undefined && workload.applicationTunnel === undefined) return undefined;
+  return endpointPort(workload, key, servicePort, declared);
+}
+
+/** The port of an endpoint that serves `servicePort`; `undefined` where its name is not found there. */
+export function endpointPort(
+  workload: Workload,
+  key: ServiceKey,
+  servicePort: number,
+  declared: PortMapping | undefined,
+): number | undefined {
+  const own = workload.services.get(key)?.find((port) => port.servicePort === servicePort);
+  if (own !== undefined && own.targetPort > 0) return own.targetPort;
+  if (declared !== undefined && declared.targetPort > 0) return declared.targetPort;
+  return workload.applicationTunnel === undefined ? undefined : servicePort;
+}
+
+function isReachable({ source, mode, service }: EndpointRequest, workload: Workload): boolean {
+  if (workload.network !== source.network && mode !== 'gateway')
+    return workload.networkGateway !== undefined;
+  if (workload.addresses.length === 0) return workload.hostname !== '';
+  const families = permittedFamilies(service.ipFamilies, 4);
+  return workload.addresses.some((ip) => families.includes(familyOf(ip)));
+}
+
+/** The higher, the nearer; -1 for an endpoint that must not be used. */
+function localityRank(
+  { mode, routingPreference }: LoadBalancing,
+  source: EndpointSource,
+  workload: Workload,
+): number {
+  switch (mode) {
+    case 'UNSPECIFIED':
+    case 'PASSTHROUGH':
+      return 0;
+    case 'STRICT':
+      return routingPreference.every((scope) => sharesScope(scope, source, workload)) ? 0 : -1;
+    case 'FAILOVER': {
+      let rank = 0;
+      for (const [index, scope] of routingPreference.entries()) {
+        const shared = sharesScope(scope, source, workload);
+        // NETWORK in front decides alone: any endpoint of our network outranks every remote one, and the
+        // scopes behind it still order the remote ones among themselves.
+        if (index === 0 && scope === 'NETWORK') rank += shared ? routingPreference.length : 0;
+        else if (shared) rank++;
+        else break;
+      }
+      return rank;
+    }
+  }
+}
+
+function sharesScope(
+  scope: LoadBalancing['routingPreference'][number],
+  source: EndpointSource,
+  workload: Workload,
+): boolean {
+  const here = source.locality;
+  const there = workload.locality;
+  switch (scope) {
+    case 'REGION':
+      return here.region === there.region;
+    case 'ZONE':
+      return here.zone === there.zone;
+    case 'SUBZONE':
+      return here.subzone === there.subzone;
+    case 'NODE':
+      return source.node === workload.node;
+    case 'CLUSTER':
+      return source.clusterId === workload.clusterId;
+    case 'NETWORK':
+      return source.network === workload.network;
+  }
+}
+
+function pickByCapacity(candidates: readonly Workload[], random: number): Workload | undefined {
+  let total = 0;
+  for (const { capacity } of candidates) total += capacity;
+  let left = random * total;
+  for (const candidate of candidates) {
+    left -= candidate.capacity;
+    if (left < 0) return candidate;
+  }
+  return candidates.at(-1); // rounding
+}
+
+/** The families that `ipFamilies` permits, the preferred one first. */
+export function permittedFamilies(
+  ipFamilies: IpFamilies,
+  preferred: AddressFamily,
+): readonly AddressFamily[] {
+  switch (ipFamilies) {
+    case 'IPV4_ONLY':
+      return [4];
+    case 'IPV6_ONLY':
+      return [6];
+    case 'AUTOMATIC':
+    case 'DUAL':
+      return preferred === 4 ? [4, 6] : [6, 4];
+  }
+}
+
+/**
+ * The address of a workload to connect to: the one that was asked for when it is the workload's, else the first of a
+ * permitted family in the order of `families`.
+ */
+export function selectAddress(
+  addresses: readonly IpAddress[],
+  askedFor: IpAddress,
+  families: readonly AddressFamily[],
+): IpAddress | undefined {
+  if (addresses.includes(askedFor)) return askedFor;
+  for (const family of families) {
+    const address = addresses.find((ip) => familyOf(ip) === family);
+    if (address !== undefined) return address;
+  }
+  return undefined;
+}
