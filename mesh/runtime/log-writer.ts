@@ -1,0 +1,123 @@
+import { fstatSync, writeSync } from 'node:fs';
+
+/** Takes whole lines; never throws and never waits for a reader. */
+export interface LineWriter {
+  write(line: string): void;
+  /** Writes what is waiting, as far as the descriptor takes it now. */
+  flush(): void;
+}
+
+/** As istio/ztunnel's bounded queue of 10,000 lines. */
+const MAX_WAITING_LINES = 10_000;
+const MAX_WAITING_BYTES = 4 * 1024 * 1024;
+/** A write of at most PIPE_BUF bytes to a pipe is atomic (pipe(7)): lines of several threads never mix. */
+const PIPE_BUF_BYTES = 4096;
+const FILE_WRITE_BYTES = 64 * 1024;
+/** How soon a descriptor that was full is tried again. */
+const RETRY_MS = 20;
+
+/**
+ * A writer to a file descriptor that every thread may have for itself: lines of one turn go out together in few
+ * system calls, straight from the thread, not by way of the main one. With a reader that is too slow the newest
+ * lines are dropped and counted, and `onDropped` is told once there is room again.
+ */
+export function openLineWriter(
+  fd: number,
+  options: Readonly<{ onDropped?: (lines: number) => void }> = {},
+): LineWriter {
+  const chunkBytes = isPipe(fd) ? PIPE_BUF_BYTES : FILE_WRITE_BYTES;
+  let waiting: Buffer[] = [];
+  let waitingBytes = 0;
+  let dropped = 0;
+  let scheduled = false;
+  let full = false;
+
+  const schedule = (): void => {
+    if (scheduled) return;
+    scheduled = true;
+    const run = (): void => {
+      scheduled = false;
+      flush();
+    };
+    // An immediate, not a microtask: also from a native callback it runs at the end of the loop's turn.
+    if (full) setTimeout(run, RETRY_MS).unref();
+    else setImmediate(run);
+  };
+
+  const flush = (): void => {
+    let sent = 0;
+    full = false;
+    while (sent < waiting.length && !full) {
+      const { bytes, lines } = joinLines(waiting, sent, chunkBytes);
+      const written = tryWrite(fd, bytes);
+      full = written < bytes.length;
+      if (written === 0) break;
+      waitingBytes -= written;
+      sent += lines;
+      // Only a regular file that ran full, or a line longer than a chunk, is ever cut; its rest goes first.
+      if (full) waiting[--sent] = bytes.subarray(written);
+    }
+    waiting = waiting.slice(sent);
+    if (full) schedule();
+    else reportDropped();
+  };
+
+  const reportDropped = (): void => {
+    if (dropped === 0) return;
+    const lines = dropped;
+    dropped = 0;
+    options.onDropped?.(lines);
+  };
+
+  return {
+    write(line) {
+      const bytes = Buffer.from(line);
+      const room = waitingBytes + bytes.length <= MAX_WAITING_BYTES;
+      if (!room || waiting.length >= MAX_WAITING_LINES) {
+        dropped++;
+        return;
+      }
+      waiting.push(bytes);
+      waitingBytes += bytes.length;
+      schedule();
+    },
+    flush,
+  };
+}
+
+function joinLines(
+  lines: readonly Buffer[],
+  from: number,
+  limitBytes: number,
+): { bytes: Buffer; lines: number } {
+  const first = lines[from] ?? Buffer.alloc(0);
+  let total = first.length;
+  let end = from + 1;
+  for (let next = lines[end]; next !== undefined; next = lines[end]) {
+    if (total + next.length > limitBytes) break;
+    total += next.length;
+    end++;
+  }
+  const bytes = end === from + 1 ? first : Buffer.concat(lines.slice(from, end), total);
+  return { bytes, lines: end - from };
+}
+
+/** How many bytes were taken; a descriptor that is broken for good takes, and loses, everything. */
+function tryWrite(fd: number, bytes: Buffer): number {
+  try {
+    return writeSync(fd, bytes);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    // Full disks and slow readers pass; a closed reader (EPIPE) does not, and must not stop the program.
+    return code === 'EAGAIN' || code === 'ENOSPC' || code === 'EINTR' ? 0 : bytes.length;
+  }
+}
+
+function isPipe(fd: number): boolean {
+  try {
+    const stat = fstatSync(fd);
+    return stat.isFIFO() || stat.isSocket();
+  } catch {
+    return false;
+  }
+}
