@@ -1,9 +1,10 @@
 import { fstatSync, writeSync } from 'node:fs';
 
-/** Takes whole lines; never throws and never waits for a reader. */
+/** Takes whole lines; never throws. */
 export interface LineWriter {
+  /** Never waits for a reader. */
   write(line: string): void;
-  /** Writes what is waiting, as far as the descriptor takes it now. */
+  /** Writes what is waiting; waits up to a second for a slow reader, so it is for the end of a thread. */
   flush(): void;
 }
 
@@ -15,6 +16,7 @@ const PIPE_BUF_BYTES = 4096;
 const FILE_WRITE_BYTES = 64 * 1024;
 /** How soon a descriptor that was full is tried again. */
 const RETRY_MS = 20;
+const FLUSH_TRIES = 1000 / RETRY_MS;
 
 /**
  * A writer to a file descriptor that every thread may have for itself: lines of one turn go out together in few
@@ -37,14 +39,14 @@ export function openLineWriter(
     scheduled = true;
     const run = (): void => {
       scheduled = false;
-      flush();
+      writeWaiting();
     };
     // An immediate, not a microtask: also from a native callback it runs at the end of the loop's turn.
     if (full) setTimeout(run, RETRY_MS).unref();
     else setImmediate(run);
   };
 
-  const flush = (): void => {
+  const writeWaiting = (): void => {
     let sent = 0;
     full = false;
     while (sent < waiting.length && !full) {
@@ -81,9 +83,18 @@ export function openLineWriter(
       waitingBytes += bytes.length;
       schedule();
     },
-    flush,
+    flush() {
+      for (let tries = 0; tries < FLUSH_TRIES; tries++) {
+        writeWaiting();
+        if (waiting.length === 0) return;
+        Atomics.wait(SLEEP, 0, 0, RETRY_MS);
+      }
+    },
   };
 }
+
+/** Nobody wakes it: Atomics.wait() on it is the one way to sleep without a loop that burns the processor. */
+const SLEEP = new Int32Array(new SharedArrayBuffer(4));
 
 function joinLines(
   lines: readonly Buffer[],
