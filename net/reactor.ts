@@ -10,6 +10,7 @@ import {
   closeDescriptor,
 } from './native/libc.ts';
 import { systemError } from './native/errno.ts';
+import { runContinuations } from './native/continuations.ts';
 import { LoopPoll } from './native/libuv.ts';
 import { allocateShared } from './native/memory.ts';
 import './native/self-check.ts';
@@ -41,8 +42,8 @@ const POLLS_PER_TURN = 8;
 /**
  * One thread's own epoll set, driven by Node's loop: promises, timers and gRPC live on the same thread.
  *
- * A turn: handle the events, then continued work (runNextTurn), then what was staged (flushAtTurnEnd). Promises that
- * were settled inside go on in Node's next phase, because Node runs no continuation after a native callback by itself.
+ * A turn: handle the events, then continued work (runNextTurn), then the continuations of promises that were settled,
+ * then what was staged (flushAtTurnEnd).
  */
 class Reactor {
   readonly #epoll: number;
@@ -58,7 +59,6 @@ class Reactor {
   #nextTurn: TurnTask[] = [];
   #inTurn = false;
   #scheduled = false;
-  #settled = false;
   onFault: (error: unknown) => void = (error) => {
     // A fault of our own code: nobody may take it for a peer's, and it must not leave the native callback.
     setImmediate(() => {
@@ -107,11 +107,6 @@ class Reactor {
     if (!this.#inTurn) this.#schedule();
   }
 
-  settle(): void {
-    this.#settled = true;
-    if (!this.#inTurn) this.#schedule();
-  }
-
   get watched(): number {
     return this.#watched;
   }
@@ -147,16 +142,12 @@ class Reactor {
       count = epollPoll(this.#epoll, this.#events, EVENTS_PER_POLL);
       this.#dispatch(count);
       this.#runNext();
+      this.#continue();
       this.#flush();
       // A batch that was not full needs no second poll: Node's loop asks again by itself.
     } while (++polls < POLLS_PER_TURN && (count === EVENTS_PER_POLL || this.#nextTurn.length > 0));
     this.#inTurn = false;
-    if (this.#settled) {
-      // The first immediate lets the continuations run, the second flushes what they staged.
-      this.#settled = false;
-      setImmediate(letContinuationsRun);
-      this.#schedule();
-    } else if (this.#nextTurn.length > 0) this.#schedule();
+    if (this.#nextTurn.length > 0) this.#schedule();
   }
 
   #dispatch(count: number): void {
@@ -191,6 +182,14 @@ class Reactor {
     this.#atTurnEnd.length = 0;
   }
 
+  #continue(): void {
+    try {
+      runContinuations();
+    } catch (error) {
+      this.onFault(error);
+    }
+  }
+
   #run(task: TurnTask): void {
     try {
       task.runTask();
@@ -198,10 +197,6 @@ class Reactor {
       this.onFault(error);
     }
   }
-}
-
-function letContinuationsRun(): void {
-  // Node runs the microtasks after every immediate; there is nothing else to do.
 }
 
 let current: Reactor | undefined;
@@ -232,12 +227,6 @@ export function flushAtTurnEnd(task: TurnTask): void {
 /** Runs the task once, in the next turn: for work that used up its budget, and for what must not run inside a call. */
 export function runNextTurn(task: TurnTask): void {
   reactor().runNextTurn(task);
-}
-
-/** Settles a promise from inside a turn, and sees to it that its continuations run. */
-export function settle<T>(resolve: (value: T) => void, value: T): void {
-  resolve(value);
-  reactor().settle();
 }
 
 /** Who hears of exceptions in handlers, which are faults of our own; by default they end the process. */

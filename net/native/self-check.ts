@@ -28,7 +28,7 @@ export function nativeFacts(): NativeFacts {
     nodeMajor: Number(process.versions.node.split('.')[0]),
     libuv: version,
     pollHandleBytes,
-    openssl: process.versions['openssl'] ?? '',
+    openssl: process.versions.openssl,
     hasEventLoop: typeof ffi.getCurrentEventLoop === 'function',
   };
 }

@@ -1,0 +1,102 @@
+import type { SocketAddress } from '../base/address.ts';
+import { EAGAIN, ECONNABORTED, EMFILE, ENFILE, ENOBUFS } from './native/errno.ts';
+import { acceptSocket, closeDescriptor } from './native/libc.ts';
+import { allocateShared } from './native/memory.ts';
+import { allocateSockaddr, readSockaddr } from './native/sockaddr.ts';
+import { type EventHandler, EXCLUSIVE, READABLE, unwatch, watch } from './reactor.ts';
+import { socketLocal } from './socket-address.ts';
+import { type KeepAlive, setKeepAlive, setNoDelay } from './socket-options.ts';
+import { bindListener, type TcpBindOptions } from './tcp.ts';
+import { TcpStream } from './tcp-stream.ts';
+
+/** Accepts in one turn, so that a flood of connections does not starve those that are open. */
+const ACCEPTS_PER_TURN = 64;
+/** Without descriptors to accept with, waiting beats spinning; the kernel's queue holds the clients meanwhile. */
+const OUT_OF_DESCRIPTORS_PAUSE_MS = 100;
+
+const peer = allocateSockaddr();
+const peerLength = allocateShared(4);
+
+export type TcpAcceptOptions = Readonly<{
+  keepAlive?: KeepAlive;
+  /** Told when accepting pauses because the process or the system is out of descriptors. */
+  onExhausted?: (errno: number) => void;
+}>;
+
+/** A listening socket that this thread accepts from; others may accept from the same socket. */
+export class TcpListener implements EventHandler {
+  readonly fd: number;
+  readonly transparent: boolean;
+  readonly local: SocketAddress;
+  readonly #onAccept: (stream: TcpStream) => void;
+  readonly #options: TcpAcceptOptions;
+  #open = true;
+  #pause: NodeJS.Timeout | undefined;
+
+  /** @param fd listening, non-blocking; the listener owns it from here on. */
+  constructor(
+    bound: Readonly<{ fd: number; transparent: boolean }>,
+    options: TcpAcceptOptions,
+    onAccept: (stream: TcpStream) => void,
+  ) {
+    this.fd = bound.fd;
+    this.transparent = bound.transparent;
+    this.local = socketLocal(bound.fd);
+    this.#options = options;
+    this.#onAccept = onAccept;
+    this.#watch();
+  }
+
+  onEvent(): void {
+    for (let accepts = 0; accepts < ACCEPTS_PER_TURN && this.#open; accepts++) {
+      const fd = acceptSocket(this.fd, peer, peerLength);
+      if (fd >= 0) this.#accepted(fd);
+      else if (fd === -EAGAIN) return;
+      else if (fd === -EMFILE || fd === -ENFILE || fd === -ENOBUFS) {
+        this.#pauseAccepting(-fd);
+        return;
+      } else if (fd !== -ECONNABORTED) return;
+    }
+  }
+
+  /** Stops accepting; connections accepted before live on. Idempotent. */
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    if (this.#pause === undefined) unwatch(this.fd);
+    clearTimeout(this.#pause);
+    closeDescriptor(this.fd);
+  }
+
+  #accepted(fd: number): void {
+    setNoDelay(fd);
+    if (this.#options.keepAlive !== undefined) setKeepAlive(fd, this.#options.keepAlive);
+    this.#onAccept(new TcpStream(fd, readSockaddr(peer)));
+  }
+
+  #watch(): void {
+    // Level-triggered: what stays in the queue is told again. Exclusive: one of the threads wakes, not all.
+    watch(this.fd, READABLE | EXCLUSIVE, this);
+  }
+
+  #pauseAccepting(errno: number): void {
+    this.#options.onExhausted?.(errno);
+    unwatch(this.fd);
+    this.#pause = setTimeout(() => {
+      this.#pause = undefined;
+      this.#watch();
+    }, OUT_OF_DESCRIPTORS_PAUSE_MS);
+  }
+}
+
+/**
+ * Listens and accepts on this thread.
+ *
+ * @throws {MeshError} as bindListener()
+ */
+export function listenTcp(
+  options: TcpBindOptions & TcpAcceptOptions,
+  onAccept: (stream: TcpStream) => void,
+): TcpListener {
+  return new TcpListener(bindListener(options), options, onAccept);
+}

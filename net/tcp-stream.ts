@@ -1,0 +1,274 @@
+import type { SocketAddress } from '../base/address.ts';
+import { MeshError } from '../base/errors.ts';
+import { type ByteSink, type ByteStream, HEADROOM, type SharedBytes } from './byte-stream.ts';
+import { EAGAIN, errnoName } from './native/errno.ts';
+import {
+  closeDescriptor,
+  readInto,
+  setAbortiveClose,
+  shutdownWrite,
+  writeFrom,
+} from './native/libc.ts';
+import { allocateShared } from './native/memory.ts';
+import { originalDestination, socketPeer, socketLocal } from './socket-address.ts';
+import {
+  BROKEN,
+  EDGE,
+  type EventHandler,
+  HUNG_UP,
+  PEER_ENDED,
+  READABLE,
+  runNextTurn,
+  type TurnTask,
+  unwatch,
+  watch,
+  WRITABLE,
+} from './reactor.ts';
+
+/** One read at the most; large reads are what makes bulk cheap, and one buffer serves the whole thread. */
+export const READ_BYTES = 256 << 10;
+/** Reads of one connection in one turn, so that a bulk flow does not starve the others. */
+const READS_PER_TURN = 4;
+/** What an unhindered socket says it takes: more than any source offers at once. */
+const OPEN_CAPACITY = 1 << 20;
+
+const incoming = allocateShared(HEADROOM + READ_BYTES);
+
+/**
+ * A connected TCP socket.
+ *
+ * Nothing is read and no event is asked for until a sink is set, so a socket can be handed on (detach()) before.
+ */
+export class TcpStream implements ByteStream, EventHandler, TurnTask {
+  readonly #fd: number;
+  #sink: ByteSink | undefined;
+  #watched = false;
+  #closed = false;
+  #readable = false;
+  #writable = true;
+  /** The sink takes nothing until it asks for more. */
+  #paused = false;
+  /** FIN or worse has come: the kernel tells no further edge, so reading goes on until it says so itself. */
+  #hungUp = false;
+  /** Reset, or dead: told even to a sink that takes nothing. */
+  #broken = false;
+  #peerEnded = false;
+  #ended = false;
+  #taskQueued = false;
+  #failure: Error | undefined;
+  /** Read, but not taken by the sink. */
+  #pending: { bytes: SharedBytes; offset: number; length: number } | undefined;
+  #peer: SocketAddress | undefined;
+  bytesRead = 0;
+  bytesWritten = 0;
+
+  /** @param fd connected, non-blocking; the stream owns it from here on. */
+  constructor(fd: number, peer?: SocketAddress) {
+    this.#fd = fd;
+    this.#peer = peer;
+  }
+
+  get peer(): SocketAddress {
+    return (this.#peer ??= socketPeer(this.#fd));
+  }
+
+  get local(): SocketAddress {
+    return socketLocal(this.#fd);
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Where the connection was going before a redirection; its own local address when there was none. */
+  originalDestination(): SocketAddress {
+    return originalDestination(this.#fd);
+  }
+
+  /**
+   * Gives the descriptor away, unread; this object is then closed without ending the connection.
+   *
+   * @throws {Error} once a sink was set or the stream was closed.
+   */
+  detach(): number {
+    if (this.#watched || this.#closed) throw new Error('Cannot detach a socket that is in use');
+    this.#peer ??= socketPeer(this.#fd);
+    this.#closed = true;
+    return this.#fd;
+  }
+
+  setSink(sink: ByteSink): void {
+    this.#sink = sink;
+    this.#paused = false;
+    if (this.#closed) return;
+    if (this.#watched) {
+      this.#queueTask();
+      return;
+    }
+    this.#watched = true;
+    // Registering tells at once what is already there.
+    watch(this.#fd, READABLE | WRITABLE | PEER_ENDED | EDGE, this);
+  }
+
+  resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    if (this.#readable || this.#hungUp || this.#pending !== undefined) this.#queueTask();
+  }
+
+  capacity(): number {
+    return this.#writable && !this.#ended && !this.#closed ? OPEN_CAPACITY : 0;
+  }
+
+  write(bytes: SharedBytes, offset: number, length: number): number {
+    if (!this.#writable || this.#ended || this.#closed || length === 0) return 0;
+    const wrote = writeFrom(this.#fd, bytes, offset, length);
+    if (wrote < 0) {
+      this.#writable = false;
+      // The kernel tells an error once: kept, so that a later read cannot take it for an end.
+      if (wrote !== -EAGAIN) this.#fail(-wrote);
+      return 0;
+    }
+    if (wrote < length) this.#writable = false;
+    this.bytesWritten += wrote;
+    return wrote;
+  }
+
+  end(): void {
+    if (this.#ended || this.#closed) return;
+    this.#ended = true;
+    const result = shutdownWrite(this.#fd);
+    if (result < 0) this.#fail(-result);
+    else if (this.#peerEnded) this.#close();
+  }
+
+  reset(): void {
+    if (this.#closed) return;
+    setAbortiveClose(this.#fd);
+    this.#close();
+  }
+
+  onEvent(mask: number): void {
+    if ((mask & (PEER_ENDED | HUNG_UP | BROKEN)) !== 0) this.#hungUp = true;
+    if ((mask & READABLE) !== 0) this.#readable = true;
+    if ((mask & BROKEN) !== 0) this.#broken = true;
+    if ((mask & WRITABLE) !== 0 && !this.#writable && (mask & BROKEN) === 0) {
+      this.#writable = true;
+      if (!this.#ended) this.#sink?.onWritable();
+    }
+    if (this.#isClosed()) return;
+    // A reset is passed on at once, even when the sink takes nothing: what it has not taken is lost to the reset.
+    if (this.#broken && this.#paused) this.#breakOff(errnoError('ECONNRESET'));
+    else if (this.#readable || this.#hungUp) this.#pump();
+  }
+
+  runTask(): void {
+    this.#taskQueued = false;
+    if (this.#closed) return;
+    if (this.#failure !== undefined) this.#breakOff(this.#failure);
+    else this.#pump();
+  }
+
+  #pump(): void {
+    if (this.#sink === undefined || this.#paused) return;
+    if (this.#pending !== undefined && !this.#deliverPending(this.#sink)) return;
+    for (let reads = 0; (this.#readable || this.#hungUp) && !this.#peerEnded; reads++) {
+      const sink: ByteSink = this.#sink; // onData() may have set another one
+      if (reads === READS_PER_TURN) {
+        this.#queueTask();
+        return;
+      }
+      const room = Math.min(sink.capacity(), READ_BYTES);
+      if (room <= 0) {
+        this.#paused = true;
+        if (this.#broken) this.#breakOff(errnoError('ECONNRESET'));
+        return;
+      }
+      const got = readInto(this.#fd, incoming, HEADROOM, room);
+      if (got > 0) {
+        this.bytesRead += got;
+        if (got < room) this.#readable = false;
+        const taken = sink.onData(incoming, HEADROOM, got);
+        if (taken < got) this.#keep(HEADROOM + taken, got - taken);
+        if (this.#stopped()) return;
+      } else if (got === 0) {
+        this.#peerEnded = true;
+        if (this.#failure !== undefined) this.#breakOff(this.#failure);
+        else sink.onEnd();
+        if (this.#ended) this.#close();
+        return;
+      } else if (got === -EAGAIN) {
+        this.#readable = false;
+        return; // with FIN on its way the kernel will tell the next edge
+      } else {
+        this.#breakOff(this.#failure ?? errnoError(errnoName(-got)));
+        return;
+      }
+    }
+  }
+
+  /** Behind a call, because the sink may have changed it: the compiler would think it knows. */
+  #stopped(): boolean {
+    return this.#paused || this.#closed;
+  }
+
+  #isClosed(): boolean {
+    return this.#closed;
+  }
+
+  #keep(offset: number, length: number): void {
+    const bytes = allocateShared(HEADROOM + length);
+    incoming.buffer.copy(bytes.buffer, HEADROOM, offset, offset + length);
+    this.#pending = { bytes, offset: HEADROOM, length };
+    this.#paused = true;
+  }
+
+  #deliverPending(sink: ByteSink): boolean {
+    const pending = this.#pending;
+    if (pending === undefined) return true;
+    const taken = sink.onData(pending.bytes, pending.offset, pending.length);
+    pending.offset += taken;
+    pending.length -= taken;
+    if (pending.length > 0) {
+      this.#paused = true;
+      return false;
+    }
+    this.#pending = undefined;
+    return !this.#closed;
+  }
+
+  #queueTask(): void {
+    if (this.#taskQueued) return;
+    this.#taskQueued = true;
+    runNextTurn(this);
+  }
+
+  #fail(errno: number): void {
+    this.#failure ??= errnoError(errnoName(errno));
+    this.#queueTask();
+  }
+
+  #breakOff(error: Error): void {
+    const sink = this.#sink;
+    setAbortiveClose(this.#fd);
+    this.#close();
+    sink?.onError(error);
+  }
+
+  #close(): void {
+    if (this.#closed) return;
+    this.#peer ??= undefined;
+    this.#closed = true;
+    this.#pending = undefined;
+    if (this.#watched) unwatch(this.#fd);
+    closeDescriptor(this.#fd);
+  }
+}
+
+function errnoError(name: string): MeshError {
+  return new MeshError(
+    name === 'ECONNRESET' || name === 'EPIPE' ? 'ERR_STREAM_RESET' : `ERR_SYSTEM_${name}`,
+    'upstream',
+    `Cannot go on with a TCP connection: ${name}`,
+  );
+}

@@ -1,0 +1,163 @@
+import { once } from 'node:events';
+import net from 'node:net';
+import test, { type ExecutionContext } from 'ava';
+import { parseIpAddress, socketAddress } from '../../base/address.ts';
+import { connectTcp } from '../../net/tcp.ts';
+import { listenTcp } from '../../net/tcp-listener.ts';
+import type { TcpStream } from '../../net/tcp-stream.ts';
+import { Collector } from '../support/collect.ts';
+
+const loopback = parseIpAddress('127.0.0.1');
+
+async function pair(t: ExecutionContext): Promise<{ ours: TcpStream; theirs: net.Socket }> {
+  const server = net.createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as net.AddressInfo;
+  const accepted = once(server, 'connection');
+  const ours = await connectTcp(socketAddress('127.0.0.1', port));
+  const [theirs] = (await accepted) as [net.Socket];
+  theirs.on('error', () => undefined);
+  t.teardown(() => {
+    theirs.destroy();
+    server.close();
+    ours.reset();
+  });
+  return { ours, theirs };
+}
+
+test('a stream carries bytes both ways and knows its addresses', async (t) => {
+  const { ours, theirs } = await pair(t);
+  const collector = new Collector(ours);
+  await collector.write('hello');
+  t.is(String((await once(theirs, 'data'))[0]), 'hello');
+  theirs.write('world');
+  await collector.until((c) => c.received === 5);
+  t.is(collector.text, 'world');
+  t.is(ours.peer.port, theirs.localPort ?? 0);
+  t.is(ours.local.port, theirs.remotePort ?? 0);
+  t.is(ours.bytesRead, 5);
+  t.is(ours.bytesWritten, 5);
+});
+
+test('an end of ours leaves the other direction open, and the stream closes after both', async (t) => {
+  const { ours, theirs } = await pair(t);
+  const collector = new Collector(ours);
+  ours.end();
+  theirs.resume();
+  await once(theirs, 'end');
+  theirs.write('still here');
+  await collector.until((c) => c.received === 10);
+  t.false(ours.closed);
+  theirs.end();
+  await collector.until((c) => c.ended);
+  t.true(ours.closed);
+});
+
+test('an end of the peer leaves our direction open', async (t) => {
+  const { ours, theirs } = await pair(t);
+  const collector = new Collector(ours);
+  theirs.end('bye');
+  await collector.until((c) => c.ended);
+  t.is(collector.text, 'bye');
+  await collector.write('late');
+  t.is(String((await once(theirs, 'data'))[0]), 'late');
+  t.false(ours.closed);
+});
+
+test('a reset of the peer is an error, not an end', async (t) => {
+  const { ours, theirs } = await pair(t);
+  const collector = new Collector(ours);
+  theirs.resetAndDestroy();
+  await collector.until((c) => c.error !== undefined);
+  t.false(collector.ended);
+  t.true(ours.closed);
+});
+
+test('a reset of the peer reaches a sink that takes nothing', async (t) => {
+  const { ours, theirs } = await pair(t);
+  const collector = new Collector(ours);
+  collector.allowance = 0;
+  await new Promise((resolve) => theirs.write('unread', resolve));
+  theirs.resetAndDestroy();
+  await collector.until((c) => c.error !== undefined);
+  t.is(collector.received, 0);
+});
+
+test('a reset of ours reaches the peer as one', async (t) => {
+  const { ours, theirs } = await pair(t);
+  new Collector(ours);
+  theirs.resume();
+  ours.reset();
+  const seen = new Promise((resolve) => theirs.prependListener('error', resolve));
+  t.like(await seen, { code: 'ECONNRESET' });
+});
+
+test('a sink that stops taking stops the peer, and nothing is lost when it goes on', async (t) => {
+  const { ours, theirs } = await pair(t);
+  const collector = new Collector(ours);
+  collector.allowance = 100_000;
+  const payload = Buffer.alloc(32 << 20, 'abcdefghij');
+  const flushed = new Promise((resolve) => theirs.write(payload, resolve));
+  await collector.until((c) => c.received === 100_000);
+  t.true(theirs.writableLength > 0);
+  collector.release();
+  await flushed;
+  await collector.until((c) => c.received === payload.length);
+  t.true(collector.data.equals(payload));
+});
+
+test('a slow peer stops our writes, and nothing is lost when it goes on', async (t) => {
+  const { ours, theirs } = await pair(t);
+  const collector = new Collector(ours);
+  const payload = Buffer.alloc(32 << 20, 'klmnopqrst');
+  const written = collector.write(payload);
+  t.is(ours.capacity(), 0);
+  const chunks: Buffer[] = [];
+  theirs.on('data', (chunk: Buffer) => chunks.push(chunk));
+  await written;
+  ours.end();
+  await once(theirs, 'end');
+  t.true(Buffer.concat(chunks).equals(payload));
+});
+
+test('a listener accepts from IPv4 and IPv6 with canonical addresses', async (t) => {
+  const streams: TcpStream[] = [];
+  const arrived: (() => void)[] = [];
+  const listener = listenTcp({ address: { ip: parseIpAddress('::'), port: 0 } }, (stream) => {
+    streams.push(stream);
+    arrived.shift()?.();
+  });
+  t.teardown(() => {
+    listener.close();
+  });
+  for (const host of ['127.0.0.1', '::1']) {
+    const accepted = new Promise<void>((resolve) => arrived.push(resolve));
+    const client = net.connect(listener.local.port, host);
+    await accepted;
+    const stream = streams.pop();
+    t.is(stream?.peer.ip, parseIpAddress(host));
+    t.is(stream?.originalDestination().ip, parseIpAddress(host));
+    stream?.reset();
+    client.on('error', () => undefined).destroy();
+  }
+});
+
+test('connectTcp() names a refused address', async (t) => {
+  const listener = listenTcp({ address: { ip: loopback, port: 0 } }, () => undefined);
+  const { port } = listener.local;
+  listener.close();
+  const error = await t.throwsAsync(connectTcp(socketAddress('127.0.0.1', port)));
+  t.like(error, { code: 'ERR_CONNECT', side: 'upstream' });
+  t.is(error.message, `Cannot connect to 127.0.0.1:${port}: ECONNREFUSED`);
+});
+
+test('connectTcp() gives up when its signal says so', async (t) => {
+  // A listener whose queue is full answers no more openings.
+  const listener = listenTcp({ address: { ip: loopback, port: 0 }, backlog: 0 }, () => undefined);
+  listener.close();
+  const abort = new AbortController();
+  abort.abort(new Error('enough'));
+  await t.throwsAsync(connectTcp(socketAddress('127.0.0.1', 1), { signal: abort.signal }), {
+    message: 'enough',
+  });
+});
