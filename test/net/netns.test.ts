@@ -69,7 +69,7 @@ test('sockets made in a namespace are of that namespace, with mark and transpare
   const server = await accepted;
   await server.until((c) => c.received === 6);
   t.is(server.text, 'inside');
-  client.stream.end();
+  client.stream.reset();
   await server.until((c) => c.error !== undefined);
   // Nobody listens there in our own namespace.
   const outside = net.connect(15_008, '127.0.0.1');
