@@ -1,9 +1,4 @@
-export type TapResult = Readonly<{
-  passed: number;
-  failed: number;
-  /** Why the run as a whole cannot count as a success, besides its failing tests. */
-  problems: readonly string[];
-}>;
+export type TapResult = Readonly<{ passed: number; failed: number }>;
 
 /**
  * Reads ava's TAP output line by line; what belongs to a failing test is printed at once and in full.
@@ -46,15 +41,19 @@ export class TapReport {
     return `${this.#passed} passed, ${this.#failed} failed so far, last: ${this.#last}`;
   }
 
-  /** @param ended the runner's exit code, or the signal that ended it. */
+  /**
+   * A run that broke off, or in which no test ran, counts as a failure of its own: the count must not look clean.
+   *
+   * @param ended the runner's exit code, or the signal that ended it.
+   */
   finish(ended: number | string): TapResult {
-    const problems = [];
-    if (this.#notRun.length > 0) problems.push(`Not run: ${this.#notRun.join('; ')}`);
     const broken = [];
-    if (this.#planned === undefined) broken.push('The test runner broke off before its summary');
-    if (this.#passed + this.#failed === 0) broken.push('No test ran');
-    if (ended !== 0 && this.#failed === 0) broken.push(`The test runner ended with ${ended}`);
-    return { passed: this.#passed, failed: this.#failed, problems: [...problems, ...broken] };
+    if (this.#planned === undefined) broken.push('the test runner broke off before its summary');
+    if (this.#passed + this.#failed === 0) broken.push('no test ran');
+    if (ended !== 0 && this.#failed === 0) broken.push(`the test runner ended with ${ended}`);
+    if (broken.length > 0) this.#print(`\nFAILED the run itself: ${broken.join('; ')}\n`);
+    if (this.#notRun.length > 0) this.#print(`\nNot run: ${this.#notRun.join('; ')}\n`);
+    return { passed: this.#passed, failed: this.#failed + (broken.length > 0 ? 1 : 0) };
   }
 
   #startFailure(title: string): void {

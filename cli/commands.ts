@@ -1,0 +1,37 @@
+import type { VerbGroup } from './command.ts';
+import { describeExitCodes } from './help.ts';
+import { apply } from './verbs/apply.ts';
+import { completeVerb } from './verbs/complete.ts';
+import { completion } from './verbs/completion.ts';
+import { deleteObjects } from './verbs/delete.ts';
+import { exec } from './verbs/exec.ts';
+import { get } from './verbs/get.ts';
+import { helpVerb } from './verbs/help.ts';
+import { label } from './verbs/label.ts';
+import { logs } from './verbs/logs.ts';
+import { portForward } from './verbs/port-forward.ts';
+import { rollout } from './verbs/rollout.ts';
+import { scale } from './verbs/scale.ts';
+import { version } from './verbs/version.ts';
+
+/** Every verb of halo, in the order in which `halo help` lists them. */
+export const halo: VerbGroup = {
+  name: 'halo',
+  summary: 'halo runs a sidecarless service mesh on this machine, and looks into it.',
+  commands: [
+    apply,
+    deleteObjects,
+    get,
+    label,
+    scale,
+    rollout,
+    logs,
+    exec,
+    portForward,
+    completion,
+    version,
+    helpVerb(() => halo),
+    completeVerb(() => halo),
+  ],
+  details: describeExitCodes(),
+};

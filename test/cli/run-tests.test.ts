@@ -1,0 +1,71 @@
+import { symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'ava';
+import { runProgram, type Ended } from '../support/run-program.ts';
+import { TemporaryFolder } from '../support/temporary-folder.ts';
+
+const root = join(import.meta.dirname, '../..');
+const runner = join(root, 'test/support/run-tests.ts');
+
+/** Runs ava, through our runner, on one test file in a project of its own. */
+async function runTests(...lines: string[]): Promise<Ended> {
+  using project = new TemporaryFolder();
+  symlinkSync(join(root, 'node_modules'), join(project.path, 'node_modules'));
+  writeFileSync(
+    join(project.path, 'package.json'),
+    '{"type":"module","ava":{"workerThreads":false}}',
+  );
+  writeFileSync(join(project.path, 'test.js'), ["import test from 'ava';", ...lines].join('\n'));
+  return await runProgram(process.execPath, [runner], { cwd: project.path });
+}
+
+function lastLine(ended: Ended): string | undefined {
+  return ended.stdout.trimEnd().split('\n').at(-1);
+}
+
+test('the runner counts tests that pass', async (t) => {
+  const ended = await runTests("test('a', (t) => t.pass());", "test('b', (t) => t.pass());");
+  t.is(lastLine(ended), '2 passed, 0 failed');
+  t.is(ended.code, 0);
+});
+
+test('the runner prints a failing test in full, counts it, and fails', async (t) => {
+  const ended = await runTests(
+    "test('a', (t) => t.pass());",
+    "test('b is one', (t) => t.is(2, 1));",
+  );
+  t.regex(ended.stdout, /^FAILED b is one$/m);
+  t.regex(ended.stdout, /Difference/);
+  t.is(lastLine(ended), '1 passed, 1 failed');
+  t.is(ended.code, 1);
+});
+
+test('the runner fails when no test ran', async (t) => {
+  const ended = await runTests();
+  t.is(lastLine(ended), '0 passed, 1 failed');
+  t.is(ended.code, 1);
+});
+
+test('the runner counts a test file that ends early as a failure', async (t) => {
+  const ended = await runTests("test('a', (t) => { t.pass(); process.exit(0); });");
+  t.regex(lastLine(ended) ?? '', /^\d passed, [1-9] failed$/);
+  t.is(ended.code, 1);
+});
+
+test('the runner counts a rejection that nobody handled as a failure', async (t) => {
+  const ended = await runTests(
+    "test('a', async (t) => { Promise.reject(new Error('left alone')); await null; t.pass(); });",
+  );
+  t.regex(ended.stdout, /left alone/);
+  t.is(ended.code, 1);
+});
+
+test('the runner says which tests were skipped or left to do', async (t) => {
+  const ended = await runTests(
+    "test('a', (t) => t.pass());",
+    "test.skip('b', (t) => t.pass());",
+    "test.todo('c');",
+  );
+  t.regex(ended.stdout, /^Not run: (b \(skip\); c \(todo\)|c \(todo\); b \(skip\))$/m);
+  t.is(lastLine(ended), '1 passed, 0 failed');
+});
