@@ -1,0 +1,50 @@
+import test from 'ava';
+import { checkClient, checkServer, type PeerNames } from '../../../mesh/hbone/peer.ts';
+import { parseSpiffeId, parseTrustDomain } from '../../../mesh/model/identity.ts';
+
+const web = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/web');
+const api = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/api');
+const foreign = parseSpiffeId('spiffe://other.example/ns/shop/sa/web');
+const trusted = new Set([parseTrustDomain('cluster.local'), parseTrustDomain('old.example')]);
+const uri = (...uris: readonly string[]): { uris: readonly string[]; others: number } => ({
+  uris,
+  others: 0,
+});
+
+test('checkServer() accepts an identity that is expected', (t) => {
+  t.deepEqual(checkServer(uri(web), [api, web]), { kind: 'accepted', identity: web });
+});
+
+test('checkServer() refuses any other, and all when nobody is expected', (t) => {
+  const check = checkServer(uri(foreign), [web, api]);
+  t.deepEqual(check, {
+    kind: 'refused',
+    reason: `found ${foreign}, expected ${web}, ${api}`,
+  });
+  t.is(checkServer(uri(web), []).kind, 'refused');
+});
+
+test('checkClient() accepts the own trust domain and its aliases', (t) => {
+  t.is(checkClient(uri(web), trusted).kind, 'accepted');
+  t.is(checkClient(uri('spiffe://old.example/ns/shop/sa/web'), trusted).kind, 'accepted');
+  const refused = checkClient(uri(foreign), trusted);
+  t.deepEqual(refused, { kind: 'refused', reason: `${foreign} is of another trust domain` });
+});
+
+const wrong: readonly (readonly [string, PeerNames])[] = [
+  ['no name', uri()],
+  ['two URI names', uri(web, api)],
+  ['one URI name twice', uri(web, web)],
+  ['another name beside the URI', { uris: [web], others: 1 }],
+  ['only other names', { uris: [], others: 2 }],
+  ['a URI that is no SPIFFE id', uri('https://cluster.local/ns/shop/sa/web')],
+  ['a URI with a trailing NUL', uri(`${web}\0`)],
+  ['a URI in upper case', uri(web.toUpperCase())],
+  ['two URIs in one', uri(`${web}, URI:${api}`)],
+];
+for (const [title, names] of wrong) {
+  test(`a certificate with ${title} is refused, of a client and of a server`, (t) => {
+    t.is(checkClient(names, trusted).kind, 'refused');
+    t.is(checkServer(names, [web, api]).kind, 'refused');
+  });
+}
