@@ -1,0 +1,201 @@
+import { createPrivateKey } from 'node:crypto';
+import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { MeshError } from '../../base/errors.ts';
+import { mergeRoots } from '../../certs/bundle.ts';
+import { issueRoot, makeSigner } from '../../certs/issue.ts';
+import { generateKeyPair, privateKeyPem, type KeyKind } from '../../certs/keys.ts';
+import { readCertificate } from '../../certs/x509.ts';
+import type { TrustDomain } from '../../mesh/model/identity.ts';
+import { makeMaterial, type CaMaterial } from './material.ts';
+
+/** 3,650 days, as istio/istio CITADEL_SELF_SIGNED_CA_CERT_TTL. */
+const ROOT_TTL_MS = 3650 * 86_400_000;
+/** One file holds all, so that a crash at any point of a rotation leaves a state that makes sense. */
+const FILE = 'ca.json';
+
+/** A root with the key that may still sign; `privateKeyPem` is absent once nothing shall be signed with it again. */
+type KeptRoot = Readonly<{ certificatePem: string; privateKeyPem?: string }>;
+
+/**
+ * signing: signs. next: already trusted, signs after the switch. previous: still trusted, signs no more.
+ *
+ *   steady --begin--> (signing + next) --switch--> (signing + previous) --finish--> steady
+ */
+type KeptState = Readonly<{ version: 1; signing: KeptRoot; next?: KeptRoot; previous?: KeptRoot }>;
+
+export type RotationStep = 'begin' | 'switch' | 'finish';
+export type RotationPhase = 'steady' | 'begun' | 'switched';
+
+/**
+ * A root that the control plane makes itself and keeps in a folder of its own: mode 0700, the file in it 0600. After a
+ * restart the same root is used again.
+ */
+export class SelfMadeCa {
+  readonly #folder: string;
+  readonly #trustDomain: TrustDomain;
+  readonly #keyKind: KeyKind;
+  #state: KeptState;
+
+  private constructor(options: SelfMadeOptions, state: KeptState) {
+    this.#folder = options.folder;
+    this.#trustDomain = options.trustDomain;
+    this.#keyKind = options.keyKind ?? 'ec-p256';
+    this.#state = state;
+  }
+
+  /**
+   * Opens the folder's root, or makes one where there is none. An unreadable one is an error: a new root in its place
+   * would cut the whole mesh off.
+   *
+   * @throws {MeshError} ERR_CA
+   */
+  static async open(options: SelfMadeOptions, nowMs: number): Promise<SelfMadeCa> {
+    mkdirSync(options.folder, { recursive: true, mode: 0o700 });
+    chmodSync(options.folder, 0o700);
+    const kept = readState(join(options.folder, FILE));
+    if (kept !== undefined) return new SelfMadeCa(options, kept);
+    const signing = await makeRoot(options.trustDomain, options.keyKind ?? 'ec-p256', nowMs);
+    const ca = new SelfMadeCa(options, { version: 1, signing });
+    ca.#keep(ca.#state);
+    return ca;
+  }
+
+  /** @throws {MeshError} ERR_CA, also for a root that has expired. */
+  material(nowMs: number): CaMaterial {
+    const { signing, next, previous } = this.#state;
+    const roots = mergeRoots(
+      [signing, next, previous].flatMap((root) => (root ? [root.certificatePem] : [])),
+    );
+    return makeMaterial(
+      {
+        certificatePem: signing.certificatePem,
+        privateKeyPem: signing.privateKeyPem ?? '',
+        chainPem: '',
+        rootsPem: roots.join(''),
+      },
+      nowMs,
+    );
+  }
+
+  get phase(): RotationPhase {
+    if (this.#state.next !== undefined) return 'begun';
+    return this.#state.previous === undefined ? 'steady' : 'switched';
+  }
+
+  /** True when less than a fifth of the root's life remains, as istio/istio rotates it. */
+  rotationDue(nowMs: number): boolean {
+    const { notBeforeMs, notAfterMs } = readCertificate(this.#state.signing.certificatePem);
+    return notAfterMs - nowMs < (notAfterMs - notBeforeMs) / 5;
+  }
+
+  /**
+   * One step of a rotation, kept on disk before it takes effect. Between two steps every proxy must have fetched a
+   * certificate, and with it the bundle: half of the longest lifetime in use.
+   *
+   * @throws {MeshError} ERR_CA_ROTATION for a step out of order.
+   */
+  async rotate(step: RotationStep, nowMs: number): Promise<void> {
+    const { signing, next } = this.#state;
+    const { phase } = this;
+    if (step === 'begin' && phase === 'steady') {
+      const root = await makeRoot(this.#trustDomain, this.#keyKind, nowMs);
+      this.#keep({ version: 1, signing, next: root });
+    } else if (step === 'switch' && next !== undefined) {
+      const previous = { certificatePem: signing.certificatePem };
+      this.#keep({ version: 1, signing: next, previous });
+    } else if (step === 'finish' && phase === 'switched') {
+      this.#keep({ version: 1, signing });
+    } else {
+      const message = `Cannot ${step} the rotation of the root: found it ${phase}`;
+      throw new MeshError('ERR_CA_ROTATION', 'local', message);
+    }
+  }
+
+  #keep(state: KeptState): void {
+    writeAtomically(join(this.#folder, FILE), JSON.stringify(state, undefined, 2));
+    this.#state = state;
+  }
+}
+
+export type SelfMadeOptions = Readonly<{
+  /** Ours alone. */
+  folder: string;
+  trustDomain: TrustDomain;
+  keyKind?: KeyKind;
+}>;
+
+async function makeRoot(trustDomain: TrustDomain, kind: KeyKind, nowMs: number): Promise<KeptRoot> {
+  const keys = await generateKeyPair(kind);
+  const { pem } = issueRoot(keys, { trustDomain, ttlMs: ROOT_TTL_MS, nowMs });
+  return { certificatePem: pem, privateKeyPem: privateKeyPem(keys.privateKey) };
+}
+
+function readState(path: string): KeptState | undefined {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
+    throw stateError(path, 'cannot be read', cause);
+  }
+  const { mode } = statSync(path);
+  if ((mode & 0o077) !== 0)
+    throw stateError(path, `others may read it (mode ${(mode & 0o777).toString(8)}); chmod 600`);
+  try {
+    const parsed: unknown = JSON.parse(text);
+    return checkState(parsed);
+  } catch (cause) {
+    // The cause of a failed parse quotes the text, which holds the key.
+    throw stateError(path, cause instanceof MeshError ? cause.message : 'it is not what we wrote');
+  }
+}
+
+function checkState(parsed: unknown): KeptState {
+  if (!isRecord(parsed) || parsed['version'] !== 1) throw malformed('version');
+  const signing = checkRoot(parsed['signing'], 'signing');
+  if (signing.privateKeyPem === undefined) throw malformed('signing');
+  makeSigner(signing.certificatePem, createPrivateKey(signing.privateKeyPem));
+  return {
+    version: 1,
+    signing,
+    ...('next' in parsed && { next: checkRoot(parsed['next'], 'next') }),
+    ...('previous' in parsed && { previous: checkRoot(parsed['previous'], 'previous') }),
+  };
+}
+
+function checkRoot(value: unknown, field: string): KeptRoot {
+  if (!isRecord(value)) throw malformed(field);
+  const { certificatePem, privateKeyPem: key } = value;
+  if (typeof certificatePem !== 'string') throw malformed(field);
+  if (key !== undefined && typeof key !== 'string') throw malformed(field);
+  return key === undefined ? { certificatePem } : { certificatePem, privateKeyPem: key };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+function malformed(field: string): MeshError {
+  return new MeshError('ERR_CA', 'local', `its field ${field} is not what we wrote`);
+}
+
+function stateError(path: string, found: string, cause?: unknown): MeshError {
+  const message = `Cannot open the self-made root of ${path}: ${found}`;
+  return new MeshError('ERR_CA', 'local', message, { cause });
+}
+
+/** The new content is whole on disk before it takes the old one's place. */
+function writeAtomically(path: string, text: string): void {
+  const temporary = `${path}.new`;
+  rmSync(temporary, { force: true });
+  const file = openSync(temporary, 'wx', 0o600);
+  try {
+    writeSync(file, text);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  renameSync(temporary, path);
+}
