@@ -1,0 +1,79 @@
+import { exportJWK, generateKeyPair, SignJWT, type CryptoKey } from 'jose';
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { makeFolder, writeFileAtomic } from './files.ts';
+
+export const TOKEN_ISSUER = 'https://halo.sandbox';
+const AUDIENCE = 'istio-ca';
+/** As Kubernetes projects ztunnel's token (43200 s). */
+const LIFETIME_S = 12 * 3600;
+/** Kubernetes renews at 80 % of the lifetime. */
+const RENEW_AFTER_MS = LIFETIME_S * 0.8 * 1000;
+
+export type TokenSubject = Readonly<{
+  namespace: string;
+  serviceAccount: string;
+  pod: Readonly<{ name: string; uid: string }>;
+  node: string;
+}>;
+
+/** Signs service account tokens with a key of this sandbox, whose public half is in its key set file. */
+export class TokenSigner {
+  readonly #key: CryptoKey;
+  readonly #keyId: string;
+  readonly #timers = new Set<NodeJS.Timeout>();
+
+  private constructor(key: CryptoKey, keyId: string) {
+    this.#key = key;
+    this.#keyId = keyId;
+  }
+
+  /** @param jwksPath where the key set is written. */
+  static async create(jwksPath: string): Promise<TokenSigner> {
+    const { publicKey, privateKey } = await generateKeyPair('ES256');
+    const keyId = randomUUID();
+    const key = { ...(await exportJWK(publicKey)), kid: keyId, alg: 'ES256', use: 'sig' };
+    writeFileAtomic(jwksPath, JSON.stringify({ keys: [key] }), 0o644);
+    return new TokenSigner(privateKey, keyId);
+  }
+
+  sign(subject: TokenSubject): Promise<string> {
+    const { namespace, serviceAccount, pod, node } = subject;
+    const claims = {
+      'kubernetes.io': {
+        namespace,
+        serviceaccount: { name: serviceAccount },
+        pod,
+        node: { name: node },
+      },
+    };
+    return new SignJWT(claims)
+      .setProtectedHeader({ alg: 'ES256', kid: this.#keyId })
+      .setIssuer(TOKEN_ISSUER)
+      .setSubject(`system:serviceaccount:${namespace}:${serviceAccount}`)
+      .setAudience([AUDIENCE])
+      .setIssuedAt()
+      .setExpirationTime(`${LIFETIME_S}s`)
+      .sign(this.#key);
+  }
+
+  /** Writes a token file, and again before the token ends. */
+  async keepFile(folder: string, subject: TokenSubject): Promise<string> {
+    makeFolder(folder);
+    const path = join(folder, 'token');
+    const write = async (): Promise<void> => {
+      writeFileAtomic(path, await this.sign(subject));
+    };
+    await write();
+    this.#timers.add(
+      setInterval(() => {
+        void write();
+      }, RENEW_AFTER_MS).unref(),
+    );
+    return path;
+  }
+
+  close(): void {
+    for (const timer of this.#timers) clearInterval(timer);
+  }
+}
