@@ -4,6 +4,7 @@ import { apply } from './verbs/apply.ts';
 import { completeVerb } from './verbs/complete.ts';
 import { completion } from './verbs/completion.ts';
 import { deleteObjects } from './verbs/delete.ts';
+import { down } from './verbs/down.ts';
 import { exec } from './verbs/exec.ts';
 import { get } from './verbs/get.ts';
 import { helpVerb } from './verbs/help.ts';
@@ -12,13 +13,21 @@ import { logs } from './verbs/logs.ts';
 import { portForward } from './verbs/port-forward.ts';
 import { rollout } from './verbs/rollout.ts';
 import { scale } from './verbs/scale.ts';
+import { status } from './verbs/status.ts';
+import { up } from './verbs/up.ts';
 import { version } from './verbs/version.ts';
+import { wait } from './verbs/wait.ts';
+import { ztunnel } from './verbs/ztunnel.ts';
 
 /** Every verb of halo, in the order in which `halo help` lists them. */
 export const halo: VerbGroup = {
   name: 'halo',
   summary: 'halo runs a sidecarless service mesh on this machine, and looks into it.',
   commands: [
+    up,
+    down,
+    status,
+    wait,
     apply,
     deleteObjects,
     get,
@@ -28,6 +37,7 @@ export const halo: VerbGroup = {
     logs,
     exec,
     portForward,
+    ztunnel,
     completion,
     version,
     helpVerb(() => halo),

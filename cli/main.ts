@@ -11,7 +11,7 @@ const EXIT_OF_ERROR: ReadonlyMap<string, number> = new Map([
   ['ERR_SANDBOX_NAME', EXIT.usage],
   ['ERR_NOT_RUNNING', EXIT.notRunning],
   ['ERR_TIMED_OUT', EXIT.timedOut],
-  ['ERR_UNSUITABLE_HOST', EXIT.unsuitable],
+  ['ERR_SANDBOX_REQUIREMENTS', EXIT.unsuitable],
 ]);
 
 /** 128 + SIGINT, as a shell has it. */

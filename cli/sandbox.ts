@@ -58,8 +58,13 @@ export class Sandbox {
     return (await this.#json('GET', '/v1/status', {}, undefined, signal)) as SandboxStatus;
   }
 
-  async wait(what: 'ready' | 'settled', timeoutMs: number): Promise<WaitResult> {
-    return (await this.#json('GET', '/v1/wait', { for: what, timeoutMs })) as WaitResult;
+  async wait(
+    what: 'ready' | 'settled',
+    timeoutMs: number,
+    signal?: AbortSignal,
+  ): Promise<WaitResult> {
+    const query = { for: what, timeoutMs };
+    return (await this.#json('GET', '/v1/wait', query, undefined, signal)) as WaitResult;
   }
 
   async objects(query: ObjectsQuery, signal?: AbortSignal): Promise<readonly KubernetesObject[]> {

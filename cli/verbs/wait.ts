@@ -1,0 +1,70 @@
+import { MeshError } from '../../base/errors.ts';
+import { readAdminJson } from '../admin-pages.ts';
+import { defineVerb, EXIT, outputOptions, sandboxOptions, usageError } from '../command.ts';
+import { numberAt, textsAt, valueAt } from '../object-fields.ts';
+import { printResult } from '../output.ts';
+import { controlPlaneOf } from '../parts.ts';
+import { Progress } from '../progress.ts';
+import { Sandbox, sandboxName } from '../sandbox.ts';
+import { printable } from '../terminal.ts';
+
+/** Beyond the time that the control plane itself waits: for its answer to arrive. */
+const ANSWER_MARGIN_MS = 2_000;
+
+export const wait = defineVerb({
+  name: 'wait',
+  group: 'The mesh',
+  summary: 'Wait until every proxy has the current configuration',
+  details: `Without REVISION: until what was applied runs, and every proxy has all of it. With REVISION: until every proxy has
+that one. When the time is over it names those that have not, and ends with 4.`,
+  arguments: [{ name: 'REVISION', summary: 'a revision of the configuration', optional: true }],
+  options: {
+    timeout: { type: 'duration', placeholder: 'TIME', summary: 'how long', default: 60_000 },
+    ...outputOptions,
+    ...sandboxOptions,
+  },
+  async run({ options, arguments: [revisionText], terminal }) {
+    const wanted = revisionText === undefined ? undefined : parseRevision(revisionText);
+    const deadlineMs = performance.now() + options.timeout;
+    const sandbox = new Sandbox(sandboxName(options.name));
+    using progress = new Progress(terminal, 'Waiting for the sandbox');
+    if (wanted === undefined) {
+      const { done, unsettled } = await sandbox.wait('settled', options.timeout, terminal.signal);
+      if (!done) throw timedOut(`still under way: ${unsettled.join('; ')}`);
+    }
+    const controlPlane = controlPlaneOf(await sandbox.status(terminal.signal));
+    progress.say('Waiting for the proxies');
+    const leftMs = Math.max(0, deadlineMs - performance.now());
+    const query = new URLSearchParams({
+      ...(wanted === undefined ? {} : { revision: String(wanted) }),
+      timeout: String(leftMs / 1000),
+    });
+    const answer = await readAdminJson(
+      controlPlane,
+      `/debug/wait?${query.toString()}`,
+      leftMs + ANSWER_MARGIN_MS,
+    );
+    const laggards = textsAt(answer, 'laggards');
+    if (valueAt(answer, 'done') !== true)
+      throw timedOut(
+        `without revision ${wanted ?? numberAt(answer, 'revision')}: ${laggards.join(', ')}`,
+      );
+    printResult(
+      terminal,
+      options.output,
+      answer,
+      () => `Every proxy has revision ${numberAt(answer, 'revision')}\n`,
+    );
+    return EXIT.ok;
+  },
+});
+
+function timedOut(found: string): MeshError {
+  return new MeshError('ERR_TIMED_OUT', 'local', printable(`Cannot wait any longer: ${found}`));
+}
+
+function parseRevision(text: string): number {
+  const revision = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  if (revision >= 1) return revision;
+  throw usageError(`REVISION is a whole number: found ${text}`);
+}
