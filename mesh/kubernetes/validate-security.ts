@@ -22,7 +22,7 @@ const IDENTITY_FIELDS = [
 
 /** `when` keys of Istio's reference; those in brackets take a name. */
 const PLAIN_KEYS = new Set([
-  ...['source.ip', 'remote.ip', 'source.namespace', 'source.principal', 'source.serviceAccount'],
+  ...['source.ip', 'remote.ip', 'source.namespace', 'source.principal'],
   ...['request.auth.principal', 'request.auth.audiences', 'request.auth.presenter'],
   ...['destination.ip', 'destination.port', 'connection.sni'],
 ]);
@@ -95,8 +95,8 @@ function validateSelector(labels: ReadonlyMap<string, string>, report: Report): 
   if (labels.size === 0)
     report.warn(
       ['spec', 'selector'],
-      'an empty selector attaches the policy to no workload',
-      'leave selector out to cover the whole namespace',
+      'is empty, so the policy covers the whole namespace',
+      'leave selector out to say so',
     );
 }
 

@@ -1,0 +1,208 @@
+import type { EndpointSlice } from '../mesh/kubernetes/core.ts';
+import type { ServiceEntry } from '../mesh/kubernetes/networking.ts';
+import type { ObjectKey } from '../mesh/kubernetes/object.ts';
+import type {
+  Kind,
+  KnownObject,
+  KubernetesObject,
+  ObjectOf,
+} from '../mesh/kubernetes/resources.ts';
+import { isKind } from '../mesh/kubernetes/resources.ts';
+import { SLICE_SERVICE_NAME } from '../mesh/kubernetes/labels.ts';
+import type { ChangeSet } from './sources/source.ts';
+
+/** What translation reads: one consistent picture, which does not change while it is read. */
+export interface Picture {
+  get<K extends Kind>(kind: K, namespace: string, name: string): ObjectOf<K> | undefined;
+  /** All of a kind in one namespace; '' for kinds that live in none. */
+  list<K extends Kind>(kind: K, namespace: string): Iterable<ObjectOf<K>>;
+  /** All of a kind. */
+  all<K extends Kind>(kind: K): Iterable<ObjectOf<K>>;
+  /** The slices with an endpoint that refers to the pod. */
+  slicesOfPod(namespace: string, pod: string): Iterable<EndpointSlice>;
+  /** The ServiceEntries of every namespace that have the host. */
+  entriesOfHost(host: string): Iterable<ServiceEntry>;
+  /** The AuthorizationPolicies of a namespace that select workloads by label. */
+  selectingPolicies(namespace: string): Iterable<ObjectOf<'AuthorizationPolicy'>>;
+}
+
+/** An object that changed: at least one side is there. */
+export type ObjectChange = Readonly<{
+  key: ObjectKey;
+  before: KubernetesObject | undefined;
+  after: KubernetesObject | undefined;
+}>;
+
+/** What a change set did. */
+export type SnapshotChange = Readonly<{
+  revision: number;
+  changes: readonly ObjectChange[];
+  /** The facts about the picture that are not as before, named as dependenciesOf() names them. */
+  facts: ReadonlySet<string>;
+}>;
+
+type Index<T> = Map<string, Map<ObjectKey, T>>;
+
+/** The picture of what is configured now, with a revision for every change set that changed it. */
+export class Snapshot implements Picture {
+  readonly #objects = new Map<ObjectKey, KubernetesObject>();
+  /** Objects by facts; the same names serve to say who depends on what. */
+  readonly #byFact: Index<KnownObject> = new Map();
+  #revision: number;
+
+  /** @param revision the number of the picture before the first change. */
+  constructor(revision = 0) {
+    this.#revision = revision;
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  get size(): number {
+    return this.#objects.size;
+  }
+
+  objects(): Iterable<KubernetesObject> {
+    return this.#objects.values();
+  }
+
+  find(key: ObjectKey): KubernetesObject | undefined {
+    return this.#objects.get(key);
+  }
+
+  /** Takes a change set whole; `undefined` when it changes nothing. */
+  apply({ upserts, removals }: ChangeSet): SnapshotChange | undefined {
+    const changes: ObjectChange[] = [];
+    const facts = new Set<string>();
+    const replace = (key: ObjectKey, after: KubernetesObject | undefined): void => {
+      const before = this.#objects.get(key);
+      if (before === after) return;
+      if (before !== undefined) this.#forget(key, before, facts);
+      if (after === undefined) this.#objects.delete(key);
+      else this.#remember(key, after, facts);
+      changes.push({ key, before, after });
+    };
+    for (const key of removals) replace(key, undefined);
+    for (const object of upserts) replace(object.key, object);
+    if (changes.length === 0) return undefined;
+    this.#revision++;
+    return { revision: this.#revision, changes, facts };
+  }
+
+  get<K extends Kind>(kind: K, namespace: string, name: string): ObjectOf<K> | undefined {
+    for (const object of this.#byFact.get(factOf(kind, namespace, name))?.values() ?? [])
+      if (isKind(object, kind)) return object;
+    return undefined;
+  }
+
+  *list<K extends Kind>(kind: K, namespace: string): Iterable<ObjectOf<K>> {
+    yield* this.#ofKind(kind, factOf(kind, namespace));
+  }
+
+  *all<K extends Kind>(kind: K): Iterable<ObjectOf<K>> {
+    yield* this.#ofKind(kind, factOf(kind));
+  }
+
+  slicesOfPod(namespace: string, pod: string): Iterable<EndpointSlice> {
+    return this.#ofKind('EndpointSlice', factOf('slices of pod', namespace, pod));
+  }
+
+  entriesOfHost(host: string): Iterable<ServiceEntry> {
+    return this.#ofKind('ServiceEntry', factOf('entries of host', host));
+  }
+
+  selectingPolicies(namespace: string): Iterable<ObjectOf<'AuthorizationPolicy'>> {
+    return this.#ofKind('AuthorizationPolicy', factOf('selecting policies', namespace));
+  }
+
+  *#ofKind<K extends Kind>(kind: K, fact: string): Iterable<ObjectOf<K>> {
+    for (const object of this.#byFact.get(fact)?.values() ?? [])
+      if (isKind(object, kind)) yield object;
+  }
+
+  #remember(key: ObjectKey, object: KubernetesObject, facts: Set<string>): void {
+    this.#objects.set(key, object);
+    if (object.kind === 'Other') return;
+    for (const fact of factsOf(object)) {
+      facts.add(fact);
+      const members = this.#byFact.get(fact);
+      if (members === undefined) this.#byFact.set(fact, new Map([[key, object]]));
+      else members.set(key, object);
+    }
+  }
+
+  #forget(key: ObjectKey, object: KubernetesObject, facts: Set<string>): void {
+    if (object.kind === 'Other') return;
+    for (const fact of factsOf(object)) {
+      facts.add(fact);
+      const members = this.#byFact.get(fact);
+      members?.delete(key);
+      if (members?.size === 0) this.#byFact.delete(fact);
+    }
+  }
+}
+
+/** A picture that writes down which facts were asked for, so that the answer can be made again when one of them changes. */
+export function trackedPicture(picture: Picture, facts: Set<string>): Picture {
+  return {
+    get: (kind, namespace, name) => {
+      facts.add(factOf(kind, namespace, name));
+      return picture.get(kind, namespace, name);
+    },
+    list: (kind, namespace) => {
+      facts.add(factOf(kind, namespace));
+      return picture.list(kind, namespace);
+    },
+    all: (kind) => {
+      facts.add(factOf(kind));
+      return picture.all(kind);
+    },
+    slicesOfPod: (namespace, pod) => {
+      facts.add(factOf('slices of pod', namespace, pod));
+      return picture.slicesOfPod(namespace, pod);
+    },
+    entriesOfHost: (host) => {
+      facts.add(factOf('entries of host', host));
+      return picture.entriesOfHost(host);
+    },
+    selectingPolicies: (namespace) => {
+      facts.add(factOf('selecting policies', namespace));
+      return picture.selectingPolicies(namespace);
+    },
+  };
+}
+
+/** A fact's name; "|" stands in no name of Kubernetes. */
+function factOf(...parts: readonly string[]): string {
+  return parts.join('|');
+}
+
+/** Every index that an object is in. */
+function factsOf(object: KnownObject): string[] {
+  const { namespace, name } = object.ref;
+  const facts = [
+    factOf(object.kind),
+    factOf(object.kind, namespace),
+    factOf(object.kind, namespace, name),
+  ];
+  switch (object.kind) {
+    case 'EndpointSlice':
+      for (const { targetRef } of object.endpoints)
+        if (targetRef?.kind === 'Pod')
+          facts.push(factOf('slices of pod', targetRef.namespace || namespace, targetRef.name));
+      return facts;
+    case 'ServiceEntry':
+      return [...facts, ...object.spec.hosts.map((host) => factOf('entries of host', host))];
+    case 'AuthorizationPolicy':
+      if (object.spec.selector !== undefined) facts.push(factOf('selecting policies', namespace));
+      return facts;
+    default:
+      return facts;
+  }
+}
+
+/** The Service that a slice belongs to. */
+export function serviceOfSlice(slice: EndpointSlice): string | undefined {
+  return slice.metadata.labels.get(SLICE_SERVICE_NAME);
+}
