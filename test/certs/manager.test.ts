@@ -1,0 +1,340 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import test from 'ava';
+import type { Clock } from '../../certs/clock.ts';
+import { CertificateManager } from '../../certs/manager.ts';
+import { backoffMs, renewalTimeMs } from '../../certs/renewal.ts';
+import type { WorkloadCertificate } from '../../mesh/model/certificate.ts';
+import { parseSpiffeId, type SpiffeId } from '../../mesh/model/identity.ts';
+
+const HOUR = 3_600_000;
+const START = Date.parse('2026-01-01T00:00:00Z');
+const account = (name: string): SpiffeId =>
+  parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${name}`);
+const WEB = account('web');
+const CART = account('cart');
+
+/** Time that moves when it is told to; tasks run when it has moved past them. */
+class HandClock implements Clock {
+  #now = START;
+  #tasks: { atMs: number; run: () => void }[] = [];
+  readonly now = (): number => this.#now;
+  readonly random = (): number => 0.5;
+  readonly schedule = (delayMs: number, run: () => void): (() => void) => {
+    const task = { atMs: this.#now + delayMs, run };
+    this.#tasks.push(task);
+    return () => {
+      this.#tasks = this.#tasks.filter((other) => other !== task);
+    };
+  };
+
+  /** The machine slept: time has gone by, and no timer has run yet. */
+  jump(byMs: number): void {
+    this.#now += byMs;
+  }
+
+  async advance(byMs: number): Promise<void> {
+    const end = this.#now + byMs;
+    for (;;) {
+      const next = this.#tasks.toSorted((a, b) => a.atMs - b.atMs)[0];
+      if (next === undefined || next.atMs > end) break;
+      this.#now = Math.max(this.#now, next.atMs);
+      this.#tasks = this.#tasks.filter((other) => other !== next);
+      next.run();
+      await turn();
+    }
+    this.#now = end;
+    await turn();
+  }
+}
+
+type Fetch = Readonly<{
+  identity: SpiffeId;
+  signal: AbortSignal;
+  succeed: (odd?: Partial<WorkloadCertificate>) => Promise<void>;
+  fail: (message?: string) => Promise<void>;
+}>;
+
+/** A manager with a CA whose every answer the test gives. */
+function start(): { clock: HandClock; manager: CertificateManager; fetches: Fetch[] } {
+  const clock = new HandClock();
+  const fetches: Fetch[] = [];
+  const manager = new CertificateManager({
+    clock,
+    fetch: async (identity, { signal }) => {
+      const { promise, resolve, reject } = Promise.withResolvers<WorkloadCertificate>();
+      fetches.push({
+        identity,
+        signal,
+        succeed: async (odd) => {
+          resolve({ ...certificate(identity, clock.now(), String(fetches.length)), ...odd });
+          await turn();
+        },
+        fail: async (message = 'the CA is away') => {
+          reject(new Error(message));
+          await turn();
+        },
+      });
+      return promise;
+    },
+  });
+  return { clock, manager, fetches };
+}
+
+function certificate(identity: SpiffeId, nowMs: number, serialNumber: string): WorkloadCertificate {
+  return {
+    identity,
+    privateKeyPem: 'key',
+    chainPem: ['leaf'],
+    rootsPem: ['root'],
+    serialNumber,
+    notBeforeMs: nowMs,
+    notAfterMs: nowMs + 24 * HOUR,
+  };
+}
+
+function at(fetches: readonly Fetch[], index: number): Fetch {
+  const fetch = fetches.at(index);
+  if (fetch === undefined) throw new Error(`No fetch ${index}`);
+  return fetch;
+}
+
+test('connections that wait for one identity share one fetch', async (t) => {
+  const { manager, fetches } = start();
+  const waiting = Promise.all([manager.get(WEB), manager.get(WEB), manager.get(WEB)]);
+  await turn();
+  t.is(fetches.length, 1);
+  t.is(manager.states().get(WEB)?.kind, 'Initializing');
+  await at(fetches, 0).succeed();
+  const [one, two, three] = await waiting;
+  t.true(one === two && two === three);
+  t.is(manager.current(WEB), one);
+  t.is(manager.states().get(WEB)?.kind, 'Available');
+  t.is(await manager.get(WEB), one);
+  t.is(fetches.length, 1);
+});
+
+test('a certificate is fetched when a workload is there, before any connection', async (t) => {
+  const { manager, fetches } = start();
+  manager.hold(WEB);
+  await at(fetches, 0).succeed();
+  t.is(manager.current(WEB)?.identity, WEB);
+});
+
+test('eight are fetched at once, those that connections wait for first, then in order', async (t) => {
+  const { manager, fetches } = start();
+  const names = Array.from({ length: 12 }, (_, index) => account(`a${index}`));
+  for (const name of names) manager.hold(name);
+  t.deepEqual(
+    fetches.map(({ identity }) => identity),
+    names.slice(0, 8),
+  );
+  void manager.get(account('a10'));
+  await at(fetches, 0).succeed();
+  await at(fetches, 1).succeed();
+  await at(fetches, 2).fail();
+  t.deepEqual(
+    fetches.slice(8).map(({ identity }) => identity),
+    [account('a10'), account('a8'), account('a9')],
+  );
+});
+
+test('a renewal waits behind those that are needed for the first time', async (t) => {
+  const { clock, manager, fetches } = start();
+  manager.hold(WEB);
+  await at(fetches, 0).succeed();
+  await clock.advance(11 * HOUR);
+  for (let index = 0; index < 9; index++) manager.hold(account(`a${index}`));
+  await clock.advance(HOUR);
+  t.is(fetches.length, 9);
+  await at(fetches, 1).succeed();
+  t.is(at(fetches, 9).identity, account('a8'));
+  await at(fetches, 2).succeed();
+  t.is(at(fetches, 10).identity, WEB);
+});
+
+test('a certificate is renewed after half of what remained, and everyone is told', async (t) => {
+  const { clock, manager, fetches } = start();
+  const told: string[] = [];
+  manager.subscribe(({ serialNumber }) => told.push(serialNumber));
+  manager.hold(WEB);
+  await at(fetches, 0).succeed({ serialNumber: 'a', notBeforeMs: START - 10 * HOUR });
+  await clock.advance(12 * HOUR - 1);
+  t.is(fetches.length, 1);
+  await clock.advance(1);
+  t.is(fetches.length, 2);
+  t.is(manager.current(WEB)?.serialNumber, 'a');
+  await at(fetches, 1).succeed({ serialNumber: 'b' });
+  t.is(manager.current(WEB)?.serialNumber, 'b');
+  t.deepEqual(told, ['a', 'b']);
+});
+
+test('renewalTimeMs() never comes sooner than a second', (t) => {
+  t.is(renewalTimeMs(START, START + 24 * HOUR), START + 12 * HOUR);
+  t.is(renewalTimeMs(START, START + 500), START + 1000);
+  t.is(renewalTimeMs(START, START - HOUR), START + 1000);
+});
+
+test('backoffMs() doubles from a second to 150, a fifth either way', (t) => {
+  t.deepEqual(
+    [1, 2, 3, 8, 9, 1000].map((failures) => backoffMs(failures, 0.5)),
+    [1000, 2000, 4000, 128_000, 150_000, 150_000],
+  );
+  t.is(backoffMs(1, 0), 800);
+  t.is(backoffMs(9, 1), 180_000);
+});
+
+test('a failed first fetch fails those that wait, and others at once until a retry works', async (t) => {
+  const { clock, manager, fetches } = start();
+  manager.hold(WEB);
+  const waiting = t.throwsAsync(manager.get(WEB), { code: 'ERR_CERTIFICATE_UNAVAILABLE' });
+  await at(fetches, 0).fail('no such pod');
+  await waiting;
+  await t.throwsAsync(manager.get(WEB), { code: 'ERR_CERTIFICATE_UNAVAILABLE' });
+  t.like(manager.states().get(WEB), {
+    kind: 'Unavailable',
+    reason: `Cannot get a certificate for ${WEB}: no such pod`,
+  });
+  await clock.advance(999);
+  t.is(fetches.length, 1);
+  await clock.advance(1);
+  t.is(fetches.length, 2);
+  await at(fetches, 1).fail();
+  await clock.advance(1999);
+  t.is(fetches.length, 2);
+  await clock.advance(1);
+  await at(fetches, 2).succeed();
+  t.is((await manager.get(WEB)).identity, WEB);
+});
+
+test('a certificate serves until it expires while the CA is away, and no longer', async (t) => {
+  const { clock, manager, fetches } = start();
+  manager.hold(WEB);
+  await at(fetches, 0).succeed();
+  const failing = setUpFailures(fetches);
+  await clock.advance(12 * HOUR);
+  while (clock.now() < START + 24 * HOUR - 1000) {
+    await failing();
+    t.is((await manager.get(WEB)).serialNumber, '1');
+    await clock.advance(Math.min(149_000, START + 24 * HOUR - 1000 - clock.now()));
+  }
+  await failing();
+  await clock.advance(1000);
+  await failing();
+  await t.throwsAsync(manager.get(WEB), { code: 'ERR_CERTIFICATE_UNAVAILABLE' });
+  t.is(manager.current(WEB), undefined);
+  t.is(manager.states().get(WEB)?.kind, 'Unavailable');
+});
+
+function setUpFailures(fetches: readonly Fetch[]): () => Promise<void> {
+  let failed = 1;
+  return async () => {
+    while (failed < fetches.length) await at(fetches, failed++).fail();
+  };
+}
+
+test('a clock that jumped past the end makes connections wait for a new certificate', async (t) => {
+  const { clock, manager, fetches } = start();
+  manager.hold(WEB);
+  await at(fetches, 0).succeed({ notAfterMs: START + 1500 });
+  clock.jump(HOUR);
+  const waiting = manager.get(WEB);
+  t.is(fetches.length, 2);
+  await at(fetches, 1).succeed();
+  t.is((await waiting).notAfterMs, START + 25 * HOUR);
+});
+
+test('an identity is forgotten when its last workload goes', async (t) => {
+  const { clock, manager, fetches } = start();
+  const [first, second] = [manager.hold(WEB), manager.hold(WEB)];
+  await at(fetches, 0).succeed();
+  first();
+  first(); // twice by mistake
+  t.is(manager.states().size, 1);
+  second();
+  t.is(manager.states().size, 0);
+  await clock.advance(48 * HOUR);
+  t.is(fetches.length, 1);
+});
+
+test('a fetch ends with the last workload, and whoever waits is told', async (t) => {
+  const { manager, fetches } = start();
+  const release = manager.hold(WEB);
+  const waiting = t.throwsAsync(manager.get(WEB), { message: /no workload of this node/ });
+  release();
+  t.true(at(fetches, 0).signal.aborted);
+  await waiting;
+  await at(fetches, 0).succeed();
+  t.is(manager.states().size, 0);
+});
+
+test('an identity that no workload holds is not renewed but forgotten', async (t) => {
+  const { clock, manager, fetches } = start();
+  const waiting = manager.get(WEB);
+  await at(fetches, 0).succeed();
+  await waiting;
+  await clock.advance(12 * HOUR);
+  t.is(manager.states().size, 0);
+  t.is(fetches.length, 1);
+});
+
+test('one that waits can give up alone', async (t) => {
+  const { manager, fetches } = start();
+  const aborter = new AbortController();
+  const impatient = t.throwsAsync(manager.get(WEB, { signal: aborter.signal }), {
+    name: 'AbortError',
+  });
+  const patient = manager.get(WEB);
+  aborter.abort();
+  await impatient;
+  await at(fetches, 0).succeed();
+  t.is((await patient).identity, WEB);
+});
+
+test('new roots of one answer reach all identities at once', async (t) => {
+  const { manager, fetches } = start();
+  manager.hold(WEB);
+  manager.hold(CART);
+  await at(fetches, 0).succeed();
+  await at(fetches, 1).succeed();
+  const told: string[] = [];
+  manager.subscribe(({ identity, rootsPem }) => told.push(`${identity} ${rootsPem.join('+')}`));
+  manager.renew(WEB);
+  await at(fetches, 2).succeed({ rootsPem: ['root', 'new'] });
+  t.deepEqual(told, [`${WEB} root+new`, `${CART} root+new`]);
+  t.deepEqual(manager.current(CART)?.rootsPem, ['root', 'new']);
+  t.is(manager.current(CART)?.serialNumber, '2');
+});
+
+test('an answer with older roots does not bring them back', async (t) => {
+  const { manager, fetches } = start();
+  manager.hold(WEB);
+  manager.hold(CART);
+  await at(fetches, 1).succeed({ rootsPem: ['root', 'new'] });
+  await at(fetches, 0).succeed({ rootsPem: ['root'] });
+  t.deepEqual(manager.current(WEB)?.rootsPem, ['root', 'new']);
+  t.deepEqual(manager.current(CART)?.rootsPem, ['root', 'new']);
+});
+
+test('a dropped root makes every other identity fetch anew', async (t) => {
+  const { clock, manager, fetches } = start();
+  manager.hold(WEB);
+  manager.hold(CART);
+  await at(fetches, 0).succeed({ rootsPem: ['old', 'new'] });
+  await at(fetches, 1).succeed({ rootsPem: ['old', 'new'] });
+  manager.renew(WEB);
+  await at(fetches, 2).succeed({ rootsPem: ['new'] });
+  await clock.advance(0);
+  t.is(at(fetches, 3).identity, CART);
+  t.deepEqual(manager.current(CART)?.rootsPem, ['new']);
+});
+
+test('disposing ends fetches and everyone who waits', async (t) => {
+  const { clock, manager, fetches } = start();
+  const waiting = t.throwsAsync(manager.get(WEB), { code: 'ERR_CERTIFICATE_UNAVAILABLE' });
+  manager[Symbol.dispose]();
+  await waiting;
+  t.true(at(fetches, 0).signal.aborted);
+  await t.throwsAsync(manager.get(WEB), { code: 'ERR_CERTIFICATE_UNAVAILABLE' });
+  await clock.advance(HOUR);
+  t.is(fetches.length, 1);
+});
