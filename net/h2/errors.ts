@@ -71,6 +71,29 @@ export class Http2StreamError extends MeshError {
   }
 }
 
+export function connectionError(
+  h2Code: number,
+  side: Side,
+  found: string,
+  options?: ErrorOptions,
+): Http2ConnectionError {
+  const message = `Cannot go on with an HTTP/2 connection: ${found} (${formatErrorCode(h2Code)})`;
+  return new Http2ConnectionError(h2Code, side, message, options);
+}
+
+/** @param processed as in Http2StreamError. */
+export function streamError(
+  streamId: number,
+  h2Code: number,
+  processed: boolean,
+  side: Side,
+  found: string,
+  options?: ErrorOptions,
+): Http2StreamError {
+  const message = `Cannot go on with HTTP/2 stream ${streamId}: ${found} (${formatErrorCode(h2Code)})`;
+  return new Http2StreamError(h2Code, processed, side, message, options);
+}
+
 /**
  * What the frame and header layers throw when the peer breaks the protocol for the whole connection.
  * It never leaves the connection, which turns it into a GOAWAY and an Http2ConnectionError.

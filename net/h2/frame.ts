@@ -11,7 +11,6 @@
  * ```
  * Everything is read from and written into a buffer at an offset; nothing is allocated.
  */
-import type { Settings } from './settings.ts';
 
 export const FRAME_HEADER_BYTES = 9;
 
@@ -42,6 +41,9 @@ export const SETTING_BYTES = 6;
 export const PING_BYTES = 8;
 export const GOAWAY_BYTES = 8;
 export const WINDOW_UPDATE_BYTES = 4;
+
+/** What one SETTINGS frame says: identifier -> value. */
+export type Settings = ReadonlyMap<number, number>;
 
 /** A frame header that is filled again for each frame. */
 export type FrameHeader = { length: number; type: number; flags: number; streamId: number };

@@ -44,6 +44,9 @@ export const CONTINUATIONS_PER_BLOCK = 8;
 /** Header lists over the limit that a connection survives; the next one ends it (CVE-2016-6581, the HPACK bomb). */
 export const OVERSIZED_LISTS_PER_CONNECTION = 3;
 
+/** 1xx responses that one request may have; more is a storm that forwards badly (attack S14). */
+export const INFORMATIONALS_PER_STREAM = 32;
+
 /** 200, as istio/ztunnel: streams that a server lets one connection have at a time. */
 export const SERVER_STREAMS = 200;
 
@@ -100,6 +103,9 @@ export const KEEPALIVE_IDLE_MS = 10_000;
 
 /** 20 s without an answer to it: the connection is dead. istio/ztunnel, keepalive of HBONE sessions. */
 export const KEEPALIVE_TIMEOUT_MS = 20_000;
+
+/** 10 s for the peer to begin and to acknowledge our SETTINGS: twice what nghttp2's programs give. */
+export const SETTINGS_TIMEOUT_MS = 10_000;
 
 /** 1 s for the peer to read our GOAWAY and to end its side before the transport is reset under it. */
 export const LINGER_MS = 1000;

@@ -17,9 +17,6 @@ export const MAX_FRAME_SIZE = 0x5;
 export const MAX_HEADER_LIST_SIZE = 0x6;
 export const ENABLE_CONNECT_PROTOCOL = 0x8;
 
-/** What one SETTINGS frame says: identifier -> value. */
-export type Settings = ReadonlyMap<number, number>;
-
 /** What the peer's SETTINGS have said so far; before the first, the initial values of RFC 9113 section 6.5.2. */
 export class PeerSettings {
   headerTableBytes = INITIAL_HEADER_TABLE_BYTES;

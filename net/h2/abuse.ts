@@ -1,0 +1,48 @@
+import { ENHANCE_YOUR_CALM, Http2Violation } from './errors.ts';
+import {
+  EMPTY_FRAMES_PER_SECOND,
+  PINGS_PER_SECOND,
+  PRIORITIES_PER_SECOND,
+  SETTINGS_PER_SECOND,
+  STRAY_FRAMES_PER_SECOND,
+  UNANSWERED_RESETS_PER_SECOND,
+} from './limits.ts';
+import type { Http2Clock } from './options.ts';
+
+/** What costs the peer little and us more, each with how often one second may hold it. */
+const limits = {
+  'streams reset before an answer': UNANSWERED_RESETS_PER_SECOND,
+  pings: PINGS_PER_SECOND,
+  'settings frames': SETTINGS_PER_SECOND,
+  'empty frames': EMPTY_FRAMES_PER_SECOND,
+  'priority frames': PRIORITIES_PER_SECOND,
+  'frames of no use': STRAY_FRAMES_PER_SECOND,
+} as const;
+
+export type Abuse = keyof typeof limits;
+
+const SECOND_MS = 1000;
+
+/** Counts one connection's cheap frames; a benign peer never comes near the limits. */
+export class AbuseCounter {
+  readonly #clock: Http2Clock;
+  readonly #counts = new Map<Abuse, number>();
+  #secondBegan = -Infinity;
+
+  constructor(clock: Http2Clock) {
+    this.#clock = clock;
+  }
+
+  /** @throws {Http2Violation} ENHANCE_YOUR_CALM once there are too many in one second. */
+  count(what: Abuse): void {
+    const now = this.#clock.now();
+    if (now - this.#secondBegan >= SECOND_MS) {
+      this.#secondBegan = now;
+      this.#counts.clear();
+    }
+    const count = (this.#counts.get(what) ?? 0) + 1;
+    this.#counts.set(what, count);
+    if (count > limits[what])
+      throw new Http2Violation(ENHANCE_YOUR_CALM, `more than ${limits[what]} ${what} in a second`);
+  }
+}
