@@ -16,7 +16,7 @@ import type {
   SandboxPaths,
   SandboxSettings,
 } from './api.ts';
-import { inNamespace, runCommand } from './command.ts';
+import { inNamespace, runCommand } from '../../mesh/runtime/command.ts';
 import { parseDeployment, reconcileDeployments } from './deployments.ts';
 import { parseDocuments } from './documents.ts';
 import { reconcileEndpointSlices } from './endpoint-slices.ts';
@@ -197,6 +197,7 @@ export class Cluster {
 
   async #writeRules(): Promise<void> {
     if (this.#closed) return;
+
     const services = plainServices(this.store.list('Service'), this.store.list('EndpointSlice'));
     const texts = this.nodes.map((node) => formatServiceRules(services, node.name));
     const all = texts.join('');

@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { dirname } from 'node:path';
+import { systemPath } from '../../mesh/runtime/command.ts';
 import type { LogFile } from './log-file.ts';
 
 export type ProcessEnd = Readonly<{ code: number; signal?: string; error?: string }>;
@@ -31,9 +32,8 @@ exec "$@"`;
 
 /** What every process in the sandbox finds in its environment, before its own settings. */
 export function baseEnvironment(extra: Readonly<Record<string, string>>): Record<string, string> {
-  const path = process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin';
   return {
-    PATH: `${dirname(process.execPath)}:${path}`,
+    PATH: `${dirname(process.execPath)}:${systemPath()}`,
     HOME: process.env['HOME'] ?? '/',
     LANG: 'C.UTF-8',
     ...extra,

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { describeError, MeshError } from '../../base/errors.ts';
 import { sandboxPaths, stateFolder, type SandboxSettings, type SupervisorFile } from './api.ts';
-import { runCommand } from './command.ts';
+import { runCommand, systemPath } from '../../mesh/runtime/command.ts';
 import { makeFolder, writeFileAtomic } from './files.ts';
 
 /** The control socket's name with its folder must fit into sun_path; the longest of ours is a node's. */
@@ -47,7 +47,7 @@ export async function startSandbox(settings: SandboxSettings): Promise<void> {
     stdio: ['ignore', log, log],
     detached: true,
     cwd: '/',
-    env: { ...process.env, NODE_COMPILE_CACHE: join(root, 'compile-cache') },
+    env: { ...process.env, PATH: systemPath(), NODE_COMPILE_CACHE: join(root, 'compile-cache') },
   });
   closeSync(log);
   const ended = new Promise<string>((resolve) => {
@@ -117,13 +117,9 @@ async function isolation(): Promise<string[]> {
 async function checkPrograms(): Promise<void> {
   const missing: string[] = [];
   for (const [program, debianPackage] of REQUIRED_PROGRAMS)
-    await runCommand([
-      'sh',
-      '-c',
-      'PATH="$PATH:/usr/sbin:/sbin"; command -v "$1"',
-      'sh',
-      program,
-    ]).catch(() => missing.push(debianPackage));
+    await runCommand(['sh', '-c', 'command -v "$1"', 'sh', program]).catch(() =>
+      missing.push(debianPackage),
+    );
   if (missing.length === 0) return;
   const packages = [...new Set(missing)].join(' ');
   throw requirementError(

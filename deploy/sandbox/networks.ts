@@ -11,7 +11,7 @@ import {
   type NodeAddresses,
 } from './addresses.ts';
 import { formatCidr, type IpAddress } from '../../base/address.ts';
-import { inNamespace, runCommand } from './command.ts';
+import { inNamespace, runCommand } from '../../mesh/runtime/command.ts';
 
 /** Where `ip netns` keeps names; inside the sandbox this is a file system of its own. */
 const NETNS_FOLDER = '/run/netns';

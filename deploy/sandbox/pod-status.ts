@@ -61,17 +61,19 @@ export function podIps(pod: KubernetesObject): IpAddress[] {
 export function formatPodStatus(state: PodState): Readonly<Record<string, unknown>> {
   const running = state.phase === 'Running';
   const ready = running && state.containers.every((container) => container.ready);
-  const condition = (type: string, met: boolean): Record<string, string> => ({
+  const condition = (type: string, met: boolean, message = ''): Record<string, string> => ({
     type,
     status: met ? 'True' : 'False',
+    ...(message !== '' && { message }),
   });
+  const unready = state.containers.find((container) => !container.ready)?.message ?? '';
   return {
     phase: state.phase,
     conditions: [
       condition('PodScheduled', true),
       condition('Initialized', state.initialized),
       condition('ContainersReady', ready),
-      condition('Ready', ready),
+      condition('Ready', ready, unready),
     ],
     ...(state.reason !== undefined && { reason: state.reason }),
     ...(state.message !== undefined && { message: state.message }),

@@ -101,7 +101,6 @@ async function getOnce(
     path: action.path,
     headers: Object.fromEntries(headers),
     createConnection: () => socket,
-    agent: false,
     signal: AbortSignal.timeout(timeoutMs),
   });
   asked.on('response', (response) => {

@@ -20,7 +20,9 @@ export function describePod(pod: KubernetesObject): PodStatusLine {
   const status = statusOf(pod);
   const containers = records(status['containerStatuses']);
   const all = [...containers, ...records(status['initContainerStatuses'])];
-  const message = typeof status['message'] === 'string' ? status['message'] : waitingReason(all);
+  const said = typeof status['message'] === 'string' ? status['message'] : waitingReason(all);
+  const unready = records(status['conditions']).find(({ type }) => type === 'Ready')?.['message'];
+  const message = said === '' ? textOf(unready) : said;
   const deleting = pod.metadata.deletionTimestamp !== undefined;
   return {
     ...{ namespace, name, uid },

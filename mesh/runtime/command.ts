@@ -1,6 +1,20 @@
 import { spawn } from 'node:child_process';
 import { MeshError } from '../../base/errors.ts';
 
+/** Where the system's administration programs are, which an ordinary user's PATH may lack. */
+const ADMINISTRATION: readonly string[] = ['/usr/sbin', '/usr/bin', '/sbin', '/bin'];
+
+/**
+ * A PATH for the system's programs. npm puts the folders of installed packages first, and one of these packages has an
+ * `nft` of its own, which does something else and says that it went well.
+ */
+export function systemPath(path: string = process.env['PATH'] ?? ''): string {
+  const kept = path
+    .split(':')
+    .filter((folder) => folder !== '' && !folder.includes('node_modules'));
+  return [...new Set([...kept, ...ADMINISTRATION])].join(':');
+}
+
 /** Enough for any rule set or listing of ours; a program that says more is broken. */
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
 
@@ -17,7 +31,11 @@ export async function runCommand(
 ): Promise<string> {
   const [program = '', ...args] = command;
   const { promise, resolve, reject } = Promise.withResolvers<string>();
-  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], signal: options.signal });
+  const child = spawn(program, args, {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    signal: options.signal,
+    env: { ...process.env, PATH: systemPath() },
+  });
   let output = '';
   let errors = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
