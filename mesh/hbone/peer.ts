@@ -9,7 +9,9 @@ import {
 export type PeerNames = Readonly<{
   uris: readonly string[];
   /** How many names of other kinds there are. */
-  others: number;
+  otherNames: number;
+  /** False when they could not be read whole. */
+  namesReadable: boolean;
 }>;
 
 /** Whether a peer is who it must be. `reason` completes "Cannot accept the peer: ". */
@@ -35,11 +37,12 @@ export function checkClient(names: PeerNames, trustDomains: ReadonlySet<TrustDom
 }
 
 /** SPIFFE X.509-SVID, section 2: exactly one URI. Other names beside it are refused: no mesh certificate has any. */
-function readIdentity({ uris, others }: PeerNames): PeerCheck {
+function readIdentity({ uris, otherNames, namesReadable }: PeerNames): PeerCheck {
+  if (!namesReadable) return refuse('the names in its certificate cannot be read');
   const [uri] = uris;
   if (uri === undefined) return refuse('its certificate has no URI name');
   if (uris.length > 1) return refuse(`its certificate has ${uris.length} URI names`);
-  if (others > 0) return refuse('its certificate has other names beside the URI');
+  if (otherNames > 0) return refuse('its certificate has other names beside the URI');
   try {
     return { kind: 'accepted', identity: parseSpiffeId(uri) };
   } catch {

@@ -6,9 +6,10 @@ const web = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/web');
 const api = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/api');
 const foreign = parseSpiffeId('spiffe://other.example/ns/shop/sa/web');
 const trusted = new Set([parseTrustDomain('cluster.local'), parseTrustDomain('old.example')]);
-const uri = (...uris: readonly string[]): { uris: readonly string[]; others: number } => ({
+const uri = (...uris: readonly string[]): PeerNames => ({
   uris,
-  others: 0,
+  otherNames: 0,
+  namesReadable: true,
 });
 
 test('checkServer() accepts an identity that is expected', (t) => {
@@ -35,8 +36,9 @@ const wrong: readonly (readonly [string, PeerNames])[] = [
   ['no name', uri()],
   ['two URI names', uri(web, api)],
   ['one URI name twice', uri(web, web)],
-  ['another name beside the URI', { uris: [web], others: 1 }],
-  ['only other names', { uris: [], others: 2 }],
+  ['another name beside the URI', { ...uri(web), otherNames: 1 }],
+  ['names that cannot be read', { ...uri(web), namesReadable: false }],
+  ['only other names', { ...uri(), otherNames: 2 }],
   ['a URI that is no SPIFFE id', uri('https://cluster.local/ns/shop/sa/web')],
   ['a URI with a trailing NUL', uri(`${web}\0`)],
   ['a URI in upper case', uri(web.toUpperCase())],

@@ -1,0 +1,55 @@
+/** One look-up or check of a decision, in words: what was asked and what was found. */
+export type ExplainStep = Readonly<{ step: string; found: string }>;
+
+/** What a proxy would do with an outbound connection, as JSON. */
+export type OutboundExplanation = Readonly<{
+  direction: 'outbound';
+  source: Readonly<{ workload: string; ip: string; identity: string }>;
+  destination: string;
+  steps: readonly ExplainStep[];
+  outcome: Readonly<{
+    kind: 'hbone' | 'double-hbone' | 'plain' | 'passthrough' | 'resolve' | 'reject';
+    reason: string;
+    /** The next hop, with the workload that is dialled there and the identities that are accepted of it. */
+    connectTo?: string;
+    authority?: string;
+    via?: 'direct' | 'waypoint';
+    workload?: string;
+    node?: string;
+    service?: string;
+    peers?: readonly string[];
+  }>;
+}>;
+
+/** A policy that concerns a workload, and what it says of a connection. */
+export type PolicyExplanation = Readonly<{
+  policy: string;
+  scope: string;
+  action: 'ALLOW' | 'DENY';
+  dryRun: boolean;
+  /** From 0; absent when no rule matches. */
+  matchedRule?: number;
+}>;
+
+/** What a proxy would do with an inbound connection, as JSON. */
+export type InboundExplanation = Readonly<{
+  direction: 'inbound';
+  workload: string;
+  peer: Readonly<{ ip: string; identity?: string }>;
+  /** The authority of the tunnel; the address for plaintext. */
+  target: string;
+  plaintext: boolean;
+  steps: readonly ExplainStep[];
+  policies: readonly PolicyExplanation[];
+  outcome: Readonly<{
+    kind: 'admit' | 'refuse' | 'wait';
+    reason: string;
+    /** Of the refusal; absent for plaintext, which is closed. */
+    status?: number;
+    connectTo?: string;
+    policy?: string;
+    rule?: number;
+  }>;
+  /** Of a refusal by policy: the rule that comes closest to allowing it, and what it lacks. */
+  nearestAllow?: Readonly<{ policy: string; rule: number; unmet: readonly string[] }>;
+}>;
