@@ -62,12 +62,13 @@ export function describeSettings(settings: Settings): string {
     .join('');
 }
 
-/** Any text; an empty value is a value. */
+/** Any text; where there is a default, an empty value is a value, and otherwise it is none. */
 export function stringSetting<D extends string | undefined>(
   name: string,
   options: SettingOptions<D>,
 ): Setting<string | D> {
-  return setting(name, 'text', options, (text) => text, String, { emptyIsValue: true });
+  const emptyIsValue = options.default !== undefined;
+  return setting(name, 'text', options, (text) => text, String, { emptyIsValue });
 }
 
 /** A text that is never repeated in a failure: a token or a key. */

@@ -13,7 +13,20 @@ const reads = test.macro({
 });
 
 test('a text', reads, env.stringSetting('NAME', none), ' a b ', ' a b ');
-test('an empty text as a value', reads, env.stringSetting('NAME', none), '', '');
+test(
+  'an empty text as a value',
+  reads,
+  env.stringSetting('NAME', { description, default: 'x' }),
+  '',
+  '',
+);
+test(
+  'an empty text without a default as none',
+  reads,
+  env.stringSetting('NAME', none),
+  '',
+  undefined,
+);
 test('an integer', reads, env.integerSetting('NAME', { ...none, min: -5, max: 5 }), '-5', -5);
 test('an empty integer as the default', reads, integer(7), '', 7);
 test('true', reads, env.booleanSetting('NAME', none), 'TRUE', true);

@@ -1,0 +1,180 @@
+import test from 'ava';
+import {
+  readZtunnelConfig,
+  ztunnelSettingsHelp,
+  type ZtunnelConfig,
+} from '../../ztunnel/config.ts';
+
+const missing = (): never => {
+  throw Object.assign(new Error('no such file'), { code: 'ENOENT' });
+};
+
+function read(env: Readonly<Record<string, string>>, file?: string): ZtunnelConfig {
+  const readFile = file === undefined ? missing : (): string => file;
+  return readZtunnelConfig({ NODE_NAME: 'n1', ...env }, { readFile, cpus: () => 8 });
+}
+
+test('an almost empty environment gives the defaults', (t) => {
+  t.like(read({}), {
+    nodeName: 'n1',
+    clusterId: 'Kubernetes',
+    clusterDomain: 'cluster.local',
+    trustDomain: 'cluster.local',
+    trustDomainAliases: [],
+    xdsAddress: { host: 'istiod.istio-system.svc', port: 15012 },
+    caAddress: { host: 'istiod.istio-system.svc', port: 15012 },
+    xdsServerName: undefined,
+    certificateTtlMs: 86_400_000,
+    ipv6: true,
+    packetMark: 1337,
+    originalSource: undefined,
+    keepalive: true,
+    keepaliveTimeMs: 180_000,
+    keepaliveRetries: 9,
+    zdsPath: '/var/run/ztunnel/ztunnel.sock',
+    listenersPath: undefined,
+    streamWindowBytes: 4_194_304,
+    connectionWindowBytes: 16_777_216,
+    frameBytes: 1_048_576,
+    poolMaxStreams: 100,
+    poolIdleMs: 300_000,
+    keyLogFile: undefined,
+    dnsCapture: true,
+    dnsProxyAddress: { ips: ['127.0.0.1', '::1'], port: 15053 },
+    logFormat: 'text',
+    dataThreads: 1,
+    terminationDeadlineMs: 5000,
+    adminPort: 15000,
+    statsPort: 15020,
+    readinessPort: 15021,
+    adminPath: undefined,
+  });
+});
+
+test('what the sandbox sets is read', (t) => {
+  const config = read({
+    ...{ XDS_ADDRESS: 'https://localhost:15012', CA_ADDRESS: '[fd00::1]:443' },
+    ...{ TRUST_DOMAIN: 'a.example', TRUST_DOMAIN_ALIASES: 'b.example, c.example' },
+    ...{ HALO_LISTENERS_UDS: '/run/l', DATA_THREADS: '2', ADMIN_UDS: '/run/a' },
+    ...{ ISTIO_META_CLUSTER_ID: 'c1', ISTIO_METAJSON_LABELS: '{"a":1}', XDS_HEADER_X: 'y' },
+    ...{ CONNECTION_TERMINATION_DEADLINE: '1h', ENABLE_ORIG_SRC: 'false', KEY_LOG_FILE: '/k' },
+  });
+  t.like(config, {
+    xdsAddress: { host: 'localhost', port: 15012 },
+    caAddress: { host: 'fd00::1', port: 443 },
+    trustDomain: 'a.example',
+    trustDomainAliases: ['b.example', 'c.example'],
+    listenersPath: '/run/l',
+    dataThreads: 2,
+    adminPath: '/run/a',
+    clusterId: 'c1',
+    terminationDeadlineMs: 3_600_000,
+    originalSource: false,
+    keyLogFile: '/k',
+  });
+  t.deepEqual([...config.nodeMetadataJson], [['LABELS', { a: 1 }]]);
+  t.deepEqual([...config.xdsHeaders], [['X', 'y']]);
+});
+
+test('an empty XDS_ADDRESS is no control plane', (t) => {
+  t.is(read({ XDS_ADDRESS: '' }).xdsAddress, undefined);
+});
+
+for (const [grace, deadlineMs] of [
+  ['30', 25_000],
+  ['11', 6000],
+  ['10', 9000],
+  ['1', 1000],
+] as const) {
+  test(`a grace period of ${grace} s leaves ${deadlineMs} ms to connections`, (t) => {
+    t.is(read({ TERMINATION_GRACE_PERIOD_SECONDS: grace }).terminationDeadlineMs, deadlineMs);
+  });
+}
+
+for (const [threads, expected] of [
+  ['0', 8],
+  ['3', 3],
+  ['25%', 2],
+  ['1%', 1],
+] as const) {
+  test(`ZTUNNEL_WORKER_THREADS=${threads} of 8 CPUs is ${expected}`, (t) => {
+    t.is(read({ ZTUNNEL_WORKER_THREADS: threads }).dataThreads, expected);
+  });
+}
+
+test('PROXY_CONFIG gives ports, threads, address and metadata, and the environment wins', (t) => {
+  const PROXY_CONFIG = [
+    'discoveryAddress: istiod.other.svc:15012',
+    'proxyAdminPort: 16000',
+    'statsPort: 16020',
+    'concurrency: 0',
+    'proxyMetadata: { ISTIO_META_DNS_CAPTURE: "false", CLUSTER_DOMAIN: mesh.local }',
+  ].join('\n');
+  t.like(read({ PROXY_CONFIG, CLUSTER_DOMAIN: 'wins.local' }), {
+    xdsAddress: { host: 'istiod.other.svc', port: 15012 },
+    ...{ adminPort: 16_000, statsPort: 16_020, dataThreads: 8, dnsCapture: false },
+    clusterDomain: 'wins.local',
+  });
+});
+
+test('the mesh file gives the same under defaultConfig', (t) => {
+  t.is(read({}, 'defaultConfig:\n  concurrency: 4\n').dataThreads, 4);
+});
+
+for (const [name, text, expected] of [
+  ['a list', '[1]', /expected a mapping/],
+  ['a wrong port', 'statsPort: 0', /statsPort: expected integer from 1 to 65535/],
+  ['broken YAML', 'a: [', /Cannot read PROXY_CONFIG: /],
+  ['an alias', 'a: &a x\nb: *a', /Cannot read PROXY_CONFIG: /],
+  ['metadata that is no text', 'proxyMetadata: { A: 1 }', /proxyMetadata.A: expected text/],
+] as const) {
+  test(`PROXY_CONFIG with ${name} is refused`, (t) => {
+    const error = t.throws(() => read({ PROXY_CONFIG: text }), { code: 'ERR_PROXY_CONFIG' });
+    t.regex(error.message, expected);
+  });
+}
+
+for (const [name, value] of [
+  ['TLS12_ENABLED', 'true'],
+  ['COMPLIANCE_POLICY', 'fips-140-2'],
+  ['FAKE_CA', 'true'],
+  ['PROXY_MODE', 'dedicated'],
+  ['LOCAL_XDS', 'workloads: []'],
+  ['LOCAL_XDS_PATH', '/x'],
+  ['XDS_ON_DEMAND', 'true'],
+  ['UNSTABLE_ENABLE_SOCKS5', 'true'],
+  ['CRL_PATH', '/x'],
+] as const) {
+  test(`${name}=${value} is known but not supported, and says so`, (t) => {
+    const error = t.throws(() => read({ [name]: value }), { code: 'ERR_ENV' });
+    t.true(error.message.includes(`  ${name}: not supported, found "${value}": `), error.message);
+  });
+}
+
+for (const [name, value] of [
+  ['XDS_ADDRESS', 'http://localhost:15012'],
+  ['XDS_ADDRESS', 'https://user@localhost:15012'],
+  ['XDS_ADDRESS', 'https://localhost'],
+  ['CA_ADDRESS', 'https://localhost:15012/path'],
+  ['TRUST_DOMAIN', 'A'],
+  ['TRUST_DOMAIN_ALIASES', 'a,B'],
+  ['ISTIO_META_DNS_PROXY_ADDR', '0.0.0.0:53'],
+  ['HTTP2_FRAME_SIZE', '16383'],
+  ['ZTUNNEL_WORKER_THREADS', '257'],
+  ['ZTUNNEL_WORKER_THREADS', '0%'],
+  ['NODE_NAME', ''],
+  ['ISTIO_METAJSON_X', '{'],
+] as const) {
+  test(`${name}=${value} is refused`, (t) => {
+    const error = t.throws(() => read({ [name]: value }), { code: 'ERR_ENV' });
+    t.true(error.message.includes(`  ${name}: `), error.message);
+  });
+}
+
+test('--help names every setting, and hides no unsupported one', (t) => {
+  const help = ztunnelSettingsHelp();
+  for (const name of ['NODE_NAME', 'KEY_LOG_FILE', 'ADMIN_UDS', 'PROXY_CONFIG', 'LISTENER_UDS'])
+    t.regex(help, new RegExp(`^  ${name} `, 'm'));
+  t.regex(help, /^ {2}TLS12_ENABLED +Not supported: only TLS 1\.3 is spoken/m);
+  t.regex(help, /^ {2}POOL_UNUSED_RELEASE_TIMEOUT .*\[5m\]$/m);
+});
