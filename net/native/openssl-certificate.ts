@@ -1,0 +1,146 @@
+import { MeshError } from '../../base/errors.ts';
+import { allocateShared, copyNative, shareBuffer } from './memory.ts';
+import { takeErrorReason } from './openssl-error.ts';
+import { openssl } from './openssl-library.ts';
+
+/** NID_subject_alt_name */
+const SUBJECT_ALT_NAME = 85;
+/** GEN_URI */
+const URI = 6;
+/** What X509_get_key_usage and its like answer when the certificate has no such extension. */
+const ABSENT = 0xffffffff;
+
+/** What OpenSSL reads from a certificate; nothing here goes through a text form that could be ambiguous. */
+export type CertificateFacts = Readonly<{
+  der: Buffer;
+  /** Every URI among the subject alternative names, byte for byte (latin1). */
+  uris: readonly string[];
+  /** How many names of other kinds there are. */
+  otherNames: number;
+  /** False when the extension occurs twice or cannot be read: such a certificate proves nothing. */
+  namesReadable: boolean;
+  /** Bits of KeyUsage (0x80 digital signature, 0x04 certificate signing); `undefined` without the extension. */
+  keyUsage?: number;
+  /** XKU bits: 1 server authentication, 2 client authentication; `undefined` without the extension. */
+  extendedKeyUsage?: number;
+  isAuthority: boolean;
+}>;
+
+/** EXFLAG_CA */
+const EXFLAG_CA = 0x10;
+
+const slot = allocateShared(8);
+const typeSlot = allocateShared(8);
+
+/** @param x509 an X509 that lives during the call. */
+export function readCertificateFacts(x509: bigint): CertificateFacts {
+  const flags = openssl.X509_get_extension_flags(x509);
+  const keyUsage = openssl.X509_get_key_usage(x509);
+  const extendedKeyUsage = openssl.X509_get_extended_key_usage(x509);
+  return {
+    der: certificateDer(x509),
+    ...readNames(x509),
+    ...(keyUsage === ABSENT ? {} : { keyUsage }),
+    ...(extendedKeyUsage === ABSENT ? {} : { extendedKeyUsage }),
+    isAuthority: (flags & EXFLAG_CA) !== 0,
+  };
+}
+
+/** The DER bytes of an X509. */
+export function certificateDer(x509: bigint): Buffer {
+  const length = openssl.i2d_X509(x509, 0n);
+  if (length <= 0) return Buffer.alloc(0);
+  const der = shareBuffer(Buffer.alloc(length));
+  slot.buffer.writeBigUInt64LE(der.address, 0);
+  openssl.i2d_X509(x509, slot.address);
+  return der.buffer;
+}
+
+function readNames(x509: bigint): {
+  uris: string[];
+  otherNames: number;
+  namesReadable: boolean;
+} {
+  slot.buffer.writeInt32LE(0, 0);
+  const names = openssl.X509_get_ext_d2i(x509, SUBJECT_ALT_NAME, slot.address, 0n);
+  if (names === 0n) {
+    takeErrorReason();
+    // -1: there is none; -2: more than one; otherwise it could not be decoded.
+    return { uris: [], otherNames: 0, namesReadable: slot.buffer.readInt32LE(0) === -1 };
+  }
+  const uris: string[] = [];
+  let otherNames = 0;
+  const count = openssl.OPENSSL_sk_num(names);
+  for (let index = 0; index < count; index++) {
+    const value = openssl.GENERAL_NAME_get0_value(
+      openssl.OPENSSL_sk_value(names, index),
+      typeSlot.address,
+    );
+    if (typeSlot.buffer.readInt32LE(0) !== URI) {
+      otherNames++;
+      continue;
+    }
+    const length = openssl.ASN1_STRING_length(value);
+    uris.push(copyNative(openssl.ASN1_STRING_get0_data(value), length).toString('latin1'));
+  }
+  openssl.GENERAL_NAMES_free(names);
+  return { uris, otherNames, namesReadable: true };
+}
+
+/**
+ * Reads every certificate of a PEM text and hands each to `use`, which may keep a reference of its own; they are freed
+ * afterwards.
+ *
+ * @throws {MeshError} ERR_CERTIFICATE when there is none or one cannot be read.
+ */
+export function withCertificates(
+  pem: string,
+  what: string,
+  use: (x509: bigint, index: number) => void,
+): void {
+  const text = shareBuffer(Buffer.from(pem));
+  openssl.ERR_clear_error();
+  const bio = openssl.BIO_new_mem_buf(text.address, text.buffer.length);
+  try {
+    let count = 0;
+    for (;;) {
+      const x509 = openssl.PEM_read_bio_X509(bio, 0n, 0n, 0n);
+      if (x509 === 0n) break;
+      try {
+        use(x509, count++);
+      } finally {
+        openssl.X509_free(x509);
+      }
+    }
+    // The end of the text is an error to OpenSSL ("no start line"); any other means a broken certificate.
+    const reason = takeErrorReason();
+    if (count === 0 || reason !== 'no start line')
+      throw certificateError(what, reason === '' ? 'no certificate in the text' : reason);
+  } finally {
+    openssl.BIO_free(bio);
+    text.buffer.fill(0); // a use, so that the memory lives until here: the BIO read from it
+  }
+}
+
+/** @throws {MeshError} ERR_CERTIFICATE when it cannot be read; the message holds nothing of the key. */
+export function withPrivateKey(pem: string, use: (key: bigint) => void): void {
+  const text = shareBuffer(Buffer.from(pem));
+  openssl.ERR_clear_error();
+  const bio = openssl.BIO_new_mem_buf(text.address, text.buffer.length);
+  try {
+    const key = openssl.PEM_read_bio_PrivateKey(bio, 0n, 0n, 0n);
+    if (key === 0n) throw certificateError('the private key', takeErrorReason());
+    try {
+      use(key);
+    } finally {
+      openssl.EVP_PKEY_free(key);
+    }
+  } finally {
+    openssl.BIO_free(bio);
+    text.buffer.fill(0);
+  }
+}
+
+export function certificateError(what: string, found: string): MeshError {
+  return new MeshError('ERR_CERTIFICATE', 'local', `Cannot use ${what}: ${found}`);
+}

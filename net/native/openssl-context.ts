@@ -1,0 +1,217 @@
+import { readAlpnList, writeAlpnSelection } from './openssl-alpn.ts';
+import { allocateShared, cString, nativeText, type SharedBytes } from './memory.ts';
+import { certificateError, withCertificates, withPrivateKey } from './openssl-certificate.ts';
+import { takeErrorReason } from './openssl-error.ts';
+import { library, openssl } from './openssl-library.ts';
+
+/** Macros of ssl.h are calls of SSL_CTX_ctrl with these. */
+const SSL_CTRL_MODE = 33;
+const SSL_CTRL_SET_SESS_CACHE_MODE = 44;
+const SSL_CTRL_SET_MAX_CERT_LIST = 51;
+const SSL_CTRL_CHAIN_CERT = 89;
+const SSL_CTRL_SET_GROUPS_LIST = 92;
+const SSL_CTRL_SET_MIN_PROTO_VERSION = 123;
+const SSL_CTRL_SET_MAX_PROTO_VERSION = 124;
+const TLS1_3 = 0x304n;
+/**
+ * Moving write buffer (2); no completion of the chain, which would send the root too (8); buffers given back while a
+ * session is idle (0x10).
+ */
+const MODES = 2n | 8n | 0x10n;
+/**
+ * No tickets; no certificate compression either way, whose Brotli costs more than the whole handshake; the server's
+ * order of ciphers; no renegotiation.
+ */
+const OPTIONS = (1n << 14n) | (1n << 32n) | (1n << 33n) | (1n << 22n) | (1n << 30n);
+const VERIFY_PEER = 1;
+const VERIFY_FAIL_IF_NO_PEER_CERT = 2;
+/** A leaf and its intermediates; nobody's mesh has more. */
+const MAX_CHAIN_DEPTH = 10;
+const MAX_CERTIFICATE_LIST_BYTES = 64n << 10n;
+/** Several records a system call, with read-ahead. */
+const READ_BUFFER_BYTES = 128n << 10n;
+const ALPN_OK = 0;
+const ALPN_ALERT_FATAL = 2;
+
+export type SslContextOptions = Readonly<{
+  /** PEM each: leaf, then intermediates. Empty for a client without an identity. */
+  chainPem: readonly string[];
+  privateKeyPem: string;
+  rootsPem: readonly string[];
+  /** In order of preference; empty: not negotiated. */
+  alpn: readonly string[];
+  /** OpenSSL's list of groups, see TlsContext. */
+  groups: string;
+  cipherSuites: string;
+  /** One line in the format of NSS key logs; called inside the handshake. */
+  onKeyLog?: (line: string) => void;
+}>;
+
+/** What native code knows of callbacks: rooted while the context may be used by a session. */
+const liveCallbacks = new Set<bigint>();
+
+/** Owns an SSL_CTX. Sessions hold a reference of their own, so it can be freed while they live. */
+export class SslContext {
+  readonly #address: bigint;
+  #freed = false;
+
+  /** @throws {MeshError} ERR_CERTIFICATE for what cannot be read or does not belong together. */
+  constructor(options: SslContextOptions) {
+    openssl.ERR_clear_error();
+    this.#address = openssl.SSL_CTX_new(openssl.TLS_method());
+    if (this.#address === 0n) throw certificateError('a TLS context', takeErrorReason());
+    try {
+      this.#configure(options);
+      this.#loadIdentity(options);
+      this.#loadRoots(options.rootsPem);
+    } catch (error) {
+      this.free();
+      throw error;
+    }
+  }
+
+  get address(): bigint {
+    if (this.#freed) throw new Error('Cannot use a TLS context that was freed');
+    return this.#address;
+  }
+
+  /** Idempotent; live sessions go on. */
+  free(): void {
+    if (this.#freed) return;
+    this.#freed = true;
+    openssl.SSL_CTX_free(this.#address);
+  }
+
+  #configure(options: SslContextOptions): void {
+    const ctx = this.#address;
+    const require = (
+      what: string,
+      name: number,
+      value: bigint,
+      pointer: bigint | string = 0n,
+    ): void => {
+      if (openssl.SSL_CTX_ctrl(ctx, name, value, pointer) <= 0n)
+        throw certificateError(what, takeErrorReason());
+    };
+    require('the TLS modes', SSL_CTRL_MODE, MODES);
+    require('TLS 1.3', SSL_CTRL_SET_MIN_PROTO_VERSION, TLS1_3);
+    require('TLS 1.3', SSL_CTRL_SET_MAX_PROTO_VERSION, TLS1_3);
+    require('the list of groups', SSL_CTRL_SET_GROUPS_LIST, 0n, options.groups);
+    // These two answer with the value before.
+    openssl.SSL_CTX_ctrl(ctx, SSL_CTRL_SET_SESS_CACHE_MODE, 0n, 0n);
+    openssl.SSL_CTX_ctrl(ctx, SSL_CTRL_SET_MAX_CERT_LIST, MAX_CERTIFICATE_LIST_BYTES, 0n);
+    openssl.SSL_CTX_set_options(ctx, OPTIONS);
+    openssl.SSL_CTX_set_num_tickets(ctx, 0n);
+    openssl.SSL_CTX_set_default_read_buffer_len(ctx, READ_BUFFER_BYTES);
+    if (openssl.SSL_CTX_set_ciphersuites(ctx, options.cipherSuites) !== 1)
+      throw certificateError('the list of cipher suites', takeErrorReason());
+    openssl.SSL_CTX_set_verify(ctx, VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT, 0n);
+    openssl.SSL_CTX_set_verify_depth(ctx, MAX_CHAIN_DEPTH);
+    if (options.alpn.length > 0) this.#setAlpn(options.alpn);
+    if (options.onKeyLog !== undefined) this.#setKeyLog(options.onKeyLog);
+  }
+
+  #setAlpn(protocols: readonly string[]): void {
+    const list = encodeAlpn(protocols);
+    openssl.SSL_CTX_set_alpn_protos(this.#address, list.address, list.buffer.length);
+    openssl.SSL_CTX_set_alpn_select_cb(this.#address, alpnSelector(protocols), 0n);
+  }
+
+  #setKeyLog(onKeyLog: (line: string) => void): void {
+    const callback = library.lib.registerCallback(
+      { return: 'void', arguments: ['pointer', 'pointer'] },
+      (_ssl, line) => {
+        try {
+          if (typeof line === 'bigint') onKeyLog(nativeText(line));
+        } catch {
+          // Nothing may leave a native callback; a key log that cannot be written breaks no connection.
+        }
+      },
+    );
+    liveCallbacks.add(callback);
+    openssl.SSL_CTX_set_keylog_callback(this.#address, callback);
+  }
+
+  #loadIdentity({ chainPem, privateKeyPem }: SslContextOptions): void {
+    const ctx = this.#address;
+    const [leaf, ...intermediates] = chainPem;
+    if (leaf === undefined) return;
+    withCertificates(leaf, 'the certificate', (x509, index) => {
+      if (index > 0) throw certificateError('the certificate', 'more than one in its text');
+      if (openssl.SSL_CTX_use_certificate(ctx, x509) !== 1)
+        throw certificateError('the certificate', takeErrorReason());
+    });
+    withPrivateKey(privateKeyPem, (key) => {
+      if (openssl.SSL_CTX_use_PrivateKey(ctx, key) !== 1)
+        throw certificateError('the private key', takeErrorReason());
+    });
+    if (openssl.SSL_CTX_check_private_key(ctx) !== 1)
+      throw certificateError('the private key', takeErrorReason());
+    for (const pem of intermediates)
+      withCertificates(pem, 'an intermediate certificate', (x509) => {
+        if (openssl.SSL_CTX_ctrl(ctx, SSL_CTRL_CHAIN_CERT, 1n, x509) !== 1n)
+          throw certificateError('an intermediate certificate', takeErrorReason());
+      });
+  }
+
+  #loadRoots(rootsPem: readonly string[]): void {
+    const store = openssl.SSL_CTX_get_cert_store(this.#address);
+    for (const pem of rootsPem)
+      withCertificates(pem, 'a root certificate', (x509) => {
+        if (openssl.X509_STORE_add_cert(store, x509) !== 1)
+          throw certificateError('a root certificate', takeErrorReason());
+      });
+  }
+}
+
+function encodeAlpn(protocols: readonly string[]): SharedBytes {
+  const parts = protocols.map((name) => Buffer.from(`${String.fromCharCode(name.length)}${name}`));
+  const joined = Buffer.concat(parts);
+  const list = allocateShared(joined.length);
+  list.buffer.set(joined);
+  return list;
+}
+
+/** By the list of protocols: one callback for all contexts that want the same. */
+const selectors = new Map<string, { pointer: bigint; names: readonly SharedBytes[] }>();
+
+function alpnSelector(protocols: readonly string[]): bigint {
+  const id = protocols.join(',');
+  const known = selectors.get(id);
+  if (known !== undefined) return known.pointer;
+  const names = protocols.map((name) => cString(name));
+  const pointer = library.lib.registerCallback(
+    { return: 'i32', arguments: ['pointer', 'pointer', 'pointer', 'pointer', 'u32', 'pointer'] },
+    (_ssl, out, outLength, offered, offeredLength) => {
+      try {
+        const addresses =
+          typeof out === 'bigint' && typeof outLength === 'bigint' && typeof offered === 'bigint';
+        return addresses
+          ? selectAlpn(protocols, names, out, outLength, offered, offeredLength)
+          : ALPN_ALERT_FATAL;
+      } catch {
+        return ALPN_ALERT_FATAL;
+      }
+    },
+  );
+  selectors.set(id, { pointer, names });
+  return pointer;
+}
+
+function selectAlpn(
+  protocols: readonly string[],
+  names: readonly SharedBytes[],
+  out: bigint,
+  outLength: bigint,
+  offered: bigint,
+  offeredLength: number,
+): number {
+  const wire = readAlpnList(offered, offeredLength);
+  for (const [index, protocol] of protocols.entries()) {
+    const name = names[index];
+    if (name === undefined || !wire.includes(protocol)) continue;
+    writeAlpnSelection(out, outLength, name.address, protocol.length);
+    return ALPN_OK;
+  }
+  return ALPN_ALERT_FATAL;
+}

@@ -1,0 +1,174 @@
+import { ECONNRESET, EAGAIN, lastErrno } from './errno.ts';
+import { allocateShared, copyNative, nativeText, type SharedBytes } from './memory.ts';
+import {
+  certificateDer,
+  type CertificateFacts,
+  readCertificateFacts,
+} from './openssl-certificate.ts';
+import type { SslContext } from './openssl-context.ts';
+import { takeErrorReason, verificationProblem } from './openssl-error.ts';
+import { openssl } from './openssl-library.ts';
+
+const BIO_CTRL_RESET = 1;
+const BIO_CTRL_INFO = 3;
+const BIO_NOCLOSE = 0;
+const SSL_ERROR_WANT_READ = 2;
+const SSL_ERROR_WANT_WRITE = 3;
+const SSL_ERROR_SYSCALL = 5;
+const SSL_ERROR_ZERO_RETURN = 6;
+
+/** Answers of read() and handshake() below 1. */
+export const CLOSED = 0;
+export const WANT = -1;
+export const FAILED = -2;
+
+const slot = allocateShared(8);
+const lengthSlot = allocateShared(8);
+
+/**
+ * What every session of this thread writes into: records gather here and go out in one system call, and an idle
+ * session owns no write buffer. Whoever makes a session write takes the bytes (takeOutput) before anyone else writes.
+ */
+const output = openssl.BIO_new(openssl.BIO_s_mem());
+
+/** How many bytes wait to be sent by the session that wrote last. */
+export function outputLength(): number {
+  return Number(openssl.BIO_ctrl_pending(output));
+}
+
+/** Where they are; true until the next call that writes, or dropOutput(). */
+export function outputAddress(): bigint {
+  openssl.BIO_ctrl(output, BIO_CTRL_INFO, 0n, slot.address);
+  return slot.buffer.readBigUInt64LE(0);
+}
+
+export function dropOutput(): void {
+  openssl.BIO_ctrl(output, BIO_CTRL_RESET, 0n, 0n);
+}
+
+/** Owns an SSL. Every call after free() fails; none crashes. */
+export class Ssl {
+  readonly #address: bigint;
+  /** Belongs to the SSL once set; bytes for a session over a stream go in here. */
+  readonly #input: bigint;
+  #freed = false;
+  /** What the last FAILED was. */
+  failure = '';
+
+  /** @param descriptor to read from, or `undefined`: then input comes by feed(). The descriptor stays the caller's. */
+  constructor(context: SslContext, role: 'client' | 'server', descriptor: number | undefined) {
+    this.#address = openssl.SSL_new(context.address);
+    if (this.#address === 0n) throw new Error(`Cannot make a TLS session: ${takeErrorReason()}`);
+    this.#input =
+      descriptor === undefined
+        ? openssl.BIO_new(openssl.BIO_s_mem())
+        : openssl.BIO_new_socket(descriptor, BIO_NOCLOSE);
+    if (this.#input === 0n) throw new Error(`Cannot make a TLS session: ${takeErrorReason()}`);
+    // An empty memory BIO means "later", not "the end".
+    if (descriptor === undefined) openssl.BIO_ctrl(this.#input, 130, -1n, 0n);
+    openssl.SSL_set0_rbio(this.#address, this.#input);
+    openssl.BIO_up_ref(output);
+    openssl.SSL_set0_wbio(this.#address, output);
+    openssl.SSL_set_read_ahead(this.#address, 1);
+    if (role === 'client') openssl.SSL_set_connect_state(this.#address);
+    else openssl.SSL_set_accept_state(this.#address);
+  }
+
+  /** Gives input to a session over a stream; how many bytes were taken (all, but for want of memory). */
+  feed(bytes: SharedBytes, offset: number, length: number): number {
+    if (this.#freed || length === 0) return 0;
+    return Math.max(0, openssl.BIO_write(this.#input, bytes.address + BigInt(offset), length));
+  }
+
+  /** 1 when done, WANT, or FAILED. */
+  handshake(): number {
+    if (this.#freed) return FAILED;
+    openssl.ERR_clear_error();
+    const result = openssl.SSL_do_handshake(this.#address);
+    return result === 1 ? 1 : this.#judge(result, lastErrno()) === WANT ? WANT : FAILED;
+  }
+
+  /** Decrypts at most one record into `bytes[offset .. offset+length)`: its bytes, CLOSED (in order), WANT or FAILED. */
+  read(bytes: SharedBytes, offset: number, length: number): number {
+    if (this.#freed) return FAILED;
+    openssl.ERR_clear_error();
+    const got = openssl.SSL_read(this.#address, bytes.address + BigInt(offset), length);
+    return got > 0 ? got : this.#judge(got, lastErrno());
+  }
+
+  /** Encrypts into the thread's output; all of it, or FAILED. */
+  write(bytes: SharedBytes, offset: number, length: number): number {
+    if (this.#freed) return FAILED;
+    openssl.ERR_clear_error();
+    const wrote = openssl.SSL_write(this.#address, bytes.address + BigInt(offset), length);
+    return wrote > 0 ? wrote : this.#judge(wrote, lastErrno());
+  }
+
+  /** Writes close_notify into the thread's output. */
+  shutdown(): void {
+    if (this.#freed) return;
+    openssl.ERR_clear_error();
+    openssl.SSL_shutdown(this.#address);
+    openssl.ERR_clear_error();
+  }
+
+  get alpn(): string {
+    openssl.SSL_get0_alpn_selected(this.#live(), slot.address, lengthSlot.address);
+    const length = lengthSlot.buffer.readUInt32LE(0);
+    return copyNative(slot.buffer.readBigUInt64LE(0), length).toString('latin1');
+  }
+
+  get cipher(): string {
+    return nativeText(openssl.SSL_CIPHER_get_name(openssl.SSL_get_current_cipher(this.#live())));
+  }
+
+  /** The key exchange, such as `X25519MLKEM768` or `x25519`. */
+  get group(): string {
+    return nativeText(openssl.SSL_get0_group_name(this.#live()));
+  }
+
+  peerCertificate(): CertificateFacts | undefined {
+    const x509 = openssl.SSL_get1_peer_certificate(this.#live());
+    if (x509 === 0n) return undefined;
+    try {
+      return readCertificateFacts(x509);
+    } finally {
+      openssl.X509_free(x509);
+    }
+  }
+
+  /** DER each: leaf, intermediates, root, as verified. */
+  peerChain(): Buffer[] {
+    const chain = openssl.SSL_get0_verified_chain(this.#live());
+    if (chain === 0n) return [];
+    const count = openssl.OPENSSL_sk_num(chain);
+    return Array.from({ length: count }, (_, index) =>
+      certificateDer(openssl.OPENSSL_sk_value(chain, index)),
+    );
+  }
+
+  free(): void {
+    if (this.#freed) return;
+    this.#freed = true;
+    openssl.SSL_free(this.#address);
+  }
+
+  #live(): bigint {
+    if (this.#freed) throw new Error('Cannot ask a TLS session that was freed');
+    return this.#address;
+  }
+
+  #judge(result: number, errno: number): number {
+    const code = openssl.SSL_get_error(this.#address, result);
+    if (code === SSL_ERROR_WANT_READ || code === SSL_ERROR_WANT_WRITE) return WANT;
+    if (code === SSL_ERROR_ZERO_RETURN) return CLOSED;
+    const reason = takeErrorReason();
+    const refused = verificationProblem(this.#address);
+    if (refused !== undefined) this.failure = `the peer's certificate is refused: ${refused}`;
+    else if (reason !== '') this.failure = reason;
+    else if (code === SSL_ERROR_SYSCALL && errno !== 0 && errno !== EAGAIN)
+      this.failure = errno === ECONNRESET ? 'the connection was reset' : `system error ${errno}`;
+    else this.failure = 'the connection ended without a TLS end';
+    return FAILED;
+  }
+}

@@ -1,0 +1,355 @@
+import { MeshError, type Side } from '../base/errors.ts';
+import { type ByteSink, type ByteStream, HEADROOM, type SharedBytes } from './byte-stream.ts';
+import { allocateShared, viewNative } from './native/memory.ts';
+import type { CertificateFacts } from './native/openssl-certificate.ts';
+import {
+  CLOSED,
+  dropOutput,
+  outputAddress,
+  outputLength,
+  Ssl,
+  WANT,
+} from './native/openssl-session.ts';
+import { runNextTurn, type TurnTask } from './reactor.ts';
+import { type Carrier, type CarrierUser } from './tls-carrier.ts';
+import type { TlsContext } from './tls-context.ts';
+
+/** One delivery at the most: several records, one behind the other. */
+const READ_BYTES = 256 << 10;
+/** RFC 8446 section 5.1: a record holds at most this much. */
+const RECORD_BYTES = 16 << 10;
+const DELIVERIES_PER_TURN = 4;
+/** More than this is not encrypted at once, so that what a slow socket leaves over stays small. */
+const WRITE_BYTES = 256 << 10;
+
+const incoming = allocateShared(HEADROOM + READ_BYTES);
+
+type Left = { bytes: SharedBytes; offset: number; length: number };
+
+/**
+ * A TLS 1.3 session as a stream of bytes.
+ *
+ *   handshaking -> open -> (peer ended | we ended) -> both ended: closed
+ *        \------------------ broken: closed, with an error ----/
+ */
+export class TlsSession implements ByteStream, CarrierUser, TurnTask {
+  readonly #carrier: Carrier;
+  readonly #ssl: Ssl;
+  readonly #context: TlsContext;
+  readonly #onHandshake: (error?: MeshError) => void;
+  #sink: ByteSink | undefined;
+  #state: 'handshaking' | 'open' | 'closed' = 'handshaking';
+  #readable = false;
+  #paused = false;
+  #peerEnded = false;
+  #ended = false;
+  #endSent = false;
+  #taskQueued = false;
+  #broken: string | undefined;
+  /** Encrypted, and refused by the carrier for now. */
+  readonly #unsent: Left[] = [];
+  /** Decrypted, and not taken by the sink. */
+  #pending: Left | undefined;
+  #peerCertificate: CertificateFacts | undefined;
+  readonly #side: Side;
+  bytesRead = 0;
+  bytesWritten = 0;
+
+  /**
+   * Begins the handshake at the carrier's first event.
+   *
+   * @param onHandshake called once: without an error when the peer is proved, with one when it failed.
+   */
+  constructor(
+    carrier: Carrier,
+    context: TlsContext,
+    role: 'client' | 'server',
+    onHandshake: (error?: MeshError) => void,
+  ) {
+    this.#carrier = carrier;
+    this.#context = context;
+    this.#onHandshake = onHandshake;
+    this.#side = role === 'client' ? 'upstream' : 'downstream';
+    this.#ssl = new Ssl(context.native, role, carrier.descriptor);
+    carrier.begin(this);
+    if (role === 'client') this.#queueTask();
+  }
+
+  /** What the peer proved to be; there always is one once the handshake is done. */
+  get peerCertificate(): CertificateFacts {
+    const facts = (this.#peerCertificate ??= this.#ssl.peerCertificate());
+    if (facts === undefined) throw new Error('Cannot read the certificate of a peer without one');
+    return facts;
+  }
+
+  /** DER each: leaf, intermediates, root, as they were verified. */
+  peerChain(): Buffer[] {
+    return this.#ssl.peerChain();
+  }
+
+  get group(): string {
+    return this.#ssl.group;
+  }
+
+  get cipher(): string {
+    return this.#ssl.cipher;
+  }
+
+  get alpn(): string {
+    return this.#ssl.alpn;
+  }
+
+  get closed(): boolean {
+    return this.#state === 'closed';
+  }
+
+  setSink(sink: ByteSink): void {
+    this.#sink = sink;
+    this.#paused = false;
+    this.#queueTask();
+  }
+
+  resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    if (this.#readable || this.#pending !== undefined) this.#queueTask();
+  }
+
+  capacity(): number {
+    return this.#state === 'open' && !this.#ended && this.#unsent.length === 0 ? WRITE_BYTES : 0;
+  }
+
+  write(bytes: SharedBytes, offset: number, length: number): number {
+    let taken = 0;
+    while (taken < length && this.capacity() > 0) {
+      const wrote = this.#ssl.write(bytes, offset + taken, Math.min(length - taken, WRITE_BYTES));
+      this.#flush();
+      if (wrote <= 0) {
+        this.#breakLater(this.#ssl.failure);
+        break;
+      }
+      taken += wrote;
+    }
+    this.bytesWritten += taken;
+    return taken;
+  }
+
+  end(): void {
+    if (this.#ended || this.#state === 'closed') return;
+    this.#ended = true;
+    if (this.#state === 'open') this.#finish();
+  }
+
+  reset(): void {
+    if (this.#state === 'closed') return;
+    this.#carrier.reset();
+    this.#release();
+  }
+
+  onReadable(): void {
+    this.#readable = true;
+    this.#advance();
+  }
+
+  onInput(bytes: SharedBytes, offset: number, length: number): number {
+    return this.#ssl.feed(bytes, offset, length);
+  }
+
+  onWritable(): void {
+    if (this.#unsent.length === 0 || !this.#sendUnsent()) return;
+    if (this.#ended) this.#finish();
+    else this.#sink?.onWritable();
+  }
+
+  onBroken(reason: string): void {
+    this.#breakLater(reason);
+  }
+
+  runTask(): void {
+    this.#taskQueued = false;
+    this.#advance();
+  }
+
+  #advance(): void {
+    if (this.#state === 'handshaking') this.#shakeHands();
+    if (this.#state === 'open') this.#pump();
+    // What came before the break is delivered first; then the break is told, unless reading found it by itself.
+    if (this.#broken !== undefined && this.#state !== 'closed') this.#breakOff(this.#broken);
+  }
+
+  #shakeHands(): void {
+    const result = this.#ssl.handshake();
+    this.#flush();
+    if (result === WANT) return;
+    if (result !== 1) {
+      this.#breakOff(this.#ssl.failure);
+      return;
+    }
+    const wanted = this.#context.alpn;
+    if (wanted.length > 0 && !wanted.includes(this.#ssl.alpn)) {
+      this.#breakOff(`the peer did not agree to speak ${wanted.join(' or ')}`);
+      return;
+    }
+    this.#state = 'open';
+    this.#onHandshake();
+    if (this.#ended && this.#isOpen()) this.#finish();
+  }
+
+  #isOpen(): boolean {
+    return this.#state === 'open';
+  }
+
+  #pump(): void {
+    if (this.#pending !== undefined && !this.#deliverPending()) return;
+    for (let deliveries = 0; this.#readable && !this.#peerEnded; deliveries++) {
+      const sink = this.#sink;
+      if (sink === undefined || this.#paused) return;
+      if (deliveries === DELIVERIES_PER_TURN) {
+        this.#queueTask();
+        return;
+      }
+      const room = Math.min(sink.capacity(), READ_BYTES);
+      if (room <= 0) {
+        this.#paused = true;
+        return;
+      }
+      const { length, outcome } = this.#readRecords(room);
+      if (length > 0) {
+        this.bytesRead += length;
+        const taken = sink.onData(incoming, HEADROOM, length);
+        if (taken < length) this.#keep(HEADROOM + taken, length - taken);
+        if (this.#isClosed()) return;
+      }
+      if (outcome === WANT) this.#readable = false;
+      else if (outcome === CLOSED) this.#onPeerEnd();
+      else if (outcome < 0) {
+        this.#breakOff(this.#ssl.failure);
+        return;
+      }
+    }
+  }
+
+  #isClosed(): boolean {
+    return this.#state === 'closed';
+  }
+
+  /** Reads records one behind the other until the room ends or there are none. outcome 1: there may be more. */
+  #readRecords(room: number): { length: number; outcome: number } {
+    let length = 0;
+    let outcome = 1;
+    do {
+      const got = this.#ssl.read(incoming, HEADROOM + length, room - length);
+      if (got > 0) length += got;
+      else outcome = got;
+    } while (outcome > 0 && room - length >= RECORD_BYTES);
+    // Reading can write: an answer to a key update, an alert.
+    if (outputLength() > 0) this.#flush();
+    return { length, outcome };
+  }
+
+  #keep(offset: number, length: number): void {
+    const bytes = allocateShared(HEADROOM + length);
+    incoming.buffer.copy(bytes.buffer, HEADROOM, offset, offset + length);
+    this.#pending = { bytes, offset: HEADROOM, length };
+    this.#paused = true;
+  }
+
+  #deliverPending(): boolean {
+    const pending = this.#pending;
+    const sink = this.#sink;
+    if (pending === undefined) return true;
+    if (sink === undefined || this.#paused) return false;
+    const taken = sink.onData(pending.bytes, pending.offset, pending.length);
+    pending.offset += taken;
+    pending.length -= taken;
+    if (pending.length > 0) this.#paused = true;
+    else this.#pending = undefined;
+    return pending.length === 0 && !this.#isClosed();
+  }
+
+  #onPeerEnd(): void {
+    this.#peerEnded = true;
+    this.#sink?.onEnd();
+    this.#closeWhenDone();
+  }
+
+  /** Takes what the session wrote out of the thread's shared output. */
+  #flush(): void {
+    const length = outputLength();
+    if (length === 0) return;
+    const address = outputAddress();
+    const idle = this.#unsent.length === 0;
+    const sent = idle ? (this.#carrier.sendNative?.(address, length) ?? 0) : 0;
+    if (sent < length) this.#keepOutput(address + BigInt(sent), length - sent);
+    dropOutput();
+    // A stream may write with a session of its own, so it gets the bytes once the shared output is free again.
+    if (idle && this.#carrier.sendNative === undefined) this.#sendUnsent();
+  }
+
+  #keepOutput(address: bigint, length: number): void {
+    const bytes = allocateShared(HEADROOM + length);
+    viewNative(address, length).copy(bytes.buffer, HEADROOM);
+    this.#unsent.push({ bytes, offset: HEADROOM, length });
+  }
+
+  /** True when nothing is left. */
+  #sendUnsent(): boolean {
+    for (let first = this.#unsent[0]; first !== undefined; first = this.#unsent[0]) {
+      const sent = this.#carrier.send(first.bytes, first.offset, first.length);
+      first.offset += sent;
+      first.length -= sent;
+      if (first.length > 0) return false;
+      this.#unsent.shift();
+    }
+    return true;
+  }
+
+  #finish(): void {
+    if (!this.#endSent) {
+      this.#endSent = true;
+      this.#ssl.shutdown();
+      this.#flush();
+    }
+    if (this.#unsent.length > 0) return; // onWritable() comes back here
+    this.#carrier.end();
+    this.#closeWhenDone();
+  }
+
+  #closeWhenDone(): void {
+    if (!this.#peerEnded || !this.#endSent || this.#unsent.length > 0) return;
+    this.#carrier.close();
+    this.#release();
+  }
+
+  #breakLater(reason: string): void {
+    this.#broken ??= reason;
+    this.#queueTask();
+  }
+
+  #breakOff(reason: string): void {
+    const failedHandshake = this.#state === 'handshaking';
+    const sink = this.#sink;
+    const action = failedHandshake ? 'agree on TLS with the peer' : 'go on with a TLS session';
+    const code = failedHandshake ? 'ERR_TLS_HANDSHAKE' : 'ERR_TLS';
+    const error = new MeshError(code, this.#side, `Cannot ${action}: ${reason}`);
+    // An alert that was just written must get out, so a failed handshake ends in order.
+    if (failedHandshake) this.#carrier.close();
+    else this.#carrier.reset();
+    this.#release();
+    if (failedHandshake) this.#onHandshake(error);
+    else sink?.onError(error);
+  }
+
+  #release(): void {
+    this.#state = 'closed';
+    this.#pending = undefined;
+    this.#unsent.length = 0;
+    this.#ssl.free();
+  }
+
+  #queueTask(): void {
+    if (this.#taskQueued) return;
+    this.#taskQueued = true;
+    runNextTurn(this);
+  }
+}
