@@ -27,6 +27,8 @@ export interface CarrierUser {
   onBroken(error: string): void;
   /** Input of a stream below; a descriptor is read by OpenSSL itself. How many bytes were taken. */
   onInput(bytes: SharedBytes, offset: number, length: number): number;
+  /** No more onInput(): in order only when the session itself has ended before. */
+  onInputEnd(): void;
 }
 
 /** What TLS records travel on: a descriptor, or any stream. */
@@ -130,7 +132,7 @@ export class StreamCarrier implements Carrier, ByteSink {
   }
 
   onEnd(): void {
-    this.#user?.onBroken('the connection ended without a TLS end');
+    this.#user?.onInputEnd();
   }
 
   onError(error: Error): void {

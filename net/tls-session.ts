@@ -22,6 +22,9 @@ const DELIVERIES_PER_TURN = 4;
 /** More than this is not encrypted at once, so that what a slow socket leaves over stays small. */
 const WRITE_BYTES = 256 << 10;
 
+/** Without it an attacker could cut a stream and have it taken for a short one. */
+const TRUNCATED = 'the connection ended without a TLS end';
+
 const incoming = allocateShared(HEADROOM + READ_BYTES);
 
 type Left = { bytes: SharedBytes; offset: number; length: number };
@@ -41,6 +44,8 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask {
   #state: 'handshaking' | 'open' | 'closed' = 'handshaking';
   #readable = false;
   #paused = false;
+  /** The stream below has ended; what it brought may still be unread. */
+  #inputEnded = false;
   #peerEnded = false;
   #ended = false;
   #endSent = false;
@@ -155,6 +160,11 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask {
     return this.#ssl.feed(bytes, offset, length);
   }
 
+  onInputEnd(): void {
+    this.#inputEnded = true;
+    this.#queueTask();
+  }
+
   onWritable(): void {
     if (this.#unsent.length === 0 || !this.#sendUnsent()) return;
     if (this.#ended) this.#finish();
@@ -173,6 +183,8 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask {
   #advance(): void {
     if (this.#state === 'handshaking') this.#shakeHands();
     if (this.#state === 'open') this.#pump();
+    if (this.#inputEnded && !this.#readable && !this.#peerEnded && this.#isOpen())
+      this.#onDrained();
     // What came before the break is delivered first; then the break is told, unless reading found it by itself.
     if (this.#broken !== undefined && this.#state !== 'closed') this.#breakOff(this.#broken);
   }
@@ -180,7 +192,10 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask {
   #shakeHands(): void {
     const result = this.#ssl.handshake();
     this.#flush();
-    if (result === WANT) return;
+    if (result === WANT) {
+      if (this.#inputEnded) this.#breakOff(TRUNCATED);
+      return;
+    }
     if (result !== 1) {
       this.#breakOff(this.#ssl.failure);
       return;
@@ -220,13 +235,19 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask {
         if (taken < length) this.#keep(HEADROOM + taken, length - taken);
         if (this.#isClosed()) return;
       }
-      if (outcome === WANT) this.#readable = false;
+      if (outcome === WANT) this.#onDrained();
       else if (outcome === CLOSED) this.#onPeerEnd();
       else if (outcome < 0) {
         this.#breakOff(this.#ssl.failure);
         return;
       }
     }
+  }
+
+  /** Everything that came has been read. */
+  #onDrained(): void {
+    this.#readable = false;
+    if (this.#inputEnded && !this.#peerEnded) this.#breakOff(TRUNCATED);
   }
 
   #isClosed(): boolean {

@@ -159,11 +159,11 @@ test('a client of node:tls is served', async (t) => {
 test('a server of node:tls is dialled', async (t) => {
   const listener = tls.createServer(nodeOptions(server), (socket) => socket.pipe(socket)).listen(0);
   t.teardown(() => listener.close());
-  listener.on('connection', (socket) =>
+  listener.on('connection', (socket) => {
     t.teardown(() => {
       socket.destroy();
-    }),
-  );
+    });
+  });
   await once(listener, 'listening');
   const { port } = listener.address() as net.AddressInfo;
   const session = await connectTls(await connectTcp({ ip: loopback.ip, port }), contextOf(client));
