@@ -6,7 +6,7 @@ import type { Http2Stream } from './stream.ts';
 export interface Http2ConnectionHandler {
   /** Server: a request in order. Its body goes to the sink that is set, now or later. */
   onRequest?(stream: Http2Stream, headers: HeaderList, endStream: boolean): void;
-  /** The peer opens or takes no new streams; those up to `lastStreamId` go on. */
+  /** The peer opens or takes no new streams; those up to `lastStreamId` go on. Can come more than once. */
   onGoaway?(code: number, lastStreamId: number, debug: string): void;
   /** Client: a stream has ended or the peer's settings have changed, so that there may be room for another one. */
   onAvailable?(): void;
