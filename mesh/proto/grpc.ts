@@ -111,7 +111,7 @@ export class ControlPlane implements Disposable {
  * Asks for a certificate.
  *
  * @param options.timeoutMs from the call to the answer.
- * @throws {MeshError} ERR_CA_REFUSED where the CA answered with a refusal, ERR_CA_UNAVAILABLE where no answer came.
+ * @throws {MeshError} ERR_CA_REFUSED where the CA answered with a refusal, ERR_CA_UNAVAILABLE where it could not answer.
  */
 export async function createCertificate(
   controlPlane: ControlPlane,
@@ -238,6 +238,8 @@ const UNAVAILABLE: ReadonlySet<status> = new Set([
   status.UNAVAILABLE,
   status.DEADLINE_EXCEEDED,
   status.CANCELLED,
+  status.UNKNOWN,
+  status.INTERNAL,
   status.RESOURCE_EXHAUSTED,
 ]);
 

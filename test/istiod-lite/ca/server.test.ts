@@ -1,0 +1,335 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { CaClient, type CaClientOptions } from '../../../certs/ca-client.ts';
+import { makeCsr } from '../../../certs/csr.ts';
+import { readCertificate } from '../../../certs/x509.ts';
+import { MeshError } from '../../../base/errors.ts';
+import { TokenAuthenticator } from '../../../istiod-lite/ca/authenticate.ts';
+import { CertificateAuthority } from '../../../istiod-lite/ca/authority.ts';
+import type { PodDirectory } from '../../../istiod-lite/ca/authorize-request.ts';
+import { makeMaterial } from '../../../istiod-lite/ca/material.ts';
+import {
+  certificateService,
+  type CaCounter,
+  type CaOutcome,
+} from '../../../istiod-lite/ca/server.ts';
+import { parseSpiffeId, parseTrustDomain } from '../../../mesh/model/identity.ts';
+import type { IstioCertificateRequest } from '../../../mesh/proto/gen/ca.ts';
+import { ControlPlane, createCertificate } from '../../../mesh/proto/grpc.ts';
+import { privateKeyPem } from '../../../certs/keys.ts';
+import { makeKeys, makeTestCa } from '../../support/test-ca.ts';
+import {
+  TOKEN_AUDIENCE,
+  TOKEN_ISSUER,
+  makeTokenIssuer,
+  type TestAccount,
+} from '../../support/tokens.ts';
+
+const WEB = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/web');
+const OWN = parseSpiffeId('spiffe://cluster.local/ns/istio-system/sa/ztunnel');
+const DAY = 86_400_000;
+
+const ZTUNNEL: TestAccount = {
+  namespace: 'istio-system',
+  serviceAccount: 'ztunnel',
+  podName: 'ztunnel-a',
+  podUid: 'uid-1',
+  node: 'node-a',
+};
+
+const pods: PodDirectory = {
+  pod: (namespace, name) =>
+    namespace === 'istio-system' && name === 'ztunnel-a'
+      ? { uid: 'uid-1', serviceAccount: 'ztunnel', node: 'node-a', phase: 'Running' }
+      : undefined,
+  hasPodOn: (node, namespace, serviceAccount) =>
+    node === 'node-a' && namespace === 'shop' && serviceAccount === 'web',
+};
+
+type Running = {
+  address: string;
+  rootsPem: string;
+  authority: CertificateAuthority;
+  outcomes: CaOutcome[];
+  counters: CaCounter[];
+  token: string;
+  clientOptions: CaClientOptions;
+};
+
+const issuer = makeTokenIssuer();
+
+/** A whole CA service on a port of loopback, over TLS, with a root and an intermediate. */
+async function start(t: ExecutionContext): Promise<Running> {
+  const folder = mkdtempSync(join(tmpdir(), 'halo-ca-'));
+  const keySetFile = join(folder, 'keys.json');
+  await issuer.writeKeySet(keySetFile);
+  const ca = makeTestCa({ intermediates: 1 });
+  const material = makeMaterial(
+    {
+      certificatePem: ca.intermediatesPem[0] ?? '',
+      privateKeyPem: privateKeyPem(ca.keys.privateKey),
+      chainPem: [...ca.intermediatesPem, ca.rootPem].join(''),
+      rootsPem: ca.rootPem,
+    },
+    Date.now(),
+  );
+  const authority = new CertificateAuthority(material);
+  const outcomes: CaOutcome[] = [];
+  const counters: CaCounter[] = [];
+  const { definition, implementation } = certificateService({
+    authority,
+    authenticator: new TokenAuthenticator({
+      keySetFile,
+      issuer: TOKEN_ISSUER,
+      audiences: [TOKEN_AUDIENCE],
+    }),
+    pods: () => pods,
+    rules: {
+      trustDomain: parseTrustDomain('cluster.local'),
+      trustedNodeAccounts: new Set(['istio-system/ztunnel']),
+    },
+    ttl: { defaultTtlMs: DAY, maxTtlMs: 90 * DAY },
+    count: (counter) => counters.push(counter),
+    log: (outcome) => outcomes.push(outcome),
+  });
+  const own = await authority.issueServerCertificate({
+    dnsNames: ['istiod.istio-system.svc', 'localhost'],
+    ips: [],
+  });
+  const server = new Server();
+  server.addService(definition, implementation);
+  const port = await new Promise<number>((resolve, reject) => {
+    const pair = {
+      private_key: Buffer.from(own.privateKeyPem),
+      cert_chain: Buffer.from(own.chainPem),
+    };
+    server.bindAsync('127.0.0.1:0', ServerCredentials.createSsl(null, [pair]), (error, bound) => {
+      if (error === null) resolve(bound);
+      else reject(error);
+    });
+  });
+  t.teardown(() => {
+    server.forceShutdown();
+    rmSync(folder, { recursive: true });
+  });
+  const address = `https://127.0.0.1:${port}`;
+  const token = await issuer.token(ZTUNNEL);
+  const clientOptions = {
+    ...{ address, token, roots: ca.rootPem, clusterId: 'Kubernetes' },
+    ...{ ttlSeconds: 3600, impersonate: true },
+  };
+  return { address, rootsPem: ca.rootPem, authority, outcomes, counters, token, clientOptions };
+}
+
+test('a node proxy gets the certificate of an account with a pod on its node', async (t) => {
+  const { clientOptions, rootsPem, outcomes, counters } = await start(t);
+  using client = new CaClient(clientOptions);
+  const certificate = await client.fetch(WEB);
+  t.is(certificate.identity, WEB);
+  t.is(certificate.chainPem.length, 2);
+  t.deepEqual(certificate.rootsPem, [rootsPem]);
+  t.is(readCertificate(certificate.chainPem[0] ?? '').serialNumber, certificate.serialNumber);
+  t.is(certificate.notAfterMs - certificate.notBeforeMs, 3_600_000 + 120_000);
+  t.like(outcomes, [{ kind: 'issued', identity: WEB, caller: ZTUNNEL }]);
+  t.deepEqual(counters, ['citadel_server_csr_count', 'citadel_server_success_cert_issuance_count']);
+});
+
+test('RSA keys are accepted, and a caller gets its own identity without asking for another', async (t) => {
+  const { clientOptions } = await start(t);
+  using client = new CaClient({ ...clientOptions, keyKind: 'rsa-2048', impersonate: false });
+  t.is((await client.fetch(OWN)).identity, OWN);
+});
+
+test('the token is read from its file for each request', async (t) => {
+  const { clientOptions, token } = await start(t);
+  const folder = mkdtempSync(join(tmpdir(), 'halo-token-'));
+  t.teardown(() => {
+    rmSync(folder, { recursive: true });
+  });
+  const path = join(folder, 'token');
+  using client = new CaClient({ ...clientOptions, token: path });
+  await t.throwsAsync(client.fetch(WEB), { code: 'ERR_CA_UNAVAILABLE', message: /token from/ });
+  writeFileSync(path, 'a.b.c');
+  await t.throwsAsync(client.fetch(WEB), {
+    code: 'ERR_CA_REFUSED',
+    message: /authenticate failure/,
+  });
+  writeFileSync(path, `${token}\n`);
+  t.is((await client.fetch(WEB)).identity, WEB);
+});
+
+test('new roots of the CA are read from their file for each request', async (t) => {
+  const { clientOptions, rootsPem } = await start(t);
+  const folder = mkdtempSync(join(tmpdir(), 'halo-roots-'));
+  t.teardown(() => {
+    rmSync(folder, { recursive: true });
+  });
+  const path = join(folder, 'root-cert.pem');
+  using client = new CaClient({ ...clientOptions, roots: path });
+  await t.throwsAsync(client.fetch(WEB), { code: 'ERR_CONTROL_PLANE_ROOTS' });
+  writeFileSync(path, makeTestCa().rootPem);
+  await t.throwsAsync(client.fetch(WEB), { code: 'ERR_CA_UNAVAILABLE', message: /certificate/ });
+  writeFileSync(path, rootsPem);
+  t.is((await client.fetch(WEB)).identity, WEB);
+});
+
+test('a server that proves another name than is expected is not asked', async (t) => {
+  const { clientOptions, counters } = await start(t);
+  using client = new CaClient({ ...clientOptions, serverName: 'istiod.elsewhere.svc' });
+  await t.throwsAsync(client.fetch(WEB), { code: 'ERR_CA_UNAVAILABLE', message: /altnames/ });
+  t.deepEqual(counters, []);
+});
+
+test('a CA that is away is told apart from one that refuses', async (t) => {
+  const { clientOptions } = await start(t);
+  using client = new CaClient({ ...clientOptions, address: 'https://127.0.0.1:1' });
+  await t.throwsAsync(client.fetch(WEB), { code: 'ERR_CA_UNAVAILABLE', message: /ECONNREFUSED/ });
+});
+
+test('a fetch ends when its signal says so', async (t) => {
+  const { clientOptions } = await start(t);
+  using client = new CaClient({ ...clientOptions, address: 'https://127.0.0.1:1' });
+  const signal = AbortSignal.abort();
+  await t.throwsAsync(client.fetch(WEB, { signal }), { name: 'AbortError' });
+});
+
+const keys = makeKeys();
+const good: IstioCertificateRequest = {
+  csr: makeCsr(WEB, keys),
+  validityDuration: 3600n,
+  metadata: { ImpersonatedIdentity: WEB },
+};
+
+/** What a refused caller hears, and what the log says instead. */
+const refused = test.macro({
+  async exec(
+    t,
+    request: Partial<IstioCertificateRequest>,
+    heard: string,
+    logged: RegExp,
+    account?: TestAccount,
+  ) {
+    const running = await start(t);
+    const { address, rootsPem } = running;
+    const token = account === undefined ? running.token : await issuer.token(account);
+    using controlPlane = new ControlPlane({ address, rootsPem, token, clusterId: 'Kubernetes' });
+    const error = await t.throwsAsync(
+      createCertificate(controlPlane, { ...good, ...request }, { timeoutMs: 5000 }),
+      { instanceOf: MeshError },
+    );
+    t.is(error.message, `Cannot get certificate from the CA: found ${heard}`);
+    const [outcome] = running.outcomes;
+    t.is(outcome?.kind, 'refused');
+    t.regex(outcome?.kind === 'refused' ? outcome.reason : '', logged);
+    t.is(running.counters.length > 1, !heard.includes('impersonation'));
+  },
+  title: (given = '') => `the CA refuses ${given}`,
+});
+
+const NOT_YOU = 'UNAUTHENTICATED: request authenticate failure';
+const NOT_THEM = 'UNAUTHENTICATED: request impersonation authentication failure';
+const BAD = 'INVALID_ARGUMENT: certificate request failure';
+const as = (identity: unknown): Partial<IstioCertificateRequest> => ({
+  metadata: { ImpersonatedIdentity: identity },
+});
+test(
+  'an account with no pod on the node',
+  refused,
+  as('spiffe://cluster.local/ns/shop/sa/cart'),
+  NOT_THEM,
+  /no pod of shop\/cart is on node node-a/,
+);
+test(
+  'another trust domain',
+  refused,
+  as('spiffe://elsewhere.test/ns/shop/sa/web'),
+  NOT_THEM,
+  /another trust domain/,
+);
+test('an identity that is no text', refused, as({ a: 1 }), NOT_YOU, /no text/);
+test('an identity of null', refused, as(null), NOT_YOU, /no text/);
+test(
+  'an external signer',
+  refused,
+  { metadata: { ImpersonatedIdentity: WEB, CertSigner: 'x' } },
+  NOT_YOU,
+  /CertSigner/,
+);
+test('a pod of an earlier life', refused, {}, NOT_THEM, /UID uid-1, not uid-0/, {
+  ...ZTUNNEL,
+  podUid: 'uid-0',
+});
+test(
+  'a request that names another than it may have',
+  refused,
+  { csr: makeCsr(OWN, keys) },
+  BAD,
+  /ztunnel" where the caller may have .*web/,
+);
+test('what is no request', refused, { csr: 'AAAA' }, BAD, /PEM/);
+test(
+  'a lifetime that is too long',
+  refused,
+  { validityDuration: 7_776_001n },
+  BAD,
+  /7776001 s, at most 7776000 s/,
+);
+
+test('the lifetime is the default when none is asked for, also with a negative one', async (t) => {
+  const { address, rootsPem, token } = await start(t);
+  using controlPlane = new ControlPlane({ address, rootsPem, token, clusterId: 'Kubernetes' });
+  for (const validityDuration of [0n, -1n]) {
+    const { certChain } = await createCertificate(
+      controlPlane,
+      { ...good, validityDuration },
+      { timeoutMs: 5000 },
+    );
+    const leaf = readCertificate(certChain[0] ?? '');
+    t.is(leaf.notAfterMs - leaf.notBeforeMs, DAY + 120_000);
+  }
+});
+
+test('the answer is leaf, intermediate, all roots, as Istio has it', async (t) => {
+  const { address, rootsPem, token, authority } = await start(t);
+  using controlPlane = new ControlPlane({ address, rootsPem, token, clusterId: 'Kubernetes' });
+  const { certChain } = await createCertificate(controlPlane, good, { timeoutMs: 5000 });
+  t.is(certChain.length, 3);
+  t.is(certChain[2], authority.rootsPem);
+  for (const element of certChain) t.true(element.endsWith('-----END CERTIFICATE-----\n'));
+});
+
+test('a connection without an answer is given up after its time, or when its signal says so', async (t) => {
+  const accepted: Socket[] = [];
+  const silent = createServer((socket) => {
+    socket.on('error', () => undefined);
+    accepted.push(socket);
+  });
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  const { port } = silent.address() as AddressInfo;
+  const options = { rootsPem: makeTestCa().rootPem, clusterId: 'Kubernetes' };
+  using controlPlane = new ControlPlane({ ...options, address: `https://127.0.0.1:${port}` });
+  const aborter = new AbortController();
+  const aborted = t.throwsAsync(controlPlane.connect({ signal: aborter.signal }), {
+    name: 'AbortError',
+  });
+  const late = t.throwsAsync(controlPlane.connect(), { code: 'ERR_CONTROL_PLANE_CONNECT' });
+  await once(silent, 'connection');
+  aborter.abort();
+  await aborted;
+  await late;
+  silent.close();
+  for (const socket of accepted) socket.destroy();
+});
+
+test('an address that is no https URL is refused', (t) => {
+  for (const address of ['', 'istiod:15012', 'http://istiod:15010', 'https://', 'https://a/b'])
+    t.throws(() => new ControlPlane({ address, rootsPem: '', clusterId: '' }), {
+      code: 'ERR_CONTROL_PLANE_ADDRESS',
+    });
+});
