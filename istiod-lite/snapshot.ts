@@ -116,6 +116,15 @@ export class Snapshot implements Picture {
     return this.#ofKind('AuthorizationPolicy', factOf('selecting policies', namespace));
   }
 
+  /** The pods of an account that are on a node. */
+  podsOfAccount(
+    node: string,
+    namespace: string,
+    serviceAccount: string,
+  ): Iterable<ObjectOf<'Pod'>> {
+    return this.#ofKind('Pod', factOf('pods of account', node, namespace, serviceAccount));
+  }
+
   *#ofKind<K extends Kind>(kind: K, fact: string): Iterable<ObjectOf<K>> {
     for (const object of this.#byFact.get(fact)?.values() ?? [])
       if (isKind(object, kind)) yield object;
@@ -192,6 +201,12 @@ function factsOf(object: KnownObject): string[] {
         if (targetRef?.kind === 'Pod')
           facts.push(factOf('slices of pod', targetRef.namespace || namespace, targetRef.name));
       return facts;
+    case 'Pod': {
+      const { nodeName, serviceAccountName } = object.spec;
+      if (nodeName !== '')
+        facts.push(factOf('pods of account', nodeName, namespace, serviceAccountName || 'default'));
+      return facts;
+    }
     case 'ServiceEntry':
       return [...facts, ...object.spec.hosts.map((host) => factOf('entries of host', host))];
     case 'AuthorizationPolicy':

@@ -1,0 +1,23 @@
+import type { PodDirectory } from './ca/authorize-request.ts';
+import type { Snapshot } from './snapshot.ts';
+
+/** What the CA asks of the picture. */
+export function podDirectory(snapshot: Snapshot): PodDirectory {
+  return {
+    pod(namespace, name) {
+      const pod = snapshot.get('Pod', namespace, name);
+      if (pod === undefined) return undefined;
+      return {
+        uid: pod.metadata.uid,
+        serviceAccount: pod.spec.serviceAccountName || 'default',
+        node: pod.spec.nodeName,
+        phase: pod.status.phase,
+      };
+    },
+    hasPodOn(node, namespace, serviceAccount) {
+      for (const pod of snapshot.podsOfAccount(node, namespace, serviceAccount))
+        if (pod.status.phase !== 'Failed') return true;
+      return false;
+    },
+  };
+}

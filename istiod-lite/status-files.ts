@@ -1,0 +1,103 @@
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describeError } from '../base/errors.ts';
+import type { Logger } from '../mesh/runtime/log.ts';
+import type { ObjectStatus } from './translate/translator.ts';
+
+/** What must outlive a restart: revisions go on counting, and VIPs stay. */
+export type KeptState = Readonly<{
+  revision: number;
+  vips: readonly (readonly [string, string])[];
+}>;
+
+const STATUS_FILE = 'status.json';
+const STATE_FILE = 'state.json';
+/** Changes within this time are written once. */
+const JOIN_MS = 50;
+
+/** Writes the conditions of objects for those who show them, and keeps what a restart needs. */
+export class StatusFiles implements Disposable {
+  readonly #folder: string | undefined;
+  readonly #log: Logger;
+  readonly #take: () => Readonly<{ statuses: Iterable<ObjectStatus>; state: KeptState }>;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @param folder absent: nothing is written. */
+  constructor(
+    folder: string | undefined,
+    log: Logger,
+    take: () => Readonly<{ statuses: Iterable<ObjectStatus>; state: KeptState }>,
+  ) {
+    this.#folder = folder;
+    this.#log = log;
+    this.#take = take;
+    if (folder !== undefined) mkdirSync(folder, { recursive: true });
+  }
+
+  /** Writes soon. */
+  touch(): void {
+    if (this.#folder === undefined) return;
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#write();
+    }, JOIN_MS);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#timer === undefined) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#write();
+  }
+
+  #write(): void {
+    if (this.#folder === undefined) return;
+    const { statuses, state } = this.#take();
+    const objects = [...statuses].map(({ ref, conditions, vips }) => ({
+      ...ref,
+      conditions,
+      addresses: [...vips].map(([host, value]) => ({ host, value })),
+    }));
+    try {
+      writeWhole(join(this.#folder, STATE_FILE), JSON.stringify(state));
+      writeWhole(
+        join(this.#folder, STATUS_FILE),
+        `${JSON.stringify({ revision: state.revision, objects }, null, 1)}\n`,
+      );
+    } catch (error) {
+      // The mesh goes on without: status is for people.
+      this.#log.error('cannot write status', { error: describeError(error) });
+    }
+  }
+}
+
+/** What an earlier life kept; nothing when there is none, or when it cannot be read. */
+export function readKeptState(folder: string | undefined): KeptState {
+  const nothing: KeptState = { revision: 0, vips: [] };
+  if (folder === undefined) return nothing;
+  try {
+    const kept: unknown = JSON.parse(readFileSync(join(folder, STATE_FILE), 'utf8'));
+    if (typeof kept !== 'object' || kept === null) return nothing;
+    const revision = 'revision' in kept && Number.isSafeInteger(kept.revision) ? kept.revision : 0;
+    const vips: unknown = 'vips' in kept ? kept.vips : [];
+    return {
+      revision: typeof revision === 'number' ? Math.max(0, revision) : 0,
+      vips: Array.isArray(vips) ? vips.filter(isPair) : [],
+    };
+  } catch {
+    return nothing;
+  }
+}
+
+/** Replaces a file so that a reader sees the old text or the new one. */
+export function writeWhole(path: string, text: string): void {
+  const temporary = `${path}.tmp`;
+  writeFileSync(temporary, text);
+  renameSync(temporary, path);
+}
+
+function isPair(value: unknown): value is readonly [string, string] {
+  return (
+    Array.isArray(value) && value.length === 2 && value.every((item) => typeof item === 'string')
+  );
+}

@@ -1,0 +1,91 @@
+/** A response that was sent and not answered yet. */
+type InFlight = Readonly<{
+  nonce: string;
+  typeUrl: string;
+  /** The oldest revision that it may be the first to bring. */
+  from: number;
+  names: readonly string[];
+}>;
+
+/** What a proxy refused and has not taken since. */
+export type Rejection = Readonly<{
+  typeUrl: string;
+  revision: number;
+  /** The resources of the refused response; those that the message names, where it names any. */
+  names: ReadonlySet<string>;
+  message: string;
+}>;
+
+/** A message of a proxy is cut to this length; it goes into status and logs. */
+const MAX_MESSAGE = 2048;
+
+/** Which revisions one proxy has: what was sent to it, what it took, and what it refused. */
+export class Delivery {
+  #inFlight: InFlight[] = [];
+  #rejections: Rejection[] = [];
+  /** What is to be sent, with the oldest revision that it may be the first to bring. */
+  readonly #waiting = new Map<object, number>();
+
+  /** Something of the revision is to be sent; what waits already keeps its place. */
+  waits(what: object, revision: number): void {
+    if (!this.#waiting.has(what)) this.#waiting.set(what, revision);
+  }
+
+  /** What waited was sent. */
+  sent(
+    what: object,
+    response: Readonly<{ typeUrl: string; nonce: string; names: readonly string[] }>,
+  ): void {
+    const from = this.#waiting.get(what);
+    this.#waiting.delete(what);
+    if (from !== undefined) this.#inFlight.push({ ...response, from });
+  }
+
+  /** The proxy took a response. An answer to a later one counts for those before it. */
+  acknowledged(typeUrl: string, nonce: string): boolean {
+    const answered = this.#answer(typeUrl, nonce);
+    if (answered.length === 0) return false;
+    const taken = new Set(answered.flatMap(({ names }) => names));
+    this.#rejections = this.#rejections
+      .map((each) =>
+        each.typeUrl === typeUrl ? { ...each, names: each.names.difference(taken) } : each,
+      )
+      .filter(({ names }) => names.size > 0);
+    return true;
+  }
+
+  /** The proxy refused something of a response. */
+  rejected(
+    typeUrl: string,
+    nonce: string,
+    message: string,
+    revision: number,
+  ): Rejection | undefined {
+    const answered = this.#answer(typeUrl, nonce);
+    const last = answered.at(-1);
+    if (last === undefined) return undefined;
+    const mentioned = last.names.filter((name) => message.includes(name));
+    const names = new Set(mentioned.length > 0 ? mentioned : last.names);
+    const rejection = { typeUrl, revision, names, message: message.slice(0, MAX_MESSAGE) };
+    this.#rejections.push(rejection);
+    return rejection;
+  }
+
+  rejections(): readonly Rejection[] {
+    return this.#rejections;
+  }
+
+  /** The revision up to which the proxy has answered everything, given the current one. */
+  answeredRevision(current: number): number {
+    const open = [...this.#waiting.values(), ...this.#inFlight.map(({ from }) => from)];
+    return Math.min(current, ...open.map((from) => from - 1));
+  }
+
+  #answer(typeUrl: string, nonce: string): InFlight[] {
+    const at = this.#inFlight.findIndex((each) => each.nonce === nonce && each.typeUrl === typeUrl);
+    if (at < 0) return [];
+    const answered = this.#inFlight.slice(0, at + 1).filter((each) => each.typeUrl === typeUrl);
+    this.#inFlight = this.#inFlight.filter((each) => !answered.includes(each));
+    return answered;
+  }
+}

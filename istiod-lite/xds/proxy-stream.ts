@@ -1,0 +1,178 @@
+import { randomBytes } from 'node:crypto';
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../mesh/xds/codec.ts';
+import type { DeltaDiscoveryRequest } from '../../mesh/proto/gen/discovery.ts';
+import type { ResourceChange } from '../translate/translator.ts';
+import { Delivery, type Rejection } from './delivery.ts';
+import type { ProxyNode } from './node.ts';
+import { Subscription, type Answer, type ResourceStore } from './subscriptions.ts';
+import { encodeResponse } from './wire.ts';
+
+/** Where a stream's responses go; resolves when the bytes have left, which is what keeps a slow proxy's queue short. */
+export type SendResponse = (bytes: Buffer) => Promise<void>;
+
+export type StreamEvents = Readonly<{
+  onSent: (typeUrl: string, bytes: number) => void;
+  /** The proxy has answered something, so what it has may be more than before. */
+  onAnswer: () => void;
+  onRejected: (rejection: Rejection) => void;
+  /** How long a change waited until it was sent. */
+  onDelivered: (delayMs: number) => void;
+}>;
+
+/** What goes out next, and under what delivery knows it. */
+type Outgoing = Readonly<{ typeUrl: string; answer: Answer; what: object }>;
+
+/** One proxy's stream: its subscriptions, and one merged push that waits while another is on its way. */
+export class ProxyStream {
+  readonly node: ProxyNode;
+  readonly connectedMs = Date.now();
+  readonly #store: ResourceStore;
+  readonly #send: SendResponse;
+  readonly #events: StreamEvents;
+  readonly #revision: () => number;
+  readonly #subscriptions = new Map<string, Subscription>();
+  readonly #delivery = new Delivery();
+  /** Answers to requests; they go before pushes. */
+  readonly #answers: Outgoing[] = [];
+  #sending = false;
+  #closed = false;
+  #pendingSinceMs = 0;
+  #count = 0;
+  readonly #nonceSalt = randomBytes(6).toString('hex');
+
+  constructor(
+    node: ProxyNode,
+    parts: Readonly<{
+      store: ResourceStore;
+      send: SendResponse;
+      revision: () => number;
+      events: StreamEvents;
+    }>,
+  ) {
+    this.node = node;
+    this.#store = parts.store;
+    this.#send = parts.send;
+    this.#revision = parts.revision;
+    this.#events = parts.events;
+  }
+
+  /** Takes one request; a reason instead when it cannot be served. */
+  receive(request: DeltaDiscoveryRequest): string | undefined {
+    const { typeUrl, responseNonce, errorDetail } = request;
+    if (this.#store.resources(typeUrl) === undefined)
+      return `resources of type ${JSON.stringify(typeUrl.slice(0, 128))} are not served`;
+    const asked = {
+      subscribe: request.resourceNamesSubscribe,
+      unsubscribe: request.resourceNamesUnsubscribe,
+      initialVersions: request.initialResourceVersions,
+    };
+    const known = this.#subscriptions.get(typeUrl);
+    // A refusal is known by the presence of its text: ztunnel sends code 0 with it. What was refused is not sent again.
+    if (errorDetail !== undefined) {
+      const { message } = errorDetail;
+      const revision = this.#revision();
+      const rejection = this.#delivery.rejected(typeUrl, responseNonce, message, revision);
+      if (rejection !== undefined) this.#events.onRejected(rejection);
+      this.#events.onAnswer();
+      return undefined;
+    }
+    if (known === undefined) {
+      const subscription = new Subscription(typeUrl, this.#store, asked, {
+        node: this.node.nodeName,
+      });
+      this.#subscriptions.set(typeUrl, subscription);
+      this.#queue(typeUrl, subscription.begin(asked), 0);
+      return undefined;
+    }
+    if (responseNonce !== '' && this.#delivery.acknowledged(typeUrl, responseNonce))
+      this.#events.onAnswer();
+    const answer = known.change(asked);
+    if (answer !== undefined) this.#queue(typeUrl, answer, this.#revision());
+    return undefined;
+  }
+
+  /** Takes note of a change; what of it concerns the proxy is sent as soon as the line is free. */
+  push({ revision, changed }: ResourceChange): void {
+    let any = false;
+    for (const [typeUrl, names] of changed) {
+      const subscription = this.#subscriptions.get(typeUrl);
+      if (subscription === undefined || names.size === 0) continue;
+      if (!subscription.mark(names)) continue;
+      this.#delivery.waits(subscription, revision);
+      any = true;
+    }
+    if (!any) return;
+    if (this.#pendingSinceMs === 0) this.#pendingSinceMs = performance.now();
+    this.#flush();
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  /** The revision up to which the proxy has answered everything that concerns it. */
+  answeredRevision(): number {
+    // A ztunnel asks for both; until it has, it has not the whole of any revision.
+    const whole = [ADDRESS_TYPE, AUTHORIZATION_TYPE].every((type) => this.#subscriptions.has(type));
+    if (this.node.type === 'ztunnel' && !whole) return -1;
+    return this.#delivery.answeredRevision(this.#revision());
+  }
+
+  rejections(): readonly Rejection[] {
+    return this.#delivery.rejections();
+  }
+
+  /** Types that it subscribed to, and whether to all of each. */
+  subscriptions(): { typeUrl: string; wildcard: boolean }[] {
+    return [...this.#subscriptions.values()].map(({ typeUrl, wildcard }) => ({
+      typeUrl,
+      wildcard,
+    }));
+  }
+
+  #queue(typeUrl: string, answer: Answer, from: number): void {
+    this.#delivery.waits(answer, from);
+    this.#answers.push({ typeUrl, answer, what: answer });
+    this.#flush();
+  }
+
+  #flush(): void {
+    if (this.#sending || this.#closed) return;
+    const next = this.#next();
+    if (next === undefined) return;
+    const { typeUrl, answer, what } = next;
+    const revision = this.#revision();
+    this.#count++;
+    const nonce = `${revision}-${this.#count}-${this.#nonceSalt}`;
+    const { frames, removed } = answer;
+    const bytes = encodeResponse({ revision, typeUrl, nonce, frames, removed });
+    this.#delivery.sent(what, { typeUrl, nonce, names: answer.names });
+    this.#sending = true;
+    this.#events.onSent(typeUrl, bytes.length);
+    void this.#send(bytes).then(() => {
+      this.#sending = false;
+      this.#flush();
+    });
+  }
+
+  #next(): Outgoing | undefined {
+    const answer = this.#answers.shift();
+    if (answer !== undefined) return answer;
+    const policies = this.#subscriptions.get(AUTHORIZATION_TYPE);
+    // New policies go before the workloads that name them, and policies that go, after those that named them.
+    const policiesFirst = policies?.hasPending === true && !policies.pendingRemoves;
+    const order = policiesFirst
+      ? [AUTHORIZATION_TYPE, ADDRESS_TYPE]
+      : [ADDRESS_TYPE, AUTHORIZATION_TYPE];
+    for (const typeUrl of order) {
+      const subscription = this.#subscriptions.get(typeUrl);
+      if (subscription?.hasPending === true)
+        return { typeUrl, answer: subscription.take(), what: subscription };
+    }
+    if (this.#pendingSinceMs !== 0) {
+      this.#events.onDelivered(performance.now() - this.#pendingSinceMs);
+      this.#pendingSinceMs = 0;
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,183 @@
+import { ADDRESS_TYPE } from '../../mesh/xds/codec.ts';
+import type { MeshResource } from '../translate/translator.ts';
+import type { AddressIndex } from './address-index.ts';
+import { frameOf, frameWithAliases } from './wire.ts';
+
+/** What all subscriptions are answered from. */
+export interface ResourceStore {
+  resources(typeUrl: string): ReadonlyMap<string, MeshResource> | undefined;
+  readonly addresses: AddressIndex;
+}
+
+/** What goes into one response. */
+export type Answer = Readonly<{
+  frames: Uint8Array[];
+  removed: string[];
+  /** Of what is in it, in order: resources, then removals. */
+  names: string[];
+}>;
+
+/** The names of a request, as the client wrote them. */
+export type SubscriptionRequest = Readonly<{
+  subscribe: readonly string[];
+  unsubscribe: readonly string[];
+  /** Name to version of what the client still has. */
+  initialVersions: ReadonlyMap<string, string>;
+}>;
+
+const WILDCARD = '*';
+/** Names that one on-demand client may ask for; the largest cluster has fewer addresses. */
+const MAX_NAMES = 500_000;
+
+/** What one client wants of one type, and what it has not been told yet. */
+export class Subscription {
+  readonly typeUrl: string;
+  readonly wildcard: boolean;
+  readonly #store: ResourceStore;
+  readonly #node: string;
+  /** What the client asked for, by name or alias. Empty for a wildcard: 50,000 names a client would be 5 MB each. */
+  readonly #wanted = new Set<string>();
+  /** Names that were sent to a client that did not ask for all, so that it learns when they go. */
+  readonly #sent = new Set<string>();
+  #pending = new Set<string>();
+
+  /** @param node the client's own node: an on-demand client gets its pods unasked. */
+  constructor(
+    typeUrl: string,
+    store: ResourceStore,
+    first: SubscriptionRequest,
+    options: Readonly<{ node: string }>,
+  ) {
+    this.typeUrl = typeUrl;
+    this.#store = store;
+    const { subscribe, unsubscribe } = first;
+    const all = subscribe.includes(WILDCARD) || subscribe.length === 0;
+    this.wildcard = all && !unsubscribe.includes(WILDCARD);
+    this.#node = typeUrl === ADDRESS_TYPE ? options.node : '';
+  }
+
+  get hasPending(): boolean {
+    return this.#pending.size > 0;
+  }
+
+  /** The answer to the first request; always sent, for clients wait for it even when it is empty. */
+  begin(request: SubscriptionRequest): Answer {
+    const existing = this.#existing();
+    const answer: Answer = { frames: [], removed: [], names: [] };
+    const { subscribe, initialVersions } = request;
+    // What an on-demand client still holds, or was still waiting for, it still wants.
+    const names = this.wildcard
+      ? existing.keys()
+      : this.#subscribe(new Set([...subscribe, ...initialVersions.keys()]), answer);
+    for (const name of names) {
+      const resource = existing.get(name);
+      if (resource === undefined) continue;
+      if (initialVersions.get(name) === resource.version) this.#remember(name);
+      else this.#send(answer, resource);
+    }
+    if (this.wildcard)
+      for (const name of initialVersions.keys()) if (!existing.has(name)) answer.removed.push(name);
+    this.#pending.clear();
+    answer.names.push(...answer.removed);
+    return answer;
+  }
+
+  /** The answer to later names; `undefined` when they ask for nothing new. */
+  change({ subscribe, unsubscribe }: SubscriptionRequest): Answer | undefined {
+    for (const name of unsubscribe) this.#wanted.delete(name);
+    const asked = subscribe.filter((name) => name !== WILDCARD);
+    if (this.wildcard || asked.length === 0) return undefined;
+    const existing = this.#existing();
+    const answer: Answer = { frames: [], removed: [], names: [] };
+    for (const name of this.#subscribe(asked, answer)) {
+      const resource = existing.get(name);
+      if (resource !== undefined) this.#send(answer, resource);
+    }
+    answer.names.push(...answer.removed);
+    return answer;
+  }
+
+  /** Marks what of a change concerns the client; true when something does. */
+  mark(changed: Iterable<string>): boolean {
+    for (const name of changed) if (this.wildcard || this.#concerns(name)) this.#pending.add(name);
+    return this.hasPending;
+  }
+
+  /** Whether what is waiting takes something away. */
+  get pendingRemoves(): boolean {
+    const existing = this.#existing();
+    for (const name of this.#pending) if (!existing.has(name)) return true;
+    return false;
+  }
+
+  /** All that is waiting, as it is now. */
+  take(): Answer {
+    const existing = this.#existing();
+    const answer: Answer = { frames: [], removed: [], names: [] };
+    const pending = this.#pending;
+    this.#pending = new Set();
+    for (const name of pending) {
+      const resource = existing.get(name);
+      if (resource !== undefined) this.#send(answer, resource);
+      else {
+        answer.removed.push(name);
+        this.#sent.delete(name);
+      }
+    }
+    answer.names.push(...answer.removed);
+    return answer;
+  }
+
+  #existing(): ReadonlyMap<string, MeshResource> {
+    return this.#store.resources(this.typeUrl) ?? new Map();
+  }
+
+  #send(answer: Answer, resource: MeshResource): void {
+    const { name } = resource;
+    const aliases =
+      this.wildcard || this.typeUrl !== ADDRESS_TYPE ? [] : this.#store.addresses.aliasesOf(name);
+    answer.frames.push(
+      aliases.length === 0 ? frameOf(resource) : frameWithAliases(resource, aliases),
+    );
+    answer.names.push(name);
+    this.#remember(name);
+  }
+
+  #remember(name: string): void {
+    if (!this.wildcard) this.#sent.add(name);
+  }
+
+  /** Adds names and returns what they stand for; those that stand for nothing are answered as removed. */
+  #subscribe(asked: Iterable<string>, answer: Answer): Set<string> {
+    const found = new Set<string>();
+    for (const key of asked) {
+      if (key === WILDCARD) continue;
+      if (this.#wanted.size < MAX_NAMES) this.#wanted.add(key);
+      const names = this.#namesOf(key);
+      if (names.length === 0) answer.removed.push(key);
+      for (const name of names) found.add(name);
+    }
+    if (this.#node !== '')
+      for (const name of this.#store.addresses.onNode(this.#node)) found.add(name);
+    return found;
+  }
+
+  /** A name or alias, and with a service all of its workloads. */
+  #namesOf(key: string): string[] {
+    const names = this.#existing().has(key) ? [key] : [];
+    if (this.typeUrl !== ADDRESS_TYPE) return names;
+    names.push(...this.#store.addresses.named(key));
+    return names.flatMap((name) => [name, ...this.#store.addresses.endpointsOf(name)]);
+  }
+
+  #concerns(name: string): boolean {
+    if (this.#wanted.has(name) || this.#sent.has(name)) return true;
+    if (this.typeUrl !== ADDRESS_TYPE) return false;
+    const { addresses } = this.#store;
+    if (this.#node !== '' && addresses.nodeOf(name) === this.#node) return true;
+    if (addresses.aliasesOf(name).some((alias) => this.#wanted.has(alias))) return true;
+    return addresses
+      .servicesOf(name)
+      .some((service) => this.#wanted.has(service) || this.#sent.has(service));
+  }
+}

@@ -1,0 +1,326 @@
+import test from 'ava';
+import { status } from '@grpc/grpc-js';
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE, decodeAddress } from '../../../mesh/xds/codec.ts';
+import {
+  denyYaml,
+  podYaml,
+  serviceYaml,
+  TestControlPlane,
+  ZTUNNEL,
+} from '../support/control-plane.ts';
+import { broughtBy, connectZtunnel, XdsClient, ztunnelNode } from '../support/xds-client.ts';
+
+const WEB = 'shop/web.shop.svc.cluster.local';
+const uid = (name: string): string => `Kubernetes//Pod/shop/${name}`;
+
+async function plane(files: Readonly<Record<string, string>>): Promise<TestControlPlane> {
+  const made = new TestControlPlane();
+  for (const [name, text] of Object.entries(files)) made.write(name, text);
+  return made.start();
+}
+
+const shop = {
+  'web.yaml': serviceYaml('web', '10.96.0.1') + podYaml('web-1', { ip: '10.1.0.1' }),
+  'policy.yaml': denyYaml('deny', 'evil'),
+};
+
+test('a wildcard client gets everything, then only what changed', async (t) => {
+  await using control = await plane(shop);
+  using client = await connectZtunnel(control);
+  client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE });
+  const first = await client.next();
+  t.deepEqual(broughtBy(first), [uid('web-1'), WEB]);
+  t.is(first.typeUrl, ADDRESS_TYPE);
+  t.is(first.systemVersionInfo, String(control.running.xds.revision));
+  t.deepEqual(
+    first.resources.map(({ aliases }) => aliases),
+    [[], []],
+  );
+  client.acknowledge(first);
+  client.send({ typeUrl: AUTHORIZATION_TYPE });
+  const policies = await client.next();
+  t.deepEqual(broughtBy(policies), ['shop/deny']);
+  client.acknowledge(policies);
+
+  control.write('web-2.yaml', podYaml('web-2', { ip: '10.1.0.2' }));
+  const change = await client.next();
+  t.deepEqual(broughtBy(change), [uid('web-2')]);
+  const bytes = change.resources[0]?.resource?.value ?? Buffer.alloc(0);
+  const record = decodeAddress(bytes);
+  t.is(record.kind === 'workload' ? record.workload.name : '', 'web-2');
+  client.acknowledge(change);
+
+  control.remove('web-2.yaml');
+  const removal = await client.next();
+  t.deepEqual(removal.removedResources, [uid('web-2')]);
+  t.deepEqual(removal.resources, []);
+});
+
+test('a change that changes no resource is not sent', async (t) => {
+  await using control = await plane(shop);
+  using client = await connectZtunnel(control);
+  client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE });
+  client.acknowledge(await client.next());
+  control.write(
+    'other.yaml',
+    'apiVersion: v1\nkind: ConfigMap\nmetadata: { name: x, namespace: shop }\n',
+  );
+  await control.running.refresh();
+  control.write('web-2.yaml', podYaml('web-2', { ip: '10.1.0.2' }));
+  t.deepEqual(broughtBy(await client.next()), [uid('web-2')]);
+});
+
+test('a client that comes back gets only what is different, and is told what is gone', async (t) => {
+  await using control = await plane({
+    ...shop,
+    'more.yaml': podYaml('web-2', { ip: '10.1.0.2' }) + podYaml('web-3', { ip: '10.1.0.3' }),
+  });
+  const versions = new Map<string, string>();
+  {
+    using client = await connectZtunnel(control);
+    for (const typeUrl of [ADDRESS_TYPE, AUTHORIZATION_TYPE]) {
+      client.send({ node: ztunnelNode(), typeUrl });
+      for (const { name, version } of (await client.next()).resources) versions.set(name, version);
+    }
+  }
+  // The versions hold over a restart of the control plane too.
+  await control.stop();
+  control.write('more.yaml', podYaml('web-2', { ip: '10.1.0.2', ready: false }));
+  await control.start();
+  using client = await connectZtunnel(control);
+  const of = (part: (name: string) => boolean): Map<string, string> =>
+    new Map([...versions].filter(([name]) => part(name)));
+  const isPolicy = (name: string): boolean => name === 'shop/deny';
+  client.send({
+    ...{ node: ztunnelNode(), typeUrl: ADDRESS_TYPE },
+    initialResourceVersions: of((name) => !isPolicy(name)),
+  });
+  const addresses = await client.next();
+  t.deepEqual(broughtBy(addresses), [uid('web-2')]);
+  t.deepEqual(addresses.removedResources, [uid('web-3')]);
+  client.send({ typeUrl: AUTHORIZATION_TYPE, initialResourceVersions: of(isPolicy) });
+  const policies = await client.next();
+  t.deepEqual([policies.resources, policies.removedResources], [[], []]);
+});
+
+test('an on-demand client gets what it asks for, with its endpoints and the pods of its node', async (t) => {
+  await using control = await plane({
+    'web.yaml':
+      serviceYaml('web', '10.96.0.1') +
+      podYaml('web-1', { ip: '10.1.0.1', node: 'node-b' }) +
+      podYaml('near', { ip: '10.1.0.8', labels: 'app: near' }) +
+      podYaml('far', { ip: '10.1.0.9', labels: 'app: far', node: 'node-b' }),
+  });
+  using client = await connectZtunnel(control);
+  client.send({
+    ...{ node: ztunnelNode(), typeUrl: ADDRESS_TYPE },
+    ...{ resourceNamesSubscribe: ['*'], resourceNamesUnsubscribe: ['*'] },
+  });
+  const first = await client.next();
+  t.deepEqual(broughtBy(first), [uid('near')]);
+  client.acknowledge(first);
+
+  client.send({ typeUrl: ADDRESS_TYPE, resourceNamesSubscribe: ['/10.96.0.1'] });
+  const service = await client.next();
+  t.deepEqual(broughtBy(service), [uid('near'), uid('web-1'), WEB].sort());
+  const aliases = new Map(service.resources.map((each) => [each.name, each.aliases]));
+  t.deepEqual(aliases.get(WEB), ['/10.96.0.1']);
+  t.deepEqual(aliases.get(uid('web-1')), ['/10.1.0.1']);
+
+  client.send({ typeUrl: ADDRESS_TYPE, resourceNamesSubscribe: ['/10.9.9.9'] });
+  t.deepEqual((await client.next()).removedResources, ['/10.9.9.9']);
+
+  // A new endpoint of a service that it has; the pod that it never asked for stays unknown to it.
+  control.write(
+    'more.yaml',
+    podYaml('web-2', { ip: '10.1.0.2', node: 'node-b' }) +
+      podYaml('far-2', { ip: '10.1.0.7', labels: 'app: far', node: 'node-b' }),
+  );
+  t.deepEqual(broughtBy(await client.next()), [uid('web-2')]);
+  // What did not exist when it was asked for.
+  control.write(
+    'late.yaml',
+    podYaml('late', { ip: '10.9.9.9', labels: 'app: late', node: 'node-b' }),
+  );
+  t.deepEqual(broughtBy(await client.next()), [uid('late')]);
+});
+
+test('changes within 100 ms come in one response, the first after a quiet time at once', async (t) => {
+  await using control = await plane(shop);
+  using client = await connectZtunnel(control);
+  client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE });
+  client.acknowledge(await client.next());
+  const before = control.running.xds.revision;
+  control.write('first.yaml', podYaml('first', { ip: '10.1.1.1' }));
+  t.deepEqual(broughtBy(await client.next()), [uid('first')]);
+  for (let n = 0; n < 20; n++)
+    control.write(`n-${n}.yaml`, podYaml(`n-${n}`, { ip: `10.1.2.${n}` }));
+  const rest = new Set<string>();
+  let responses = 0;
+  while (rest.size < 20) {
+    for (const name of broughtBy(await client.next())) rest.add(name);
+    responses++;
+  }
+  t.true(responses <= 3, `${responses} responses`);
+  t.true(control.running.xds.revision - before <= 4);
+});
+
+test('a rejection is remembered and shown, is not sent again, and ends with the next good version', async (t) => {
+  await using control = await plane(shop);
+  using client = await connectZtunnel(control);
+  client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE });
+  client.acknowledge(await client.next());
+  client.send({ typeUrl: AUTHORIZATION_TYPE });
+  client.reject(await client.next(), 'bad policy shop/deny: no idea');
+  const revision = control.running.xds.revision;
+  const result = await control.running.xds.waitFor(revision, 5_000);
+  t.false(result.done);
+  t.deepEqual(result.laggards, [
+    {
+      ...{ proxy: ztunnelNode().id, node: 'node-a', acknowledged: revision },
+      reason: 'rejected: bad policy shop/deny: no idea',
+    },
+  ]);
+  t.is(client.waiting, 0);
+  t.deepEqual(
+    control.running.xds
+      .proxies()
+      .map(({ synced, rejections }) => [synced, [...(rejections[0]?.names ?? [])]]),
+    [[false, ['shop/deny']]],
+  );
+  control.write('policy.yaml', denyYaml('deny', 'other'));
+  const better = await client.next();
+  t.deepEqual(broughtBy(better), ['shop/deny']);
+  client.acknowledge(better);
+  t.true((await control.running.xds.waitFor(control.running.xds.revision, 5_000)).done);
+});
+
+test('waitFor() names those who have not acknowledged, and counts those who need nothing of a revision', async (t) => {
+  await using control = await plane(shop);
+  const connect = async (name: string, node: string): Promise<XdsClient> => {
+    const client = await connectZtunnel(control);
+    for (const typeUrl of [ADDRESS_TYPE, AUTHORIZATION_TYPE]) {
+      client.send({ node: ztunnelNode(name, node), typeUrl });
+      client.acknowledge(await client.next());
+    }
+    return client;
+  };
+  using quick = await connect('ztunnel-a', 'node-a');
+  using slow = await connect('ztunnel-b', 'node-b');
+  t.true((await control.running.xds.waitFor(control.running.xds.revision, 5_000)).done);
+
+  control.write('web-2.yaml', podYaml('web-2', { ip: '10.1.0.2' }));
+  quick.acknowledge(await quick.next());
+  const late = await slow.next();
+  const revision = control.running.xds.revision;
+  const waiting = await control.running.xds.waitFor(revision, 50);
+  t.false(waiting.done);
+  t.deepEqual(
+    waiting.laggards.map(({ proxy, reason }) => [proxy, reason]),
+    [[ztunnelNode('ztunnel-b').id, 'not acknowledged']],
+  );
+  const waited = control.running.xds.waitFor(revision, 5_000);
+  slow.acknowledge(late);
+  t.true((await waited).done);
+
+  // Nothing of this revision is for proxies: they have it.
+  control.write('x.yaml', 'apiVersion: v1\nkind: ConfigMap\nmetadata: { name: x }\n');
+  const next = await control.running.refresh();
+  t.true(next > revision);
+  t.true((await control.running.xds.waitFor(next, 5_000)).done);
+  t.false((await control.running.xds.waitFor(next + 1, 50)).done);
+});
+
+test('new policies come before the workloads that name them, and go after', async (t) => {
+  await using control = await plane({ 'web.yaml': podYaml('web-1', { ip: '10.1.0.1' }) });
+  using client = await connectZtunnel(control);
+  for (const typeUrl of [ADDRESS_TYPE, AUTHORIZATION_TYPE]) {
+    client.send({ node: ztunnelNode(), typeUrl });
+    client.acknowledge(await client.next());
+  }
+  control.write(
+    'select.yaml',
+    denyYaml('select', 'evil').replace(
+      'action: DENY',
+      'selector: { matchLabels: { app: web } }, action: DENY',
+    ),
+  );
+  const order = [await client.next(), await client.next()];
+  t.deepEqual(
+    order.map(({ typeUrl }) => typeUrl),
+    [AUTHORIZATION_TYPE, ADDRESS_TYPE],
+  );
+  control.remove('select.yaml');
+  const back = [await client.next(), await client.next()];
+  t.deepEqual(
+    back.map(({ typeUrl }) => typeUrl),
+    [ADDRESS_TYPE, AUTHORIZATION_TYPE],
+  );
+});
+
+test('a stream without a token that proves anything is refused, and is not told why', async (t) => {
+  await using control = await plane(shop);
+  for (const token of ['nonsense', await control.issuer.token(ZTUNNEL, { audience: 'other' })]) {
+    using client = new XdsClient(control, token);
+    client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE });
+    const error = await client.ended();
+    t.is(error.code, status.UNAUTHENTICATED);
+    t.is(error.details, 'request authenticate failure');
+  }
+});
+
+const strangers: readonly (readonly [string, object, Parameters<XdsClient['send']>[0], status])[] =
+  [
+    ['another namespace', { namespace: 'shop' }, {}, status.PERMISSION_DENIED],
+    ['another account', { serviceAccount: 'web' }, {}, status.PERMISSION_DENIED],
+    [
+      'an account that is no node proxy',
+      { serviceAccount: 'web' },
+      { node: { ...ztunnelNode(), metadata: {} } },
+      status.PERMISSION_DENIED,
+    ],
+    ['no node', {}, { node: undefined }, status.INVALID_ARGUMENT],
+    [
+      'the node of a sidecar',
+      {},
+      { node: { ...ztunnelNode(), id: 'sidecar~1.1.1.1~a.istio-system~x' } },
+      status.INVALID_ARGUMENT,
+    ],
+    [
+      'a type that is not served',
+      {},
+      { typeUrl: 'type.googleapis.com/x' },
+      status.INVALID_ARGUMENT,
+    ],
+  ];
+for (const [name, account, request, code] of strangers)
+  test(`a stream with ${name} is refused`, async (t) => {
+    await using control = await plane(shop);
+    using client = new XdsClient(control, await control.issuer.token({ ...ZTUNNEL, ...account }));
+    client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE, ...request });
+    t.is((await client.ended()).code, code);
+    t.deepEqual(control.running.xds.proxies(), []);
+  });
+
+test('the metrics count proxies, responses and rejections', async (t) => {
+  await using control = await plane(shop);
+  using client = await connectZtunnel(control);
+  client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE });
+  client.reject(await client.next(), 'no');
+  while (control.running.xds.proxies()[0]?.rejections.length !== 1)
+    await new Promise((resolve) => setImmediate(resolve));
+  const values = new Map(
+    control.running.metrics
+      .snapshot()
+      .flatMap((family) =>
+        family.kind === 'histogram'
+          ? []
+          : family.series.map(
+              ({ labels, value }) => [`${family.name} ${labels.join()}`, value] as const,
+            ),
+      ),
+  );
+  t.is(values.get('pilot_xds '), 1);
+  t.is(values.get('pilot_xds_pushes wds'), 1);
+  t.is(values.get('pilot_total_xds_rejects wds'), 1);
+});
