@@ -1,10 +1,6 @@
-import { request } from 'node:http';
-import { json } from 'node:stream/consumers';
 import { MeshError } from '../base/errors.ts';
 import type { PartStatus } from '../deploy/sandbox/api.ts';
-
-/** A part that is alive answers its pages at once; `/debug/wait` says itself how long it takes. */
-const ANSWER_TIMEOUT_MS = 10_000;
+import { fetchAdminJson, type AdminRequestOptions } from '../mesh/admin/client.ts';
 
 /**
  * Reads an admin page of a part, through its unix socket in the sandbox's state folder.
@@ -14,17 +10,10 @@ const ANSWER_TIMEOUT_MS = 10_000;
 export async function readAdminJson(
   part: Pick<PartStatus, 'name' | 'adminSocket'>,
   path: string,
-  timeoutMs = ANSWER_TIMEOUT_MS,
+  options: AdminRequestOptions = {},
 ): Promise<unknown> {
-  const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-  const signal = AbortSignal.timeout(timeoutMs);
-  const asked = request({ socketPath: part.adminSocket, path, signal }, (answer) => {
-    json(answer).then(resolve, reject);
-  });
-  asked.on('error', reject);
-  asked.end();
   try {
-    return await promise;
+    return await fetchAdminJson({ kind: 'unix', path: part.adminSocket }, path, options);
   } catch (cause) {
     const message = `Cannot read ${path} of ${part.name}`;
     throw new MeshError('ERR_ADMIN_PAGE', 'local', message, { cause });

@@ -22,7 +22,10 @@ export type Completion =
   | 'objects'
   | 'namespaces'
   | 'pods'
+  /** Pods and Deployments. */
   | 'workloads'
+  /** These, and Services. */
+  | 'targets'
   | 'deployments'
   | 'destinations'
   | 'parts'

@@ -6,6 +6,7 @@ import { completion } from './verbs/completion.ts';
 import { deleteObjects } from './verbs/delete.ts';
 import { down } from './verbs/down.ts';
 import { exec } from './verbs/exec.ts';
+import { explain } from './verbs/explain.ts';
 import { get } from './verbs/get.ts';
 import { helpVerb } from './verbs/help.ts';
 import { label } from './verbs/label.ts';
@@ -37,6 +38,7 @@ export const halo: VerbGroup = {
     logs,
     exec,
     portForward,
+    explain,
     ztunnel,
     completion,
     version,

@@ -50,17 +50,17 @@ async function namesIn(
       return (await ofKind('Pod')).map(withNamespace);
     case 'deployments':
       return (await ofKind('Deployment')).map(withNamespace);
-    case 'workloads': {
-      const [pods, deployments, services] = await Promise.all(
-        ['Pod', 'Deployment', 'Service'].map(ofKind),
-      );
-      const prefixed = (prefix: string, objects: readonly KubernetesObject[] = []): Candidate[] =>
+    case 'workloads':
+    case 'targets': {
+      const kinds = what === 'targets' ? ['Pod', 'Deployment', 'Service'] : ['Pod', 'Deployment'];
+      const [pods = [], deployments = [], services = []] = await Promise.all(kinds.map(ofKind));
+      const prefixed = (prefix: string, objects: readonly KubernetesObject[]): Candidate[] =>
         objects.map((object) => ({
           word: `${prefix}/${object.metadata.name}`,
           summary: namespaceOf(object),
         }));
       return [
-        ...(pods ?? []).map(withNamespace),
+        ...pods.map(withNamespace),
         ...prefixed('deploy', deployments),
         ...prefixed('svc', services),
       ];

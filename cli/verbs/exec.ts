@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { MeshError } from '../../base/errors.ts';
 import { EXEC_PROTOCOL } from '../../deploy/sandbox/api.ts';
 import {
@@ -70,7 +70,8 @@ async function podTarget(
 }
 
 /**
- * Joins an exec connection to the terminal until the command has ended.
+ * Joins an exec connection to the terminal until the command has ended. Without `input` the command's is empty; with
+ * 'keep-open' it is left to the caller, who writes frames to the socket.
  *
  * @returns its exit code.
  * @throws {MeshError} ERR_EXEC when it could not be started, or the connection ended before it did.
@@ -78,10 +79,10 @@ async function podTarget(
 export async function runExec(
   socket: Socket,
   terminal: Pick<Terminal, 'out' | 'note'>,
-  input?: Readable,
+  input?: Readable | 'keep-open',
 ): Promise<number> {
   const decoder = new ExecFrameDecoder();
-  const forward = input === undefined ? undefined : forwardInput(socket, input);
+  const forward = input instanceof Readable ? forwardInput(socket, input) : undefined;
   if (input === undefined) socket.write(encodeExecFrame('stdin', Buffer.alloc(0)));
   try {
     for await (const chunk of socket as AsyncIterable<Buffer>)

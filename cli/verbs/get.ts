@@ -1,5 +1,6 @@
 import { MeshError } from '../../base/errors.ts';
 import type { KubernetesObject } from '../../deploy/sandbox/api.ts';
+import { isClusterScoped, resolveKind } from '../../deploy/sandbox/kinds.ts';
 import { defineVerb, EXIT, namespaceOptions, outputOptions, sandboxOptions } from '../command.ts';
 import { didYouMean } from '../nearest.ts';
 import { formatObjects } from '../object-tables.ts';
@@ -47,7 +48,7 @@ export const get = defineVerb({
     for (const kind of kindsText.split(',')) {
       const objects = await sandbox.objects({
         kind,
-        ...(options['all-namespaces'] ? {} : { namespace }),
+        ...(options['all-namespaces'] || isClusterScoped(resolveKind(kind)) ? {} : { namespace }),
         ...(options.selector === undefined ? {} : { selector: options.selector }),
       });
       found.push(...(names.length === 0 ? objects : pick(objects, names, kind)));

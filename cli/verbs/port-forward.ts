@@ -24,7 +24,7 @@ Examples:
     {
       name: 'TARGET',
       summary: 'svc/NAME, or a pod: NAME, NAMESPACE/NAME, deploy/NAME',
-      complete: 'workloads',
+      complete: 'targets',
     },
     { name: 'PORTS', summary: '[LOCAL:]REMOTE; LOCAL 0 takes a free one', rest: true },
   ],

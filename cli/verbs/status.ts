@@ -5,7 +5,7 @@ import { readAdminJson } from '../admin-pages.ts';
 import { defineVerb, EXIT, outputOptions, sandboxOptions } from '../command.ts';
 import { printResult } from '../output.ts';
 import { Sandbox, sandboxName } from '../sandbox.ts';
-import { readSync, type ProxySync } from '../sync.ts';
+import { readConfigProblems, readSync, type ProxySync } from '../sync.ts';
 import { formatTable, type Cell } from '../table.ts';
 import { paint, printable, type Terminal } from '../terminal.ts';
 import { leafCertificates, type ConfigDump, type LeafCertificate } from '../ztunnel-tables.ts';
@@ -60,7 +60,14 @@ async function readOverview(sandbox: Sandbox): Promise<Overview> {
     });
   const controlPlane = ready.find((part) => part.kind === 'istiod-lite');
   const sync = controlPlane === undefined ? [] : await ask(readSync(controlPlane), []);
-  return { ...found, certificates: (await Promise.all(certificates)).flat(), sync, unanswered };
+  const refused = controlPlane === undefined ? [] : await ask(readConfigProblems(controlPlane), []);
+  return {
+    ...found,
+    problems: [...found.problems, ...refused],
+    certificates: (await Promise.all(certificates)).flat(),
+    sync,
+    unanswered,
+  };
 }
 
 const STATE_STYLE = {

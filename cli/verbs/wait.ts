@@ -1,15 +1,11 @@
 import { MeshError } from '../../base/errors.ts';
-import { readAdminJson } from '../admin-pages.ts';
 import { defineVerb, EXIT, outputOptions, sandboxOptions, usageError } from '../command.ts';
-import { numberAt, textsAt, valueAt } from '../object-fields.ts';
 import { printResult } from '../output.ts';
 import { controlPlaneOf } from '../parts.ts';
 import { Progress } from '../progress.ts';
 import { Sandbox, sandboxName } from '../sandbox.ts';
+import { waitForProxies } from '../sync.ts';
 import { printable } from '../terminal.ts';
-
-/** Beyond the time that the control plane itself waits: for its answer to arrive. */
-const ANSWER_MARGIN_MS = 2_000;
 
 export const wait = defineVerb({
   name: 'wait',
@@ -35,27 +31,16 @@ that one. When the time is over it names those that have not, and ends with 4.`,
     const controlPlane = controlPlaneOf(await sandbox.status(terminal.signal));
     progress.say('Waiting for the proxies');
     const leftMs = Math.max(0, deadlineMs - performance.now());
-    const query = new URLSearchParams({
-      ...(wanted === undefined ? {} : { revision: String(wanted) }),
-      timeout: String(leftMs / 1000),
-    });
-    const answer = await readAdminJson(
-      controlPlane,
-      `/debug/wait?${query.toString()}`,
-      leftMs + ANSWER_MARGIN_MS,
+    const answer = await waitForProxies(controlPlane, leftMs, wanted);
+    const { revision, done, proxies, laggards } = answer;
+    printResult(terminal, options.output, answer, () =>
+      done ? `All ${proxies} proxies have revision ${revision}\n` : '',
     );
-    const laggards = textsAt(answer, 'laggards');
-    if (valueAt(answer, 'done') !== true)
-      throw timedOut(
-        `without revision ${wanted ?? numberAt(answer, 'revision')}: ${laggards.join(', ')}`,
-      );
-    printResult(
-      terminal,
-      options.output,
-      answer,
-      () => `Every proxy has revision ${numberAt(answer, 'revision')}\n`,
+    if (done) return EXIT.ok;
+    const names = laggards.map(
+      ({ proxy, acknowledged, reason }) => `${proxy} has ${acknowledged} (${reason})`,
     );
-    return EXIT.ok;
+    throw timedOut(`without revision ${wanted ?? revision}: ${names.join(', ')}`);
   },
 });
 

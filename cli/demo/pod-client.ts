@@ -1,0 +1,70 @@
+import { get } from 'node:http';
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { connect as connectTls } from 'node:tls';
+
+/*
+ * What the demo runs inside pods:
+ *   get URL             one HTTP request; prints the answer's body
+ *   hold HOST PORT      one connection: what comes on stdin is sent, what comes back is printed, until either ends
+ *   certificate HOST PORT   the serial number and identity that a TLS server on that port proves
+ */
+const TIMEOUT_MS = 5_000;
+
+const [verb, first = '', second = ''] = process.argv.slice(2);
+switch (verb) {
+  case 'get':
+    getOnce(first);
+    break;
+  case 'hold':
+    hold(first, Number(second));
+    break;
+  case 'certificate':
+    showCertificate(first, Number(second));
+    break;
+  default:
+    fail(`unknown verb ${verb ?? ''}`);
+}
+
+function getOnce(url: string): void {
+  const asked = get(url, { agent: false, timeout: TIMEOUT_MS }, (answer) => {
+    text(answer).then((body) => {
+      process.stdout.write(body);
+      process.exitCode = answer.statusCode === 200 ? 0 : 1;
+    }, fail);
+  });
+  asked.on('timeout', () => asked.destroy(new Error('no answer')));
+  asked.on('error', fail);
+}
+
+function hold(host: string, port: number): void {
+  const socket = connect({ host, port });
+  socket.pipe(process.stdout);
+  process.stdin.pipe(socket);
+  socket.on('error', fail);
+  // The server ended it; its end is not the input's end, so say so.
+  socket.on('end', () => {
+    fail('ended by the other side');
+  });
+}
+
+function showCertificate(host: string, port: number): void {
+  // Whoever asks needs no certificate to be shown the server's: in TLS 1.3 the server proves itself first.
+  const socket = connectTls({
+    ...{ host, port, rejectUnauthorized: false, ALPNProtocols: ['h2'], timeout: TIMEOUT_MS },
+    checkServerIdentity: () => undefined,
+  });
+  socket.on('secureConnect', () => {
+    const { serialNumber, subjectaltname } = socket.getPeerCertificate();
+    process.stdout.write(`${serialNumber.toLowerCase()} ${subjectaltname ?? ''}\n`);
+    process.exit(0); // before the server's refusal of a client without a certificate arrives
+  });
+  socket.on('timeout', () => socket.destroy(new Error('no answer')));
+  socket.on('error', fail);
+}
+
+function fail(error: unknown): void {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  process.stderr.write(`${code || (error instanceof Error ? error.message : String(error))}\n`);
+  process.exit(1);
+}

@@ -1,0 +1,169 @@
+import { formatSocketAddress, tryParseIpAddress } from '../base/address.ts';
+import type { KubernetesObject, PartStatus, SandboxStatus } from '../deploy/sandbox/api.ts';
+import type { InboundExplanation, OutboundExplanation } from '../mesh/model/explain.ts';
+import { readAdminJson } from './admin-pages.ts';
+import type { Explanation } from './explain-text.ts';
+import { listAt, namespaceOf, textAt, valueAt } from './object-fields.ts';
+import { findDestination, findPod, type Destination } from './references.ts';
+import type { Sandbox } from './sandbox.ts';
+
+/** CLUSTER_ID of every part of a sandbox; with it begins the name by which the mesh knows a pod. */
+const CLUSTER_ID = 'Kubernetes';
+
+/**
+ * Asks the proxies on the way what they would do with a connection, each about its own hop.
+ *
+ * @param sourceText a pod, as findPod() reads it.
+ * @param destinationText as findDestination() reads it.
+ * @throws {MeshError} ERR_NOT_FOUND, ERR_USAGE, ERR_ADMIN_PAGE.
+ */
+export async function explainConnection(
+  sandbox: Sandbox,
+  sourceText: string,
+  destinationText: string,
+  namespace?: string,
+): Promise<Explanation> {
+  const source = await findPod(sandbox, sourceText, namespace);
+  const destination = await findDestination(sandbox, destinationText, namespaceOf(source));
+  const status = await sandbox.status();
+  const story = {
+    source: `${namespaceOf(source)}/${source.metadata.name}`,
+    destination: `${destination.label} (${formatSocketAddress(destination)})`,
+  };
+  const proxy = proxyOf(status, source);
+  if (proxy === undefined) return explainPlain(sandbox, status, source, destination, story);
+
+  const outbound = (await ask(proxy, {
+    src: uidOf(source),
+    destination: formatSocketAddress(destination),
+  })) as OutboundExplanation;
+  const { kind, reason, authority, connectTo, node } = outbound.outcome;
+  if (kind === 'reject') {
+    const verdict = `Refused by the ztunnel of ${proxy.node ?? 'its node'}: ${reason}`;
+    return { ...story, outbound, allowed: false, verdict };
+  }
+  const target = kind === 'hbone' ? authority : (connectTo ?? formatSocketAddress(destination));
+  const receiver = await receiverOf(sandbox, status, target, node);
+  if (receiver === undefined || target === undefined) {
+    const verdict = `Leaves ${story.source} as ${kind}; what receives it is not captured in this mesh`;
+    return { ...story, outbound, allowed: true, verdict };
+  }
+  const inbound = await askInbound(receiver, source, target, kind !== 'hbone');
+  return { ...story, outbound, inbound, ...judge(receiver, inbound) };
+}
+
+/** From a pod outside the mesh: plain text, that a mesh pod's proxy may still take. */
+async function explainPlain(
+  sandbox: Sandbox,
+  status: SandboxStatus,
+  source: KubernetesObject,
+  destination: Destination,
+  story: Pick<Explanation, 'source' | 'destination'>,
+): Promise<Explanation> {
+  const target = (await endpointOf(sandbox, destination)) ?? formatSocketAddress(destination);
+  const receiver = await receiverOf(sandbox, status, target, undefined);
+  if (receiver === undefined) {
+    const verdict = 'Not in the mesh on either side: plain text, that no policy sees';
+    return { ...story, allowed: true, verdict };
+  }
+  const inbound = await askInbound(receiver, source, target, true);
+  return { ...story, inbound, ...judge(receiver, inbound) };
+}
+
+function judge(
+  receiver: PartStatus,
+  { outcome, plaintext }: InboundExplanation,
+): Pick<Explanation, 'allowed' | 'verdict'> {
+  const who = `the ztunnel of ${receiver.node ?? 'its node'}`;
+  switch (outcome.kind) {
+    case 'admit':
+      return {
+        allowed: true,
+        verdict: `Allowed${plaintext ? ', in plain text' : ', over mutual TLS'}: ${outcome.reason}`,
+      };
+    case 'refuse':
+      return { allowed: false, verdict: `Refused by ${who}: ${outcome.reason}` };
+    case 'wait':
+      return { allowed: false, verdict: `Held up by ${who}: ${outcome.reason}` };
+  }
+}
+
+async function askInbound(
+  receiver: PartStatus,
+  source: KubernetesObject,
+  target: string,
+  plaintext: boolean,
+): Promise<InboundExplanation> {
+  const query = { direction: 'inbound', src: uidOf(source), destination: target };
+  return (await ask(receiver, {
+    ...query,
+    plaintext: String(plaintext),
+  })) as InboundExplanation;
+}
+
+function ask(part: PartStatus, query: Readonly<Record<string, string>>): Promise<unknown> {
+  return readAdminJson(part, `/explain?${new URLSearchParams(query).toString()}`);
+}
+
+function uidOf(pod: KubernetesObject): string {
+  return `${CLUSTER_ID}//Pod/${namespaceOf(pod)}/${pod.metadata.name}`;
+}
+
+/** The ztunnel that captures this pod's connections, if one does. */
+function proxyOf(status: SandboxStatus, pod: KubernetesObject): PartStatus | undefined {
+  const line = status.pods.find(
+    (one) => one.namespace === namespaceOf(pod) && one.name === pod.metadata.name,
+  );
+  if (line?.enrolment !== 'enabled') return undefined;
+  return status.parts.find((part) => part.kind === 'ztunnel' && part.node === line.node);
+}
+
+/** The ztunnel that takes what is sent to an address, if the pod there is captured. */
+async function receiverOf(
+  sandbox: Sandbox,
+  status: SandboxStatus,
+  target: string | undefined,
+  node: string | undefined,
+): Promise<PartStatus | undefined> {
+  const address = /^\[?([^\]]*)\]?:\d+$/.exec(target ?? '')?.[1] ?? '';
+  const ip = tryParseIpAddress(address);
+  const pods = await sandbox.objects({ kind: 'Pod' });
+  const pod = pods.find((one) =>
+    listAt(one, 'status', 'podIPs').some((entry) => textAt(entry, 'ip') === ip),
+  );
+  if (pod !== undefined) return proxyOf(status, pod);
+  return node === undefined
+    ? undefined
+    : status.parts.find((part) => part.kind === 'ztunnel' && part.node === node);
+}
+
+/** A ready endpoint of the Service that has this address, as `ip:port`; any will do, for plain text has no choice of ours. */
+async function endpointOf(sandbox: Sandbox, destination: Destination): Promise<string | undefined> {
+  const services = await sandbox.objects({ kind: 'Service' });
+  const service = services.find((one) =>
+    listAt(one, 'spec', 'clusterIPs').some((ip) => ip === destination.ip),
+  );
+  if (service === undefined) return undefined;
+  const port = listAt(service, 'spec', 'ports').find(
+    (one) => valueAt(one, 'port') === destination.port,
+  );
+  const slices = await sandbox.objects({
+    kind: 'EndpointSlice',
+    namespace: namespaceOf(service),
+    selector: `kubernetes.io/service-name=${service.metadata.name}`,
+  });
+  for (const slice of slices) {
+    const endpoint = listAt(slice, 'endpoints').find(
+      (one) => valueAt(one, 'conditions', 'ready') === true,
+    );
+    const [address] = listAt(endpoint, 'addresses');
+    const target = listAt(slice, 'ports').find(
+      (one) => textAt(one, 'name') === textAt(port, 'name'),
+    );
+    const ip = tryParseIpAddress(typeof address === 'string' ? address : '');
+    const number = valueAt(target, 'port');
+    if (ip !== undefined && typeof number === 'number')
+      return formatSocketAddress({ ip, port: number });
+  }
+  return undefined;
+}

@@ -1,0 +1,109 @@
+import type {
+  ExplainStep,
+  InboundExplanation,
+  OutboundExplanation,
+  PolicyExplanation,
+} from '../mesh/model/explain.ts';
+import { formatTable } from './table.ts';
+import { paint, printable, type Style, type Terminal } from './terminal.ts';
+
+/** The hops of one connection, each as the proxy that takes it explains it. */
+export type Explanation = Readonly<{
+  source: string;
+  destination: string;
+  /** Where the source's own proxy sends it; absent when the source is not in the mesh. */
+  outbound?: OutboundExplanation;
+  /** Absent when it ends at the first hop, or outside the mesh. */
+  inbound?: InboundExplanation;
+  allowed: boolean;
+  /** The end of the story in one line. */
+  verdict: string;
+}>;
+
+/** The story of one connection, for people. */
+export function formatExplanation(terminal: Terminal, explanation: Explanation): string {
+  const { source, destination, outbound, inbound, allowed, verdict } = explanation;
+  const sections = [`${paint(terminal, 'bold', printable(`${source} -> ${destination}`))}\n`];
+  if (outbound !== undefined)
+    sections.push(
+      hop(terminal, `Out of ${outbound.source.workload}`, outboundLines(terminal, outbound)),
+    );
+  if (inbound !== undefined)
+    sections.push(hop(terminal, `Into ${inbound.workload}`, inboundLines(terminal, inbound)));
+  const style: Style = allowed ? 'good' : 'bad';
+  sections.push(`${paint(terminal, style, printable(verdict))}\n`);
+  return sections.join('\n');
+}
+
+function hop(terminal: Terminal, title: string, lines: readonly string[]): string {
+  const indented = lines.flatMap((line) => line.trimEnd().split('\n')).map((line) => `  ${line}`);
+  return `${paint(terminal, 'bold', printable(title))}\n${indented.join('\n')}\n`;
+}
+
+function outboundLines(
+  terminal: Terminal,
+  { source, steps, outcome }: OutboundExplanation,
+): string[] {
+  const { kind, reason, connectTo, authority, peers } = outcome;
+  return [
+    stepTable([
+      { step: 'identity', found: source.identity },
+      ...steps,
+      ...(connectTo === undefined ? [] : [{ step: 'connects to', found: connectTo }]),
+      ...(authority === undefined ? [] : [{ step: 'CONNECT', found: authority }]),
+      ...(peers === undefined ? [] : [{ step: 'accepts', found: peers.join(', ') }]),
+    ]),
+    result(terminal, kind !== 'reject', kind, reason),
+  ];
+}
+
+function inboundLines(terminal: Terminal, explanation: InboundExplanation): string[] {
+  const { peer, target, plaintext, steps, policies, outcome, nearestAllow } = explanation;
+  const proof = peer.identity ?? (plaintext ? 'none, it is plaintext' : 'none');
+  const lines = [
+    stepTable([
+      { step: 'from', found: peer.ip },
+      { step: 'identity', found: proof },
+      { step: 'target', found: target },
+      ...steps,
+    ]),
+  ];
+  if (policies.length > 0) lines.push('', policyTable(terminal, policies), '');
+  const status = outcome.status === undefined ? '' : ` (status ${outcome.status})`;
+  lines.push(
+    result(terminal, outcome.kind === 'admit', `${outcome.kind}${status}`, outcome.reason),
+  );
+  if (nearestAllow !== undefined)
+    lines.push(
+      printable(
+        `nearest rule that would allow it: ${nearestAllow.policy}, rule ${nearestAllow.rule}; unmet: ${nearestAllow.unmet.join('; ')}`,
+      ),
+    );
+  return lines;
+}
+
+function stepTable(steps: readonly ExplainStep[]): string {
+  const width = Math.max(...steps.map(({ step }) => step.length));
+  return steps
+    .map(({ step, found }) => printable(`${step.padEnd(width)}  ${found}`.replaceAll('\n', ' ')))
+    .join('\n');
+}
+
+function policyTable(terminal: Terminal, policies: readonly PolicyExplanation[]): string {
+  const rows = policies.map(({ policy, scope, action, dryRun, matchedRule }) => [
+    policy,
+    scope,
+    dryRun ? `${action} (dry run)` : action,
+    matchedRule === undefined
+      ? 'no rule matches'
+      : {
+          text: `rule ${matchedRule} matches`,
+          style: action === 'DENY' ? ('bad' as const) : ('good' as const),
+        },
+  ]);
+  return formatTable(terminal, ['POLICY', 'SCOPE', 'ACTION', 'RESULT'], rows);
+}
+
+function result(terminal: Terminal, good: boolean, kind: string, reason: string): string {
+  return `${paint(terminal, good ? 'good' : 'bad', `=> ${printable(kind)}`)}: ${printable(reason)}`;
+}

@@ -1,0 +1,33 @@
+import { defineVerb, EXIT, namespaceOptions, outputOptions, sandboxOptions } from '../command.ts';
+import { explainConnection } from '../explain-connection.ts';
+import { formatExplanation } from '../explain-text.ts';
+import { printResult } from '../output.ts';
+import { Sandbox, sandboxName } from '../sandbox.ts';
+
+export const explain = defineVerb({
+  name: 'explain',
+  group: 'Looking into it',
+  summary: 'Tell what would become of a connection, and which policy decides',
+  details: `Each proxy on the way is asked what it would do, and answers with the functions of its own data path on its own
+state; nothing is sent. It ends with 0 when the connection would be allowed, with 1 when it would not.
+
+SRC_POD is NAME, NAMESPACE/NAME or deploy/NAME. DST is a Service (NAME, NAME.NAMESPACE), a pod, or an IP address; :PORT
+may be left out where there is only one.
+
+Examples:
+  halo explain shop/customer web.shop:80
+  halo explain deploy/client 10.244.32.2:8080 -o json`,
+  arguments: [
+    { name: 'SRC_POD', summary: 'who connects', complete: 'workloads' },
+    { name: 'DST[:PORT]', summary: 'to what', complete: 'destinations' },
+  ],
+  options: { ...namespaceOptions, ...outputOptions, ...sandboxOptions },
+  async run({ options, arguments: [source = '', destination = ''], terminal }) {
+    const sandbox = new Sandbox(sandboxName(options.name));
+    const explanation = await explainConnection(sandbox, source, destination, options.namespace);
+    printResult(terminal, options.output, explanation, () =>
+      formatExplanation(terminal, explanation),
+    );
+    return explanation.allowed ? EXIT.ok : EXIT.failed;
+  },
+});
