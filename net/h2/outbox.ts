@@ -128,12 +128,14 @@ export class Outbox implements TurnTask {
   /** The transport can take more. */
   unblock(): void {
     this.#blocked = false;
-    this.#flushAndTell();
+    this.runTask();
   }
 
   runTask(): void {
     this.#flushQueued = false;
-    if (!this.#blocked) this.#flushAndTell();
+    if (this.#blocked || !this.flush()) return;
+    if (this.#ending) this.#transport.end();
+    else this.#owner.onOutboxReady();
   }
 
   /** Ends the transport once everything is written. */
@@ -147,12 +149,6 @@ export class Outbox implements TurnTask {
     this.#dropped = true;
     this.#waiting.length = 0;
     this.#stage = undefined;
-  }
-
-  #flushAndTell(): void {
-    if (!this.flush()) return;
-    if (this.#ending) this.#transport.end();
-    else this.#owner.onOutboxReady();
   }
 
   #write(segment: Segment): boolean {

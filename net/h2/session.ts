@@ -180,7 +180,8 @@ export class Session
   // The outbox's owner.
 
   onOutboxReady(): void {
-    if (this.#sender.hasWaiters) this.#sender.serve();
+    // In a turn of their own: this may be the end of one, after which no promise of theirs would go on.
+    if (this.#sender.hasWaiters) runNextTurn(this);
   }
 
   onOutboxOverflow(): void {
@@ -207,6 +208,7 @@ export class Session
   }
 
   runTask(): void {
+    this.#sender.serve();
     this.#endWhenIdle();
   }
 
