@@ -80,8 +80,11 @@ export const WAITING_BYTES = 1 << 20;
 /** Streams of one second that ended before we answered, by the peer's reset or by ours (CVE-2023-44487, CVE-2025-8671). */
 export const UNANSWERED_RESETS_PER_SECOND = 200;
 
-/** PING frames of one second that ask for an answer (CVE-2019-9512). */
-export const PINGS_PER_SECOND = 200;
+/**
+ * PING frames of one second that ask for an answer (CVE-2019-9512). gRPC measures the bandwidth with one a round trip,
+ * which is many on a fast network; answers that nobody reads are bounded by WAITING_BYTES.
+ */
+export const PINGS_PER_SECOND = 2000;
 
 /** SETTINGS frames of one second (CVE-2019-9515). */
 export const SETTINGS_PER_SECOND = 50;
