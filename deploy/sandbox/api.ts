@@ -292,6 +292,8 @@ export type DeleteResponse = Readonly<{
 /** A null removes the key. */
 export type LabelRequest = Readonly<{
   object: ObjectReference;
+  /** Where given, the object must still be the one with this uid. */
+  uid?: string;
   labels?: Readonly<Record<string, string | null>>;
   annotations?: Readonly<Record<string, string | null>>;
   /** End the plain connections that are open when the pods concerned are enrolled. */

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { request } from 'node:http';
-import { describeError } from '../../base/errors.ts';
+import { describeError, MeshError } from '../../base/errors.ts';
 import type {
   KubernetesObject,
   LabelRequest,
@@ -23,7 +23,7 @@ import { listParts, nodeSockets } from './part-list.ts';
 import { Part } from './parts.ts';
 import { podIps } from './pod-status.ts';
 import { describePod, findUnsettled } from './status.ts';
-import { timestamp, withMetadata } from './store.ts';
+import { formatReference, timestamp, withMetadata } from './store.ts';
 import { TokenSigner } from './tokens.ts';
 
 /** Events that are kept for the sentence in status; older ones are in the log. */
@@ -133,6 +133,10 @@ export class Sandbox implements ControlledSandbox {
     const { store } = this.cluster;
     const reference = { ...request.object, kind: resolveKind(request.object.kind) };
     const object = store.mustGet(reference);
+    if (request.uid !== undefined && request.uid !== object.metadata.uid) {
+      const message = `Cannot label ${formatReference(reference)}: it is another one by now`;
+      throw new MeshError('ERR_NOT_FOUND', 'local', message);
+    }
     const reset =
       request.resetOpen === true ? { [RESET_OPEN_ANNOTATION]: randomUUID() } : undefined;
     // A namespace's wish concerns each of its pods.

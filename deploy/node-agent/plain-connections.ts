@@ -1,0 +1,36 @@
+import type { Netns } from '../../net/netns.ts';
+import { inNetns } from '../../net/netns.ts';
+import { runCommand } from '../../mesh/runtime/command.ts';
+
+/** `local peer`, as `ss` writes both: enough to know a connection again. */
+export type ConnectionKey = string;
+
+const LOOPBACK = /^(?:127\.|\[::1\]|\[::ffff:127\.)/;
+
+/** The TCP connections that are open in a namespace and leave it; listing costs a process. */
+export async function listConnections(netns: Netns): Promise<ReadonlySet<ConnectionKey>> {
+  const text = await runIn(netns, ['ss', '-Htn', 'state', 'established']);
+  return new Set(parseConnections(text));
+}
+
+/** Ends connections with a reset; where the kernel cannot, they stay. */
+export async function resetConnections(netns: Netns, keys: Iterable<ConnectionKey>): Promise<void> {
+  for (const key of keys) {
+    const [local = '', peer = ''] = key.split(' ');
+    await runIn(netns, ['ss', '-K', '-tn', 'src', local, 'dst', peer]).catch(() => undefined);
+  }
+}
+
+export function parseConnections(text: string): ConnectionKey[] {
+  return text.split('\n').flatMap((line) => {
+    // Recv-Q Send-Q Local:Port Peer:Port; the state is left out when one is asked for.
+    const [, , local, peer] = line.trim().split(/\s+/);
+    if (local === undefined || peer === undefined || LOOPBACK.test(peer)) return [];
+    return [`${local} ${peer}`];
+  });
+}
+
+/** Runs a program inside a namespace: started from there, it lives there, and this thread is back at once. */
+export function runIn(netns: Netns, command: readonly string[], input = ''): Promise<string> {
+  return inNetns(netns, () => runCommand(command, { input }));
+}
