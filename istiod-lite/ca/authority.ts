@@ -1,12 +1,19 @@
 import { MeshError } from '../../base/errors.ts';
 import { containsRoots, formatRoots } from '../../certs/bundle.ts';
 import { issueServerCertificate, issueWorkloadCertificate } from '../../certs/issue.ts';
-import { generateKeyPair, privateKeyPem, publicKeyDer } from '../../certs/keys.ts';
+import { generateKeyPair, privateKeyPem, publicKeyDer, type KeyPair } from '../../certs/keys.ts';
 import type { SpiffeId } from '../../mesh/model/identity.ts';
 import type { CaMaterial } from './material.ts';
 
 /** 10 years, as istio/istio; cut to the CA's own life. */
 const SERVER_TTL_MS = 3650 * 86_400_000;
+
+/** The names under which clients dial a server. */
+export type ServerNames = Readonly<{
+  dnsNames: readonly string[];
+  /** 4 or 16 bytes each. */
+  ips: readonly Uint8Array[];
+}>;
 
 /** A private key with the chain that goes with it, for a TLS server. */
 export type ServerCertificate = Readonly<{ privateKeyPem: string; chainPem: string }>;
@@ -15,6 +22,7 @@ export type ServerCertificate = Readonly<{ privateKeyPem: string; chainPem: stri
 export class CertificateAuthority {
   #material: CaMaterial;
   readonly #subscribers = new Set<(rootsPem: string) => void>();
+  readonly #materialSubscribers = new Set<() => void>();
   readonly #now: () => number;
 
   constructor(material: CaMaterial, now: () => number = Date.now) {
@@ -46,12 +54,14 @@ export class CertificateAuthority {
     return [leaf.pem, ...intermediatesPem, this.rootsPem];
   }
 
-  /** The control plane's own certificate, for the names under which proxies dial it. */
-  async issueServerCertificate(
-    names: Readonly<{ dnsNames: readonly string[]; ips: readonly Uint8Array[] }>,
-  ): Promise<ServerCertificate> {
+  /** The control plane's own certificate, with a key of its own. */
+  async issueServerCertificate(names: ServerNames): Promise<ServerCertificate> {
+    return this.signServerCertificate(names, await generateKeyPair());
+  }
+
+  /** As issueServerCertificate(), for a key that is there. */
+  signServerCertificate(names: ServerNames, keys: KeyPair): ServerCertificate {
     const { signer, intermediatesPem } = this.#material;
-    const keys = await generateKeyPair();
     const publicKey = publicKeyDer(keys.publicKey);
     const request = { ...names, publicKey, ttlMs: SERVER_TTL_MS, nowMs: this.#now() };
     const { pem } = issueServerCertificate(signer, request);
@@ -76,6 +86,7 @@ export class CertificateAuthority {
       );
     const changed = !containsRoots(after, before) || !containsRoots(before, after);
     this.#material = material;
+    for (const tell of this.#materialSubscribers) tell();
     if (changed) for (const publish of this.#subscribers) publish(this.rootsPem);
   }
 
@@ -85,6 +96,14 @@ export class CertificateAuthority {
     publish(this.rootsPem);
     return () => {
       this.#subscribers.delete(publish);
+    };
+  }
+
+  /** Calls `tell` whenever something else signs, or the roots change, until the answer is called. */
+  subscribeMaterial(tell: () => void): () => void {
+    this.#materialSubscribers.add(tell);
+    return () => {
+      this.#materialSubscribers.delete(tell);
     };
   }
 }
