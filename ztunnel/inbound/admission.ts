@@ -53,7 +53,14 @@ export type Admission = Readonly<
   /** Policies that the workload names have not arrived: ask again when they have. */
   | { kind: 'wait'; policies: readonly PolicyKey[] }
   /** `status` answers a tunnel; a plaintext connection is closed. */
-  | { kind: 'refuse'; status: RefusalStatus; reason: string; decision?: Decision }
+  | {
+      kind: 'refuse';
+      status: RefusalStatus;
+      reason: string;
+      /** Of a refusal by policy, with the address and port that it saw. */
+      decision?: Decision;
+      destination?: SocketAddress;
+    }
 >;
 
 /**

@@ -216,7 +216,7 @@ function authorize(
     decision.kind === 'wait' ? `not here yet: ${decision.policies.join(', ')}` : decision.reason,
   );
   if (decision.kind === 'wait') return decision;
-  if (decision.kind === 'deny') return { ...refuse(401, decision.reason), decision };
+  if (decision.kind === 'deny') return { ...refuse(401, decision.reason), decision, destination };
   return { kind: 'admit', connectTo: destination, destination, decision };
 }
 
