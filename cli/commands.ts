@@ -1,6 +1,7 @@
 import type { VerbGroup } from './command.ts';
 import { describeExitCodes } from './help.ts';
 import { apply } from './verbs/apply.ts';
+import { check } from './verbs/check.ts';
 import { completeVerb } from './verbs/complete.ts';
 import { completion } from './verbs/completion.ts';
 import { deleteObjects } from './verbs/delete.ts';
@@ -39,6 +40,7 @@ export const halo: VerbGroup = {
     exec,
     portForward,
     explain,
+    check,
     ztunnel,
     completion,
     version,

@@ -36,7 +36,9 @@ export function formatExplanation(terminal: Terminal, explanation: Explanation):
 }
 
 function hop(terminal: Terminal, title: string, lines: readonly string[]): string {
-  const indented = lines.flatMap((line) => line.trimEnd().split('\n')).map((line) => `  ${line}`);
+  const indented = lines
+    .flatMap((line) => line.trimEnd().split('\n'))
+    .map((line) => (line === '' ? '' : `  ${line}`));
   return `${paint(terminal, 'bold', printable(title))}\n${indented.join('\n')}\n`;
 }
 

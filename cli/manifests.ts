@@ -12,9 +12,12 @@ const SUFFIXES = ['.yaml', '.yml', '.json'];
  * Reads what `-f` names: files as they are, folders with all below them that ends in .yaml, .yml or .json, and `-` for
  * the standard input; in the order given, inside a folder by name.
  *
- * @throws {MeshError} ERR_MANIFEST for what cannot be read, and for a folder without such a file.
+ * @throws {MeshError} ERR_MANIFEST for what cannot be read, and for a folder without such a file unless those are allowed.
  */
-export async function readManifests(paths: readonly string[]): Promise<Manifest[]> {
+export async function readManifests(
+  paths: readonly string[],
+  options: Readonly<{ emptyFolders?: boolean }> = {},
+): Promise<Manifest[]> {
   const manifests: Manifest[] = [];
   for (const path of paths) {
     if (path === '-') {
@@ -23,7 +26,7 @@ export async function readManifests(paths: readonly string[]): Promise<Manifest[
     }
     try {
       const files = (await stat(path)).isDirectory() ? await filesBelow(path) : [path];
-      if (files.length === 0)
+      if (files.length === 0 && options.emptyFolders !== true)
         throw new MeshError('ERR_MANIFEST', 'local', `Cannot read ${path}: no YAML file in it`);
       for (const source of files) manifests.push({ source, text: await readFile(source, 'utf8') });
     } catch (error) {

@@ -129,6 +129,7 @@ export type LeafCertificate = Readonly<{
   identity: string;
   state: string;
   serialNumber: string;
+  notBefore: string;
   notAfter: string;
 }>;
 
@@ -140,6 +141,7 @@ export function leafCertificates(dump: ConfigDump): LeafCertificate[] {
       identity: textAt(entry, 'identity'),
       state: textAt(entry, 'state'),
       serialNumber: textAt(leaf, 'serialNumber'),
+      notBefore: textAt(leaf, 'validFrom'),
       notAfter: textAt(leaf, 'expirationTime'),
     };
   });

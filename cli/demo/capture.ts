@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MeshError } from '../../base/errors.ts';
-import { BRIDGE } from '../../deploy/sandbox/addresses.ts';
 import { parseSegment, type Segment } from './frames.ts';
 
 /** Frames that were sent before the capture is ended, but wait in its socket, arrive within this time. */
@@ -38,7 +37,7 @@ export class Capture {
         ? []
         : ['--user', '--preserve-credentials'];
     const main = join(import.meta.dirname, 'capture-program.ts');
-    const node = [process.execPath, '--disable-warning=ExperimentalWarning', main, BRIDGE];
+    const node = [process.execPath, '--disable-warning=ExperimentalWarning', main];
     const program = spawn('nsenter', ['--target', pid, ...user, '--net', ...node], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -47,7 +46,11 @@ export class Capture {
       capture.#take(chunk);
     });
     const failed = once(program, 'close').then(() => {
-      throw new MeshError('ERR_CAPTURE', 'local', `Cannot capture on ${BRIDGE}: ${capture.#error}`);
+      throw new MeshError(
+        'ERR_CAPTURE',
+        'local',
+        `Cannot capture what is on the bridge: ${capture.#error}`,
+      );
     });
     failed.catch(() => undefined); // after the start, its end is asked for
     // An empty frame says that the socket is open.
