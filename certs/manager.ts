@@ -255,7 +255,7 @@ export class CertificateManager implements Disposable {
       if (!dropped && containsRoots(certificate.rootsPem, rootsPem)) continue;
       entry.certificate = { ...certificate, rootsPem };
       // It may chain to the root that was dropped.
-      if (dropped && entry.fetching === undefined) entry.dueMs = this.#clock.now();
+      if (dropped && !entry.fetching && !entry.queued) entry.dueMs = this.#clock.now();
       this.#publish(entry.certificate);
     }
   }

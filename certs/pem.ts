@@ -16,12 +16,19 @@ export function formatPem(label: PemLabel, der: Uint8Array): string {
 }
 
 /**
- * The blocks of a text, in order, as DER. Only blank lines may stand between them, and every block has that label.
+ * The blocks of a text, in order, as DER. Every block has that label, and only blank lines may stand between them.
  *
  * @param maxBlocks more are refused.
+ * @param options.explanations other text between the blocks is skipped, as in files that people and tools make
+ *   (RFC 7468 section 2).
  * @throws {MeshError} ERR_PEM, also for a text without a block.
  */
-export function parsePem(text: string, label: PemLabel, maxBlocks: number): Buffer[] {
+export function parsePem(
+  text: string,
+  label: PemLabel,
+  maxBlocks: number,
+  options: Readonly<{ explanations?: boolean }> = {},
+): Buffer[] {
   const refuse = (found: string): MeshError =>
     new MeshError('ERR_PEM', 'local', `Cannot read PEM of ${label}: found ${found}`);
   if (text.length > MAX_PEM_BYTES * maxBlocks) throw refuse(`${text.length} characters`);
@@ -29,7 +36,8 @@ export function parsePem(text: string, label: PemLabel, maxBlocks: number): Buff
   let base64: string[] | undefined;
   for (const line of text.split('\n').map((raw) => raw.trimEnd())) {
     if (base64 === undefined) {
-      if (line === '') continue;
+      const explains = options.explanations === true && !line.startsWith('-----');
+      if (line === '' || explains) continue;
       if (line !== `-----BEGIN ${label}-----`) throw refuse('something else before a block');
       if (blocks.length === maxBlocks) throw refuse(`more than ${maxBlocks} blocks`);
       base64 = [];
@@ -54,7 +62,9 @@ function decodeBase64(lines: readonly string[], refuse: (found: string) => MeshE
   return bytes;
 }
 
-/** As parsePem() for certificates, one PEM text each, in the layout of formatPem(). */
+/** As parsePem() for certificates of a file or a CA's answer: one PEM text each, in the layout of formatPem(). */
 export function splitCertificates(text: string, maxBlocks: number): string[] {
-  return parsePem(text, 'CERTIFICATE', maxBlocks).map((der) => formatPem('CERTIFICATE', der));
+  return parsePem(text, 'CERTIFICATE', maxBlocks, { explanations: true }).map((der) =>
+    formatPem('CERTIFICATE', der),
+  );
 }

@@ -1,5 +1,13 @@
 import { createPrivateKey } from 'node:crypto';
-import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+} from 'node:fs';
 import { renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { MeshError } from '../../base/errors.ts';
@@ -52,8 +60,7 @@ export class SelfMadeCa {
    * @throws {MeshError} ERR_CA
    */
   static async open(options: SelfMadeOptions, nowMs: number): Promise<SelfMadeCa> {
-    mkdirSync(options.folder, { recursive: true, mode: 0o700 });
-    chmodSync(options.folder, 0o700);
+    makePrivate(options.folder);
     const kept = readState(join(options.folder, FILE));
     if (kept !== undefined) return new SelfMadeCa(options, kept);
     const signing = await makeRoot(options.trustDomain, options.keyKind ?? 'ec-p256', nowMs);
@@ -130,6 +137,16 @@ async function makeRoot(trustDomain: TrustDomain, kind: KeyKind, nowMs: number):
   const keys = await generateKeyPair(kind);
   const { pem } = issueRoot(keys, { trustDomain, ttlMs: ROOT_TTL_MS, nowMs });
   return { certificatePem: pem, privateKeyPem: privateKeyPem(keys.privateKey) };
+}
+
+/** Makes the folder for its owner alone; one that others may enter and that holds other things is not ours to change. */
+function makePrivate(folder: string): void {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const mode = statSync(folder).mode & 0o777;
+  if ((mode & 0o077) === 0) return;
+  if (readdirSync(folder).some((name) => !name.startsWith(FILE)))
+    throw stateError(folder, `others may enter it (mode ${mode.toString(8)}); give the CA its own`);
+  chmodSync(folder, 0o700);
 }
 
 function readState(path: string): KeptState | undefined {

@@ -119,6 +119,21 @@ test('a crash while the root is written leaves none, not half of one', async (t)
   t.is(fetch(authority).identity, WEB);
 });
 
+test('a folder that others may enter becomes private when it is empty, and is refused when it is not', async (t) => {
+  const empty = join(makeFolder(t), 'ca');
+  mkdirSync(empty, { mode: 0o755 });
+  await openAuthority({ caDir: empty, trustDomain });
+  t.is(statSync(empty).mode & 0o777, 0o700);
+  const shared = join(makeFolder(t), 'etc');
+  mkdirSync(shared, { mode: 0o755 });
+  writeFileSync(join(shared, 'passwd'), '');
+  await t.throwsAsync(openAuthority({ caDir: shared, trustDomain }), {
+    code: 'ERR_CA',
+    message: /others may enter it \(mode 755\)/,
+  });
+  t.is(statSync(shared).mode & 0o777, 0o755);
+});
+
 test('an expired root is an error', async (t) => {
   const caDir = makeFolder(t);
   await openAuthority({ caDir, trustDomain, now: () => Date.now() - 3651 * DAY });
@@ -249,6 +264,13 @@ test(
   makeTestCa({ intermediates: 2 }),
   (ca) => ({ 'cert-chain.pem': ca.intermediatesPem.slice(1).join('') }),
   3,
+);
+test(
+  'with explanations around the certificates',
+  pluggedIn,
+  makeTestCa({ intermediates: 1 }),
+  (ca) => ({ 'root-cert.pem': `# our root\nIssuer: somebody\n${ca.rootPem}` }),
+  2,
 );
 test(
   'with a SEC 1 key',
