@@ -1,0 +1,17 @@
+import { tryParseIpAddress, type SocketAddress } from '../../base/address.ts';
+
+/** resolv.conf(5): MAXNS. */
+const MAX_NAMESERVERS = 3;
+const DNS_PORT = 53;
+
+/** The resolvers of a resolv.conf(5), in their order; at most three. Lines that name none are skipped. */
+export function parseResolvConf(text: string): readonly SocketAddress[] {
+  const found: SocketAddress[] = [];
+  for (const line of text.split('\n')) {
+    const [word, address = ''] = line.trim().split(/\s+/);
+    if (word !== 'nameserver') continue;
+    const ip = tryParseIpAddress(address);
+    if (ip !== undefined && found.length < MAX_NAMESERVERS) found.push({ ip, port: DNS_PORT });
+  }
+  return found;
+}
