@@ -4,127 +4,22 @@ import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { Server, ServerCredentials } from '@grpc/grpc-js';
-import { CaClient, type CaClientOptions } from '../../../certs/ca-client.ts';
+import { MeshError } from '../../../base/errors.ts';
+import { CaClient } from '../../../certs/ca-client.ts';
 import { makeCsr } from '../../../certs/csr.ts';
 import { readCertificate } from '../../../certs/x509.ts';
-import { MeshError } from '../../../base/errors.ts';
-import { TokenAuthenticator } from '../../../istiod-lite/ca/authenticate.ts';
-import { CertificateAuthority } from '../../../istiod-lite/ca/authority.ts';
-import type { PodDirectory } from '../../../istiod-lite/ca/authorize-request.ts';
-import { makeMaterial } from '../../../istiod-lite/ca/material.ts';
-import {
-  certificateService,
-  type CaCounter,
-  type CaOutcome,
-} from '../../../istiod-lite/ca/server.ts';
-import { parseSpiffeId, parseTrustDomain } from '../../../mesh/model/identity.ts';
+import { parseSpiffeId } from '../../../mesh/model/identity.ts';
 import type { IstioCertificateRequest } from '../../../mesh/proto/gen/ca.ts';
 import { ControlPlane, createCertificate } from '../../../mesh/proto/grpc.ts';
-import { privateKeyPem } from '../../../certs/keys.ts';
+import { ZTUNNEL, startCaServer, type CaServer } from '../../support/ca-server.ts';
 import { makeKeys, makeTestCa } from '../../support/test-ca.ts';
-import {
-  TOKEN_AUDIENCE,
-  TOKEN_ISSUER,
-  makeTokenIssuer,
-  type TestAccount,
-} from '../../support/tokens.ts';
+import { makeTokenIssuer, type TestAccount } from '../../support/tokens.ts';
 
 const WEB = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/web');
 const OWN = parseSpiffeId('spiffe://cluster.local/ns/istio-system/sa/ztunnel');
 const DAY = 86_400_000;
-
-const ZTUNNEL: TestAccount = {
-  namespace: 'istio-system',
-  serviceAccount: 'ztunnel',
-  podName: 'ztunnel-a',
-  podUid: 'uid-1',
-  node: 'node-a',
-};
-
-const pods: PodDirectory = {
-  pod: (namespace, name) =>
-    namespace === 'istio-system' && name === 'ztunnel-a'
-      ? { uid: 'uid-1', serviceAccount: 'ztunnel', node: 'node-a', phase: 'Running' }
-      : undefined,
-  hasPodOn: (node, namespace, serviceAccount) =>
-    node === 'node-a' && namespace === 'shop' && serviceAccount === 'web',
-};
-
-type Running = {
-  address: string;
-  rootsPem: string;
-  authority: CertificateAuthority;
-  outcomes: CaOutcome[];
-  counters: CaCounter[];
-  token: string;
-  clientOptions: CaClientOptions;
-};
-
 const issuer = makeTokenIssuer();
-
-/** A whole CA service on a port of loopback, over TLS, with a root and an intermediate. */
-async function start(t: ExecutionContext): Promise<Running> {
-  const folder = mkdtempSync(join(tmpdir(), 'halo-ca-'));
-  const keySetFile = join(folder, 'keys.json');
-  await issuer.writeKeySet(keySetFile);
-  const ca = makeTestCa({ intermediates: 1 });
-  const material = makeMaterial(
-    {
-      certificatePem: ca.intermediatesPem[0] ?? '',
-      privateKeyPem: privateKeyPem(ca.keys.privateKey),
-      chainPem: [...ca.intermediatesPem, ca.rootPem].join(''),
-      rootsPem: ca.rootPem,
-    },
-    Date.now(),
-  );
-  const authority = new CertificateAuthority(material);
-  const outcomes: CaOutcome[] = [];
-  const counters: CaCounter[] = [];
-  const { definition, implementation } = certificateService({
-    authority,
-    authenticator: new TokenAuthenticator({
-      keySetFile,
-      issuer: TOKEN_ISSUER,
-      audiences: [TOKEN_AUDIENCE],
-    }),
-    pods: () => pods,
-    rules: {
-      trustDomain: parseTrustDomain('cluster.local'),
-      trustedNodeAccounts: new Set(['istio-system/ztunnel']),
-    },
-    ttl: { defaultTtlMs: DAY, maxTtlMs: 90 * DAY },
-    count: (counter) => counters.push(counter),
-    log: (outcome) => outcomes.push(outcome),
-  });
-  const own = await authority.issueServerCertificate({
-    dnsNames: ['istiod.istio-system.svc', 'localhost'],
-    ips: [],
-  });
-  const server = new Server();
-  server.addService(definition, implementation);
-  const port = await new Promise<number>((resolve, reject) => {
-    const pair = {
-      private_key: Buffer.from(own.privateKeyPem),
-      cert_chain: Buffer.from(own.chainPem),
-    };
-    server.bindAsync('127.0.0.1:0', ServerCredentials.createSsl(null, [pair]), (error, bound) => {
-      if (error === null) resolve(bound);
-      else reject(error);
-    });
-  });
-  t.teardown(() => {
-    server.forceShutdown();
-    rmSync(folder, { recursive: true });
-  });
-  const address = `https://127.0.0.1:${port}`;
-  const token = await issuer.token(ZTUNNEL);
-  const clientOptions = {
-    ...{ address, token, roots: ca.rootPem, clusterId: 'Kubernetes' },
-    ...{ ttlSeconds: 3600, impersonate: true },
-  };
-  return { address, rootsPem: ca.rootPem, authority, outcomes, counters, token, clientOptions };
-}
+const start = (t: ExecutionContext): Promise<CaServer> => startCaServer(t, issuer);
 
 test('a node proxy gets the certificate of an account with a pod on its node', async (t) => {
   const { clientOptions, rootsPem, outcomes, counters } = await start(t);
