@@ -118,7 +118,9 @@ export class FileSet {
         });
       }
     }
-    return problems.sort((a, b) => this.#compare(a.file, b.file) || a.line - b.line);
+    return problems.sort(
+      (a, b) => this.#compare(a.file, b.file) || a.line - b.line || a.column - b.column,
+    );
   }
 
   #replace(file: string, state: FileState | undefined): void {

@@ -40,7 +40,7 @@ export class FolderSource implements ConfigSource {
   #firstEventMs = 0;
   readonly #dirty = new Set<string>();
   #scanning: Promise<void> = Promise.resolve();
-  #lastProblems = '';
+  #lastProblems = '[]';
   #closed = false;
 
   constructor(options: FolderSourceOptions) {

@@ -103,26 +103,28 @@ export class Translator {
     for (const fact of facts) for (const key of this.#dependents.get(fact) ?? []) dirty.add(key);
     if (!this.#units.has(MESH_UNIT)) dirty.add(MESH_UNIT);
     const changed = new Map([...this.#resources.keys()].map((type) => [type, new Set<string>()]));
-    // What goes is taken away first, so that its names are free for what comes.
-    for (const key of dirty) {
-      if (key === MESH_UNIT || snapshot.find(key) !== undefined) continue;
-      this.#replace(key, undefined, changed);
-    }
+    const made = new Map<ObjectKey, Unit | undefined>();
     for (const key of dirty) {
       const object = snapshot.find(key);
-      if (key !== MESH_UNIT && object === undefined) continue;
-      this.#translate(snapshot, key, object, changed);
+      if (key !== MESH_UNIT && object === undefined) made.set(key, undefined);
+      else {
+        const unit = this.#translate(snapshot, key, object);
+        if (unit !== undefined) made.set(key, unit);
+      }
     }
+    // First all that goes, then all that comes: a name may pass from one unit to another.
+    for (const [key, unit] of made) this.#withdraw(key, unit, changed);
+    for (const [key, unit] of made) this.#publish(key, unit, changed);
     return { revision, changed };
   }
 
+  /** `undefined` when the unit stays as it is. */
   #translate(
     snapshot: Snapshot,
     key: ObjectKey,
     object: KubernetesObject | undefined,
-    changed: ReadonlyMap<string, Set<string>>,
-  ): void {
-    if (object?.kind === 'Other') return;
+  ): Unit | undefined {
+    if (object?.kind === 'Other') return undefined;
     const facts = new Set<string>();
     const picture = trackedPicture(snapshot, facts);
     let translation: Translation;
@@ -136,13 +138,13 @@ export class Translator {
     } catch (error) {
       // One object must not stop all others; what it was translated to before stays.
       this.#onTrouble(`Cannot translate ${key}: ${describeError(error)}`);
-      return;
+      return undefined;
     }
     const resources = new Map<string, MeshResource>();
     for (const record of translation.addresses) add(resources, addressResource(record));
     for (const policy of translation.policies) add(resources, policyResource(policy));
     if (object !== undefined) this.#setStatus(object, translation);
-    this.#replace(key, { facts, resources }, changed);
+    return { facts, resources };
   }
 
   #setStatus(object: KnownObject, { conditions, vips }: Translation): void {
@@ -151,7 +153,8 @@ export class Translator {
     else this.#status.set(object.key, { ref: object.ref, conditions, vips });
   }
 
-  #replace(
+  /** Takes away what a unit no longer has. */
+  #withdraw(
     key: ObjectKey,
     unit: Unit | undefined,
     changed: ReadonlyMap<string, Set<string>>,
@@ -163,43 +166,45 @@ export class Translator {
       dependents?.delete(key);
       if (dependents?.size === 0) this.#dependents.delete(fact);
     }
-    for (const fact of unit?.facts ?? []) {
-      const dependents = this.#dependents.get(fact);
-      if (dependents === undefined) this.#dependents.set(fact, new Set([key]));
-      else dependents.add(key);
-    }
     for (const [id, resource] of before?.resources ?? []) {
       if (unit?.resources.has(id) === true || this.#owners.get(id) !== key) continue;
       this.#owners.delete(id);
       this.#resources.get(resource.typeUrl)?.delete(resource.name);
       changed.get(resource.typeUrl)?.add(resource.name);
     }
-    for (const [id, resource] of unit?.resources ?? []) this.#publish(key, id, resource, changed);
-    if (unit !== undefined) this.#units.set(key, unit);
-    else {
-      this.#units.delete(key);
-      const status = this.#status.get(key);
-      if (status !== undefined) this.#vips.release(status.ref, new Set());
-      this.#status.delete(key);
-    }
+    if (unit !== undefined) return;
+    this.#units.delete(key);
+    const status = this.#status.get(key);
+    if (status !== undefined) this.#vips.release(status.ref, new Set());
+    this.#status.delete(key);
   }
 
   #publish(
     key: ObjectKey,
-    id: string,
-    resource: MeshResource,
+    unit: Unit | undefined,
     changed: ReadonlyMap<string, Set<string>>,
   ): void {
-    const owner = this.#owners.get(id);
-    if (owner !== undefined && owner !== key) {
-      this.#onTrouble(`Cannot publish ${resource.name} of ${key}: ${owner} has that name already`);
-      return;
+    if (unit === undefined) return;
+    this.#units.set(key, unit);
+    for (const fact of unit.facts) {
+      const dependents = this.#dependents.get(fact);
+      if (dependents === undefined) this.#dependents.set(fact, new Set([key]));
+      else dependents.add(key);
     }
-    const ofType = this.#resources.get(resource.typeUrl);
-    this.#owners.set(id, key);
-    if (ofType?.get(resource.name)?.version === resource.version) return;
-    ofType?.set(resource.name, resource);
-    changed.get(resource.typeUrl)?.add(resource.name);
+    for (const [id, resource] of unit.resources) {
+      const owner = this.#owners.get(id);
+      if (owner !== undefined && owner !== key) {
+        this.#onTrouble(
+          `Cannot publish ${resource.name} of ${key}: ${owner} has that name already`,
+        );
+        continue;
+      }
+      this.#owners.set(id, key);
+      const ofType = this.#resources.get(resource.typeUrl);
+      if (ofType?.get(resource.name)?.version === resource.version) continue;
+      ofType?.set(resource.name, resource);
+      changed.get(resource.typeUrl)?.add(resource.name);
+    }
   }
 }
 

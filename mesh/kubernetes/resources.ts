@@ -166,6 +166,8 @@ const OTHER_CLUSTER_KINDS = new Set([
   ...['CSIDriver', 'CSINode', 'CertificateSigningRequest', 'ValidatingAdmissionPolicy'],
 ]);
 
+const NO_ROUTES = 'has no effect yet: requests are not routed by their content';
+
 /**
  * Policies of the mesh that are enforced upstream and not by this version: they are carried, and reported, because
  * whoever wrote one counts on it.
@@ -175,6 +177,12 @@ export const UNENFORCED_KINDS: ReadonlyMap<string, string> = new Map([
   ['networking.istio.io/Sidecar', 'has no effect: there are no sidecars'],
   ['networking.istio.io/EnvoyFilter', 'has no effect: there is no Envoy'],
   ['extensions.istio.io/WasmPlugin', 'has no effect: there is no Envoy'],
+  ...['HTTPRoute', 'GRPCRoute', 'TCPRoute', 'TLSRoute'].map(
+    (kind) => [`gateway.networking.k8s.io/${kind}`, NO_ROUTES] as const,
+  ),
+  ...['VirtualService', 'DestinationRule'].map(
+    (kind) => [`networking.istio.io/${kind}`, NO_ROUTES] as const,
+  ),
 ]);
 
 const definitions: ReadonlyMap<string, KindDefinition> = new Map(
