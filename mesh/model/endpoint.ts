@@ -13,7 +13,9 @@ export type EndpointSource = Readonly<{
 export type EndpointRequest = Readonly<{
   service: Service;
   key: ServiceKey;
-  endpoints: Iterable<Workload>;
+  endpoints: readonly Workload[];
+  /** All endpoints have one capacity, so that drawing them evenly is fair. False where that is not known. */
+  uniform: boolean;
   servicePort: number;
   source: EndpointSource;
   /**
@@ -32,6 +34,11 @@ export type EndpointChoice = Readonly<
   | { kind: 'none'; reason: string }
 >;
 
+/** Above so many endpoints some are drawn at random before all are looked at. */
+const DRAW_ABOVE = 32;
+/** When so many draws met no usable endpoint, few are left, and looking at all is fair. */
+const MAX_DRAWS = 8;
+
 /** Chooses where a connection to a service goes: health, named ports, locality, then weighted by capacity. */
 export function selectEndpoint(request: EndpointRequest): EndpointChoice {
   const { service, servicePort, endpoints, tried, source, random } = request;
@@ -39,18 +46,18 @@ export function selectEndpoint(request: EndpointRequest): EndpointChoice {
   if (declared === undefined && request.mode === 'standard')
     return none(`${service.hostname} does not declare port ${servicePort}`);
 
-  let known = 0;
+  const portOf = portFinder(request, declared);
+  const drawn = drawEndpoint(request, portOf);
+  if (drawn !== undefined) return drawn;
   let unhealthy = 0;
   let unusable = 0;
   let alreadyTried = 0;
   let bestRank = -1;
   let best: Workload[] = [];
   for (const workload of endpoints) {
-    known++;
     if (tried.has(workload.uid)) alreadyTried++;
     else if (!workload.healthy && !service.loadBalancing.allowUnhealthy) unhealthy++;
-    else if (workload.capacity <= 0 || targetPort(request, declared, workload) === undefined)
-      unusable++;
+    else if (workload.capacity <= 0 || portOf(workload) === undefined) unusable++;
     else if (!isReachable(request, workload)) unusable++;
     else {
       const rank = localityRank(service.loadBalancing, source, workload);
@@ -60,8 +67,9 @@ export function selectEndpoint(request: EndpointRequest): EndpointChoice {
       if (rank >= 0) best.push(workload);
     }
   }
+  const known = endpoints.length;
   const chosen = pickByCapacity(best, random());
-  const port = chosen && targetPort(request, declared, chosen);
+  const port = chosen && portOf(chosen);
   if (chosen !== undefined && port !== undefined)
     return { kind: 'endpoint', workload: chosen, port, considered: best.length };
   return none(
@@ -73,19 +81,45 @@ export function selectEndpoint(request: EndpointRequest): EndpointChoice {
   );
 }
 
+/** One of many equal endpoints without looking at all of them: drawn until one is usable. */
+function drawEndpoint(
+  request: EndpointRequest,
+  portOf: (workload: Workload) => number | undefined,
+): EndpointChoice | undefined {
+  const { service, endpoints, uniform, tried, random } = request;
+  const { mode, allowUnhealthy } = service.loadBalancing;
+  if (!uniform || endpoints.length <= DRAW_ABOVE || mode !== 'UNSPECIFIED') return undefined;
+  for (let draw = 0; draw < MAX_DRAWS; draw++) {
+    const workload = endpoints[Math.floor(random() * endpoints.length)];
+    if (workload === undefined || tried.has(workload.uid)) continue;
+    if (workload.capacity <= 0 || (!workload.healthy && !allowUnhealthy)) continue;
+    const port = portOf(workload);
+    if (port === undefined || !isReachable(request, workload)) continue;
+    return { kind: 'endpoint', workload, port, considered: endpoints.length };
+  }
+  return undefined;
+}
+
 function none(reason: string): EndpointChoice {
   return { kind: 'none', reason };
 }
 
-/** The endpoint's own mapping, else the service's number, else (behind a tunnel) the service's port itself. */
-function targetPort(
-  request: EndpointRequest,
+/** Finds the target port of endpoints; those that share their mappings, as pods of one Deployment do, share the answer. */
+function portFinder(
+  { key, servicePort }: EndpointRequest,
   declared: PortMapping | undefined,
-  workload: Workload,
-): number | undefined {
-  const { key, servicePort } = request;
-  if (declared === undefined && workload.applicationTunnel === undefined) return undefined;
-  return endpointPort(workload, key, servicePort, declared);
+): (workload: Workload) => number | undefined {
+  let last: Workload | undefined;
+  let port: number | undefined;
+  return (workload) => {
+    const shared =
+      last?.services === workload.services && last.applicationTunnel === workload.applicationTunnel;
+    if (shared) return port;
+    last = workload;
+    const unknown = declared === undefined && workload.applicationTunnel === undefined;
+    port = unknown ? undefined : endpointPort(workload, key, servicePort, declared);
+    return port;
+  };
 }
 
 /** The port of an endpoint that serves `servicePort`; `undefined` where its name is not found there. */

@@ -32,10 +32,12 @@ export function chooseEndpoint(
 ): EndpointChoice {
   const { clusterId, node, locality } = request.source;
   const key = keyOfService(service);
+  const { list, uniform } = state.endpointView(key);
   return selectEndpoint({
     service,
     key,
-    endpoints: state.endpoints(key).values(),
+    endpoints: list,
+    uniform,
     servicePort,
     source: { network: request.network, clusterId, node, locality },
     mode,

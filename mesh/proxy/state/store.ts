@@ -4,6 +4,7 @@ import type { Decision, PolicyConnection } from '../../model/authorize.ts';
 import { CompiledPolicies, type PolicyTarget } from '../../model/compiled-policies.ts';
 import type { Service, ServiceKey } from '../../model/service.ts';
 import type { Workload, WorkloadUid } from '../../model/workload.ts';
+import { EndpointSet, type EndpointView } from './endpoint-set.ts';
 import { Sharer } from './share.ts';
 import { keyOfService, preferService, VipIndex } from './vips.ts';
 
@@ -13,7 +14,7 @@ export type PodName = Readonly<{ name: string; namespace: string; serviceAccount
 /** Policies that a workload names and that have not arrived: nothing can be allowed yet. */
 export type MissingPolicies = Readonly<{ kind: 'wait'; policies: readonly PolicyKey[] }>;
 
-const NO_ENDPOINTS: ReadonlyMap<WorkloadUid, Workload> = new Map();
+const NO_ENDPOINTS = new EndpointSet();
 
 /** What a proxy knows of the mesh: compact, indexed by every key that connections ask for. */
 export class ProxyState {
@@ -28,7 +29,7 @@ export class ProxyState {
   readonly #servicesByHost = new Map<string, readonly Service[]>();
   readonly #vips = new VipIndex();
   /** Healthy or not, and also of services that have not arrived. */
-  readonly #endpoints = new Map<ServiceKey, Map<WorkloadUid, Workload>>();
+  readonly #endpoints = new Map<ServiceKey, EndpointSet>();
   readonly #policies = new CompiledPolicies();
   readonly #node: string | undefined;
 
@@ -126,7 +127,12 @@ export class ProxyState {
 
   /** Every workload that says it serves `key`, unhealthy ones too. */
   endpoints(key: ServiceKey): ReadonlyMap<WorkloadUid, Workload> {
-    return this.#endpoints.get(key) ?? NO_ENDPOINTS;
+    return (this.#endpoints.get(key) ?? NO_ENDPOINTS).byUid;
+  }
+
+  /** As endpoints(), in the form that selectEndpoint() takes. */
+  endpointView(key: ServiceKey): EndpointView {
+    return (this.#endpoints.get(key) ?? NO_ENDPOINTS).view;
   }
 
   // Policies
@@ -182,8 +188,8 @@ export class ProxyState {
     if (this.#isLocal(workload))
       addTo(this.#local, `${workload.namespace}/${workload.name}`, workload);
     for (const key of workload.services.keys()) {
-      const endpoints = this.#endpoints.get(key) ?? new Map<WorkloadUid, Workload>();
-      endpoints.set(workload.uid, workload);
+      const endpoints = this.#endpoints.get(key) ?? new EndpointSet();
+      endpoints.set(workload);
       this.#endpoints.set(key, endpoints);
     }
   }
@@ -208,7 +214,7 @@ export class ProxyState {
       if (after?.services.has(key)) continue;
       const endpoints = this.#endpoints.get(key);
       endpoints?.delete(before.uid);
-      if (endpoints?.size === 0) this.#endpoints.delete(key);
+      if (endpoints?.byUid.size === 0) this.#endpoints.delete(key);
     }
   }
 

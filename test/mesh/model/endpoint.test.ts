@@ -44,6 +44,7 @@ function request(
     service: makeService({ name: 'web', ...service }),
     key: keyOf(KEY),
     endpoints,
+    uniform: false,
     servicePort: 80,
     source,
     mode: 'standard',
@@ -210,6 +211,57 @@ test('without a mode all endpoints are used', (t) => {
     'region',
     'zone',
   ]);
+});
+
+const many = Array.from({ length: 200 }, (_, index) =>
+  endpoint(`e${index}`, { healthy: index % 10 !== 0 }),
+);
+
+test('of many equal endpoints each usable one is drawn as often as the others', (t) => {
+  const counts = new Map<string, number>();
+  let seed = 1;
+  const random = (): number => (seed = (seed * 48_271) % 0x7fff_ffff) / 0x7fff_ffff;
+  for (let draw = 0; draw < 36_000; draw++) {
+    const choice = selectEndpoint(request(many, {}, { uniform: true, random }));
+    if (choice.kind === 'none') throw new Error(choice.reason);
+    t.is(choice.port, 8080);
+    counts.set(choice.workload.name, (counts.get(choice.workload.name) ?? 0) + 1);
+  }
+  t.is(counts.size, 180);
+  // 200 expected of each, standard deviation 14.
+  t.true([...counts.values()].every((count) => count > 120 && count < 280));
+});
+
+test('of many equal endpoints the one that is left is found', (t) => {
+  const tried = new Set(many.map(({ uid }) => uid).filter((uid) => uid !== podUid('e7')));
+  t.deepEqual(chosen(request(many, {}, { uniform: true, tried }), 10), ['e7']);
+  const all = new Set(many.map(({ uid }) => uid));
+  t.is(selectEndpoint(request(many, {}, { uniform: true, tried: all })).kind, 'none');
+});
+
+test('many endpoints with preferences are all looked at', (t) => {
+  const mixed = [...many, endpoint('near', at('r1', 'z1'))].map((one) =>
+    one.name === 'near' ? one : { ...one, locality: { region: 'r9', zone: '', subzone: '' } },
+  );
+  const failover = balancing('FAILOVER', 'REGION');
+  t.deepEqual(chosen(request(mixed, failover, { uniform: true }), 20), ['near']);
+});
+
+test('endpoints that share nothing have ports of their own', (t) => {
+  const own = many.map((one, index) => ({
+    ...one,
+    services: new Map([
+      [keyOf(KEY), [{ servicePort: 80, targetPort: 1000 + index, appProtocol: 'TCP' as const }]],
+    ]),
+  }));
+  for (let draw = 0; draw < 50; draw++) {
+    const random = (): number => draw / 50;
+    for (const uniform of [true, false]) {
+      const choice = selectEndpoint(request(own, {}, { uniform, random }));
+      if (choice.kind === 'none') throw new Error(choice.reason);
+      t.is(choice.port, 1000 + Number(choice.workload.name.slice(1)));
+    }
+  }
 });
 
 test('permittedFamilies() puts the family of the client first', (t) => {

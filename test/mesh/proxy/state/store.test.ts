@@ -91,7 +91,8 @@ test('an endpoint comes back as soon as it is healthy again', (t) => {
     selectEndpoint({
       service,
       key: keyOf(WEB),
-      endpoints: state.endpoints(keyOf(WEB)).values(),
+      endpoints: state.endpointView(keyOf(WEB)).list,
+      uniform: false,
       servicePort: 80,
       source: makeWorkload({ name: 'client' }),
       mode: 'standard',
