@@ -164,6 +164,18 @@ test(
   /more intermediates than allowed/,
 );
 
+test(
+  'a chain through an intermediate that is no CA',
+  refused,
+  (() => {
+    const plain = makeTestCa({ intermediates: 1, plainIntermediates: true });
+    const request = { identity: WEB, publicKey, ttlMs: HOUR, nowMs };
+    const { pem } = issueWorkloadCertificate(plain.signer, request);
+    return [pem, ...plain.intermediatesPem, plain.rootPem];
+  })(),
+  /may not sign others/,
+);
+
 /** A bit of the last line, which is within the signature. */
 function flip(pem: string): string {
   const lines = pem.trimEnd().split('\n');

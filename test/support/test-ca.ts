@@ -7,6 +7,7 @@ import {
   makeBasicConstraints,
   makeExtKeyUsage,
   makeKeyUsage,
+  makeName,
   makeSigner,
   signCertificate,
   type Signer,
@@ -57,6 +58,8 @@ export function makeTestCa(
     key?: 'ec' | 'rsa';
     /** Of every intermediate. */
     pathLength?: number;
+    /** Leaves basicConstraints out of every intermediate, so that they are no CAs. */
+    plainIntermediates?: boolean;
   }> = {},
 ): TestCa {
   const trustDomain = parseTrustDomain(options.trustDomain ?? 'cluster.local');
@@ -67,13 +70,21 @@ export function makeTestCa(
   const intermediatesPem: string[] = [];
   for (let level = 1; level <= (options.intermediates ?? 0); level++) {
     keys = makeKeys(options.key ?? 'ec');
+    const publicKey = publicKeyDer(keys.publicKey);
+    const commonName = `intermediate ${level}`;
+    if (options.plainIntermediates) {
+      const subject = makeName(trustDomain, commonName);
+      const { pem, notAfterMs } = signCertificate(signer, {
+        ...{ subject, publicKey, notBeforeMs: nowMs - CLOCK_SKEW_MS },
+        ...{ notAfterMs: nowMs + ROOT_TTL_MS, extensions: [] },
+      });
+      signer = { privateKey: keys.privateKey, name: subject, notAfterMs };
+      intermediatesPem.unshift(pem);
+      continue;
+    }
     const { pem } = issueIntermediate(signer, {
-      trustDomain,
-      commonName: `intermediate ${level}`,
-      publicKey: publicKeyDer(keys.publicKey),
+      ...{ trustDomain, commonName, publicKey, ttlMs: ROOT_TTL_MS, nowMs },
       pathLength: options.pathLength ?? 8,
-      ttlMs: ROOT_TTL_MS,
-      nowMs,
     });
     signer = makeSigner(pem, keys.privateKey);
     intermediatesPem.unshift(pem);
