@@ -37,10 +37,14 @@ export async function explainConnection(
     src: uidOf(source),
     destination: formatSocketAddress(destination),
   })) as OutboundExplanation;
-  const { kind, reason, authority, connectTo, node } = outbound.outcome;
+  const { kind, reason, authority, connectTo, node, via } = outbound.outcome;
   if (kind === 'reject') {
     const verdict = `Refused by the ztunnel of ${proxy.node ?? 'its node'}: ${reason}`;
     return { ...story, outbound, allowed: false, verdict };
+  }
+  if (via === 'waypoint') {
+    const verdict = `Goes to the waypoint at ${connectTo ?? 'its address'}, which decides what follows`;
+    return { ...story, outbound, allowed: true, verdict };
   }
   const target = kind === 'hbone' ? authority : (connectTo ?? formatSocketAddress(destination));
   const receiver = await receiverOf(sandbox, status, target, node);

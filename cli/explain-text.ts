@@ -26,10 +26,16 @@ export function formatExplanation(terminal: Terminal, explanation: Explanation):
   const sections = [`${paint(terminal, 'bold', printable(`${source} -> ${destination}`))}\n`];
   if (outbound !== undefined)
     sections.push(
-      hop(terminal, `Out of ${outbound.source.workload}`, outboundLines(terminal, outbound)),
+      hop(
+        terminal,
+        `Out of ${podName(outbound.source.workload)}`,
+        outboundLines(terminal, outbound),
+      ),
     );
   if (inbound !== undefined)
-    sections.push(hop(terminal, `Into ${inbound.workload}`, inboundLines(terminal, inbound)));
+    sections.push(
+      hop(terminal, `Into ${podName(inbound.workload)}`, inboundLines(terminal, inbound)),
+    );
   const style: Style = allowed ? 'good' : 'bad';
   sections.push(`${paint(terminal, style, printable(verdict))}\n`);
   return sections.join('\n');
@@ -108,4 +114,9 @@ function policyTable(terminal: Terminal, policies: readonly PolicyExplanation[])
 
 function result(terminal: Terminal, good: boolean, kind: string, reason: string): string {
   return `${paint(terminal, good ? 'good' : 'bad', `=> ${printable(kind)}`)}: ${printable(reason)}`;
+}
+
+/** `shop/web` of the name by which the mesh knows a pod; any other name as it is. */
+function podName(uid: string): string {
+  return /^[^/]*\/\/Pod\/(.+)$/.exec(uid)?.[1] ?? uid;
 }

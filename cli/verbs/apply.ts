@@ -7,7 +7,7 @@ import {
   sandboxOptions,
   usageError,
 } from '../command.ts';
-import { readManifests } from '../manifests.ts';
+import { readManifests, refuseErrors } from '../manifests.ts';
 import { printResult } from '../output.ts';
 import { Sandbox, sandboxName } from '../sandbox.ts';
 import { printable } from '../terminal.ts';
@@ -38,6 +38,7 @@ Examples:
     if (options.file.length === 0) throw usageError('Nothing to apply: name files with -f');
     const sandbox = new Sandbox(sandboxName(options.name));
     const documents = await readManifests(options.file);
+    for (const warning of refuseErrors(documents)) terminal.note(`${printable(warning)}\n`);
     const { results } = await sandbox.post<ApplyResponse>('/v1/apply', {
       documents,
       ...(options.namespace === undefined ? {} : { namespace: options.namespace }),

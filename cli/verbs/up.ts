@@ -6,10 +6,10 @@ import {
 import { startSandbox, stopSandbox } from '../../deploy/sandbox/launch.ts';
 import { defineVerb, EXIT, sandboxOptions, usageError } from '../command.ts';
 import { parseImages } from '../images.ts';
-import { readManifests, type Manifest } from '../manifests.ts';
+import { readManifests, refuseErrors, type Manifest } from '../manifests.ts';
 import { Progress } from '../progress.ts';
 import { Sandbox, sandboxName } from '../sandbox.ts';
-import type { Terminal } from '../terminal.ts';
+import { printable, type Terminal } from '../terminal.ts';
 
 export const up = defineVerb({
   name: 'up',
@@ -69,6 +69,7 @@ Examples:
       partEnvironment: parsePartEnvironment(options['part-env']),
     };
     const manifests = await readManifests(options.file);
+    for (const warning of refuseErrors(manifests)) terminal.note(`${printable(warning)}\n`);
     const unsettled = await startMesh(settings, manifests, options.timeout, terminal);
     const which = settings.name === DEFAULT_SANDBOX_NAME ? '' : ` --name ${settings.name}`;
     if (unsettled.length > 0) {

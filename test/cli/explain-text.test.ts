@@ -16,7 +16,7 @@ const refused: Explanation = {
   outbound: {
     direction: 'outbound',
     source: {
-      workload: 'shop/thief',
+      workload: 'Kubernetes//Pod/shop/thief',
       ip: '10.244.16.4',
       identity: 'spiffe://cluster.local/ns/shop/sa/thief',
     },
@@ -32,7 +32,7 @@ const refused: Explanation = {
   },
   inbound: {
     direction: 'inbound',
-    workload: 'shop/web',
+    workload: 'Kubernetes//Pod/shop/web',
     peer: { ip: '10.244.16.4', identity: 'spiffe://cluster.local/ns/shop/sa/thief' },
     target: '10.244.32.2:8080',
     plaintext: false,
