@@ -64,7 +64,6 @@ export function dumpConfig(sources: ConfigDumpSources): Json {
     sources.services,
     (service) => `${service.namespace}/${service.hostname}`,
   );
-  const pods = sortBy(sources.pods, (pod) => pod.uid);
   return {
     workloads: sortBy(sources.workloads, (workload) => workload.uid).map(dumpWorkload),
     services: services.map((service) => dumpService(service, sources.endpointsOf(service))),
@@ -76,7 +75,7 @@ export function dumpConfig(sources: ConfigDumpSources): Json {
     version: sources.version,
     config: sources.config,
     certificates: sortBy(sources.certificates, (entry) => entry.identity).map(dumpCertificate),
-    workloadState: Object.fromEntries(pods.map((pod) => [pod.uid, dumpPod(pod)])),
+    workloadState: dumpPods(sources.pods),
   };
 }
 
@@ -161,6 +160,11 @@ export function dumpCertificate(entry: CertificateEntry): Json {
     certChain: (certificate?.chainPem ?? []).map(dumpPem),
     rootCerts: (certificate?.rootsPem ?? []).map(dumpPem),
   };
+}
+
+/** Pods by their uid, sorted. */
+export function dumpPods(pods: Iterable<PodEntry>): Json {
+  return Object.fromEntries(sortBy(pods, (pod) => pod.uid).map((pod) => [pod.uid, dumpPod(pod)]));
 }
 
 function dumpPod(pod: PodEntry): Json {

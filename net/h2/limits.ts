@@ -114,5 +114,8 @@ export const SETTINGS_TIMEOUT_MS = 10_000;
 /** 1 s for the peer to read our GOAWAY and to end its side before the transport is reset under it. */
 export const LINGER_MS = 1000;
 
+/** 30 s for a slow peer to read the last answers after an end in order: a reset would take them from under it. */
+export const DRAINED_LINGER_MS = 30_000;
+
 /** Streams whose end by the peer is remembered, to tell a late frame from a forbidden one. */
 export const REMEMBERED_ENDS = 64;

@@ -51,6 +51,11 @@ export class Outbox implements TurnTask {
     return left > 0 ? left : staged > 0 ? 0 : 1;
   }
 
+  /** Everything was written. */
+  get isEmpty(): boolean {
+    return this.#stage === undefined && this.#waiting.length === 0;
+  }
+
   /** Makes room for a frame of `length` bytes in all; returns where in `buffer` it goes. Then commit(). */
   room(length: number): number {
     const stage = this.#stage;

@@ -17,7 +17,13 @@ import { ReceiveWindow } from './flow-control.ts';
 import { FrameReader } from './frame-reader.ts';
 import { findHeader, type HeaderList } from './headers.ts';
 import { Keepalive, type KeepaliveOwner } from './keepalive.ts';
-import { INITIAL_WINDOW_BYTES, LINGER_MS, MAX_31_BITS, SETTINGS_TIMEOUT_MS } from './limits.ts';
+import {
+  DRAINED_LINGER_MS,
+  INITIAL_WINDOW_BYTES,
+  LINGER_MS,
+  MAX_31_BITS,
+  SETTINGS_TIMEOUT_MS,
+} from './limits.ts';
 import { type Http2Parameters, makeSettings } from './options.ts';
 import { Outbox, type OutboxOwner } from './outbox.ts';
 import { Receiver, type ReceiverOwner } from './receiver.ts';
@@ -157,12 +163,15 @@ export class Session
   }
 
   onEnd(): void {
-    if (this.#over) return;
+    if (this.#over) {
+      if (this.#outbox.isEmpty) this.#cancelLinger?.();
+      return;
+    }
     const cut = this.streams.size > 0 || !this.#settingsAcknowledged;
     const found = 'the peer ended its side';
     this.#settle(cut ? connectionError(NO_ERROR, this.#peerSide, found) : undefined);
     this.#outbox.end();
-    this.#linger();
+    this.#linger(LINGER_MS);
   }
 
   onError(cause: Error): void {
@@ -303,7 +312,7 @@ export class Session
     if (this.#over || !this.#goingAway || this.streams.size > 0) return;
     // A server that has just announced it waits for what is on its way.
     if (this.isServer && this.#goawaySent && this.#lastAllowed === MAX_31_BITS) return;
-    this.#shutDown(NO_ERROR, undefined);
+    this.#shutDown(NO_ERROR, undefined, DRAINED_LINGER_MS);
   }
 
   #fail(code: number, found: string): void {
@@ -311,12 +320,16 @@ export class Session
   }
 
   /** GOAWAY, then the end; the peer gets a moment to read it. */
-  #shutDown(code: number, error: Http2ConnectionError | undefined): void {
+  #shutDown(
+    code: number,
+    error: Http2ConnectionError | undefined,
+    lingerMs: number = LINGER_MS,
+  ): void {
     if (this.#over) return;
     this.#sender.goaway(this.streams.lastPeerId, code);
     this.#settle(error);
     this.#outbox.end();
-    this.#linger();
+    this.#linger(lingerMs);
   }
 
   /** At once: the peer does not read, or is not there. */
@@ -327,8 +340,9 @@ export class Session
     this.#settle(error);
   }
 
-  #linger(): void {
-    this.#cancelLinger = this.#parameters.clock.after(LINGER_MS, () => {
+  /** The peer may still read what was sent; then the transport is reset, unless it has closed itself by then. */
+  #linger(ms: number): void {
+    this.#cancelLinger = this.#parameters.clock.after(ms, () => {
       this.#outbox.drop();
       this.#transport.reset();
     });

@@ -1,0 +1,133 @@
+import { formatSocketAddress, type SocketAddress } from '../../base/address.ts';
+import { MeshError } from '../../base/errors.ts';
+import { Http2Connection } from '../../net/h2/connection.ts';
+import type { HeaderList } from '../../net/h2/headers.ts';
+import type { Http2Options } from '../../net/h2/options.ts';
+import type { Http2Stream } from '../../net/h2/stream.ts';
+import type { Http2StreamHandler } from '../../net/h2/stream-input.ts';
+import type { ByteStream } from '../../net/byte-stream.ts';
+import { connectTcp, type TcpConnectOptions } from '../../net/tcp.ts';
+import { connectTls } from '../../net/tls.ts';
+import type { TlsContext } from '../../net/tls-context.ts';
+import type { SpiffeId } from '../model/identity.ts';
+import { checkServer } from './peer.ts';
+
+export type SessionOptions = Readonly<{
+  context: TlsContext;
+  /** Who is accepted on the other side. */
+  peers: readonly SpiffeId[];
+  http2: Http2Options;
+  signal?: AbortSignal;
+}>;
+
+/** What a session tells its owner. */
+export interface SessionOwner {
+  /** Over, or closed to new tunnels: not to be used for another one. */
+  onRetired(session: HboneSession): void;
+}
+
+/** One mTLS HTTP/2 session to a peer that has been proved and accepted, for tunnels of one client. */
+export class HboneSession {
+  readonly peerIdentity: SpiffeId;
+  /** The key exchange, such as `X25519MLKEM768`. */
+  readonly tlsGroup: string;
+  readonly #connection: Http2Connection;
+  #owner: SessionOwner | undefined;
+  #retired = false;
+  /** When the last tunnel began or ended; milliseconds of performance.now(). */
+  lastUsedMs = performance.now();
+
+  private constructor(
+    transport: ByteStream,
+    http2: Http2Options,
+    peer: Readonly<{ identity: SpiffeId; group: string }>,
+  ) {
+    this.peerIdentity = peer.identity;
+    this.tlsGroup = peer.group;
+    this.#connection = Http2Connection.client(transport, http2, {
+      onGoaway: () => {
+        this.#retire();
+      },
+      onAvailable: () => {
+        this.lastUsedMs = performance.now();
+      },
+      onClose: () => {
+        this.#retire();
+      },
+    });
+  }
+
+  /**
+   * Dials, proves both ends and begins HTTP/2.
+   *
+   * @throws {MeshError} ERR_CONNECT, ERR_CONNECT_TIMEOUT, ERR_TLS_HANDSHAKE, ERR_TLS_TIMEOUT, or ERR_PEER_IDENTITY
+   *   when the peer is somebody else.
+   */
+  static async open(
+    connectTo: SocketAddress,
+    tcp: TcpConnectOptions,
+    options: SessionOptions,
+  ): Promise<HboneSession> {
+    const below = await connectTcp(connectTo, tcp);
+    return await HboneSession.openOver(below, formatSocketAddress(connectTo), options);
+  }
+
+  /** As open(), over a stream that is there: the inner session of double HBONE. */
+  static async openOver(
+    below: ByteStream,
+    where: string,
+    options: SessionOptions,
+  ): Promise<HboneSession> {
+    const { context, peers, http2, signal } = options;
+    const tls = await connectTls(below, context, signal && { signal });
+    const check = checkServer(tls.peerCertificate, peers);
+    if (check.kind === 'refused') {
+      tls.reset();
+      const message = `Cannot accept the peer at ${where}: ${check.reason}`;
+      throw new MeshError('ERR_PEER_IDENTITY', 'upstream', message);
+    }
+    return new HboneSession(tls, http2, { identity: check.identity, group: tls.group });
+  }
+
+  setOwner(owner: SessionOwner): void {
+    this.#owner = owner;
+    if (this.#retired) owner.onRetired(this);
+  }
+
+  get retired(): boolean {
+    return this.#retired;
+  }
+
+  get activeTunnels(): number {
+    return this.#connection.activeStreams;
+  }
+
+  /** How many more tunnels could begin now. */
+  availableTunnels(): number {
+    return this.#retired ? 0 : this.#connection.availableStreams();
+  }
+
+  /** `undefined` when there is no room (any more). */
+  openStream(headers: HeaderList, handler: Http2StreamHandler): Http2Stream | undefined {
+    this.lastUsedMs = performance.now();
+    return this.#retired ? undefined : this.#connection.openStream(headers, handler);
+  }
+
+  /** No new tunnels; those that run go on, and the session ends with the last one. Idempotent. */
+  retire(): void {
+    this.#retire();
+    this.#connection.drain();
+  }
+
+  /** Ends at once, and every tunnel with it. */
+  close(): void {
+    this.#retire();
+    this.#connection.close();
+  }
+
+  #retire(): void {
+    if (this.#retired) return;
+    this.#retired = true;
+    this.#owner?.onRetired(this);
+  }
+}

@@ -1,0 +1,239 @@
+import { CaClient } from '../certs/ca-client.ts';
+import { CertificateManager } from '../certs/manager.ts';
+import { describeError, MeshError } from '../base/errors.ts';
+import { openAdminServer, type AdminListen } from '../mesh/admin/server.ts';
+import type { SpiffeId } from '../mesh/model/identity.ts';
+import { DataThreads } from '../mesh/runtime/data-threads.ts';
+import { runDrain } from '../mesh/runtime/drain.ts';
+import type { Logger } from '../mesh/runtime/log.ts';
+import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
+import { Metrics } from '../mesh/runtime/metrics.ts';
+import { addProcessMetrics } from '../mesh/runtime/process-metrics.ts';
+import type { ProgramContext } from '../mesh/runtime/program.ts';
+import { Readiness } from '../mesh/runtime/readiness.ts';
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../mesh/xds/codec.ts';
+import { DeltaClient } from '../mesh/xds/delta-client.ts';
+import { makeNode } from '../mesh/xds/node.ts';
+import { ZdsClient } from '../mesh/zds/client.ts';
+import { ListenerClient } from '../mesh/zds/listeners.ts';
+import { prepareNetns } from '../net/netns.ts';
+import type { ZtunnelConfig } from './config.ts';
+import type { ServerAddress } from './settings.ts';
+import { adminRoutes, readinessRoutes, statsRoutes } from './pages.ts';
+import { PodManager } from './pod-manager.ts';
+import type { ControlCalls, DataThreadCalls, DataThreadSettings } from './thread-calls.ts';
+import { addStreamMetrics, XdsApplier } from './xds-applier.ts';
+
+/** Starts the node proxy: joins its parts, and leaves in the stack what undoes them. */
+export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Promise<void> {
+  const { config, log, stack, stopping, stop } = context;
+  const logger = log.scope('ztunnel');
+  const readiness = new Readiness();
+  const gates = {
+    state: readiness.gate('state manager'),
+    pods: readiness.gate('workload proxy manager'),
+  };
+  const readinessServer = { kind: 'tcp', host: '::', port: config.readinessPort } as const;
+  stack.use(
+    await openAdminServer({
+      ...{ listen: [readinessServer], routes: readinessRoutes(readiness), logger, anyHost: true },
+    }),
+  );
+  await prepareNetns();
+  const metrics = new Metrics();
+  addProcessMetrics(metrics);
+  stack.use(watchLoop({ metrics, thread: 'control' }));
+
+  const caClient = stack.use(openCaClient(config));
+  const certificates = stack.use(
+    new CertificateManager({ fetch: (identity, options) => caClient.fetch(identity, options) }),
+  );
+  const threads = stack.use(startThreads(context, certificates, logger));
+  certificates.subscribe((certificate) => {
+    threads.notifyAll('certificate', certificate);
+  });
+
+  const applier = new XdsApplier(threads, certificates);
+  const streamMetrics = addStreamMetrics(metrics);
+  const xds = new DeltaClient({
+    ...xdsOptions(config),
+    apply: (typeUrl, resources, removed) => applier.apply(typeUrl, resources, removed),
+    onEvent(event) {
+      applier.count(streamMetrics, event);
+      if (event.kind === 'terminated' && event.error !== undefined)
+        logger.warn('the control plane is away', {
+          error: describeError(event.error),
+          retry: `${Math.round(event.retryInMs)}ms`,
+        });
+      if (event.kind === 'rejected')
+        for (const { name, reason } of event.rejections)
+          logger.error('resource refused, its last good version stays', { name, error: reason });
+    },
+  });
+  const ended = new AbortController();
+  const running = xds.run(ended.signal);
+  stack.defer(async () => {
+    ended.abort();
+    await running;
+  });
+  void xds.synced.then(() => {
+    gates.state.open();
+  });
+
+  const listeners =
+    config.listenersPath === undefined ? undefined : new ListenerClient(config.listenersPath);
+  const pods = new PodManager({
+    ...{ config, threads, certificates, listeners, metrics },
+    synced: xds.synced,
+  });
+  const zds = new ZdsClient({
+    path: config.zdsPath,
+    handler: pods,
+    onReady(ready) {
+      if (ready) gates.pods.open();
+      else readiness.gate('workload proxy manager');
+    },
+    onProtocolError(error) {
+      logger.error('the node agent breaks the protocol', { error: describeError(error) });
+      process.exitCode = 1;
+      stop('protocol error of the node agent');
+    },
+    log(message) {
+      logger.warn(message);
+    },
+  });
+  stack.defer(() => {
+    zds.close();
+    listeners?.close();
+  });
+
+  const pageParts = { config, log, metrics, readiness, threads, certificates, pods, stop };
+  const parts = { ...pageParts, xdsStatus: () => describeXds(xds) };
+  stack.use(
+    await openAdminServer({ listen: adminListen(config), routes: adminRoutes(parts), logger }),
+  );
+  const stats = { kind: 'tcp', host: '::', port: config.statsPort } as const;
+  stack.use(
+    await openAdminServer({ listen: [stats], routes: statsRoutes(parts), logger, anyHost: true }),
+  );
+  stack.defer(() => drain(threads, zds, config, logger));
+  stopping.throwIfAborted();
+  void readiness.whenReady().then(() => {
+    logger.info('ready', { node: config.nodeName, data_threads: threads.count });
+  });
+}
+
+function startThreads(
+  { config, log, stop }: ProgramContext<ZtunnelConfig>,
+  certificates: CertificateManager,
+  logger: Logger,
+): DataThreads<ControlCalls, DataThreadCalls> {
+  const settings: DataThreadSettings = {
+    config,
+    logFormat: config.logFormat,
+    logLevels: log.levels(),
+  };
+  return new DataThreads<ControlCalls, DataThreadCalls>({
+    count: config.dataThreads,
+    entry: new URL('./data-thread.ts', import.meta.url),
+    settings,
+    handlers: () => ({
+      certificate: ({ identity }: { identity: SpiffeId }) => certificates.get(identity),
+    }),
+    onCrash(index, error) {
+      // Its connections are gone and its sockets unserved; a new process finds all pods again.
+      logger.error('a data thread has ended', { thread: index, error: describeError(error) });
+      process.exitCode = 1;
+      stop('a data thread has ended');
+    },
+    onNotifyError(error, name) {
+      logger.error('internal error', { call: name, error: describeError(error) });
+    },
+  });
+}
+
+function openCaClient(config: ZtunnelConfig): CaClient {
+  return new CaClient({
+    address: formatAddress(config.caAddress, 'CA_ADDRESS'),
+    roots: config.caRootCa,
+    ...(config.caServerName !== undefined && { serverName: config.caServerName }),
+    token: config.authToken,
+    clusterId: config.clusterId,
+    headers: config.caHeaders,
+    ttlSeconds: Math.round(config.certificateTtlMs / 1000),
+    impersonate: true,
+  });
+}
+
+function xdsOptions(
+  config: ZtunnelConfig,
+): Pick<ConstructorParameters<typeof DeltaClient>[0], 'controlPlane' | 'roots' | 'node' | 'types'> {
+  const { podName, podNamespace, instanceIp, nodeName, serviceAccount } = config;
+  const facts = { podName, podNamespace, instanceIp, nodeName, serviceAccount };
+  return {
+    controlPlane: {
+      address: formatAddress(config.xdsAddress, 'XDS_ADDRESS'),
+      ...(config.xdsServerName !== undefined && { serverName: config.xdsServerName }),
+      token: config.authToken,
+      clusterId: config.clusterId,
+      headers: config.xdsHeaders,
+    },
+    roots: config.xdsRootCa,
+    node: makeNode({ type: 'ztunnel', ...facts }, config.nodeMetadata),
+    types: [ADDRESS_TYPE, AUTHORIZATION_TYPE].map((typeUrl) => ({ typeUrl, onDemand: false })),
+  };
+}
+
+function formatAddress(server: ServerAddress | undefined, variable: string): string {
+  if (server === undefined)
+    throw new MeshError(
+      'ERR_ENV',
+      'local',
+      `Cannot start: ${variable} is empty, and nothing else says where the control plane is`,
+    );
+  const { host, port } = server;
+  return `https://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+/** Loopback only, and a unix socket that our own user reaches from every namespace. */
+function adminListen({ adminPort: port, adminPath }: ZtunnelConfig): AdminListen[] {
+  const loopback = ['127.0.0.1', '::1'].map((host) => ({ kind: 'tcp' as const, host, port }));
+  return adminPath === undefined ? loopback : [...loopback, { kind: 'unix', path: adminPath }];
+}
+
+function describeXds(xds: DeltaClient): {
+  connected: boolean;
+  resources: Record<string, number>;
+  lastError: string | null;
+} {
+  const { connected, resources, lastError } = xds.status;
+  return { connected, resources: Object.fromEntries(resources), lastError: lastError ?? null };
+}
+
+/** Peers go elsewhere, new connections are the next process's; what is open may go on until the deadline. */
+async function drain(
+  threads: DataThreads<ControlCalls, DataThreadCalls>,
+  zds: ZdsClient,
+  config: ZtunnelConfig,
+  logger: Logger,
+): Promise<void> {
+  let idle: Promise<unknown> = Promise.resolve();
+  const outcome = await runDrain(
+    {
+      stopAccepting() {
+        zds.close();
+      },
+      announce() {
+        idle = threads.callAll('drain', null);
+      },
+      async whenIdle() {
+        await idle;
+      },
+      async force() {
+        await threads.callAll('forceClose', null);
+      },
+    },
+    config.terminationDeadlineMs,
+  );
+  logger.info('drained', { outcome });
+}

@@ -1,0 +1,196 @@
+import { lookup } from 'node:dns/promises';
+import { appendFileSync } from 'node:fs';
+import { setImmediate as pause } from 'node:timers/promises';
+import { describeError, MeshError } from '../base/errors.ts';
+import { SessionPool } from '../mesh/hbone/pool.ts';
+import type { SpiffeId, TrustDomain } from '../mesh/model/identity.ts';
+import { workloadIdentity } from '../mesh/model/workload.ts';
+import { ConnectionMetrics } from '../mesh/proxy/connection-metrics.ts';
+import { Connections } from '../mesh/proxy/connections.ts';
+import { applyDelta, type MeshResource } from '../mesh/proxy/state/apply.ts';
+import { ProxyState } from '../mesh/proxy/state/store.ts';
+import { StateWaiters } from '../mesh/proxy/state/waiters.ts';
+import { dataThreadStart, openDataThread } from '../mesh/runtime/data-thread.ts';
+import { openLog } from '../mesh/runtime/log.ts';
+import { Metrics } from '../mesh/runtime/metrics.ts';
+import { decodeAddress } from '../mesh/xds/codec.ts';
+import { decodeAuthorization } from '../mesh/xds/codec-policy.ts';
+import { prepareNetns } from '../net/netns.ts';
+import { closeReactor, setFaultHandler } from '../net/reactor.ts';
+import { answerExplain } from './answer-explain.ts';
+import { dumpState } from './dump.ts';
+import type { ZtunnelConfig } from './config.ts';
+import type { DataParts } from './parts.ts';
+import { Pods } from './pods.ts';
+import type {
+  ControlCalls,
+  DataThreadCalls,
+  DataThreadSettings,
+  XdsDelta,
+} from './thread-calls.ts';
+import { TlsContexts } from './tls-contexts.ts';
+
+/* The entry of a data thread: it holds the decoded state and every connection; the control thread tells it what changes. */
+
+const { settings } = dataThreadStart();
+const { config, logFormat, logLevels } = settings as DataThreadSettings;
+const log = openLog({ format: logFormat, levels: logLevels });
+const logger = log.scope('ztunnel');
+const metrics = new Metrics();
+const connectionMetrics = new ConnectionMetrics(metrics);
+const state = new ProxyState(config.nodeName);
+const waiters = new StateWaiters();
+const connections = new Connections();
+const pool = new SessionPool({ idleMs: config.poolIdleMs });
+await prepareNetns();
+
+setFaultHandler((error) => {
+  // A fault of ours in one connection must not end the others.
+  logger.error('internal error', { error: describeError(error) });
+});
+
+const contexts = new TlsContexts({
+  fetch: (identity: SpiffeId) => link.call('certificate', { identity }),
+  onRenewed: (identity) => {
+    pool.retireIdentity(identity);
+  },
+  ...keyLog(config.keyLogFile),
+});
+
+const parts: DataParts = {
+  ...{ state, waiters, pool, contexts, connections, metrics: connectionMetrics },
+  accessLog: log.scope('access'),
+  log: logger,
+  network: config.network,
+  packetMark: config.packetMark,
+  keepAlive: keepAliveOf(config),
+  tunnelOnLoopback: config.localhostAppTunnel,
+  responseBaggage: config.responseBaggage,
+  clientHttp2: { ...http2Of(config), maxStreams: config.poolMaxStreams },
+  serverHttp2: http2Of(config),
+  trustDomains: new Set<TrustDomain>([config.trustDomain, ...config.trustDomainAliases]),
+  resolveHostname: async (hostname) =>
+    (await lookup(hostname, { all: true })).map(({ address }) => address),
+};
+const pods = new Pods(parts, config.trustDomain);
+
+metrics.onCollect(() => {
+  for (const connection of connections.all()) connection.updateMetrics();
+});
+
+const link = openDataThread<DataThreadCalls, ControlCalls>({
+  handlers: {
+    applyXds,
+    addPod(handover) {
+      pods.add(handover);
+      return null;
+    },
+    removePod({ uid }) {
+      pods.remove(uid);
+      return null;
+    },
+    certificate(certificate) {
+      // Only identities in use have a context here; others fetch theirs when they need it.
+      if (pods.contexts().some(({ identity }) => identity === certificate.identity))
+        contexts.set(certificate);
+      return null;
+    },
+    metrics: () => metrics.snapshot(),
+    connections: () =>
+      [...connections.all()].map((connection) => {
+        const { source, originalDestination, actualDestination, protocol } = connection.describe();
+        const { direction, podUid } = connection;
+        return {
+          podUid,
+          connection: { direction, source, originalDestination, actualDestination, protocol },
+        };
+      }),
+    dump: () => dumpState(state),
+    explain: (request) => answerExplain(state, config.network, request),
+    logLevels(levels) {
+      log.setLevels(levels);
+      return null;
+    },
+    async drain() {
+      pods.stopAll();
+      await connections.whenIdle();
+      return null;
+    },
+    forceClose() {
+      connections.cutAll(drained());
+      return null;
+    },
+  },
+  onStop() {
+    connections.cutAll(drained());
+    pods.stopAll();
+    pods.leaveAll();
+    pool[Symbol.dispose]();
+    contexts[Symbol.dispose]();
+    closeReactor();
+    log.flush();
+  },
+  onNotifyError(error, name) {
+    logger.error('internal error', { call: name, error: describeError(error) });
+  },
+});
+
+async function applyXds(delta: XdsDelta): Promise<DataThreadCalls['applyXds']['response']> {
+  const resources = delta.resources.map(({ name, bytes }) => ({
+    name,
+    decode: (): MeshResource =>
+      delta.type === 'address'
+        ? decodeAddress(bytes)
+        : { kind: 'policy', policy: decodeAuthorization(bytes) },
+  }));
+  const { type, removed } = delta;
+  const { changed, rejected } = await applyDelta(state, { type, resources, removed }, pause);
+  waiters.announce();
+  if (changed.policies.size + changed.workloads.size + changed.services.size > 0)
+    await connections.recheck(pause);
+  return { rejected, localIdentities: localIdentities() };
+}
+
+/** Those that will need a certificate: the pods of this node that speak HBONE through us. */
+function localIdentities(): SpiffeId[] {
+  const found = new Set<SpiffeId>();
+  for (const workload of state.workloads())
+    if (workload.node === config.nodeName && workload.tunnelProtocol === 'HBONE')
+      found.add(workloadIdentity(workload));
+  return [...found];
+}
+
+function http2Of({ streamWindowBytes, connectionWindowBytes, frameBytes }: ZtunnelConfig): {
+  streamWindowBytes: number;
+  connectionWindowBytes: number;
+  maxFrameBytes: number;
+} {
+  return { streamWindowBytes, connectionWindowBytes, maxFrameBytes: frameBytes };
+}
+
+function keepAliveOf(from: ZtunnelConfig): DataParts['keepAlive'] {
+  if (!from.keepalive) return undefined;
+  const { keepaliveTimeMs, keepaliveIntervalMs, keepaliveRetries: probes } = from;
+  const userTimeoutMs = keepaliveTimeMs + probes * keepaliveIntervalMs;
+  return {
+    idleSeconds: Math.ceil(keepaliveTimeMs / 1000),
+    intervalSeconds: Math.ceil(keepaliveIntervalMs / 1000),
+    probes,
+    ...(from.userTimeout && { userTimeoutMs }),
+  };
+}
+
+/** TLS secrets go to a file only where the operator has named one. */
+function keyLog(path: string | undefined): { onKeyLog?: (line: string) => void } {
+  if (path === undefined || path === '') return {};
+  logger.warn('TLS secrets are written to a file: whoever reads it can read all traffic', { path });
+  return {
+    onKeyLog: (line) => {
+      appendFileSync(path, `${line}\n`, { mode: 0o600 });
+    },
+  };
+}
+
+function drained(): MeshError {
+  return new MeshError('ERR_DRAIN', 'local', 'connection closed due to connection drain');
+}

@@ -1,0 +1,28 @@
+import { dumpPolicy, dumpService, dumpWorkload, type Json } from '../mesh/admin/config-dump.ts';
+import type { ProxyState } from '../mesh/proxy/state/store.ts';
+import { keyOfService } from '../mesh/proxy/state/vips.ts';
+
+/** What a data thread puts into `/config_dump`. */
+export type StateDump = Readonly<{
+  workloads: readonly Json[];
+  services: readonly Json[];
+  policies: readonly Json[];
+}>;
+
+/** The state of a thread as JSON text, sorted by key; text, because a clone of it all would cost more. */
+export function dumpState(state: ProxyState): string {
+  const dump: StateDump = {
+    workloads: sorted(state.workloads(), ({ uid }) => uid).map(dumpWorkload),
+    services: sorted(state.services(), keyOfService).map((service) =>
+      dumpService(service, state.endpoints(keyOfService(service)).values()),
+    ),
+    policies: sorted(state.policies(), ({ namespace, name }) => `${namespace}/${name}`).map(
+      dumpPolicy,
+    ),
+  };
+  return JSON.stringify(dump);
+}
+
+function sorted<T>(values: Iterable<T>, key: (value: T) => string): T[] {
+  return [...values].sort((a, b) => (key(a) < key(b) ? -1 : 1));
+}

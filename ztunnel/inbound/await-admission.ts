@@ -1,0 +1,50 @@
+import { MeshError } from '../../base/errors.ts';
+import { STATE_WAIT_MS, type DataParts, type PodContext } from '../parts.ts';
+import type { Admission, RefusalStatus } from './admission.ts';
+
+export type Admitted = Extract<Admission, { kind: 'admit' }>;
+
+/** A connection that was not admitted. */
+export class RefusedError extends MeshError {
+  readonly status: RefusalStatus;
+
+  constructor(status: RefusalStatus, reason: string) {
+    const [code, message] =
+      status === 401
+        ? ['ERR_POLICY', `connection closed due to policy rejection: ${reason}`]
+        : ['ERR_REFUSED', `Cannot serve the connection: ${reason}`];
+    super(code, status === 503 ? 'local' : 'downstream', message);
+    this.status = status;
+  }
+}
+
+/**
+ * Asks until there is a decision: policies that the workload names and that have not arrived are waited for, and when
+ * they do not come the connection is refused.
+ *
+ * @throws {RefusedError}
+ */
+export async function awaitAdmission(
+  parts: DataParts,
+  pod: PodContext,
+  decide: () => Admission,
+): Promise<Admitted> {
+  let decision = decide();
+  if (decision.kind === 'wait') {
+    const signal = AbortSignal.any([AbortSignal.timeout(STATE_WAIT_MS), pod.gone]);
+    const look = (): Admission | undefined => {
+      decision = decide();
+      return decision.kind === 'wait' ? undefined : decision;
+    };
+    await parts.waiters.until(look, signal);
+  }
+  if (decision.kind === 'admit') return decision;
+  if (decision.kind === 'refuse') throw new RefusedError(decision.status, decision.reason);
+  const missing = decision.policies.join(', ');
+  throw new RefusedError(401, `policies have not arrived within ${STATE_WAIT_MS} ms: ${missing}`);
+}
+
+/** For a live connection: why it would not be admitted now. Policies that are on their way close nothing. */
+export function checkAdmission(decision: Admission): string | undefined {
+  return decision.kind === 'refuse' ? decision.reason : undefined;
+}

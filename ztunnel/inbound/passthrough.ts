@@ -1,0 +1,68 @@
+import { logConnectionRejected } from '../../mesh/proxy/access-log.ts';
+import { TcpListener } from '../../net/tcp-listener.ts';
+import type { TcpStream } from '../../net/tcp-stream.ts';
+import { LiveConnection } from '../live-connection.ts';
+import { findLocalWorkload, unknownWorkload } from '../local-workload.ts';
+import type { DataParts, PodContext } from '../parts.ts';
+import type { HandedListener } from '../thread-calls.ts';
+import type { Admission } from './admission.ts';
+import { admitPlaintext } from './admit.ts';
+import { awaitAdmission, checkAdmission } from './await-admission.ts';
+import { connectRedirected } from './connect.ts';
+
+/** Accepts what the pod's rules redirect to 15006: connections from outside the mesh. */
+export function listenPlaintext(
+  parts: DataParts,
+  pod: PodContext,
+  handed: HandedListener,
+): TcpListener {
+  const { keepAlive } = parts;
+  return new TcpListener(handed, keepAlive ? { keepAlive } : {}, (stream) => {
+    void servePlaintext(stream, parts, pod, handed.transparent);
+  });
+}
+
+/** One plaintext connection, from accept to relay: admitted by the same rules, without an identity. Never rejects. */
+async function servePlaintext(
+  downstream: TcpStream,
+  parts: DataParts,
+  pod: PodContext,
+  transparent: boolean,
+): Promise<void> {
+  const { peer } = downstream;
+  const destination = downstream.originalDestination();
+  const found = await findLocalWorkload(parts, pod);
+  if (found === undefined) {
+    downstream.reset();
+    logConnectionRejected(parts.accessLog, {
+      direction: 'inbound',
+      sourceAddress: peer,
+      destinationAddress: destination,
+      error: unknownWorkload(pod),
+    });
+    return;
+  }
+  // The address says who it probably is, for the record; it proves nothing and decides nothing.
+  const source = parts.state.workloadAt(parts.network, peer.ip);
+  const decide = (): Admission => {
+    const workload = parts.state.localWorkload(pod) ?? found;
+    return admitPlaintext(parts.state, { workload, destination, peerIp: peer.ip }, parts.network);
+  };
+  const live = new LiveConnection({
+    ...{ parts, podUid: pod.uid, direction: 'inbound' },
+    ends: {
+      source: { address: peer, workload: source },
+      destination: { address: destination, workload: found },
+    },
+    check: () => checkAdmission(decide()),
+  });
+  try {
+    const { connectTo, bindTo } = await awaitAdmission(parts, pod, decide);
+    const dial = { connectTo, ...(bindTo && { bindTo }), peerPort: peer.port, signal: live.signal };
+    const upstream = await connectRedirected(parts, pod, dial, transparent);
+    live.relay(downstream, upstream);
+  } catch (error) {
+    downstream.reset();
+    live.fail(error);
+  }
+}

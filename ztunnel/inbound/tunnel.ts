@@ -1,0 +1,147 @@
+import type { SocketAddress } from '../../base/address.ts';
+import { MeshError } from '../../base/errors.ts';
+import { makeBaggage, parseForwardedHost } from '../../mesh/hbone/headers.ts';
+import { acceptTunnel, refuseTunnel, type TunnelRequest } from '../../mesh/hbone/server.ts';
+import type { SpiffeId } from '../../mesh/model/identity.ts';
+import type { Service } from '../../mesh/model/service.ts';
+import type { Workload } from '../../mesh/model/workload.ts';
+import { HEADROOM } from '../../net/byte-stream.ts';
+import type { TcpStream } from '../../net/tcp-stream.ts';
+import { LiveConnection } from '../live-connection.ts';
+import { findLocalWorkload } from '../local-workload.ts';
+import type { DataParts, PodContext } from '../parts.ts';
+import type { Admission, TunnelRequest as AdmissionRequest } from './admission.ts';
+import { admitTunnel } from './admit.ts';
+import { awaitAdmission, checkAdmission, type Admitted, RefusedError } from './await-admission.ts';
+import { connectLocal } from './connect.ts';
+import { makeProxyHeader } from './proxy-header.ts';
+
+/** What all tunnels of one session share: the peer that was proved, and where it came in. */
+export type TunnelSession = Readonly<{
+  peer: SocketAddress;
+  peerIdentity: SpiffeId;
+  local: SocketAddress;
+  tlsGroup: string;
+  /** Whether the client's address can be kept towards the app. */
+  transparent: boolean;
+}>;
+
+/** One tunnel, from its request to relay. Never rejects. */
+export async function serveTunnel(
+  request: TunnelRequest,
+  session: TunnelSession,
+  parts: DataParts,
+  pod: PodContext,
+): Promise<void> {
+  const { peer, peerIdentity, local } = session;
+  let workload = parts.state.localWorkload(pod);
+  const decide = (): Admission => {
+    workload = parts.state.localWorkload(pod) ?? workload;
+    return admitTunnel(parts.state, admissionRequest(request, session, parts, workload));
+  };
+  // Registered before the first decision, so that a change of policy in between is not missed.
+  const live = new LiveConnection({
+    ...{ parts, podUid: pod.uid, direction: 'inbound' },
+    ends: {
+      source: {
+        address: peer,
+        workload: parts.state.workloadAt(parts.network, peer.ip),
+        identity: peerIdentity,
+      },
+      destination: {
+        address: local,
+        hboneTarget: request.authority,
+        workload,
+        identity: pod.identity,
+      },
+      tlsGroup: session.tlsGroup,
+    },
+    check: () => checkAdmission(decide()),
+  });
+  request.stream.setHandler({
+    onError(error) {
+      live.cut(error);
+    },
+  });
+  try {
+    workload ??= await findLocalWorkload(parts, pod);
+    live.ends.destination.workload = workload;
+    const admitted = await awaitAdmission(parts, pod, decide);
+    live.ends.service = admitted.service ?? hintedService(parts, request, workload);
+    live.ends.originalDestination = live.ends.service?.hostname;
+    const upstream = await connectLocal(parts, pod, dialOf(admitted, live), session.transparent);
+    sendProxyHeader(upstream, admitted, peer);
+    answer(request, parts, workload, upstream);
+    request.stream.setHandler({}); // from here on the relay hears of it
+    live.relay(request.stream, upstream);
+  } catch (error) {
+    refuseTunnel(request, error instanceof RefusedError ? error.status : 503);
+    live.fail(error);
+  }
+}
+
+function admissionRequest(
+  request: TunnelRequest,
+  session: TunnelSession,
+  parts: DataParts,
+  workload: Workload | undefined,
+): AdmissionRequest {
+  return {
+    method: request.method,
+    authority: request.authority,
+    workload,
+    localIp: session.local.ip,
+    peerIp: session.peer.ip,
+    peerIdentity: session.peerIdentity,
+    network: parts.network,
+    tunnelOnLoopback: parts.tunnelOnLoopback,
+  };
+}
+
+function dialOf(
+  { connectTo, bindTo }: Admitted,
+  { signal }: LiveConnection,
+): Parameters<typeof connectLocal>[2] {
+  return { connectTo, ...(bindTo && { bindTo }), signal };
+}
+
+/** A fresh connection takes the few bytes of a header at once. */
+function sendProxyHeader(upstream: TcpStream, admitted: Admitted, peer: SocketAddress): void {
+  const { proxyHeader } = admitted;
+  if (proxyHeader === undefined) return;
+  const { bytes, length } = makeProxyHeader(peer, proxyHeader);
+  if (upstream.write(bytes, HEADROOM, length) === length) return;
+  upstream.reset();
+  throw new MeshError('ERR_CONNECT', 'upstream', 'Cannot send the PROXY header: not accepted');
+}
+
+function answer(
+  request: TunnelRequest,
+  parts: DataParts,
+  workload: Workload | undefined,
+  upstream: TcpStream,
+): void {
+  const baggage = parts.responseBaggage && workload ? makeBaggage(workload) : '';
+  if (acceptTunnel(request, baggage)) return;
+  upstream.reset();
+  throw new MeshError(
+    'ERR_STREAM_RESET',
+    'downstream',
+    'Cannot answer a tunnel: its client has gone',
+  );
+}
+
+/** What the client says it was called for. A hint for telemetry; only a service that the pod serves is believed. */
+function hintedService(
+  parts: DataParts,
+  request: TunnelRequest,
+  workload: Workload | undefined,
+): Service | undefined {
+  const host = request.forwarded === undefined ? undefined : parseForwardedHost(request.forwarded);
+  if (host === undefined || workload === undefined) return undefined;
+  return parts.state
+    .servicesByHost(host)
+    .find(({ namespace }) =>
+      [...workload.services.keys()].some((key) => key === `${namespace}/${host}`),
+    );
+}

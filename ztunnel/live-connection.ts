@@ -1,0 +1,177 @@
+import type { SocketAddress } from '../base/address.ts';
+import type { MeshError } from '../base/errors.ts';
+import type { SpiffeId } from '../mesh/model/identity.ts';
+import type { Service } from '../mesh/model/service.ts';
+import type { Workload } from '../mesh/model/workload.ts';
+import {
+  type ConnectionRecord,
+  logConnectionEnd,
+  logConnectionOpened,
+} from '../mesh/proxy/access-log.ts';
+import type { ConnectionMeter, Traffic } from '../mesh/proxy/connection-metrics.ts';
+import type { Live, LiveDescription } from '../mesh/proxy/connections.ts';
+import type { ByteStream } from '../net/byte-stream.ts';
+import { Relay, type RelayEnd } from '../net/relay.ts';
+import { failureFlag } from './failure-flag.ts';
+import type { DataParts } from './parts.ts';
+
+/** What is known of the two ends; filled in as a connection goes on. */
+export type ConnectionEnds = {
+  source: {
+    address: SocketAddress;
+    workload?: Workload | undefined;
+    identity?: SpiffeId | undefined;
+  };
+  destination: {
+    address: SocketAddress;
+    hboneTarget?: SocketAddress | string | undefined;
+    workload?: Workload | undefined;
+    identity?: SpiffeId | undefined;
+  };
+  service?: Service | undefined;
+  /** What the app dialled (outbound), or the service that was called (inbound), for the admin page. */
+  originalDestination?: string | SocketAddress | undefined;
+  tlsGroup?: string | undefined;
+};
+
+export type LiveConnectionOptions = Readonly<{
+  parts: DataParts;
+  podUid: string;
+  direction: 'inbound' | 'outbound';
+  ends: ConnectionEnds;
+  /** See Live.check(); a connection that is checked by nobody says it is permitted. */
+  check?: () => string | undefined;
+}>;
+
+/** One connection from the moment it is known to its one record in log and metrics. */
+export class LiveConnection implements Live {
+  readonly podUid: string;
+  readonly direction: 'inbound' | 'outbound';
+  readonly ends: ConnectionEnds;
+  readonly #parts: DataParts;
+  readonly #beganMs = performance.now();
+  readonly #cut = new AbortController();
+  #check: (() => string | undefined) | undefined;
+  #meter: ConnectionMeter | undefined;
+  #relay: Relay | undefined;
+  #downstream: ByteStream | undefined;
+  #over = false;
+
+  constructor(options: LiveConnectionOptions) {
+    this.#parts = options.parts;
+    this.podUid = options.podUid;
+    this.direction = options.direction;
+    this.ends = options.ends;
+    this.#check = options.check;
+    this.#parts.connections.add(this);
+  }
+
+  /** Aborts when the connection is cut before its relay has begun. */
+  get signal(): AbortSignal {
+    return this.#cut.signal;
+  }
+
+  setCheck(check: () => string | undefined): void {
+    this.#check = check;
+  }
+
+  check(): string | undefined {
+    return this.#check?.();
+  }
+
+  cut(error: MeshError): void {
+    this.#cut.abort(error);
+    this.#relay?.cut(error);
+  }
+
+  /** Both ends are there: counts the connection as opened and moves bytes until it ends, then reports it. */
+  relay(downstream: ByteStream, upstream: ByteStream): void {
+    if (this.#cut.signal.aborted) {
+      downstream.reset();
+      upstream.reset();
+      this.fail(this.#cut.signal.reason);
+      return;
+    }
+    this.#meter = this.#parts.metrics.open(this.#traffic());
+    logConnectionOpened(this.#parts.accessLog, this.#record());
+    this.#downstream = downstream;
+    this.#relay = new Relay(downstream, upstream, (end) => {
+      this.#ended(end);
+    });
+  }
+
+  /** It failed before there was anything to relay. */
+  fail(error: unknown): void {
+    if (this.#over) return;
+    this.#parts.metrics.fail(this.#traffic(), failureFlag(error));
+    this.#finish(error);
+  }
+
+  updateMetrics(): void {
+    const { bytesRead = 0, bytesWritten = 0 } = this.#downstream ?? {};
+    this.#meter?.update(bytesRead, bytesWritten);
+  }
+
+  describe(): LiveDescription {
+    const { source, destination, originalDestination } = this.ends;
+    return {
+      source: source.address,
+      originalDestination,
+      actualDestination: destination.address,
+      protocol: this.#mutualTls() ? 'HBONE' : 'TCP',
+    };
+  }
+
+  #ended(end: RelayEnd): void {
+    this.updateMetrics();
+    // A reset by either end is an ordinary end of a connection; what we cut, or what broke on the way, is not.
+    const error = end.kind === 'broken' && !isOrdinary(end) ? end.error : undefined;
+    this.#meter?.close(error && failureFlag(error));
+    this.#finish(error);
+  }
+
+  #finish(error: unknown): void {
+    this.#over = true;
+    this.#parts.connections.remove(this);
+    logConnectionEnd(this.#parts.accessLog, this.#record(error));
+  }
+
+  #mutualTls(): boolean {
+    return this.ends.tlsGroup !== undefined;
+  }
+
+  #traffic(): Traffic {
+    const { source, destination, service } = this.ends;
+    return {
+      reporter: this.direction === 'outbound' ? 'source' : 'destination',
+      source: source.workload,
+      destination: destination.workload,
+      service,
+      sourceIdentity: source.identity,
+      destinationIdentity: destination.identity,
+      mutualTls: this.#mutualTls(),
+    };
+  }
+
+  #record(error?: unknown): ConnectionRecord {
+    const { source, destination, service, tlsGroup } = this.ends;
+    const { bytesRead = 0, bytesWritten = 0 } = this.#downstream ?? {};
+    return {
+      direction: this.direction,
+      source,
+      destination: { ...destination, serviceHostname: service?.hostname },
+      clientToServerBytes: bytesRead,
+      serverToClientBytes: bytesWritten,
+      durationMs: performance.now() - this.#beganMs,
+      tlsGroup,
+      error,
+    };
+  }
+}
+
+const ORDINARY_CODES: ReadonlySet<string> = new Set(['ERR_STREAM_RESET', 'ERR_HTTP2_STREAM']);
+
+function isOrdinary(end: Extract<RelayEnd, { kind: 'broken' }>): boolean {
+  const code = 'code' in end.error ? end.error.code : undefined;
+  return end.by !== 'local' && typeof code === 'string' && ORDINARY_CODES.has(code);
+}

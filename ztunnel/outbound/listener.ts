@@ -1,0 +1,67 @@
+import { workloadIdentity } from '../../mesh/model/workload.ts';
+import { logConnectionRejected } from '../../mesh/proxy/access-log.ts';
+import { TcpListener } from '../../net/tcp-listener.ts';
+import type { TcpStream } from '../../net/tcp-stream.ts';
+import { LiveConnection } from '../live-connection.ts';
+import { findLocalWorkload, unknownWorkload } from '../local-workload.ts';
+import type { DataParts, PodContext } from '../parts.ts';
+import type { HandedListener } from '../thread-calls.ts';
+import { connectFirst } from './upstream.ts';
+
+/** Accepts what the pod's rules redirect to 15001. */
+export function listenOutbound(
+  parts: DataParts,
+  pod: PodContext,
+  handed: HandedListener,
+): TcpListener {
+  const { keepAlive } = parts;
+  return new TcpListener(handed, keepAlive ? { keepAlive } : {}, (stream) => {
+    void serveOutbound(stream, parts, pod);
+  });
+}
+
+/** One captured connection, from accept to relay. Never rejects: every end goes into its record. */
+export async function serveOutbound(
+  downstream: TcpStream,
+  parts: DataParts,
+  pod: PodContext,
+): Promise<void> {
+  const { peer } = downstream;
+  const destination = downstream.originalDestination();
+  const source = await findLocalWorkload(parts, pod);
+  if (source === undefined) {
+    downstream.reset();
+    logConnectionRejected(parts.accessLog, {
+      direction: 'outbound',
+      sourceAddress: peer,
+      destinationAddress: destination,
+      error: unknownWorkload(pod),
+    });
+    return;
+  }
+  const live = new LiveConnection({
+    ...{ parts, podUid: pod.uid, direction: 'outbound' },
+    ends: {
+      source: { address: peer, workload: source },
+      destination: { address: destination },
+      originalDestination: destination,
+    },
+    check: () => checkSource(parts, pod),
+  });
+  try {
+    const upstream = await connectFirst(parts, pod, source, { peer, destination }, live);
+    live.relay(downstream, upstream);
+  } catch (error) {
+    downstream.reset(); // the client must not mistake a failure for an end
+    live.fail(error);
+  }
+}
+
+/** The identity that a connection was opened with must still be the pod's. */
+function checkSource(parts: DataParts, pod: PodContext): string | undefined {
+  const workload = parts.state.localWorkload(pod);
+  if (workload === undefined) return undefined; // a pod that is being deleted keeps what it has open
+  return workloadIdentity(workload) === pod.identity
+    ? undefined
+    : `the identity of ${workload.uid} has changed`;
+}

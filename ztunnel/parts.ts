@@ -1,0 +1,50 @@
+import type { SpiffeId, TrustDomain } from '../mesh/model/identity.ts';
+import type { SessionPool } from '../mesh/hbone/pool.ts';
+import type { ConnectionMetrics } from '../mesh/proxy/connection-metrics.ts';
+import type { Connections } from '../mesh/proxy/connections.ts';
+import type { ProxyState } from '../mesh/proxy/state/store.ts';
+import type { StateWaiters } from '../mesh/proxy/state/waiters.ts';
+import type { Logger } from '../mesh/runtime/log.ts';
+import type { Http2Options } from '../net/h2/options.ts';
+import type { Netns } from '../net/netns.ts';
+import type { KeepAlive } from '../net/socket-options.ts';
+import type { TlsContexts } from './tls-contexts.ts';
+
+/** What the connections of a data thread share. */
+export type DataParts = Readonly<{
+  state: ProxyState;
+  waiters: StateWaiters;
+  pool: SessionPool;
+  contexts: TlsContexts;
+  connections: Connections;
+  metrics: ConnectionMetrics;
+  accessLog: Logger;
+  log: Logger;
+  /** The network of this node. */
+  network: string;
+  /** Of every socket in a pod: the rules there let it pass. */
+  packetMark: number;
+  keepAlive: KeepAlive | undefined;
+  tunnelOnLoopback: boolean;
+  responseBaggage: boolean;
+  clientHttp2: Http2Options;
+  serverHttp2: Http2Options;
+  /** Own, and those that are one with it. */
+  trustDomains: ReadonlySet<TrustDomain>;
+  resolveHostname: (hostname: string) => Promise<readonly string[]>;
+}>;
+
+/** A pod as its connections see it. */
+export type PodContext = Readonly<{
+  uid: string;
+  name: string;
+  namespace: string;
+  serviceAccount: string;
+  identity: SpiffeId;
+  netns: Netns;
+  /** Aborts when the pod is gone for good. */
+  gone: AbortSignal;
+}>;
+
+/** 5 s for what the control plane has not told yet, as istio/ztunnel waits for a workload. */
+export const STATE_WAIT_MS = 5_000;

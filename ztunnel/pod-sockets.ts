@@ -1,0 +1,78 @@
+import { closeSync } from 'node:fs';
+import { parseIpAddress } from '../base/address.ts';
+import { MeshError } from '../base/errors.ts';
+import { HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT } from '../mesh/model/ports.ts';
+import type { ListenerClient } from '../mesh/zds/listeners.ts';
+import { duplicate } from '../net/descriptor.ts';
+import type { Netns } from '../net/netns.ts';
+import { bindListener } from '../net/tcp.ts';
+import type { ZtunnelConfig } from './config.ts';
+import type { HandedListener } from './thread-calls.ts';
+
+/** The listening sockets of a pod, as the control thread holds them. */
+export type PodSockets = Readonly<{
+  outbound: HandedListener;
+  plaintext: HandedListener;
+  hbone: HandedListener;
+}>;
+
+/**
+ * Gets the listening sockets of a pod: those that our node agent keeps, so that they outlive this process, or ones made
+ * here when the agent has no such channel.
+ *
+ * @throws {MeshError} when one cannot be had; none is left open then.
+ */
+export async function openPodSockets(
+  uid: string,
+  netns: Netns,
+  config: ZtunnelConfig,
+  agent: ListenerClient | undefined,
+): Promise<PodSockets> {
+  const opened: HandedListener[] = [];
+  const open = async (port: number): Promise<HandedListener> => {
+    const listener =
+      agent === undefined ? bindInPod(netns, port, config) : await agent.request(uid, port);
+    opened.push(listener);
+    if (config.originalSource === true && !listener.transparent)
+      throw new MeshError(
+        'ERR_TRANSPARENT',
+        'local',
+        `Cannot keep client addresses on port ${port} of pod ${uid}: ENABLE_ORIG_SRC asks for it, and the kernel refuses`,
+      );
+    const transparent = listener.transparent && config.originalSource !== false;
+    return { fd: listener.fd, transparent };
+  };
+  try {
+    return {
+      outbound: await open(OUTBOUND_PORT),
+      plaintext: await open(INBOUND_PLAINTEXT_PORT),
+      hbone: await open(HBONE_PORT),
+    };
+  } catch (error) {
+    for (const { fd } of opened) closeSync(fd);
+    throw error;
+  }
+}
+
+export function closePodSockets({ outbound, plaintext, hbone }: PodSockets): void {
+  for (const { fd } of [outbound, plaintext, hbone]) closeSync(fd);
+}
+
+/** Copies for one data thread, which closes them itself. */
+export function copyPodSockets({ outbound, plaintext, hbone }: PodSockets): PodSockets {
+  const copy = ({ fd, transparent }: HandedListener): HandedListener => ({
+    fd: duplicate(fd),
+    transparent,
+  });
+  return { outbound: copy(outbound), plaintext: copy(plaintext), hbone: copy(hbone) };
+}
+
+function bindInPod(netns: Netns, port: number, config: ZtunnelConfig): HandedListener {
+  return bindListener({
+    address: { ip: parseIpAddress(config.ipv6 ? '::' : '0.0.0.0'), port },
+    netns,
+    mark: config.packetMark,
+    ...(config.originalSource !== false && { transparent: 'best-effort' }),
+    reusePort: config.portReuse,
+  });
+}

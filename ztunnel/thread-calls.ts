@@ -1,0 +1,88 @@
+import type { WorkloadCertificate } from '../mesh/model/certificate.ts';
+import type { InboundExplanation, OutboundExplanation } from '../mesh/model/explain.ts';
+import type { SpiffeId } from '../mesh/model/identity.ts';
+import type { WorkloadUid } from '../mesh/model/workload.ts';
+import type { LiveConnection } from '../mesh/admin/config-dump.ts';
+import type { Rejection } from '../mesh/proxy/state/apply.ts';
+import type { LogFormat } from '../mesh/runtime/log-line.ts';
+import type { LogLevels } from '../mesh/runtime/log.ts';
+import type { MetricsSnapshot } from '../mesh/runtime/metrics.ts';
+import type { ZtunnelConfig } from './config.ts';
+
+/** What a data thread begins with; cloned into it. */
+export type DataThreadSettings = Readonly<{
+  config: ZtunnelConfig;
+  logFormat: LogFormat;
+  logLevels: LogLevels;
+}>;
+
+/** A listening socket in a pod's namespace: this thread's own descriptor of it. */
+export type HandedListener = Readonly<{ fd: number; transparent: boolean }>;
+
+/** A pod that is served from now on. The descriptors become the thread's. */
+export type PodHandover = Readonly<{
+  /** The node agent's name for it: the Kubernetes uid. */
+  uid: string;
+  name: string;
+  namespace: string;
+  serviceAccount: string;
+  netnsFd: number;
+  outbound: HandedListener;
+  plaintext: HandedListener;
+  hbone: HandedListener;
+}>;
+
+export type XdsDelta = Readonly<{
+  type: 'address' | 'policy';
+  resources: readonly Readonly<{ name: string; bytes: Uint8Array }>[];
+  removed: readonly string[];
+}>;
+
+export type XdsResult = Readonly<{
+  rejected: readonly Rejection[];
+  /** The identities of the workloads of this node that speak HBONE, for certificates to be fetched ahead. */
+  localIdentities: readonly SpiffeId[];
+}>;
+
+export type ExplainRequest = Readonly<
+  | { direction: 'outbound'; source: WorkloadUid; destination: string }
+  | {
+      direction: 'inbound';
+      workload: WorkloadUid;
+      peerIp: string;
+      peerIdentity: string | undefined;
+      /** `ip:port`, or for a tunnel also `host:port`. */
+      target: string;
+    }
+>;
+
+/** What the control thread asks of a data thread. */
+export type DataThreadCalls = {
+  applyXds: { request: XdsDelta; response: XdsResult };
+  addPod: { request: PodHandover; response: null };
+  /** No new connections; those that are open go on. */
+  removePod: { request: { uid: string }; response: null };
+  certificate: { request: WorkloadCertificate; response: null };
+  metrics: { request: null; response: MetricsSnapshot };
+  /** The live connections by pod uid. */
+  connections: {
+    request: null;
+    response: readonly Readonly<{ podUid: string; connection: LiveConnection }>[];
+  };
+  /** The parts of `/config_dump` that a thread knows, as JSON text. */
+  dump: { request: null; response: string };
+  explain: {
+    request: ExplainRequest;
+    response: OutboundExplanation | InboundExplanation | { error: string };
+  };
+  logLevels: { request: LogLevels; response: null };
+  /** Stops accepting, tells peers, and answers when the last connection has ended. */
+  drain: { request: null; response: null };
+  /** Ends every connection. */
+  forceClose: { request: null; response: null };
+};
+
+/** What a data thread asks of the control thread. */
+export type ControlCalls = {
+  certificate: { request: { identity: SpiffeId }; response: WorkloadCertificate };
+};
