@@ -103,7 +103,9 @@ test('a reader that stops stops the writer at its source', async (t) => {
   const { client, server, bytes } = await setUp(t);
   const payload = Buffer.alloc(64 << 20, 'pressure');
   let written = false;
-  client.end(payload, () => (written = true));
+  client.end(payload, () => {
+    written = true;
+  });
   server.pause();
   // What the kernel's buffers hold goes; then nothing moves any more, and the rest is still the client's.
   for (let still = 0, last = -1; still < 50; await nextRound()) {
