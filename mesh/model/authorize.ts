@@ -31,6 +31,7 @@ export type PolicyHit = Readonly<{ policy: PolicyKey; rule: number }>;
 export type Decision = Readonly<{
   kind: 'allow' | 'deny';
   by?: PolicyHit;
+  /** Of a denial: completes "connection closed due to policy rejection: ", as istio/ztunnel logs it. */
   reason: string;
   /** Matches of policies in dry-run, for the log; they decide nothing. */
   dryRun: readonly (PolicyHit & Readonly<{ action: 'ALLOW' | 'DENY' }>)[];
@@ -66,14 +67,11 @@ export function authorize(
 }
 
 export function denyBy(by: PolicyHit, dryRun: DryRunHits): Decision {
-  const reason = `connection closed due to policy rejection: explicitly denied by: ${by.policy}`;
-  return { kind: 'deny', by, reason, dryRun };
+  return { kind: 'deny', by, reason: `explicitly denied by: ${by.policy}`, dryRun };
 }
 
 export function denyByDefault(dryRun: DryRunHits): Decision {
-  const reason =
-    'connection closed due to policy rejection: allow policies exist, but none allowed';
-  return { kind: 'deny', reason, dryRun };
+  return { kind: 'deny', reason: 'allow policies exist, but none allowed', dryRun };
 }
 
 export function allowBy(by: PolicyHit, dryRun: DryRunHits): Decision {

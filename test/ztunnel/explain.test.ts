@@ -91,7 +91,7 @@ test('explainInbound() of a refusal names the rule that comes closest to allowin
   t.deepEqual(found.outcome, {
     kind: 'refuse',
     status: 401,
-    reason: 'connection closed due to policy rejection: allow policies exist, but none allowed',
+    reason: 'allow policies exist, but none allowed',
   });
   t.deepEqual(found.policies, [
     { policy: 'shop/a', scope: 'NAMESPACE', action: 'ALLOW', dryRun: false },

@@ -157,9 +157,8 @@ const hits = [makeRule([webPrincipal])];
 const misses = [makeRule([port81])];
 const named = (name: string, fields: Partial<AuthorizationPolicy>): AuthorizationPolicy =>
   makePolicy({ name, namespace: 'shop', ...fields });
-const DENIED = 'connection closed due to policy rejection: explicitly denied by: shop/d';
-const NONE_ALLOWED =
-  'connection closed due to policy rejection: allow policies exist, but none allowed';
+const DENIED = 'explicitly denied by: shop/d';
+const NONE_ALLOWED = 'allow policies exist, but none allowed';
 
 test('without policies everything is allowed', decisions, [], 'allow', 'no allow policies apply');
 test(

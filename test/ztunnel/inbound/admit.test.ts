@@ -395,7 +395,7 @@ function policed(...matches: Parameters<typeof makeMatch>[0][]): ProxyState {
   );
   return state;
 }
-const DENIED = '401 connection closed due to policy rejection: explicitly denied by: shop/p';
+const DENIED = '401 explicitly denied by: shop/p';
 test(
   'policy sees the identity of the peer',
   tunnels,
@@ -458,7 +458,7 @@ test('admitTunnel() tells its steps when asked', (t) => {
     { step: 'waypoint of the workload', found: 'none, or the connection came through it' },
     {
       step: 'policy for 10.0.0.2:8080',
-      found: 'connection closed due to policy rejection: explicitly denied by: shop/p',
+      found: 'explicitly denied by: shop/p',
     },
   ]);
 });
