@@ -276,7 +276,10 @@ test('a chain of several intermediates below a path length of 0 is refused', asy
 
 test('a chain through an intermediate that is no CA is refused', async (t) => {
   const ca = makeTestCa({ intermediates: 1, plainIntermediates: true });
-  t.regex((await handshake(ca.issue(WEB), ca.issue(CART))) ?? 'accepted', /purpose|invalid CA|INVALID/);
+  t.regex(
+    (await handshake(ca.issue(WEB), ca.issue(CART))) ?? 'accepted',
+    /purpose|invalid CA|INVALID/,
+  );
 });
 
 test('the beginning leaves room for a slow clock', (t) => {
