@@ -106,7 +106,7 @@ export function dumpZtunnelConfig(config: ZtunnelConfig): Json {
     caHeaders: [...caHeaders.keys()],
   };
   const text = JSON.stringify({ ...shown, ...hidden }, (_key, value: unknown) =>
-    value instanceof Map ? Object.fromEntries(value) : value,
+    value instanceof Map ? (Object.fromEntries(value) as unknown) : value,
   );
   return JSON.parse(text) as Json;
 }

@@ -24,6 +24,8 @@ export type AnswerEvent = Readonly<{
   outcome: 'mesh' | 'forwarded' | 'failed' | 'unknown client' | 'malformed';
   query: DnsQuery | undefined;
   transport: 'udp' | 'tcp';
+  /** Of a forwarded or failed query, and of none else. */
+  durationMs?: number;
   error?: unknown;
 }>;
 
@@ -72,14 +74,17 @@ export async function answerMessage(
     parts.onEvent?.({ outcome: 'mesh', query, transport });
     return reply(known);
   }
+  const startMs = performance.now();
   try {
     const answer = await parts.forwarder.ask(query);
     adoptAnswer(answer, query);
-    parts.onEvent?.({ outcome: 'forwarded', query, transport });
+    const durationMs = performance.now() - startMs;
+    parts.onEvent?.({ outcome: 'forwarded', query, transport, durationMs });
     if (answer.length <= limitBytes) return answer;
     return encodeTruncated(query, answer, limitBytes);
   } catch (error) {
-    parts.onEvent?.({ outcome: 'failed', query, transport, error });
+    const durationMs = performance.now() - startMs;
+    parts.onEvent?.({ outcome: 'failed', query, transport, durationMs, error });
     return reply({ rcode: RCODE.servFail });
   }
 }

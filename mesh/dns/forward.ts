@@ -16,7 +16,6 @@ export type ForwarderOptions = Readonly<{
   timeoutMs?: number;
   /** 256 unless told otherwise. */
   maxInFlight?: number;
-  onUpstream?: (outcome: 'answered' | 'failed', durationMs: number) => void;
 }>;
 
 type Received = Readonly<{ message: Buffer; response: DnsResponse }>;
@@ -62,7 +61,7 @@ export class Forwarder {
   }
 
   async #askAll(query: DnsQuery): Promise<Received> {
-    const { resolvers, timeoutMs = DEFAULT_TIMEOUT_MS, cache, onUpstream } = this.#options;
+    const { resolvers, timeoutMs = DEFAULT_TIMEOUT_MS, cache } = this.#options;
     const startMs = performance.now();
     const tries = Math.min(MAX_TRIES, Math.max(MIN_TRIES, resolvers.length));
     let cause: unknown = new Error('no resolver is configured');
@@ -75,13 +74,11 @@ export class Forwarder {
       try {
         const received = await this.#askOne(query, to, leftMs / (tries - index), leftMs);
         cache.set(query, received.message, received.response);
-        onUpstream?.('answered', performance.now() - startMs);
         return received;
       } catch (error) {
         cause = error;
       }
     }
-    onUpstream?.('failed', performance.now() - startMs);
     const name = JSON.stringify(query.question.name.text);
     throw new MeshError('ERR_DNS_UPSTREAM', 'upstream', `Cannot resolve ${name}`, { cause });
   }

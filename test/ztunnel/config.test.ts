@@ -1,5 +1,6 @@
 import test from 'ava';
 import {
+  dumpZtunnelConfig,
   readZtunnelConfig,
   ztunnelSettingsHelp,
   type ZtunnelConfig,
@@ -177,4 +178,22 @@ test('--help names every setting, and hides no unsupported one', (t) => {
     t.regex(help, new RegExp(`^  ${name} `, 'm'));
   t.regex(help, /^ {2}TLS12_ENABLED +Not supported: only TLS 1\.3 is spoken/m);
   t.regex(help, /^ {2}POOL_UNUSED_RELEASE_TIMEOUT .*\[5m\]$/m);
+});
+
+test('the dump of the configuration holds no token and no header value', (t) => {
+  const config = read({
+    AUTH_TOKEN: 'eyJhbGciOi.hunter2.x',
+    XDS_HEADER_KEY: 'hunter2',
+    RUST_LOG: 'info,dns=debug',
+  });
+  const dump = dumpZtunnelConfig(config);
+  t.false(JSON.stringify(dump).includes('hunter2'));
+  t.like(dump, {
+    ...{ nodeName: 'n1', authToken: '<hidden>', xdsHeaders: ['KEY'] },
+    logLevels: { fallback: 'info', scopes: { dns: 'debug' } },
+  });
+});
+
+test('a dump names the token file', (t) => {
+  t.like(dumpZtunnelConfig(read({ AUTH_TOKEN: '/run/token' })), { authToken: '/run/token' });
 });

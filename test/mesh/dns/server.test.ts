@@ -37,7 +37,7 @@ function serve(
   const outcomes: AnswerEvent['outcome'][] = [];
   let client: NameScope | undefined = scope;
   const forwarder = new Forwarder({
-    ...{ resolvers, cache: new DnsCache(), timeoutMs: 1000, ...options },
+    ...{ resolvers, cache: new DnsCache(), ...options },
     sockets: { openUdp: () => openUdp({ local: { ip: loopback, port: 0 } }), connectTcp },
   });
   const udp = openUdp({ local: { ip: loopback, port: 0 } });
@@ -67,7 +67,7 @@ function serve(
 }
 
 async function ask(port: number, ...args: readonly string[]): Promise<string> {
-  const common = ['@127.0.0.1', '-p', String(port), '+tries=1', '+time=4', '+nostats', '+nocmd'];
+  const common = ['@127.0.0.1', '-p', String(port), '+tries=1', '+time=10', '+nostats', '+nocmd'];
   const { stdout } = await dig('dig', [...common, ...args]);
   return stdout;
 }
