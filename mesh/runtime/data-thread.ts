@@ -4,7 +4,7 @@ import { ThreadLink, type CallHandlers, type CallMap } from './thread-link.ts';
 
 export type DataThreadOptions<Local extends CallMap> = Readonly<{
   handlers: CallHandlers<Local>;
-  /** Closes what the thread has open: listeners, connections, the reactor, the log. */
+  /** Closes what the thread has open: listeners, connections, the reactor. */
   onStop: () => void | Promise<void>;
   onNotifyError: (error: unknown, name: string) => void;
 }>;

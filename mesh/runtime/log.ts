@@ -55,13 +55,7 @@ export const DEFAULT_LOG_LEVELS: LogLevels = { fallback: 'info', scopes: new Map
 /** Opens the log of this thread; every thread has its own and writes for itself. */
 export function openLog(options: LogOptions): Log {
   const { format, now = Date.now } = options;
-  const writer =
-    options.writer ??
-    openLineWriter(1, {
-      onDropped: (lines) => {
-        log.scope('log').warn('lines were dropped because their reader is too slow', { lines });
-      },
-    });
+  const writer = options.writer ?? openStandardOutput(() => log.scope('log'));
   let { levels } = options;
   const scopes = new Map<string, ScopeLogger>();
   const log: Log = {
@@ -144,6 +138,19 @@ export function logLevelsSetting(
     defaultText: formatLogLevels(options.default),
     parse: parseLogLevels,
   });
+}
+
+/** Standard output, for one log a thread; what is waiting when the thread ends is written then. */
+function openStandardOutput(logger: () => Logger): LineWriter {
+  const writer = openLineWriter(1, {
+    onDropped: (lines) => {
+      logger().warn('lines were dropped because their reader is too slow', { lines });
+    },
+  });
+  process.once('exit', () => {
+    writer.flush();
+  });
+  return writer;
 }
 
 function parseLevel(word: string): LogLevel | 'off' | undefined {

@@ -68,9 +68,6 @@ async function runToEnd<Config extends LogConfig>(
 ): Promise<void> {
   const log = openLog({ format: config.logFormat, levels: config.logLevels });
   const logger = log.scope(program.name);
-  process.on('exit', () => {
-    log.flush();
-  });
   const stopping = new AbortController();
   const stop = (reason: string): void => {
     if (stopping.signal.aborted) return;
