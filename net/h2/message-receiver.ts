@@ -25,7 +25,7 @@ export interface MessageOwner {
   /** Server: whether a new stream of that id is one that our GOAWAY told the client not to send. */
   isBeyondGoaway(streamId: number): boolean;
   /** Server: makes the stream of a request that is in order. */
-  acceptStream(streamId: number): Http2Stream;
+  makeStream(streamId: number): Http2Stream;
   /** Server: hands the request on. */
   onRequest(stream: Http2Stream, headers: HeaderList, endStream: boolean): void;
   /** Ends a stream that the peer broke: RST_STREAM to the peer, an error to the user. */
@@ -117,7 +117,7 @@ export class MessageReceiver {
       this.#refuse(streamId, PROTOCOL_ERROR);
       return;
     }
-    const stream = this.#owner.acceptStream(streamId);
+    const stream = this.#owner.makeStream(streamId);
     stream.method = head.method;
     // A tunnel has no length. RFC 9110 section 9.3.6.
     stream.expectedBytes = head.method === 'CONNECT' ? -1 : head.contentLength;

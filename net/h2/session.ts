@@ -2,6 +2,7 @@ import type { Side } from '../../base/errors.ts';
 import type { ByteSink, ByteStream, SharedBytes } from '../byte-stream.ts';
 import { runNextTurn, type TurnTask } from '../reactor.ts';
 import { AbuseCounter } from './abuse.ts';
+import { Ending } from './ending.ts';
 import {
   connectionError,
   ENHANCE_YOUR_CALM,
@@ -45,7 +46,6 @@ export class Session
 {
   readonly isServer: boolean;
   readonly streams: StreamTable;
-  readonly #transport: ByteStream;
   readonly #handler: Http2ConnectionHandler;
   readonly #parameters: Http2Parameters;
   readonly #outbox: Outbox;
@@ -54,10 +54,10 @@ export class Session
   readonly #receiver: Receiver;
   readonly #reader: FrameReader;
   readonly #keepalive: Keepalive;
+  readonly #ending: Ending;
   readonly #peerSide: Side;
   /** The peer has until then to acknowledge our SETTINGS; undefined once it has. */
   #cancelSettingsTimeout: (() => void) | undefined;
-  #cancelLinger: (() => void) | undefined;
   #settingsAcknowledged = false;
   /** No new streams: drain() was called, or the peer sent GOAWAY. */
   #goingAway = false;
@@ -74,11 +74,11 @@ export class Session
   ) {
     this.isServer = isServer;
     this.#peerSide = isServer ? 'downstream' : 'upstream';
-    this.#transport = transport;
     this.#handler = handler;
     this.#parameters = parameters;
     this.streams = new StreamTable(isServer);
     this.#outbox = new Outbox(transport, this);
+    this.#ending = new Ending(transport, this.#outbox, parameters.clock);
     this.#sender = new Sender(this.#outbox, new PeerSettings(), parameters.headerTableBytes);
     this.#abuse = new AbuseCounter(parameters.clock);
     if (!isServer) this.#sender.preface();
@@ -115,7 +115,7 @@ export class Session
   ): Http2Stream | undefined {
     checkOutgoing(headers);
     if (this.availableStreams === 0) return undefined;
-    const stream = this.#makeStream(this.streams.takeId(), handler);
+    const stream = this.makeStream(this.streams.takeId(), handler);
     stream.method = findHeader(headers, ':method') ?? '';
     const ends = options.endStream === true;
     this.#sender.headers(stream.id, headers, ends, options.neverIndexed);
@@ -164,20 +164,17 @@ export class Session
 
   onEnd(): void {
     if (this.#over) {
-      if (this.#outbox.isEmpty) this.#cancelLinger?.();
+      this.#ending.onPeerEnd();
       return;
     }
     const cut = this.streams.size > 0 || !this.#settingsAcknowledged;
     const found = 'the peer ended its side';
     this.#settle(cut ? connectionError(NO_ERROR, this.#peerSide, found) : undefined);
-    this.#outbox.end();
-    this.#linger(LINGER_MS);
+    this.#ending.end(LINGER_MS);
   }
 
   onError(cause: Error): void {
-    this.#cancelLinger?.();
-    this.#cancelLinger = undefined;
-    this.#outbox.drop();
+    this.#ending.onBroken();
     if (this.#over) return;
     this.#settle(connectionError(NO_ERROR, this.#peerSide, 'the transport broke', { cause }));
   }
@@ -223,12 +220,18 @@ export class Session
 
   // The receiver's owner.
 
-  isBeyondGoaway(streamId: number): boolean {
-    return streamId > this.#lastAllowed;
+  makeStream(id: number, handler?: Http2StreamHandler): Http2Stream {
+    const size = this.#parameters.streamWindowBytes;
+    // Until it knows our SETTINGS, the peer may presume the initial window. RFC 9113 section 6.9.2.
+    const left = this.#settingsAcknowledged ? size : Math.max(size, INITIAL_WINDOW_BYTES);
+    const window = new ReceiveWindow(size, left);
+    const stream = new Http2Stream(id, this, this.#sender, window, handler);
+    this.streams.add(stream);
+    return stream;
   }
 
-  acceptStream(streamId: number): Http2Stream {
-    return this.#makeStream(streamId);
+  isBeyondGoaway(streamId: number): boolean {
+    return streamId > this.#lastAllowed;
   }
 
   onRequest(stream: Http2Stream, headers: HeaderList, endStream: boolean): void {
@@ -297,16 +300,6 @@ export class Session
     else this.#breakOff(error);
   }
 
-  #makeStream(id: number, handler?: Http2StreamHandler): Http2Stream {
-    const size = this.#parameters.streamWindowBytes;
-    // Until it knows our SETTINGS, the peer may presume the initial window. RFC 9113 section 6.9.2.
-    const left = this.#settingsAcknowledged ? size : Math.max(size, INITIAL_WINDOW_BYTES);
-    const window = new ReceiveWindow(size, left);
-    const stream = new Http2Stream(id, this, this.#sender, window, handler);
-    this.streams.add(stream);
-    return stream;
-  }
-
   /** In order: all that was going on has ended, and nothing new will begin. */
   #endWhenIdle(): void {
     if (this.#over || !this.#goingAway || this.streams.size > 0) return;
@@ -328,24 +321,14 @@ export class Session
     if (this.#over) return;
     this.#sender.goaway(this.streams.lastPeerId, code);
     this.#settle(error);
-    this.#outbox.end();
-    this.#linger(lingerMs);
+    this.#ending.end(lingerMs);
   }
 
   /** At once: the peer does not read, or is not there. */
   #breakOff(error: Http2ConnectionError): void {
     if (this.#over) return;
-    this.#outbox.drop();
-    this.#transport.reset();
+    this.#ending.reset();
     this.#settle(error);
-  }
-
-  /** The peer may still read what was sent; then the transport is reset, unless it has closed itself by then. */
-  #linger(ms: number): void {
-    this.#cancelLinger = this.#parameters.clock.after(ms, () => {
-      this.#outbox.drop();
-      this.#transport.reset();
-    });
   }
 
   /** The state after which nothing happens any more; streams and owner are told. */
