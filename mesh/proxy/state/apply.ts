@@ -2,7 +2,7 @@ import { describeError, MeshError } from '../../../base/errors.ts';
 import { unreachable } from '../../../base/unreachable.ts';
 import { policyKey, type AuthorizationPolicy, type PolicyKey } from '../../model/authorization.ts';
 import type { Service, ServiceKey } from '../../model/service.ts';
-import type { Workload, WorkloadUid } from '../../model/workload.ts';
+import { workloadIdentity, type Workload, type WorkloadUid } from '../../model/workload.ts';
 import type { ProxyState } from './store.ts';
 import { keyOfService } from './vips.ts';
 
@@ -86,6 +86,7 @@ function set(state: ProxyState, resource: MeshResource, changed: Changed): void 
   switch (resource.kind) {
     case 'workload': {
       const { workload } = resource;
+      workloadIdentity(workload); // throws for names that make none: whoever asks for it later may rely on it
       touchServices(state.workload(workload.uid), changed);
       touchServices(workload, changed);
       state.setWorkload(workload);

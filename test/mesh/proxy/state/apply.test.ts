@@ -88,6 +88,21 @@ test('a bad resource is refused alone and keeps its last good version', async (t
   t.is(state.workload(podUid('c')), undefined);
 });
 
+test('a workload whose account makes no identity is refused alone', async (t) => {
+  const state = new ProxyState();
+  const odd = makeWorkload({ name: 'a', serviceAccount: 'no/account' });
+  const { rejected } = await apply(state, [
+    pending(podUid('a'), { kind: 'workload', workload: odd }),
+    pending(podUid('b'), pod('b')),
+  ]);
+  t.deepEqual(
+    rejected.map(({ name }) => name),
+    [podUid('a')],
+  );
+  t.regex(rejected[0]?.reason ?? '', /^Cannot parse SPIFFE id/);
+  t.is(state.sizes.workloads, 1);
+});
+
 test('removals come after updates, and a name that is a workload is removed as one', async (t) => {
   const state = new ProxyState();
   await apply(state, [pending(podUid('a'), pod('a'))], [podUid('a')]);
