@@ -3,6 +3,7 @@
  * Exits with 0 only if every observation held.
  */
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { describeError } from '../base/errors.ts';
 import type { SandboxSettings } from '../deploy/sandbox/api.ts';
@@ -63,7 +64,7 @@ async function runDemo(terminal: Terminal, keep: boolean): Promise<boolean> {
       report.step(step.title);
       await step.run(mesh, report);
     }
-    if (keep) await mesh.part('istiod-lite', 'start');
+    if (keep) await startControlPlane(mesh);
     traces = tracesOfSandbox();
   } catch (error) {
     const reason: unknown = terminal.signal.aborted ? terminal.signal.reason : error;
@@ -75,7 +76,7 @@ async function runDemo(terminal: Terminal, keep: boolean): Promise<boolean> {
   } else {
     report.step('7. Everything is removed');
     await stopSandbox(NAME);
-    observeRemoval(report, traces, changedParts(before, await readHostState()));
+    await observeRemoval(report, traces, changedParts(before, await readHostState()));
   }
   return finish(terminal, report, performance.now() - startedMs);
 }
@@ -92,16 +93,22 @@ async function start(terminal: Terminal, report: Report): Promise<void> {
   );
 }
 
+/** Step 6 has stopped it. */
+async function startControlPlane(mesh: DemoMesh): Promise<void> {
+  await mesh.part('istiod-lite', 'start');
+  await mesh.sandbox.wait('ready', READY_TIMEOUT_MS);
+}
+
 function tracesOfSandbox(): Traces | undefined {
   const supervisor = runningSupervisor(NAME);
   return supervisor === undefined ? undefined : readTraces(supervisor.pid);
 }
 
-function observeRemoval(
+async function observeRemoval(
   report: Report,
   traces: Traces | undefined,
   changed: readonly string[],
-): void {
+): Promise<void> {
   report.observe(
     changed.length === 0,
     changed.length === 0
@@ -109,13 +116,16 @@ function observeRemoval(
       : `changed on the host: ${changed.join(', ')}`,
   );
   if (traces === undefined) return;
-  const left = remaining(traces);
+  let left = remaining(traces);
+  const isEmpty = (): boolean => left.processes.size + left.namespaces.size === 0;
+  // The kernel takes a namespace apart after its last process has ended.
+  for (let tries = 0; tries < 20 && !isEmpty(); tries++) {
+    await delay(100);
+    left = remaining(traces);
+  }
   const counts = ({ processes, namespaces }: Traces): string =>
     `${processes.size} processes and ${namespaces.size} namespaces`;
-  report.observe(
-    left.processes.size + left.namespaces.size === 0,
-    `the sandbox had ${counts(traces)}; left of them: ${counts(left)}`,
-  );
+  report.observe(isEmpty(), `the sandbox had ${counts(traces)}; left of them: ${counts(left)}`);
 }
 
 function finish(terminal: Terminal, report: Report, elapsedMs: number): boolean {

@@ -1,4 +1,4 @@
-import { formatSocketAddress, tryParseIpAddress } from '../base/address.ts';
+import { formatSocketAddress, parseSocketAddress, tryParseIpAddress } from '../base/address.ts';
 import type { KubernetesObject, PartStatus, SandboxStatus } from '../deploy/sandbox/api.ts';
 import type { InboundExplanation, OutboundExplanation } from '../mesh/model/explain.ts';
 import { readAdminJson } from './admin-pages.ts';
@@ -37,7 +37,7 @@ export async function explainConnection(
     src: uidOf(source),
     destination: formatSocketAddress(destination),
   })) as OutboundExplanation;
-  const { kind, reason, authority, connectTo, node, via } = outbound.outcome;
+  const { kind, reason, authority, connectTo, via } = outbound.outcome;
   if (kind === 'reject') {
     const verdict = `Refused by the ztunnel of ${proxy.node ?? 'its node'}: ${reason}`;
     return { ...story, outbound, allowed: false, verdict };
@@ -47,13 +47,20 @@ export async function explainConnection(
     return { ...story, outbound, allowed: true, verdict };
   }
   const target = kind === 'hbone' ? authority : (connectTo ?? formatSocketAddress(destination));
-  const receiver = await receiverOf(sandbox, status, target, node);
+  const receiver =
+    kind === 'hbone'
+      ? tunnelReceiver(status, outbound.outcome)
+      : await plainReceiver(sandbox, status, target ?? formatSocketAddress(destination));
   if (receiver === undefined || target === undefined) {
     const verdict = `Leaves ${story.source} as ${kind}; what receives it is not captured in this mesh`;
     return { ...story, outbound, allowed: true, verdict };
   }
-  const inbound = await askInbound(receiver, source, target, kind !== 'hbone');
-  return { ...story, outbound, inbound, ...judge(receiver, inbound) };
+  const peer = {
+    ip: outbound.source.ip,
+    ...(kind === 'hbone' && { identity: outbound.source.identity }),
+  };
+  const inbound = await askInbound(receiver, peer, target);
+  return { ...story, outbound, inbound, ...judge(receiver.part, inbound) };
 }
 
 /** From a pod outside the mesh: plain text, that a mesh pod's proxy may still take. */
@@ -65,13 +72,13 @@ async function explainPlain(
   story: Pick<Explanation, 'source' | 'destination'>,
 ): Promise<Explanation> {
   const target = (await endpointOf(sandbox, destination)) ?? formatSocketAddress(destination);
-  const receiver = await receiverOf(sandbox, status, target, undefined);
+  const receiver = await plainReceiver(sandbox, status, target);
   if (receiver === undefined) {
     const verdict = 'Not in the mesh on either side: plain text, that no policy sees';
     return { ...story, allowed: true, verdict };
   }
-  const inbound = await askInbound(receiver, source, target, true);
-  return { ...story, inbound, ...judge(receiver, inbound) };
+  const inbound = await askInbound(receiver, { ip: textAt(source, 'status', 'podIP') }, target);
+  return { ...story, inbound, ...judge(receiver.part, inbound) };
 }
 
 function judge(
@@ -92,16 +99,19 @@ function judge(
   }
 }
 
+/** The proxy that takes a connection, and the workload that it takes it for. */
+type Receiver = Readonly<{ part: PartStatus; workload: string }>;
+
+/** Without an identity, the question is about plain text. */
 async function askInbound(
-  receiver: PartStatus,
-  source: KubernetesObject,
+  receiver: Receiver,
+  peer: Readonly<{ ip: string; identity?: string }>,
   target: string,
-  plaintext: boolean,
 ): Promise<InboundExplanation> {
-  const query = { direction: 'inbound', src: uidOf(source), destination: target };
-  return (await ask(receiver, {
-    ...query,
-    plaintext: String(plaintext),
+  const { part, workload } = receiver;
+  return (await ask(part, {
+    ...{ workload, target, peer: peer.ip },
+    ...(peer.identity !== undefined && { identity: peer.identity }),
   })) as InboundExplanation;
 }
 
@@ -122,23 +132,27 @@ function proxyOf(status: SandboxStatus, pod: KubernetesObject): PartStatus | und
   return status.parts.find((part) => part.kind === 'ztunnel' && part.node === line.node);
 }
 
-/** The ztunnel that takes what is sent to an address, if the pod there is captured. */
-async function receiverOf(
+function tunnelReceiver(
+  status: SandboxStatus,
+  { workload, node }: OutboundExplanation['outcome'],
+): Receiver | undefined {
+  const part = status.parts.find((one) => one.kind === 'ztunnel' && one.node === node);
+  return part === undefined || workload === undefined ? undefined : { part, workload };
+}
+
+/** Who takes plain text to an address: the proxy of the pod there, if that is captured. */
+async function plainReceiver(
   sandbox: Sandbox,
   status: SandboxStatus,
-  target: string | undefined,
-  node: string | undefined,
-): Promise<PartStatus | undefined> {
-  const address = /^\[?([^\]]*)\]?:\d+$/.exec(target ?? '')?.[1] ?? '';
-  const ip = tryParseIpAddress(address);
+  target: string,
+): Promise<Receiver | undefined> {
+  const { ip } = parseSocketAddress(target);
   const pods = await sandbox.objects({ kind: 'Pod' });
   const pod = pods.find((one) =>
     listAt(one, 'status', 'podIPs').some((entry) => textAt(entry, 'ip') === ip),
   );
-  if (pod !== undefined) return proxyOf(status, pod);
-  return node === undefined
-    ? undefined
-    : status.parts.find((part) => part.kind === 'ztunnel' && part.node === node);
+  const part = pod === undefined ? undefined : proxyOf(status, pod);
+  return part === undefined || pod === undefined ? undefined : { part, workload: uidOf(pod) };
 }
 
 /** A ready endpoint of the Service that has this address, as `ip:port`; any will do, for plain text has no choice of ours. */

@@ -10,7 +10,7 @@ import { leafCertificates, type ConfigDump } from './ztunnel-tables.ts';
 export type MeshFinding = Readonly<{ severity: Severity; subject: string; message: string }>;
 
 /** Certificates are renewed at half of their life; with less than this of it left, renewal has failed for long. */
-const WORRYING_SHARE_LEFT = 0.25;
+const WORRYING_SHARE_LEFT = 0.05;
 
 /** Looks at everything in a running mesh that can be wrong without anybody having been told. */
 export async function checkMesh(status: SandboxStatus): Promise<MeshFinding[]> {

@@ -17,7 +17,7 @@ export type ProxySync = Readonly<{
 export async function readSync(controlPlane: PartStatus): Promise<ProxySync[]> {
   const page = await readAdminJson(controlPlane, '/debug/syncz');
   return listAt(page, 'proxies').map((proxy) => ({
-    name: textAt(proxy, 'proxy'),
+    name: proxyName(textAt(proxy, 'proxy')),
     node: textAt(proxy, 'node'),
     revision: numberAt(proxy, 'acknowledged'),
     inSync: valueAt(proxy, 'synced') === true,
@@ -59,14 +59,14 @@ export async function waitForProxies(
   });
   const path = `/debug/wait?${query.toString()}`;
   const answer = await readAdminJson(controlPlane, path, {
-    timeoutMs: timeoutMs + ANSWER_MARGIN_MS,
+    timeoutMs: Math.ceil(timeoutMs) + ANSWER_MARGIN_MS,
   });
   return {
     revision: numberAt(answer, 'revision'),
     done: valueAt(answer, 'done') === true,
     proxies: numberAt(answer, 'proxies'),
     laggards: listAt(answer, 'laggards').map((laggard) => ({
-      proxy: textAt(laggard, 'proxy'),
+      proxy: proxyName(textAt(laggard, 'proxy')),
       acknowledged: numberAt(laggard, 'acknowledged'),
       reason: textAt(laggard, 'reason'),
     })),
@@ -85,4 +85,9 @@ export async function readConfigProblems(controlPlane: PartStatus): Promise<stri
       return `${object ?? ''}: ${type ?? ''} is not met (${reason ?? ''}): ${message ?? ''}`;
     }),
   ];
+}
+
+/** A proxy calls itself `<type>~<ip>~<pod>.<namespace>~<domain>`; the third part is what people know it by. */
+function proxyName(id: string): string {
+  return id.split('~')[2] ?? id;
 }

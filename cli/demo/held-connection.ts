@@ -63,7 +63,8 @@ export class HeldConnection implements Disposable {
     return Promise.race([this.#end, delay(timeoutMs, undefined, { ref: false })]);
   }
 
+  /** Ends its input, with which the program in the pod ends it. */
   [Symbol.dispose](): void {
-    this.#socket.destroy();
+    if (this.ended === undefined) this.#socket.end(this.#encode(''));
   }
 }

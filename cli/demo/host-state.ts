@@ -73,9 +73,9 @@ export function readTraces(rootPid: number): Traces {
   return { namespaces, processes };
 }
 
-/** What of the traces is still there. */
+/** What of the traces is still there; a process that has ended and only waits to be noticed is not. */
 export function remaining(traces: Traces): Traces {
-  const all = pids();
+  const all = pids().filter((pid) => statOf(pid)[0] !== 'Z');
   return {
     processes: new Set(all.map(processKey).filter((key) => traces.processes.has(key))),
     namespaces: new Set(all.flatMap(namespacesOf).filter((name) => traces.namespaces.has(name))),
