@@ -18,6 +18,7 @@ export type Rejection = Readonly<{
 
 /** A message of a proxy is cut to this length; it goes into status and logs. */
 const MAX_MESSAGE = 2048;
+const MAX_REJECTIONS = 100;
 
 /** Which revisions one proxy has: what was sent to it, what it took, and what it refused. */
 export class Delivery {
@@ -45,12 +46,8 @@ export class Delivery {
   acknowledged(typeUrl: string, nonce: string): boolean {
     const answered = this.#answer(typeUrl, nonce);
     if (answered.length === 0) return false;
-    const taken = new Set(answered.flatMap(({ names }) => names));
-    this.#rejections = this.#rejections
-      .map((each) =>
-        each.typeUrl === typeUrl ? { ...each, names: each.names.difference(taken) } : each,
-      )
-      .filter(({ names }) => names.size > 0);
+    if (this.#rejections.length > 0)
+      this.#forget(typeUrl, new Set(answered.flatMap(({ names }) => names)));
     return true;
   }
 
@@ -67,7 +64,9 @@ export class Delivery {
     const mentioned = last.names.filter((name) => message.includes(name));
     const names = new Set(mentioned.length > 0 ? mentioned : last.names);
     const rejection = { typeUrl, revision, names, message: message.slice(0, MAX_MESSAGE) };
-    this.#rejections.push(rejection);
+    // What is refused again is remembered once, with its last reason.
+    this.#forget(typeUrl, names);
+    this.#rejections = [...this.#rejections, rejection].slice(-MAX_REJECTIONS);
     return rejection;
   }
 
@@ -79,6 +78,14 @@ export class Delivery {
   answeredRevision(current: number): number {
     const open = [...this.#waiting.values(), ...this.#inFlight.map(({ from }) => from)];
     return Math.min(current, ...open.map((from) => from - 1));
+  }
+
+  #forget(typeUrl: string, taken: ReadonlySet<string>): void {
+    this.#rejections = this.#rejections
+      .map((each) =>
+        each.typeUrl === typeUrl ? { ...each, names: each.names.difference(taken) } : each,
+      )
+      .filter(({ names }) => names.size > 0);
   }
 
   #answer(typeUrl: string, nonce: string): InFlight[] {

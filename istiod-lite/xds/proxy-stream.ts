@@ -15,9 +15,14 @@ export type StreamEvents = Readonly<{
   /** The proxy has answered something, so what it has may be more than before. */
   onAnswer: () => void;
   onRejected: (rejection: Rejection) => void;
+  /** True: the proxy asks faster than it reads, so nothing more should be read from it for now. */
+  onBacklog: (full: boolean) => void;
   /** How long a change waited until it was sent. */
   onDelivered: (delayMs: number) => void;
 }>;
+
+/** Answers that may wait for one proxy. */
+const MAX_BACKLOG = 16;
 
 /** What goes out next, and under what delivery knows it. */
 type Outgoing = Readonly<{ typeUrl: string; answer: Answer; what: object }>;
@@ -133,6 +138,7 @@ export class ProxyStream {
   #queue(typeUrl: string, answer: Answer, from: number): void {
     this.#delivery.waits(answer, from);
     this.#answers.push({ typeUrl, answer, what: answer });
+    if (this.#answers.length === MAX_BACKLOG) this.#events.onBacklog(true);
     this.#flush();
   }
 
@@ -157,7 +163,10 @@ export class ProxyStream {
 
   #next(): Outgoing | undefined {
     const answer = this.#answers.shift();
-    if (answer !== undefined) return answer;
+    if (answer !== undefined) {
+      if (this.#answers.length === MAX_BACKLOG - 1) this.#events.onBacklog(false);
+      return answer;
+    }
     const policies = this.#subscriptions.get(AUTHORIZATION_TYPE);
     // New policies go before the workloads that name them, and policies that go, after those that named them.
     const policiesFirst = policies?.hasPending === true && !policies.pendingRemoves;

@@ -296,6 +296,10 @@ export class XdsServer {
           log.warn('proxy rejected configuration', { proxy: node.id, typeUrl, message });
           metrics.rejected(typeUrl);
         },
+        onBacklog: (full) => {
+          if (full) call.pause();
+          else call.resume();
+        },
         onDelivered: (delayMs) => {
           metrics.delivered(delayMs);
         },
