@@ -129,6 +129,8 @@ export type SandboxSettings = Readonly<{
   nodes: number;
   /** False: nodes, pods and Services alone, without control plane, node agents and proxies. */
   mesh: boolean;
+  /** The kinds of part that run, where not all of the mesh is wanted. */
+  onlyParts?: readonly PartKind[];
   /** DNS capture for pods that say nothing (AMBIENT_DNS_CAPTURE). */
   dnsCapture: boolean;
   images: ImageMap;

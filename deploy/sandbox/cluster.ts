@@ -73,6 +73,10 @@ export class Cluster {
       ...{ store: this.store, paths: parts.paths, images: this.images },
       nodes: nodes.map((node) => ({ ...node, netns: openNetns(netnsPath(node.name)) })),
       ...{ addToMesh: parts.addToMesh, captures: parts.captures },
+      whenRulesStand: async () => {
+        await this.#objects.whenIdle();
+        await this.#rules.whenIdle();
+      },
     });
     const fail = (error: unknown): void => {
       parts.onProblem(describeError(error));

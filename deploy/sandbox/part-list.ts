@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   CLUSTER_DNS_VIP,
@@ -54,14 +53,16 @@ export function nodeSockets(
   };
 }
 
-/** Every part of this sandbox: cluster DNS always, the mesh where it is asked for and installed. */
+/** Every part of this sandbox: cluster DNS always, the mesh where it is asked for. */
 export async function listParts(parts: PartListParts): Promise<PartSpec[]> {
+  const { mesh, onlyParts } = parts.settings;
+  const wanted = (kind: PartKind): boolean => onlyParts === undefined || onlyParts.includes(kind);
   const list = [clusterDns(parts)];
-  if (!parts.settings.mesh) return list;
-  if (existsSync(PROGRAMS['istiod-lite'])) list.push(istiodLite(parts));
+  if (!mesh) return list;
+  if (wanted('istiod-lite')) list.push(istiodLite(parts));
   for (const node of parts.nodes) {
-    if (existsSync(PROGRAMS['node-agent'])) list.push(nodeAgent(parts, node));
-    if (existsSync(PROGRAMS.ztunnel)) list.push(await ztunnel(parts, node));
+    if (wanted('node-agent')) list.push(nodeAgent(parts, node));
+    if (wanted('ztunnel')) list.push(await ztunnel(parts, node));
   }
   return list;
 }

@@ -30,6 +30,8 @@ export type PodsParts = Readonly<{
     netns: string,
     signal: AbortSignal,
   ) => Promise<void>;
+  /** Resolves when the rules of Services say what the objects say now. */
+  whenRulesStand: () => Promise<void>;
   /** False: nothing captures pods here, so nothing has to be let go. */
   captures: boolean;
 }>;
@@ -147,6 +149,8 @@ export class Pods {
     if (this.#stopping.has(uid)) return;
     const runner = this.#runners.get(uid);
     const gone = (async (): Promise<void> => {
+      // Nobody is to be sent to it any more when it is told to end.
+      await this.#parts.whenRulesStand();
       await runner?.stop();
       this.#runners.delete(uid);
       const home = this.#homes.find(({ node }) => node.name === runner?.nodeName);

@@ -32,7 +32,13 @@ export function reconciler(
       setImmediate(() => void loop());
     },
     busy: () => running || again,
+    whenIdle: () =>
+      running || again ? new Promise((resolve) => idle.push(resolve)) : Promise.resolve(),
   };
 }
 
-export type Reconciler = Readonly<{ trigger: () => void; busy: () => boolean }>;
+export type Reconciler = Readonly<{
+  trigger: () => void;
+  busy: () => boolean;
+  whenIdle: () => Promise<void>;
+}>;

@@ -85,6 +85,8 @@ function answer(
   try {
     const request = parseRequest(bytes);
     id = request.id;
+    if (!POD_PORTS.includes(request.port))
+      throw listenerError(`port ${request.port} is none of the proxy's`);
     const { fd, transparent } = open(request.uid, request.port);
     socket.send(encode({ id, transparent }), fd);
     return true;
@@ -198,7 +200,6 @@ function parseRequest(bytes: Buffer): ListenerRequest {
   const named = typeof uid === 'string' && uid.length <= MAX_UID_CHARACTERS;
   if (!named || typeof port !== 'number' || typeof id !== 'number' || !(id > 0))
     throw listenerError('the request is not readable');
-  if (!POD_PORTS.includes(port)) throw listenerError(`port ${port} is none of the proxy's`);
   return { id, uid, port };
 }
 

@@ -1,0 +1,74 @@
+import { execFileSync } from 'node:child_process';
+import test from 'ava';
+import {
+  captureScript,
+  formatCaptureRules,
+  parseInterfaces,
+  RELEASE_SCRIPT,
+  removalScript,
+} from '../../../deploy/node-agent/rules.ts';
+import { parseConnections } from '../../../deploy/node-agent/plain-connections.ts';
+import { openNamespace } from '../support.ts';
+
+const everything = { dns: true, inbound: true, virtualInterfaces: ['tap0'] };
+
+function runInside(netns: string, script: string, input = ''): string {
+  return execFileSync('nsenter', [`--net=${netns}`, 'sh', '-c', script], {
+    ...{ input, encoding: 'utf8', env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+}
+
+test('the kernel takes the rules, twice too, and nothing is left after their removal', async (t) => {
+  const netns = await openNamespace(t);
+  const before = runInside(netns, 'nft list ruleset; ip rule; ip -6 rule; ip route show table all');
+  const rules = formatCaptureRules(everything);
+  runInside(netns, captureScript(true), rules);
+  const once = runInside(netns, 'nft list ruleset; ip rule; ip route show table 100');
+  runInside(netns, captureScript(true), rules);
+  t.is(runInside(netns, 'nft list ruleset; ip rule; ip route show table 100'), once);
+  t.regex(once, /fwmark 0x111\/0xfff lookup 100/);
+  t.regex(once, /local default dev lo/);
+  t.regex(once, /iifname "tap0".*redirect to :15001/);
+
+  runInside(netns, RELEASE_SCRIPT);
+  t.notRegex(runInside(netns, 'nft list ruleset'), /redirect/);
+  runInside(netns, removalScript(true));
+  t.is(runInside(netns, 'nft list ruleset; ip rule; ip -6 rule; ip route show table all'), before);
+});
+
+test('release and removal of what was never captured do nothing', async (t) => {
+  const netns = await openNamespace(t);
+  t.notThrows(() => runInside(netns, RELEASE_SCRIPT));
+  t.notThrows(() => runInside(netns, removalScript(true)));
+});
+
+test('DNS and inbound capture are left out where a pod asks for it', (t) => {
+  const without = formatCaptureRules({ dns: false, inbound: false, virtualInterfaces: [] });
+  t.notRegex(without, /15053|15006|zone/);
+  t.regex(without, /redirect to :15001/);
+  const rules = formatCaptureRules(everything);
+  t.regex(rules, /15053/);
+  t.regex(rules, /redirect to :15006/);
+});
+
+test('interface names from an annotation cannot write rules', (t) => {
+  t.deepEqual(parseInterfaces('tap0, tap1,,"; flush ruleset,eth0\n}, a-name-too-long-for-linux'), [
+    'tap0',
+    'tap1',
+  ]);
+});
+
+test('parseConnections() leaves out what stays inside the pod', (t) => {
+  const text = [
+    '0 0 10.244.16.2:40000 10.244.32.2:8080',
+    '0 0 127.0.0.1:40001 127.0.0.1:8080',
+    '0 36 [::ffff:10.244.16.2]:8080 [::ffff:10.244.32.9]:50000',
+    '0 0 [::1]:1 [::1]:2',
+    '',
+  ].join('\n');
+  t.deepEqual(parseConnections(text), [
+    '10.244.16.2:40000 10.244.32.2:8080',
+    '[::ffff:10.244.16.2]:8080 [::ffff:10.244.32.9]:50000',
+  ]);
+});

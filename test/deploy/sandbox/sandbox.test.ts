@@ -1,0 +1,257 @@
+import { existsSync } from 'node:fs';
+import { request } from 'node:http';
+import type { Socket } from 'node:net';
+import test from 'ava';
+import { BYTES_PROTOCOL } from '../../../deploy/sandbox/api.ts';
+import { runningSupervisor, startSandbox, stopSandbox } from '../../../deploy/sandbox/launch.ts';
+import {
+  connectTo,
+  describeHost,
+  openSandbox,
+  processesWith,
+  settingsFor,
+  useOwnState,
+  type TestSandbox,
+} from '../support.ts';
+
+useOwnState();
+
+const SHOP = `
+apiVersion: v1
+kind: Namespace
+metadata: { name: shop }
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: web, namespace: shop }
+spec:
+  replicas: 2
+  selector: { matchLabels: { app: web } }
+  template:
+    metadata: { labels: { app: web } }
+    spec:
+      containers:
+        - name: web
+          image: halo/echo
+          env:
+            - { name: POD_NAME, valueFrom: { fieldRef: { fieldPath: metadata.name } } }
+          ports: [{ name: http, containerPort: 8080 }]
+          readinessProbe: { httpGet: { path: /, port: http }, periodSeconds: 1 }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: web, namespace: shop }
+spec:
+  ipFamilyPolicy: PreferDualStack
+  selector: { app: web }
+  ports: [{ name: http, port: 80, targetPort: http }]
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: client, namespace: shop }
+spec:
+  initContainers: [{ name: first, command: [sh, -c, 'echo first from $HOSTNAME'] }]
+  containers: [{ name: client, image: 'halo/client:1.0' }]
+`;
+
+async function curl(sandbox: TestSandbox, ...args: string[]): Promise<string> {
+  const command = ['curl', '-s', '-m', '3', ...args];
+  return (await sandbox.exec({ namespace: 'shop', pod: 'client', command })).stdout;
+}
+
+async function podNames(sandbox: TestSandbox, prefix: string): Promise<string[]> {
+  const { pods } = await sandbox.status();
+  return pods
+    .map((pod) => pod.name)
+    .filter((name) => name.startsWith(prefix))
+    .sort();
+}
+
+test.serial('pods reach Services by name, over both families, at every ready pod', async (t) => {
+  const sandbox = await openSandbox(t, 'reach');
+  await sandbox.apply(SHOP);
+  t.deepEqual(await sandbox.settled(), { done: true, unsettled: [] });
+  const served = new Set<string>();
+  for (let tries = 0; tries < 40 && served.size < 2; tries++) {
+    const answer = await curl(sandbox, 'http://web/');
+    served.add(/served-by: (\S+)/.exec(answer)?.[1] ?? answer);
+  }
+  t.deepEqual([...served].sort(), await podNames(sandbox, 'web-'));
+  t.regex(await curl(sandbox, '-6', 'http://web.shop/'), /called-by: \[fd00:10:244:/);
+  // Its own log, and that of its init container.
+  t.is(await logs(sandbox, 'container=first&tail=1'), 'first from client\n');
+
+  await sandbox.post('/v1/scale', { namespace: 'shop', name: 'web', replicas: 0 });
+  await sandbox.settled();
+  t.is(
+    (
+      await sandbox.exec({
+        namespace: 'shop',
+        pod: 'client',
+        command: ['curl', '-sm3', 'http://web/'],
+      })
+    ).code,
+    7,
+  );
+  await sandbox.post('/v1/scale', { namespace: 'shop', name: 'web', replicas: 1 });
+  t.true((await sandbox.settled()).done);
+  t.regex(await curl(sandbox, 'http://web/'), /served-by: web-/);
+});
+
+test.serial('a rollout replaces every pod and serves all the while', async (t) => {
+  const sandbox = await openSandbox(t, 'rollout');
+  await sandbox.apply(SHOP);
+  await sandbox.settled();
+  const before = await podNames(sandbox, 'web-');
+  await sandbox.post('/v1/restart', { namespace: 'shop', name: 'web' });
+  const asking = (async (): Promise<number> => {
+    let failures = 0;
+    for (let count = 0; count < 20; count++)
+      if (!(await curl(sandbox, '--retry', '0', 'http://web/')).includes('served-by')) failures++;
+    return failures;
+  })();
+  t.true((await sandbox.settled()).done);
+  const after = await podNames(sandbox, 'web-');
+  t.is(after.length, 2);
+  t.false(after.some((name) => before.includes(name)));
+  t.is(await asking, 0);
+});
+
+test.serial(
+  'port-forward reaches a pod behind a service, exec hands input and exit code on',
+  async (t) => {
+    const sandbox = await openSandbox(t, 'forward');
+    await sandbox.apply(SHOP);
+    await sandbox.settled();
+    const socket = await connectThrough(sandbox, 'namespace=shop&service=web&port=80');
+    socket.write('GET / HTTP/1.0\r\n\r\n');
+    let answer = '';
+    for await (const chunk of socket.setEncoding('utf8') as AsyncIterable<string>) answer += chunk;
+    t.regex(answer, /served-by: web-/);
+    const query = {
+      namespace: 'shop',
+      pod: 'client',
+      command: ['sh', '-c', 'cat; echo oops >&2; exit 9'],
+    };
+    const ended = await sandbox.exec(query, 'some input');
+    t.like(ended, { stdout: 'some input', stderr: 'oops\n', code: 9 });
+    const nobody = sandbox.exec({ namespace: 'shop', pod: 'nobody', command: ['true'] });
+    await t.throwsAsync(nobody, { message: /Cannot find Pod shop\/nobody/ });
+  },
+);
+
+test.serial('what cannot run says why, and a container that ends is started again', async (t) => {
+  const sandbox = await openSandbox(t, 'faults', { nodes: 1 });
+  await t.throwsAsync(
+    sandbox.apply(
+      SHOP.replace(
+        'kind: Namespace\nmetadata: { name: shop }',
+        'kind: Namespace\nmetadata: { name: other }',
+      ),
+    ),
+    {
+      message: /there is no namespace shop/,
+    },
+  );
+  await sandbox.apply(`
+apiVersion: v1
+kind: Pod
+metadata: { name: unknown }
+spec: { restartPolicy: Never, containers: [{ name: c, image: nobody/knows }] }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: job }
+spec: { restartPolicy: Never, containers: [{ name: c, command: [sh, -c, 'echo done'] }] }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: crash }
+spec: { containers: [{ name: c, command: [sh, -c, 'sleep 0.1; exit 3'] }] }
+`);
+  const find = async (name: string) =>
+    (await sandbox.status()).pods.find((pod) => pod.name === name);
+  const until = async (name: string, phase: string): Promise<void> => {
+    while ((await find(name))?.phase !== phase)
+      await new Promise((resolve) => setTimeout(resolve, 20));
+  };
+  await until('job', 'Succeeded');
+  await until('unknown', 'Failed');
+  while (((await find('crash'))?.restarts ?? 0) < 2)
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  t.regex(await logs(sandbox, '', 'unknown', 'default'), /--image nobody\/knows=COMMAND/);
+  t.is(await logs(sandbox, '', 'job', 'default'), 'done\n');
+});
+
+test.serial(
+  'two sandboxes stand side by side, and the host is as before when they are gone',
+  async (t) => {
+    const before = describeHost();
+    const [one, two] = [await openSandbox(t, 'one'), await openSandbox(t, 'two')];
+    await Promise.all([one.apply(SHOP), two.apply(SHOP.replace('replicas: 2', 'replicas: 1'))]);
+    await Promise.all([one.settled(), two.settled()]);
+    t.is((await podNames(one, 'web-')).length, 2);
+    t.is((await podNames(two, 'web-')).length, 1);
+    t.is(describeHost(), before);
+    await t.throwsAsync(startSandbox(settingsFor('one')), { code: 'ERR_SANDBOX_RUNNING' });
+
+    const { root } = one.paths;
+    t.deepEqual(await stopSandbox('one'), { found: 'running' });
+    t.false(existsSync(root));
+    t.regex(await curl(two, 'http://web/'), /served-by/);
+    // The other one crashes: nothing of it stays, and down cleans up.
+    const supervisor = runningSupervisor('two');
+    process.kill(supervisor?.pid ?? 0, 'SIGKILL');
+    while (processesWith(two.paths.root).length > 0)
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    t.deepEqual(await stopSandbox('two'), { found: 'crashed' });
+    t.deepEqual(await stopSandbox('two'), { found: 'none' });
+    t.is(describeHost(), before);
+  },
+);
+
+test.serial('an up after a crash begins anew', async (t) => {
+  await openSandbox(t, 'again', { nodes: 1 });
+  process.kill(runningSupervisor('again')?.pid ?? 0, 'SIGKILL');
+  while (runningSupervisor('again') !== undefined)
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  await startSandbox(settingsFor('again', { nodes: 1 }));
+  t.true((await connectTo('again').settled()).done);
+});
+
+async function logs(
+  sandbox: TestSandbox,
+  query: string,
+  pod = 'client',
+  namespace = 'shop',
+): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const path = `/v1/logs?namespace=${namespace}&pod=${pod}&${query}`;
+  const asked = request(
+    { socketPath: sandbox.paths.controlSocket, path, agent: false },
+    (response) => {
+      let text = '';
+      response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+      response.on('end', () => {
+        resolve(text);
+      });
+    },
+  );
+  asked.on('error', reject);
+  asked.end();
+  return promise;
+}
+
+function connectThrough(sandbox: TestSandbox, query: string): Promise<Socket> {
+  const { promise, resolve, reject } = Promise.withResolvers<Socket>();
+  const headers = { connection: 'Upgrade', upgrade: BYTES_PROTOCOL };
+  const path = `/v1/connect?${query}`;
+  const asked = request({ socketPath: sandbox.paths.controlSocket, path, headers });
+  asked.on('upgrade', (_response, socket: Socket, head: Buffer) => {
+    if (head.length > 0) socket.unshift(head);
+    resolve(socket);
+  });
+  asked.on('error', reject);
+  asked.end();
+  return promise;
+}

@@ -1,0 +1,82 @@
+import { closeSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { parseIpAddress } from '../../../base/address.ts';
+import { MeshError } from '../../../base/errors.ts';
+import { ListenerClient, serveListeners, type PodListener } from '../../../mesh/zds/listeners.ts';
+import { openNetns } from '../../../net/netns.ts';
+import { bindListener, connectTcp } from '../../../net/tcp.ts';
+import { TcpListener } from '../../../net/tcp-listener.ts';
+import type { TcpStream } from '../../../net/tcp-stream.ts';
+import { openNamespace } from '../../deploy/support.ts';
+
+function socketPath(t: ExecutionContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'halo-listeners-'));
+  t.teardown(() => {
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return join(folder, 'listeners.sock');
+}
+
+test("a pod's listening socket outlives the proxy that accepts from it", async (t) => {
+  const netns = openNetns(await openNamespace(t));
+  const kept = bindListener({ address: { ip: parseIpAddress('::'), port: 15001 }, netns });
+  const path = socketPath(t);
+  const server = serveListeners({ path, open: () => kept, log: () => undefined });
+  t.teardown(() => {
+    server.close();
+    closeSync(kept.fd);
+    netns.close();
+  });
+  const clients: TcpStream[] = [];
+  const connect = async (): Promise<void> => {
+    const to = { ip: parseIpAddress('127.0.0.1'), port: 15001 };
+    clients.push(await connectTcp(to, { netns }));
+  };
+  for (let proxy = 0; proxy < 2; proxy++) {
+    // While no proxy runs, the client waits in the queue.
+    await connect();
+    const client = new ListenerClient(path);
+    const listener = await client.request('pod-uid', 15001);
+    t.not(listener.fd, kept.fd);
+    const accepted = await new Promise<TcpStream>((resolve) => {
+      const accepting = new TcpListener(listener, {}, (stream) => {
+        accepting.close();
+        resolve(stream);
+      });
+    });
+    t.is(accepted.peer.ip, parseIpAddress('127.0.0.1'));
+    accepted.reset();
+    client.close();
+  }
+  for (const stream of clients) stream.reset();
+});
+
+test('the agent tells why it gives no listener', async (t) => {
+  const path = socketPath(t);
+  const open = (uid: string): PodListener => {
+    throw new MeshError(
+      'ERR_LISTENER',
+      'local',
+      `Cannot listen for pod ${uid}: it is not enrolled`,
+    );
+  };
+  const server = serveListeners({ path, open, log: () => undefined });
+  t.teardown(() => {
+    server.close();
+  });
+  const client = new ListenerClient(path);
+  t.teardown(() => {
+    client.close();
+  });
+  await t.throwsAsync(client.request('nobody', 15008), {
+    message: /pod nobody: it is not enrolled/,
+  });
+  await t.throwsAsync(client.request('nobody', 80), { message: /port 80 is none of the proxy's/ });
+});
+
+test('without such a channel the proxy hears it at once', async (t) => {
+  const client = new ListenerClient(socketPath(t));
+  await t.throwsAsync(client.request('uid', 15001), { code: 'ERR_SYSTEM_ENOENT' });
+});
