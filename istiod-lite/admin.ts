@@ -23,7 +23,7 @@ export async function serveAdmin(
 ): Promise<AdminPorts> {
   const logger = log.scope('admin');
   const open: AdminRoute[] = [readyRoute(plane), metricsRoute(plane)];
-  const routes = [...open, ...debugRoutes(plane)];
+  const routes = [...open, ...debugRoutes(plane), rotateRoute(plane)];
   const local: AdminListen[] = [{ kind: 'tcp', host: '127.0.0.1', port: config.httpPort }];
   if (config.adminUds !== undefined) local.push({ kind: 'unix', path: config.adminUds });
   const debug = stack.use(await openAdminServer({ listen: local, routes, logger }));
@@ -51,6 +51,23 @@ function metricsRoute({ metrics }: ControlPlane): AdminRoute {
       const format = metricsFormatFor(headers.accept);
       const body = formatMetrics(metrics.snapshot(), format);
       return { contentType: METRICS_CONTENT_TYPES[format], body };
+    },
+  };
+}
+
+/** The steps of a change of root, with proxies' certificates renewed between them: both roots are trusted meanwhile. */
+function rotateRoute({ ca }: ControlPlane): AdminRoute {
+  return {
+    ...{ method: 'POST', path: '/ca/rotate' },
+    description: 'Changes the root in three steps: ?step=begin, then switch, then finish',
+    handle: async ({ query }) => {
+      const step = query.get('step');
+      if (step !== 'begin' && step !== 'switch' && step !== 'finish')
+        return jsonPage({ error: 'step must be begin, switch or finish' }, 400);
+      if (ca.kind === 'plugged-in')
+        return jsonPage({ error: 'the CA is plugged in: change its files instead' }, 409);
+      await ca.rotate(step);
+      return jsonPage({ step, rootsPem: ca.authority.rootsPem });
     },
   };
 }

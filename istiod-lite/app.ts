@@ -47,6 +47,7 @@ export type ControlPlane = Readonly<{
   /** Takes in what was written until now and returns the revision that has it. */
   refresh: () => Promise<number>;
   problems: () => readonly ConfigProblem[];
+  ca: OpenedAuthority;
 }>;
 
 /** Starts all parts; what is opened goes onto `stack`. */
@@ -168,6 +169,7 @@ export async function startControlPlane(
   return {
     ...{ grpcPort, metrics, readiness, xds, snapshot, pages, refresh },
     problems: () => problems,
+    ca: opened,
   };
 }
 

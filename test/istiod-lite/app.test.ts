@@ -75,6 +75,25 @@ test('the pages show what is in force, what is wrong, and who has what', async (
   t.is((await fetchAdmin(open, '/debug/ambientz')).status, 404);
 });
 
+test('the root is changed in steps, and both are published meanwhile', async (t) => {
+  await using control = new TestControlPlane();
+  await using stack = new AsyncDisposableStack();
+  await control.start();
+  const { target } = await withPages(control, stack);
+  const roots = (): number => control.rootPem.split('BEGIN CERTIFICATE').length - 1;
+  const rotate = async (step: string): Promise<number> =>
+    (await fetchAdmin(target, `/ca/rotate?step=${step}`, { method: 'POST' })).status;
+  const before = control.rootPem;
+  t.is(await rotate('other'), 400);
+  t.is(await rotate('begin'), 200);
+  t.is(roots(), 2);
+  t.is(await rotate('switch'), 200);
+  t.is(await rotate('finish'), 200);
+  t.is(roots(), 1);
+  t.not(control.rootPem, before);
+  t.is((await fetchAdmin(target, '/ca/rotate?step=begin')).status, 405);
+});
+
 test('a debug page is not answered under a name that a web page may have rebound', async (t) => {
   await using control = new TestControlPlane();
   await using stack = new AsyncDisposableStack();
