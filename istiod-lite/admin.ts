@@ -56,7 +56,7 @@ function metricsRoute({ metrics }: ControlPlane): AdminRoute {
 }
 
 /** The steps of a change of root, with proxies' certificates renewed between them: both roots are trusted meanwhile. */
-function rotateRoute({ ca }: ControlPlane): AdminRoute {
+function rotateRoute({ ca, renewCertificate }: ControlPlane): AdminRoute {
   return {
     ...{ method: 'POST', path: '/ca/rotate' },
     description: 'Changes the root in three steps: ?step=begin, then switch, then finish',
@@ -67,6 +67,7 @@ function rotateRoute({ ca }: ControlPlane): AdminRoute {
       if (ca.kind === 'plugged-in')
         return jsonPage({ error: 'the CA is plugged in: change its files instead' }, 409);
       await ca.rotate(step);
+      await renewCertificate();
       return jsonPage({ step, rootsPem: ca.authority.rootsPem });
     },
   };

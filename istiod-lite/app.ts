@@ -1,7 +1,6 @@
-import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { Server, type ServerCredentials } from '@grpc/grpc-js';
 import { X509Certificate } from 'node:crypto';
 import { watch } from 'node:fs';
-import { ipToBytes, parseIpAddress } from '../base/address.ts';
 import { describeError, MeshError } from '../base/errors.ts';
 import { formatProblem, type ConfigProblem } from '../mesh/kubernetes/problem.ts';
 import type { Log } from '../mesh/runtime/log.ts';
@@ -15,6 +14,7 @@ import type { ControlPlaneConfig } from './config.ts';
 import { ChangeJoiner } from './joiner.ts';
 import { debugPages } from './pages.ts';
 import { podDirectory } from './pod-directory.ts';
+import { ServerCertificateSource } from './server-certificate.ts';
 import { Snapshot } from './snapshot.ts';
 import { FolderSource } from './sources/folder.ts';
 import { readKeptState, StatusFiles, writeWhole } from './status-files.ts';
@@ -48,6 +48,8 @@ export type ControlPlane = Readonly<{
   refresh: () => Promise<number>;
   problems: () => readonly ConfigProblem[];
   ca: OpenedAuthority;
+  /** Shows a certificate that the CA signs now. */
+  renewCertificate: () => Promise<void>;
 }>;
 
 /** Starts all parts; what is opened goes onto `stack`. */
@@ -148,12 +150,17 @@ export async function startControlPlane(
   });
   server.addService(ca.definition, ca.implementation);
   server.addService(XDS_SERVICE, xds.implementation);
-  const { privateKeyPem, chainPem } = await authority.issueServerCertificate({
-    dnsNames: serverNames(config.rootNamespace),
-    ips: ['127.0.0.1', '::1'].map((ip) => ipToBytes(parseIpAddress(ip))),
-  });
-  const pair = { private_key: Buffer.from(privateKeyPem), cert_chain: Buffer.from(chainPem) };
-  const grpcPort = await listen(server, config.grpcPort, ServerCredentials.createSsl(null, [pair]));
+  const certificate = new ServerCertificateSource(authority, config.rootNamespace);
+  await certificate.renew();
+  stack.defer(
+    authority.subscribeRoots(() => {
+      // A root that is dropped takes the certificates that it signed with it.
+      certificate.renew().catch((error: unknown) => {
+        log.scope('ca').error('cannot renew our own certificate', { error: describeError(error) });
+      });
+    }),
+  );
+  const grpcPort = await listen(server, config.grpcPort, certificate.credentials());
   stack.defer(() => {
     server.forceShutdown();
   });
@@ -170,15 +177,8 @@ export async function startControlPlane(
     ...{ grpcPort, metrics, readiness, xds, snapshot, pages, refresh },
     problems: () => problems,
     ca: opened,
+    renewCertificate: () => certificate.renew(),
   };
-}
-
-/** The names under which proxies dial the control plane; istio/istio has the same but for the last two. */
-function serverNames(rootNamespace: string): string[] {
-  const names = ['istiod', 'istiod-remote', 'istio-pilot'].map(
-    (name) => `${name}.${rootNamespace}.svc`,
-  );
-  return [...names, 'istiod-lite', 'localhost'];
 }
 
 /** Both families where the host has IPv6, else IPv4. */

@@ -91,6 +91,10 @@ test('the root is changed in steps, and both are published meanwhile', async (t)
   t.is(await rotate('finish'), 200);
   t.is(roots(), 1);
   t.not(control.rootPem, before);
+  // The control plane itself is known by the new root now.
+  using client = await connectZtunnel(control);
+  client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE });
+  t.is((await client.next()).typeUrl, ADDRESS_TYPE);
   t.is((await fetchAdmin(target, '/ca/rotate?step=begin')).status, 405);
 });
 
