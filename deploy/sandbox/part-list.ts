@@ -18,7 +18,7 @@ import { netnsPath } from './networks.ts';
 import type { PartSpec } from './parts.ts';
 import { PART_ANNOTATION } from './pods.ts';
 import { TOKEN_ISSUER, type TokenSigner } from './tokens.ts';
-import type { ObjectStore } from './store.ts';
+import { timestamp, type ObjectStore } from './store.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const PROGRAMS: Readonly<Record<Exclude<PartKind, 'waypoint'>, string>> = {
@@ -169,7 +169,8 @@ function partPod(name: string, node: NodeAddresses, app: string): KubernetesObje
       containers: [{ name: app, image: `halo/${app}` }],
     },
     status: {
-      ...{ phase: 'Running', conditions: [condition] },
+      ...{ phase: 'Running', conditions: [condition], startTime: timestamp() },
+      containerStatuses: [{ name: app, ready: true, restartCount: 0 }],
       hostIP: node.ips[0],
       podIP: node.ips[0],
       podIPs: node.ips.map((ip) => ({ ip })),

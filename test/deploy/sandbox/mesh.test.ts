@@ -1,0 +1,102 @@
+import { readFileSync } from 'node:fs';
+import test from 'ava';
+import { openSandbox, useOwnState, type TestSandbox } from '../support.ts';
+
+useOwnState();
+
+const SHOP = `
+apiVersion: v1
+kind: Namespace
+metadata: { name: shop }
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: web, namespace: shop }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: web, namespace: shop, labels: { app: web } }
+spec:
+  nodeName: node-2
+  serviceAccountName: web
+  containers: [{ name: c, image: halo/echo, readinessProbe: { httpGet: { port: 8080 }, periodSeconds: 1 } }]
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: client, namespace: shop }
+spec: { nodeName: node-1, containers: [{ name: c, image: halo/client }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: web, namespace: shop }
+spec: { selector: { app: web }, ports: [{ port: 80, targetPort: 8080 }] }
+`;
+
+test('a labelled namespace talks over HBONE, through the loss of a proxy and of the control plane', async (t) => {
+  const sandbox = await openSandbox(t, 'mesh', { mesh: true });
+  await sandbox.apply(SHOP);
+  t.deepEqual(await sandbox.settled(), { done: true, unsettled: [] });
+  const [client = ''] = await addressesOf(sandbox, 'client');
+  const vip = await vipOf(sandbox);
+  const call = async (): Promise<string> => {
+    const command = ['curl', '-s', '-m', '10', `http://${vip}/`];
+    return (await sandbox.exec({ namespace: 'shop', pod: 'client', command })).stdout;
+  };
+  // The source address is kept in either case.
+  const answer = new RegExp(`served-by: web\ncalled-by: ${client.replaceAll('.', '\\.')}:`);
+  t.regex(await call(), answer);
+  t.deepEqual(accessLog(sandbox), []);
+
+  await label(sandbox, 'ambient');
+  t.true((await sandbox.settled()).done);
+  // Until the client's proxy has heard of it, the server's takes plain text.
+  const mutual = (): Record<string, unknown> | undefined =>
+    accessLog(sandbox).find((record) => record['src.identity'] !== undefined);
+  while (mutual() === undefined) t.regex(await call(), answer);
+  t.like(mutual(), {
+    'src.identity': 'spiffe://cluster.local/ns/shop/sa/default',
+    'dst.identity': 'spiffe://cluster.local/ns/shop/sa/web',
+    direction: 'inbound',
+  });
+
+  await sandbox.post('/v1/parts', { name: 'ztunnel-node-1', action: 'kill' });
+  t.regex(await call(), answer); // waits for the next one
+  await sandbox.post('/v1/parts', { name: 'istiod-lite', action: 'stop' });
+  t.regex(await call(), answer);
+  await sandbox.post('/v1/parts', { name: 'istiod-lite', action: 'start' });
+  t.true((await sandbox.settled()).done);
+
+  await label(sandbox, null);
+  t.true((await sandbox.settled()).done);
+  const before = accessLog(sandbox).length;
+  t.regex(await call(), answer);
+  t.is(accessLog(sandbox).length, before);
+});
+
+async function label(sandbox: TestSandbox, mode: string | null): Promise<void> {
+  await sandbox.post('/v1/label', {
+    object: { kind: 'Namespace', name: 'shop' },
+    labels: { 'istio.io/dataplane-mode': mode },
+  });
+}
+
+async function addressesOf(sandbox: TestSandbox, name: string): Promise<readonly string[]> {
+  return (await sandbox.status()).pods.find((pod) => pod.name === name)?.addresses ?? [];
+}
+
+async function vipOf(sandbox: TestSandbox): Promise<string> {
+  const { items } = await sandbox.get<{ items: { spec: { clusterIP: string } }[] }>(
+    '/v1/objects?kind=Service&namespace=shop&name=web',
+  );
+  return items[0]?.spec.clusterIP ?? '';
+}
+
+/** What the proxy of the server's node has logged of connections. */
+function accessLog(sandbox: TestSandbox): Record<string, unknown>[] {
+  const text = readFileSync(`${sandbox.paths.logs}/ztunnel-node-2.log`, 'utf8');
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+    .filter((record) => record['scope'] === 'access');
+}
