@@ -13,6 +13,7 @@ import {
   readHostState,
   readTraces,
   remaining,
+  type HostState,
   type Traces,
 } from './demo/host-state.ts';
 import { DemoMesh, EXAMPLES } from './demo/mesh.ts';
@@ -76,7 +77,7 @@ async function runDemo(terminal: Terminal, keep: boolean): Promise<boolean> {
   } else {
     report.step('7. Everything is removed');
     await stopSandbox(NAME);
-    await observeRemoval(report, traces, changedParts(before, await readHostState()));
+    await observeRemoval(report, traces, before);
   }
   return finish(terminal, report, performance.now() - startedMs);
 }
@@ -107,12 +108,14 @@ function tracesOfSandbox(): Traces | undefined {
 async function observeRemoval(
   report: Report,
   traces: Traces | undefined,
-  changed: readonly string[],
+  before: HostState,
 ): Promise<void> {
+  const changed = changedParts(before, await readHostState());
+  const names = [...before.keys()].join(', ');
   report.observe(
     changed.length === 0,
     changed.length === 0
-      ? "the host's interfaces, routes, rules and mounts are as before"
+      ? `the host is as before: ${names}`
       : `changed on the host: ${changed.join(', ')}`,
   );
   if (traces === undefined) return;

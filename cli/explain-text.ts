@@ -98,7 +98,12 @@ function stepTable(steps: readonly ExplainStep[]): string {
 }
 
 function policyTable(terminal: Terminal, policies: readonly PolicyExplanation[]): string {
-  const rows = policies.map(({ policy, scope, action, dryRun, matchedRule }) => [
+  // In the order in which they decide: a DENY that matches is final.
+  const ordered = [
+    ...policies.filter(({ action }) => action === 'DENY'),
+    ...policies.filter(({ action }) => action === 'ALLOW'),
+  ];
+  const rows = ordered.map(({ policy, scope, action, dryRun, matchedRule }) => [
     policy,
     scope,
     dryRun ? `${action} (dry run)` : action,

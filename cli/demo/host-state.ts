@@ -4,36 +4,29 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 
-/** What a host has that a sandbox could have left a trace in. Each part is text that is equal when nothing changed. */
-export type HostState = Readonly<{
-  interfaces: string;
-  routes: string;
-  /** '' where an ordinary user may not look; such a user cannot change them either. */
-  rules: string;
-  mounts: string;
-}>;
+/** What a host has that a sandbox could have left a trace in, by name; each text is equal when nothing changed. */
+export type HostState = ReadonlyMap<string, string>;
 
+/** Rules are left out where an ordinary user may not read them; such a user cannot change them either. */
 export async function readHostState(): Promise<HostState> {
   const [interfaces, routes4, routes6, rules] = await Promise.all([
     tool('ip', ['-o', 'address', 'show']),
     tool('ip', ['-o', 'route', 'show', 'table', 'all']),
     tool('ip', ['-o', '-6', 'route', 'show', 'table', 'all']),
-    tool('nft', ['-s', 'list', 'ruleset']).catch(() => ''),
+    tool('nft', ['-s', 'list', 'ruleset']).catch(() => undefined),
   ]);
-  return {
+  return new Map([
     // Lifetimes of leased addresses count down by themselves.
-    interfaces: interfaces.replace(/(valid|preferred)_lft \S+/g, ''),
-    routes: [routes4, routes6].join('\n').replace(/expires \S+/g, ''),
-    rules,
-    mounts: readFileSync('/proc/self/mountinfo', 'utf8'),
-  };
+    ['interfaces', interfaces.replace(/(valid|preferred)_lft \S+/g, '')],
+    ['routes', [routes4, routes6].join('\n').replace(/expires \S+/g, '')],
+    ...(rules === undefined ? [] : [['rules', rules] as const]),
+    ['mounts', readFileSync('/proc/self/mountinfo', 'utf8')],
+  ]);
 }
 
 /** The names of the parts in which two states differ. */
 export function changedParts(before: HostState, after: HostState): string[] {
-  return (['interfaces', 'routes', 'rules', 'mounts'] as const).filter(
-    (part) => before[part] !== after[part],
-  );
+  return [...before.keys()].filter((part) => before.get(part) !== after.get(part));
 }
 
 /** npm puts packages' own commands first in PATH, and one of them is called `nft` too. */
