@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { connect, createServer, type Server } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { parseIpAddress, socketAddress, type SocketAddress } from '../../../base/address.ts';
@@ -40,7 +40,11 @@ function serve(
     ...{ resolvers, cache: new DnsCache(), ...options },
     sockets: { openUdp: () => openUdp({ local: { ip: loopback, port: 0 } }), connectTcp },
   });
-  const udp = openUdp({ local: { ip: loopback, port: 0 } });
+  // The port is TCP's to choose: connections of other tests hold many of its ports, and few of UDP's.
+  const tcp = listenTcp({ address: { ip: loopback, port: 0 } }, (stream) => {
+    dns.serveStream(stream);
+  });
+  const udp = openUdp({ local: { ip: loopback, port: tcp.local.port } });
   const dns = new DnsServer(
     {
       lookup: {
@@ -53,9 +57,6 @@ function serve(
     },
     [udp],
   );
-  const tcp = listenTcp({ address: { ip: loopback, port: udp.local.port } }, (stream) => {
-    dns.serveStream(stream);
-  });
   t.teardown(() => {
     tcp.close();
     dns[Symbol.dispose]();
@@ -76,6 +77,7 @@ async function ask(port: number, ...args: readonly string[]): Promise<string> {
 async function playResolver(
   t: ExecutionContext,
   onQuery: (asked: Buffer, reply: (bytes: Buffer) => void, socket: Socket) => void,
+  port = 0,
 ): Promise<{ address: SocketAddress; queries: Buffer[]; ports: Set<number> }> {
   const socket = createSocket('udp4');
   const queries: Buffer[] = [];
@@ -91,7 +93,7 @@ async function playResolver(
       socket,
     );
   });
-  socket.bind(0, '127.0.0.1');
+  socket.bind(port, '127.0.0.1');
   await once(socket, 'listening');
   t.teardown(() => socket.close());
   return { address: socketAddress('127.0.0.1', socket.address().port), queries, ports };
@@ -214,10 +216,13 @@ test('without resolvers, a foreign name is SERVFAIL', async (t) => {
 });
 
 test('beyond the bound of names in flight, more is SERVFAIL at once (D3)', async (t) => {
-  const silent = await playResolver(t, () => undefined);
+  const asked = Promise.withResolvers<undefined>();
+  const silent = await playResolver(t, () => {
+    asked.resolve(undefined);
+  });
   const { port } = serve(t, [silent.address], { timeoutMs: 3000, maxInFlight: 1 });
   const first = ask(port, 'a.example', 'A');
-  while (silent.queries.length === 0) await new Promise(setImmediate);
+  await asked.promise;
   t.regex(await ask(port, 'b.example', 'A'), /status: SERVFAIL/);
   t.is(silent.queries.length, 1);
   t.regex(await first, /status: SERVFAIL/);
@@ -225,10 +230,14 @@ test('beyond the bound of names in flight, more is SERVFAIL at once (D3)', async
 
 test('a truncated answer is asked again over TCP; a long one sends the client to TCP (D1)', async (t) => {
   const many = Array.from({ length: 200 }, (_, index) => addressRecord(index));
-  const resolver = await playResolver(t, (asked, reply) => {
-    reply(response(asked, [], { flags: 0x8380 }));
-  });
-  await playTcpResolver(t, resolver.address.port, (asked) => response(asked, many));
+  const tcpPort = await playTcpResolver(t, (asked) => response(asked, many));
+  const resolver = await playResolver(
+    t,
+    (asked, reply) => {
+      reply(response(asked, [], { flags: 0x8380 }));
+    },
+    tcpPort,
+  );
   const { port, outcomes } = serve(t, [resolver.address]);
   const short = await ask(port, '+ignore', '+bufsize=65000', 'long.example', 'A');
   t.regex(short, /flags: qr tc rd/);
@@ -249,7 +258,10 @@ test('hostile datagrams are met with FORMERR or silence, and the next client is 
   const client = createSocket('udp4');
   t.teardown(() => client.close());
   const answers: Buffer[] = [];
-  client.on('message', (bytes) => answers.push(bytes));
+  const both = Promise.withResolvers<undefined>();
+  client.on('message', (bytes) => {
+    if (answers.push(bytes) === 2) both.resolve(undefined);
+  });
   const hostile = [
     Buffer.from([1]), // silence
     response(query('a'), []), // silence
@@ -258,7 +270,7 @@ test('hostile datagrams are met with FORMERR or silence, and the next client is 
   ];
   for (const bytes of hostile) client.send(bytes, port, '127.0.0.1');
   t.is(await ask(port, '+short', 'server', 'A'), '10.96.0.1\n');
-  while (answers.length < 2) await once(client, 'message');
+  await both.promise;
   t.deepEqual(
     answers.map((bytes) => [bytes.length, bytes.readUInt16BE(2) & 15]),
     [
@@ -287,9 +299,8 @@ test('several questions on one TCP connection are answered, also after the clien
 
 async function playTcpResolver(
   t: ExecutionContext,
-  port: number,
   answer: (asked: Buffer) => Buffer,
-): Promise<Server> {
+): Promise<number> {
   const tcp = createServer((socket) => {
     socket.on('error', () => undefined);
     socket.once('data', (bytes) => {
@@ -299,8 +310,9 @@ async function playTcpResolver(
       socket.write(Buffer.concat([length, bytesOfAnswer]));
     });
   });
-  tcp.listen(port, '127.0.0.1');
+  tcp.listen(0, '127.0.0.1');
   await once(tcp, 'listening');
   t.teardown(() => tcp.close());
-  return tcp;
+  const bound = tcp.address();
+  return typeof bound === 'object' ? (bound?.port ?? 0) : 0;
 }
