@@ -26,7 +26,9 @@ export type ContainerProcess = Readonly<{
  * the command. `exec` all the way, so that the process we started is the container's.
  */
 const ENTER = `echo "$1" > /proc/sys/kernel/hostname
-mount --bind "$2" /etc/resolv.conf && mount --bind "$3" /etc/hosts && cd "$4" || exit 126
+[ ! -e /etc/resolv.conf ] || mount --bind "$2" /etc/resolv.conf || exit 126
+[ ! -e /etc/hosts ] || mount --bind "$3" /etc/hosts || exit 126
+cd "$4" || exit 126
 shift 4
 exec "$@"`;
 

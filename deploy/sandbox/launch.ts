@@ -21,8 +21,13 @@ const REQUIRED_PROGRAMS: readonly (readonly [program: string, debianPackage: str
   ['mount', 'mount'],
 ];
 
-/** What is inside runs in namespaces of its own; the shell is its first process, which reaps whatever is orphaned. */
+/**
+ * What is inside runs in namespaces of its own; the shell is its first process, which reaps whatever is orphaned.
+ * Where the machine's resolver file is a link into /run (systemd-resolved), pods need something there to mount theirs on.
+ */
 const INSIDE = `mount -t tmpfs -o mode=0755 tmpfs /run && mkdir /run/netns && mount --make-rshared /run || exit 1
+resolver=$(readlink -m /etc/resolv.conf)
+case "$resolver" in /run/*) mkdir -p "\${resolver%/*}" && : > "$resolver" ;; esac
 "$@" &
 wait $!`;
 
