@@ -43,7 +43,7 @@ const POLLS_PER_TURN = 8;
  * One thread's own epoll set, driven by Node's loop: promises, timers and gRPC live on the same thread.
  *
  * A turn: handle the events, then continued work (runNextTurn), then the continuations of promises that were settled,
- * then what was staged (flushAtTurnEnd).
+ * then what was staged (flushAtTurnEnd), and what that has settled.
  */
 class Reactor {
   readonly #epoll: number;
@@ -144,6 +144,7 @@ class Reactor {
       this.#runNext();
       this.#continue();
       this.#flush();
+      this.#continue(); // what a flush has settled
       // A batch that was not full needs no second poll: Node's loop asks again by itself.
     } while (++polls < POLLS_PER_TURN && (count === EVENTS_PER_POLL || this.#nextTurn.length > 0));
     this.#inTurn = false;

@@ -126,9 +126,7 @@ export class StreamCarrier implements Carrier, ByteSink {
   }
 
   onData(bytes: SharedBytes, offset: number, length: number): number {
-    const taken = this.#user?.onInput(bytes, offset, length) ?? 0;
-    this.#user?.onReadable();
-    return taken;
+    return this.#user?.onInput(bytes, offset, length) ?? 0;
   }
 
   onEnd(): void {

@@ -157,6 +157,8 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask {
   }
 
   onInput(bytes: SharedBytes, offset: number, length: number): number {
+    this.#readable = true;
+    this.#queueTask();
     return this.#ssl.feed(bytes, offset, length);
   }
 

@@ -121,7 +121,9 @@ test('the used heap does not grow while 1 GiB is relayed', async (t) => {
   const { client, server, ended, bytes } = await setUp(t);
   const chunk = Buffer.alloc(1 << 20, 'x');
   let received = 0;
-  server.on('data', (data: Buffer) => (received += data.length));
+  server.on('data', (data: Buffer) => {
+    received += data.length;
+  });
   const send = async (count: number): Promise<void> => {
     for (let sent = 0; sent < count; sent++) if (!client.write(chunk)) await once(client, 'drain');
   };

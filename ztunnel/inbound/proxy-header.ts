@@ -1,6 +1,6 @@
 import { familyOf, ipToBytes, type SocketAddress } from '../../base/address.ts';
 import { HEADROOM, type SharedBytes } from '../../net/byte-stream.ts';
-import { allocateShared } from '../../net/native/memory.ts';
+import { allocateShared } from '../../net/shared-bytes.ts';
 import type { ProxyHeader } from './admission.ts';
 
 /** PROXY protocol version 2, section 2.2 of its specification. */

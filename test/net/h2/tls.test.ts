@@ -16,6 +16,7 @@ import { makeTestCa } from '../../support/test-ca.ts';
 const ca = makeTestCa();
 const client = ca.issue('spiffe://cluster.local/ns/shop/sa/web');
 const server = ca.issue('spiffe://cluster.local/ns/shop/sa/cart');
+const gateway = ca.issue('spiffe://cluster.local/ns/shop/sa/gateway');
 const loopback = parseIpAddress('127.0.0.1');
 
 /** Our server over TLS on loopback. */
@@ -87,6 +88,20 @@ test('a tunnel over mutual TLS carries 16 MiB each way', async (t) => {
   const socket = await connectTcp({ ip: loopback, port });
   const session = await connectTls(socket, new TlsContext(client));
   await checkEcho(t, openTunnel(t, session), 16);
+});
+
+test('a tunnel in a tunnel, each with TLS of its own, carries 8 MiB each way', async (t) => {
+  const innerContext = new TlsContext(server);
+  const port = serve(t, new TlsContext(gateway), (outer) => {
+    outer.respond([':status', '200']);
+    void acceptTls(outer, innerContext).then((session) =>
+      Http2Connection.server(session, {}, { onRequest: echo }),
+    );
+  });
+  const context = new TlsContext(client);
+  const outer = await connectTls(await connectTcp({ ip: loopback, port }), context);
+  const inner = await connectTls(openTunnel(t, outer), context);
+  await checkEcho(t, openTunnel(t, inner), 8);
 });
 
 test('node:http2 over TLS gets 16 MiB back from our server', async (t) => {
