@@ -1,4 +1,3 @@
-import { tryParseIpAddress } from '../../base/address.ts';
 import type { GatewayAddress } from '../../mesh/model/gateway-address.ts';
 import type { Gateway } from '../../mesh/kubernetes/gateway.ts';
 import {
@@ -8,7 +7,6 @@ import {
   GATEWAY_MANAGED_MESH,
   GATEWAY_NAME,
   INGRESS_USE_WAYPOINT,
-  NAMESPACE_NAME,
   USE_WAYPOINT,
   USE_WAYPOINT_CANARY,
   USE_WAYPOINT_CANARY_NAMESPACE,
@@ -17,14 +15,17 @@ import {
   USE_WAYPOINT_NONE,
   WAYPOINT_FAIL_OPEN,
   WAYPOINT_FOR,
-  WAYPOINT_INBOUND_BINDING,
 } from '../../mesh/kubernetes/labels.ts';
-import { selectorMatches, type Labels } from '../../mesh/kubernetes/selector.ts';
+import type { Labels } from '../../mesh/kubernetes/selector.ts';
 import type { Picture } from '../snapshot.ts';
-import { clusterNetwork, type Condition, type MeshSettings } from './settings.ts';
-
-/** Every waypoint listens here; istio/istio pilot ambient index, the port of GatewayAddress. */
-export const WAYPOINT_PORT = 15008;
+import type { Condition, MeshSettings } from './settings.ts';
+import {
+  accountsOf,
+  addressOf,
+  allowsNamespace,
+  hostnameAddress,
+  ofGatewayOrClass,
+} from './waypoint-gateways.ts';
 
 export type WaypointTraffic = 'service' | 'workload';
 
@@ -95,31 +96,6 @@ export function resolveWaypoint(
     ingressUseWaypoint: ingress,
     condition: condition('True', 'WaypointAccepted', `${note}${canary.note}`),
   };
-}
-
-/** The port where a waypoint's own pod expects a PROXY header, from its Gateway or GatewayClass. */
-export function applicationTunnelOf(
-  picture: Picture,
-  namespace: string,
-  labels: Labels,
-): Readonly<{ port: number }> | undefined {
-  const name = labels.get(GATEWAY_NAME);
-  const gateway = name === undefined ? undefined : picture.get('Gateway', namespace, name);
-  if (gateway === undefined) return undefined;
-  const binding = ofGatewayOrClass(picture, gateway, 'annotations', WAYPOINT_INBOUND_BINDING) ?? '';
-  const [, protocol, port] = /^([A-Z]+)(?:\/(\d{1,5}))?$/.exec(binding) ?? [];
-  if (protocol !== 'PROXY') return undefined;
-  const number = Number(port ?? 0);
-  return number <= 65535 ? { port: number } : undefined;
-}
-
-/** The service accounts that a Gateway serves by annotation. */
-export function accountsOf(gateway: Gateway): string[] {
-  const value = gateway.metadata.annotations.get(FOR_SERVICE_ACCOUNT) ?? '';
-  return value
-    .split(',')
-    .map((account) => account.trim())
-    .filter((account) => account !== '');
 }
 
 function condition(status: Condition['status'], reason: string, message: string): Condition {
@@ -225,60 +201,6 @@ function findProblem(
       message: `waypoint ${name} is not ready: its Gateway has no address yet`,
     };
   return undefined;
-}
-
-/** A label or annotation of a Gateway, or else of its class. */
-function ofGatewayOrClass(
-  picture: Picture,
-  gateway: Gateway,
-  where: 'labels' | 'annotations',
-  key: string,
-): string | undefined {
-  const own = gateway.metadata[where].get(key);
-  if (own !== undefined) return own;
-  return picture.get('GatewayClass', '', gateway.spec.gatewayClassName)?.metadata[where].get(key);
-}
-
-function allowsNamespace(picture: Picture, gateway: Gateway, namespace: string): boolean {
-  const listener = gateway.spec.listeners.find(
-    ({ protocol, port }) => protocol === 'HBONE' && port === WAYPOINT_PORT,
-  );
-  const { from, selector } = listener?.allowedRoutes.namespaces ?? { from: 'Same' };
-  switch (from) {
-    case 'All':
-      return true;
-    case 'None':
-      return false;
-    case 'Same':
-      return gateway.ref.namespace === namespace;
-    case 'Selector': {
-      const labels = picture.get('Namespace', '', namespace)?.metadata.labels ?? new Map();
-      // Kubernetes gives every namespace this label.
-      const named = new Map([[NAMESPACE_NAME, namespace], ...labels]);
-      return selector !== undefined && selectorMatches(selector, named);
-    }
-  }
-}
-
-function addressOf(
-  picture: Picture,
-  settings: MeshSettings,
-  gateway: Gateway,
-): GatewayAddress | undefined {
-  const { addresses } = gateway.status;
-  const host = addresses.find(({ type, value }) => type === 'Hostname' && value !== '');
-  if (host !== undefined) return hostnameAddress(gateway.ref.namespace, host.value);
-  for (const { value } of addresses) {
-    const ip = tryParseIpAddress(value);
-    const network = clusterNetwork(picture, settings);
-    if (ip !== undefined)
-      return { destination: { kind: 'address', network, ip }, hboneMtlsPort: WAYPOINT_PORT };
-  }
-  return undefined;
-}
-
-function hostnameAddress(namespace: string, hostname: string): GatewayAddress {
-  return { destination: { kind: 'hostname', namespace, hostname }, hboneMtlsPort: WAYPOINT_PORT };
 }
 
 /**

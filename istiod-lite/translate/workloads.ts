@@ -27,7 +27,8 @@ import { selectedPolicies } from './policies.ts';
 import { containerPort, entryPortsAtEndpoint, portsAtEndpoint } from './ports.ts';
 import { isFinished, ownedHosts, serviceHostname } from './services.ts';
 import { clusterNetwork, NOTHING, type MeshSettings, type Translation } from './settings.ts';
-import { applicationTunnelOf, resolveWaypoint } from './waypoints.ts';
+import { applicationTunnelOf } from './waypoint-gateways.ts';
+import { resolveWaypoint } from './waypoints.ts';
 
 export const NO_LOCALITY: Locality = { region: '', zone: '', subzone: '' };
 

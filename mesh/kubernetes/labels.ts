@@ -15,7 +15,6 @@ export const REROUTE_VIRTUAL_INTERFACES = 'istio.io/reroute-virtual-interfaces';
 /** Label: `http` says that the workload speaks HBONE itself. */
 export const TUNNEL = 'networking.istio.io/tunnel';
 export const TUNNEL_HTTP = 'http';
-export const TLS_MODE = 'security.istio.io/tlsMode';
 /** Annotation: the pod has a sidecar. */
 export const SIDECAR_STATUS = 'sidecar.istio.io/status';
 
@@ -32,7 +31,6 @@ export const WAYPOINT_FOR = 'istio.io/waypoint-for';
 export const INGRESS_USE_WAYPOINT = 'istio.io/ingress-use-waypoint';
 /** Annotation of a Gateway or GatewayClass: `NONE` or `PROXY`, with an optional `/port`. */
 export const WAYPOINT_INBOUND_BINDING = 'ambient.istio.io/waypoint-inbound-binding';
-export const XFCC_INCLUDE_CLIENT_IDENTITY = 'ambient.istio.io/xfcc-include-client-identity';
 /** Annotation of a Gateway: the service accounts, comma separated, whose pods use this waypoint. */
 export const FOR_SERVICE_ACCOUNT = 'istio.io/for-service-account';
 /** Annotation of a Service or Namespace: `true` sends traffic direct while the waypoint cannot be used. */
@@ -40,14 +38,11 @@ export const WAYPOINT_FAIL_OPEN = 'halo.dev/waypoint-fail-open';
 
 // Topology, traffic, policy.
 export const TOPOLOGY_NETWORK = 'topology.istio.io/network';
-export const TOPOLOGY_CLUSTER = 'topology.istio.io/cluster';
 export const TOPOLOGY_REGION = 'topology.kubernetes.io/region';
 export const TOPOLOGY_ZONE = 'topology.kubernetes.io/zone';
 export const TOPOLOGY_SUBZONE = 'topology.istio.io/subzone';
 export const TRAFFIC_DISTRIBUTION = 'networking.istio.io/traffic-distribution';
-export const GLOBAL_SERVICE = 'istio.io/global';
 export const ENABLE_AUTOALLOCATE_IP = 'networking.istio.io/enable-autoallocate-ip';
-export const EXPORT_TO = 'networking.istio.io/exportTo';
 export const CANONICAL_NAME = 'service.istio.io/canonical-name';
 export const CANONICAL_REVISION = 'service.istio.io/canonical-revision';
 export const WORKLOAD_NAME = 'service.istio.io/workload-name';
@@ -56,7 +51,6 @@ export const APP_VERSION = 'app.kubernetes.io/version';
 export const APP = 'app';
 export const VERSION = 'version';
 export const DRY_RUN = 'istio.io/dry-run';
-export const REVISION = 'istio.io/rev';
 
 // Kubernetes' own.
 export const NAMESPACE_NAME = 'kubernetes.io/metadata.name';
@@ -66,17 +60,6 @@ export const SLICE_SERVICE_NAME = 'kubernetes.io/service-name';
 
 // Generated gateway objects.
 export const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name';
-export const GATEWAY_CLASS_NAME = 'gateway.networking.k8s.io/gateway-class-name';
 export const GATEWAY_MANAGED = 'gateway.istio.io/managed';
 export const GATEWAY_MANAGED_MESH = 'istio.io-mesh-controller';
 export const GATEWAY_MANAGED_EAST_WEST = 'istio.io-eastwest-controller';
-export const GATEWAY_NAME_OVERRIDE = 'gateway.istio.io/name-override';
-export const GATEWAY_SERVICE_ACCOUNT = 'gateway.istio.io/service-account';
-export const GATEWAY_CONTROLLER_VERSION = 'gateway.istio.io/controller-version';
-export const GATEWAY_DEFAULTS_FOR_CLASS = 'gateway.istio.io/defaults-for-class';
-export const SERVICE_TYPE = 'networking.istio.io/service-type';
-export const ADDRESS_TYPE = 'networking.istio.io/address-type';
-
-/** GatewayClass of waypoints and the controller that answers for it. */
-export const WAYPOINT_CLASS = 'istio-waypoint';
-export const WAYPOINT_CONTROLLER = 'istio.io/mesh-controller';

@@ -1,0 +1,97 @@
+import { tryParseIpAddress } from '../../base/address.ts';
+import type { GatewayAddress } from '../../mesh/model/gateway-address.ts';
+import type { Gateway } from '../../mesh/kubernetes/gateway.ts';
+import {
+  FOR_SERVICE_ACCOUNT,
+  GATEWAY_NAME,
+  NAMESPACE_NAME,
+  WAYPOINT_INBOUND_BINDING,
+} from '../../mesh/kubernetes/labels.ts';
+import { selectorMatches, type Labels } from '../../mesh/kubernetes/selector.ts';
+import type { Picture } from '../snapshot.ts';
+import { clusterNetwork, type MeshSettings } from './settings.ts';
+
+/** Every waypoint listens here; istio/istio pilot ambient index, the port of GatewayAddress. */
+export const WAYPOINT_PORT = 15008;
+
+/** Where a Gateway is reached, once its status says so. */
+export function addressOf(
+  picture: Picture,
+  settings: MeshSettings,
+  gateway: Gateway,
+): GatewayAddress | undefined {
+  const { addresses } = gateway.status;
+  const host = addresses.find(({ type, value }) => type === 'Hostname' && value !== '');
+  if (host !== undefined) return hostnameAddress(gateway.ref.namespace, host.value);
+  for (const { value } of addresses) {
+    const ip = tryParseIpAddress(value);
+    const network = clusterNetwork(picture, settings);
+    if (ip !== undefined)
+      return { destination: { kind: 'address', network, ip }, hboneMtlsPort: WAYPOINT_PORT };
+  }
+  return undefined;
+}
+
+/** A waypoint by its host name. */
+export function hostnameAddress(namespace: string, hostname: string): GatewayAddress {
+  return { destination: { kind: 'hostname', namespace, hostname }, hboneMtlsPort: WAYPOINT_PORT };
+}
+
+/** Whether a Gateway's waypoint listener lets a namespace use it. */
+export function allowsNamespace(picture: Picture, gateway: Gateway, namespace: string): boolean {
+  const listener = gateway.spec.listeners.find(
+    ({ protocol, port }) => protocol === 'HBONE' && port === WAYPOINT_PORT,
+  );
+  const { from, selector } = listener?.allowedRoutes.namespaces ?? { from: 'Same' };
+  switch (from) {
+    case 'All':
+      return true;
+    case 'None':
+      return false;
+    case 'Same':
+      return gateway.ref.namespace === namespace;
+    case 'Selector': {
+      const labels = picture.get('Namespace', '', namespace)?.metadata.labels ?? new Map();
+      // Kubernetes gives every namespace this label.
+      const named = new Map([[NAMESPACE_NAME, namespace], ...labels]);
+      return selector !== undefined && selectorMatches(selector, named);
+    }
+  }
+}
+
+/** A label or annotation of a Gateway, or else of its class. */
+export function ofGatewayOrClass(
+  picture: Picture,
+  gateway: Gateway,
+  where: 'labels' | 'annotations',
+  key: string,
+): string | undefined {
+  const own = gateway.metadata[where].get(key);
+  if (own !== undefined) return own;
+  return picture.get('GatewayClass', '', gateway.spec.gatewayClassName)?.metadata[where].get(key);
+}
+
+/** The port where a waypoint's own pod expects a PROXY header, from its Gateway or GatewayClass. */
+export function applicationTunnelOf(
+  picture: Picture,
+  namespace: string,
+  labels: Labels,
+): Readonly<{ port: number }> | undefined {
+  const name = labels.get(GATEWAY_NAME);
+  const gateway = name === undefined ? undefined : picture.get('Gateway', namespace, name);
+  if (gateway === undefined) return undefined;
+  const binding = ofGatewayOrClass(picture, gateway, 'annotations', WAYPOINT_INBOUND_BINDING) ?? '';
+  const [, protocol, port] = /^([A-Z]+)(?:\/(\d{1,5}))?$/.exec(binding) ?? [];
+  if (protocol !== 'PROXY') return undefined;
+  const number = Number(port ?? 0);
+  return number <= 65535 ? { port: number } : undefined;
+}
+
+/** The service accounts that a Gateway serves by annotation. */
+export function accountsOf(gateway: Gateway): string[] {
+  const value = gateway.metadata.annotations.get(FOR_SERVICE_ACCOUNT) ?? '';
+  return value
+    .split(',')
+    .map((account) => account.trim())
+    .filter((account) => account !== '');
+}
