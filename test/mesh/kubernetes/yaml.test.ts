@@ -79,13 +79,14 @@ const hostile: readonly (readonly [string, string])[] = [
 
 for (const [name, text] of hostile)
   test.serial(`parseYaml() refuses ${name} within 50 ms`, (t) => {
-    parseYaml('- '.repeat(1_000), 'warm.yaml'); // what is measured is the parser, not its compilation
-    const times = Array.from({ length: 3 }, () => {
-      const before = performance.now();
+    // Of this thread's own time, the best of some: the machine runs other tests as well, and the first runs compile.
+    const times = Array.from({ length: 6 }, () => {
+      const before = process.threadCpuUsage();
       t.not(refusal(text), '');
-      return performance.now() - before;
+      const { user, system } = process.threadCpuUsage(before);
+      return (user + system) / 1000;
     });
-    // The fastest of three: the machine runs other tests at the same time.
     const fastest = Math.min(...times);
+    t.log(times.map((ms) => ms.toFixed(1)).join(' '));
     t.true(fastest < 50, `took ${fastest.toFixed(1)} ms`);
   });
