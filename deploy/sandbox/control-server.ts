@@ -1,7 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import { describeError, MeshError } from '../../base/errors.ts';
 import type { Cluster } from './cluster.ts';
 import {
   BYTES_PROTOCOL,
@@ -22,6 +21,16 @@ import {
   type WaitResult,
   type WatchEvent,
 } from './api.ts';
+import {
+  apiError,
+  errorBody,
+  MAX_BACKLOG_BYTES,
+  openLines,
+  readJson,
+  sendError,
+  sendJson,
+  statusOfError,
+} from './control-http.ts';
 import { serveConnect, serveExec } from './control-streams.ts';
 import { isRecord } from './documents.ts';
 import { resolveKind } from './kinds.ts';
@@ -29,10 +38,6 @@ import { findPart, type Part } from './parts.ts';
 import { parseSelectorText } from './selector.ts';
 import type { LogFile } from './log-file.ts';
 
-/** Objects come as text from files; more than this is none of ours. */
-const MAX_BODY_BYTES = 64 * 1024 * 1024;
-/** What a reader of events may be behind before it is let go. */
-const MAX_BACKLOG_BYTES = 16 * 1024 * 1024;
 const MAX_WAIT_MS = 3_600_000;
 
 type Handler = (request: IncomingMessage, response: ServerResponse, url: URL) => unknown;
@@ -321,62 +326,6 @@ export class ControlServer {
     await stopped;
     process.exit(0);
   }
-}
-
-/** A line of JSON for each call; a reader that falls too far behind is let go. */
-function openLines(response: ServerResponse): (value: unknown) => void {
-  response.writeHead(200, { 'content-type': 'application/x-ndjson' });
-  response.flushHeaders();
-  return (value) => {
-    if (response.writableLength < MAX_BACKLOG_BYTES) response.write(`${JSON.stringify(value)}\n`);
-    else response.destroy();
-  };
-}
-
-async function readJson(request: IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > MAX_BODY_BYTES)
-      throw apiError('ERR_BODY', `Cannot read a request of more than ${MAX_BODY_BYTES} bytes`);
-    chunks.push(chunk);
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(Buffer.concat(chunks).toString());
-  } catch (cause) {
-    throw apiError('ERR_BODY', `Cannot read the request: ${describeError(cause)}`);
-  }
-  if (!isRecord(value)) throw apiError('ERR_BODY', 'Cannot read the request: found no object');
-  return value;
-}
-
-function sendJson(response: ServerResponse, status: number, value: unknown): void {
-  if (response.headersSent) return;
-  response.writeHead(status, { 'content-type': 'application/json' });
-  response.end(JSON.stringify(value));
-}
-
-function sendError(response: ServerResponse, error: unknown): void {
-  if (response.headersSent) response.destroy();
-  else sendJson(response, statusOfError(error), errorBody(error));
-}
-
-function statusOfError(error: unknown): number {
-  if (!(error instanceof MeshError)) return 500;
-  return error.code === 'ERR_NOT_FOUND' ? 404 : 400;
-}
-
-function errorBody(
-  error: unknown,
-): Readonly<{ error: Readonly<{ code: string; message: string }> }> {
-  const code = error instanceof MeshError ? error.code : 'ERR_INTERNAL';
-  return { error: { code, message: describeError(error) } };
-}
-
-function apiError(code: string, message: string): MeshError {
-  return new MeshError(code, 'local', message);
 }
 
 function keyOf(object: { metadata: { namespace?: string; name: string } }): string {
