@@ -146,9 +146,14 @@ class Reactor {
       this.#flush();
       this.#continue(); // what a flush has settled
       // A batch that was not full needs no second poll: Node's loop asks again by itself.
-    } while (++polls < POLLS_PER_TURN && (count === EVENTS_PER_POLL || this.#nextTurn.length > 0));
+    } while (++polls < POLLS_PER_TURN && (count === EVENTS_PER_POLL || this.#hasWork()));
     this.#inTurn = false;
-    if (this.#nextTurn.length > 0) this.#schedule();
+    if (this.#hasWork()) this.#schedule();
+  }
+
+  /** Tasks for the next turn, or staged by the continuations of the last flush: no event may ever come to run them. */
+  #hasWork(): boolean {
+    return this.#nextTurn.length > 0 || this.#atTurnEnd.length > 0;
   }
 
   #dispatch(count: number): void {
