@@ -195,7 +195,9 @@ export const replicasSchema = fields(
   'ignore',
 );
 
-export type Namespace = ObjectBase & Readonly<{ kind: 'Namespace' }> & Decoded<typeof namespaceSchema>;
+export type Namespace = ObjectBase &
+  Readonly<{ kind: 'Namespace' }> &
+  Decoded<typeof namespaceSchema>;
 export type Node = ObjectBase & Readonly<{ kind: 'Node' }> & Decoded<typeof nodeSchema>;
 export type ServiceAccount = ObjectBase & Readonly<{ kind: 'ServiceAccount' }>;
 export type Pod = ObjectBase & Readonly<{ kind: 'Pod' }> & Decoded<typeof podSchema>;
