@@ -43,6 +43,8 @@ export type Traces = Readonly<{
   namespaces: ReadonlySet<string>;
   /** Process ids with start times, so that an id used again is not mistaken. */
   processes: ReadonlySet<string>;
+  /** When they were read, in clock ticks since the machine started. */
+  takenTicks: number;
 }>;
 
 const KINDS = ['net', 'mnt', 'pid', 'uts'] as const;
@@ -63,16 +65,28 @@ export function readTraces(rootPid: number): Traces {
     for (const child of children.get(pid) ?? []) visit(child);
   };
   visit(String(rootPid));
-  return { namespaces, processes };
+  return { namespaces, processes, takenTicks: uptimeTicks() };
 }
 
-/** What of the traces is still there; a process that has ended and only waits to be noticed is not. */
+/**
+ * What of the traces is still there; a process that has ended and only waits to be noticed is not. The kernel gives the
+ * number of a namespace that is gone to the next one, so only processes from before count as being in it.
+ */
 export function remaining(traces: Traces): Traces {
-  const all = pids().filter((pid) => statOf(pid)[0] !== 'Z');
+  const alive = pids().filter((pid) => statOf(pid)[0] !== 'Z');
+  const older = alive.filter((pid) => Number(statOf(pid)[19] ?? Infinity) <= traces.takenTicks);
   return {
-    processes: new Set(all.map(processKey).filter((key) => traces.processes.has(key))),
-    namespaces: new Set(all.flatMap(namespacesOf).filter((name) => traces.namespaces.has(name))),
+    processes: new Set(alive.map(processKey).filter((key) => traces.processes.has(key))),
+    namespaces: new Set(older.flatMap(namespacesOf).filter((name) => traces.namespaces.has(name))),
+    takenTicks: traces.takenTicks,
   };
+}
+
+/** USER_HZ, which is 100 on every Linux of today. */
+const TICKS_PER_SECOND = 100;
+
+function uptimeTicks(): number {
+  return Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * TICKS_PER_SECOND;
 }
 
 function pids(): string[] {
