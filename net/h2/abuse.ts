@@ -1,6 +1,8 @@
 import { ENHANCE_YOUR_CALM, Http2Violation } from './errors.ts';
 import {
   EMPTY_FRAMES_PER_SECOND,
+  FRAMES_UNDER_WAY,
+  MAX_EXCUSED_FRAMES,
   PINGS_PER_SECOND,
   PRIORITIES_PER_SECOND,
   SETTINGS_PER_SECOND,
@@ -28,13 +30,23 @@ export class AbuseCounter {
   readonly #clock: Http2Clock;
   readonly #counts = new Map<Abuse, number>();
   #secondBegan = -Infinity;
+  #excused = 0;
 
   constructor(clock: Http2Clock) {
     this.#clock = clock;
   }
 
+  /** We reset a stream that its peer may be sending on: what is under way then is no abuse. */
+  excuseStream(): void {
+    this.#excused = Math.min(this.#excused + FRAMES_UNDER_WAY, MAX_EXCUSED_FRAMES);
+  }
+
   /** @throws {Http2Violation} ENHANCE_YOUR_CALM once there are too many in one second. */
   count(what: Abuse): void {
+    if (what === 'frames of no use' && this.#excused > 0) {
+      this.#excused--;
+      return;
+    }
     const now = this.#clock.now();
     if (now - this.#secondBegan >= SECOND_MS) {
       this.#secondBegan = now;

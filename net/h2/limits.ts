@@ -119,3 +119,8 @@ export const DRAINED_LINGER_MS = 30_000;
 
 /** Streams whose end by the peer is remembered, to tell a late frame from a forbidden one. */
 export const REMEMBERED_ENDS = 64;
+
+/** A stream window of 4 MiB in frames of 1 KiB, and some for the other kinds: what can be under way on a stream. */
+export const FRAMES_UNDER_WAY = 4096 + 64;
+/** However many streams we reset; a frame of no use costs us less than it costs its sender. */
+export const MAX_EXCUSED_FRAMES = 1 << 20;
