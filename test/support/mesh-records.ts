@@ -1,0 +1,98 @@
+import type { Sandbox } from '../../cli/sandbox.ts';
+import { withDeadline } from './deadline.ts';
+
+const RECORD_TIMEOUT_MS = 10_000;
+
+/** One line of an access log, by the names of Istio's ztunnel, and the node whose proxy wrote it. */
+export type AccessRecord = Readonly<
+  Record<string, unknown> & { node: string; direction?: 'inbound' | 'outbound'; error?: string }
+>;
+
+/** The values that a record must have; a pattern is searched in the value. */
+export type RecordPattern = Readonly<Record<string, string | number | RegExp | undefined>>;
+
+/** What the proxies of a mesh say of connections, as they say it. */
+export class AccessRecords {
+  readonly #records: AccessRecord[] = [];
+  readonly #events = new EventTarget();
+  readonly #abort = new AbortController();
+
+  /** Follows a node's log from its beginning. */
+  follow(sandbox: Sandbox, node: string): void {
+    const decoder = new TextDecoder();
+    let rest = '';
+    const take = (chunk: Uint8Array): void => {
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) this.#take(node, line);
+    };
+    const query = { part: `ztunnel-${node}`, follow: true };
+    // It ends with the sandbox.
+    sandbox.stream('/v1/logs', query, take, this.#abort.signal).catch(() => undefined);
+  }
+
+  /** A point in time: what is written after it. */
+  mark(): number {
+    return this.#records.length;
+  }
+
+  since(mark: number): AccessRecord[] {
+    return this.#records.slice(mark);
+  }
+
+  /** The first record after the mark that fits, as soon as it is written. */
+  async first(pattern: RecordPattern, mark: number): Promise<AccessRecord> {
+    const { promise, resolve } = Promise.withResolvers<AccessRecord>();
+    const look = (): void => {
+      const found = this.since(mark).find((record) => fits(record, pattern));
+      if (found !== undefined) resolve(found);
+    };
+    this.#events.addEventListener('record', look);
+    try {
+      look();
+      return await withDeadline(promise, RECORD_TIMEOUT_MS, () => this.#missing(pattern, mark));
+    } finally {
+      this.#events.removeEventListener('record', look);
+    }
+  }
+
+  /** Resolves when so many that fit have been written after the mark, and answers with them. */
+  async all(pattern: RecordPattern, mark: number, count: number): Promise<AccessRecord[]> {
+    const { promise, resolve } = Promise.withResolvers<AccessRecord[]>();
+    const look = (): void => {
+      const found = this.since(mark).filter((record) => fits(record, pattern));
+      if (found.length >= count) resolve(found);
+    };
+    this.#events.addEventListener('record', look);
+    try {
+      look();
+      return await withDeadline(promise, RECORD_TIMEOUT_MS, () => this.#missing(pattern, mark));
+    } finally {
+      this.#events.removeEventListener('record', look);
+    }
+  }
+
+  close(): void {
+    this.#abort.abort();
+  }
+
+  #take(node: string, line: string): void {
+    if (!line.startsWith('{') || !line.includes('"scope":"access"')) return;
+    this.#records.push({ ...(JSON.parse(line) as Record<string, unknown>), node });
+    this.#events.dispatchEvent(new Event('record'));
+  }
+
+  #missing(pattern: RecordPattern, mark: number): string {
+    const wanted = Object.entries(pattern).map(([key, value]) => `${key}=${String(value)}`);
+    const seen = this.since(mark).map((record) => JSON.stringify(record));
+    return `an access record with ${wanted.join(' ')}; there are ${seen.length}\n${seen.slice(-8).join('\n')}`;
+  }
+}
+
+function fits(record: AccessRecord, pattern: RecordPattern): boolean {
+  return Object.entries(pattern).every(([key, wanted]) => {
+    const found = record[key];
+    if (wanted instanceof RegExp) return typeof found === 'string' && wanted.test(found);
+    return found === wanted;
+  });
+}

@@ -1,0 +1,74 @@
+export type PodOptions = Readonly<{
+  namespace?: string;
+  node?: string;
+  account?: string;
+  labels?: Readonly<Record<string, string>>;
+  annotations?: Readonly<Record<string, string>>;
+  readinessProbe?: object;
+}>;
+
+/** The image of the scripted peer. */
+export const PEER_IMAGE = 'test/peer';
+
+/** A Namespace as YAML, in the mesh unless told otherwise. */
+export function namespaceYaml(
+  name: string,
+  labels: Readonly<Record<string, string>> = AMBIENT,
+): string {
+  return document({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } });
+}
+
+export const AMBIENT: Readonly<Record<string, string>> = { 'istio.io/dataplane-mode': 'ambient' };
+
+/** A Pod with a scripted peer, and the ServiceAccount it runs under (named as the pod unless told otherwise). */
+export function podYaml(name: string, options: PodOptions = {}): string {
+  const { namespace = 'shop', node, account = name, labels = {}, annotations = {} } = options;
+  const { readinessProbe } = options;
+  const namespaceOfPod = { fieldRef: { fieldPath: 'metadata.namespace' } };
+  return [
+    document({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: account, namespace } }),
+    document({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name, namespace, labels: { app: name, ...labels }, annotations },
+      spec: {
+        serviceAccountName: account,
+        terminationGracePeriodSeconds: 1,
+        ...(node !== undefined && { nodeName: node }),
+        containers: [
+          {
+            ...{ name: 'peer', image: PEER_IMAGE },
+            env: [{ name: 'POD_NAMESPACE', valueFrom: namespaceOfPod }],
+            ...(readinessProbe !== undefined && { readinessProbe }),
+          },
+        ],
+      },
+    }),
+  ].join('');
+}
+
+/** A Service of the pods with the label `app: <name>` unless `spec` says otherwise; `ports` as port: targetPort. */
+export function serviceYaml(
+  name: string,
+  ports: Readonly<Record<number, number>>,
+  spec: Readonly<Record<string, unknown>> = {},
+  namespace = 'shop',
+): string {
+  return document({
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name, namespace },
+    spec: {
+      selector: { app: name },
+      ports: Object.entries(ports).map(([port, targetPort]) => ({
+        ...{ name: `tcp-${port}`, port: Number(port), targetPort },
+      })),
+      ...spec,
+    },
+  });
+}
+
+/** JSON is YAML; one document of a file. */
+function document(object: object): string {
+  return `---\n${JSON.stringify(object)}\n`;
+}
