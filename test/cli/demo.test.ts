@@ -1,20 +1,21 @@
 import { join } from 'node:path';
 import test from 'ava';
+import { HaloProgram } from '../support/halo-program.ts';
 import { runProgram } from '../support/run-program.ts';
-import { TemporaryFolder } from '../support/temporary-folder.ts';
 
 const root = join(import.meta.dirname, '../..');
 
 test('npm run demo: all seven steps hold', async (t) => {
   t.timeout(120_000);
-  using home = new TemporaryFolder();
+  const program = new HaloProgram('demo');
   const demo = join(root, 'cli/demo.ts');
   const { code, stdout, stderr } = await runProgram(process.execPath, [demo], {
-    env: { ...process.env, HOME: home.path, XDG_STATE_HOME: home.path },
+    env: { ...process.env, ...program.env, PATH: process.env['PATH'] },
   });
   for (const step of ['0', '1', '2', '3', '4', '5', '6', '7'])
     t.regex(stdout, new RegExp(`^${step}\\. .+\n {2}ok `, 'm'), stdout + stderr);
   t.notRegex(stdout, /^ {2}FAIL/m, stdout);
   t.regex(stdout, /^Every observation held/m);
   t.is(code, 0);
+  await program.end();
 });

@@ -5,24 +5,17 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import test from 'ava';
+import { HaloProgram } from '../support/halo-program.ts';
 import { runProgram, type Ended } from '../support/run-program.ts';
-import { TemporaryFolder } from '../support/temporary-folder.ts';
 
 const root = join(import.meta.dirname, '../..');
-const wrapper = join(root, 'cli/bin/halo');
 const app = join(root, 'deploy/examples/demo/app.yaml');
 
-const home = new TemporaryFolder();
-const env = {
-  PATH: '/usr/bin:/bin',
-  HOME: home.path,
-  XDG_STATE_HOME: home.path,
-  HALO_NAME: 'verbs',
-  NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'],
-};
+const program = new HaloProgram('verbs');
+const { env, home, path: wrapper } = program;
 
 function halo(...args: string[]): Promise<Ended> {
-  return runProgram(wrapper, args, { env });
+  return program.run(...args);
 }
 
 /** Asks until the answer is as wanted; the sandbox makes what was asked for in its own time. */
@@ -40,8 +33,7 @@ test.before('a sandbox with the shop', async (t) => {
 });
 
 test.after.always('the sandbox ends', async (t) => {
-  const { stdout } = await halo('down', '--all');
-  home[Symbol.dispose]();
+  const { stdout } = await program.end();
   t.is(stdout, 'Sandbox "verbs" ended\n');
 });
 
@@ -204,9 +196,9 @@ test.serial('halo delete fails for what does not exist, unless told otherwise', 
 test.serial(
   'halo port-forward brings a Service to this host until it is interrupted',
   async (t) => {
-    const program = spawn(wrapper, ['port-forward', 'svc/web', '0:80', '-n', 'shop'], { env });
-    const ended = new Promise((resolve) => program.on('close', resolve));
-    const lines = createInterface({ input: program.stdout });
+    const forwarding = spawn(wrapper, ['port-forward', 'svc/web', '0:80', '-n', 'shop'], { env });
+    const ended = new Promise((resolve) => forwarding.on('close', resolve));
+    const lines = createInterface({ input: forwarding.stdout });
     const { value } = (await lines[Symbol.asyncIterator]().next()) as { value: string };
     const [, port = ''] = /^Forwarding 127\.0\.0\.1:(\d+) -> svc\/web:80$/.exec(value) ?? [];
     const body = 'x'.repeat(300_000);
@@ -220,7 +212,7 @@ test.serial(
       t.regex(answer, new RegExp(`^request: POST /${'abc'[index] ?? ''}$`, 'm'));
       t.true(answer.includes(body));
     });
-    program.kill('SIGINT');
+    forwarding.kill('SIGINT');
     t.is(await ended, 0);
   },
 );
