@@ -38,7 +38,12 @@ export function lastErrno(): number {
   return slot[0] ?? 0;
 }
 
-const names = new Map(Object.entries(os.constants.errno).map(([name, value]) => [value, name]));
+/** Of two names for one number (EAGAIN, EWOULDBLOCK) the first. */
+const names = new Map(
+  Object.entries(os.constants.errno)
+    .map(([name, value]): [number, string] => [value, name])
+    .reverse(),
+);
 
 /** `ECONNREFUSED` for 111. */
 export function errnoName(errno: number): string {
