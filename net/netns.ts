@@ -38,7 +38,11 @@ export function adoptNetns(fd: number): Netns {
   const { dev, ino } = fstatSync(fd, { bigint: true });
   let open = true;
   return {
-    fd,
+    get fd() {
+      // The number may be another pod's namespace by now.
+      if (!open) throw new Error('Cannot use a network namespace that was closed');
+      return fd;
+    },
     id: `${dev}:${ino}`,
     close() {
       if (!open) return;

@@ -46,6 +46,15 @@ test('inNetns() enters, returns, and comes back also after an exception', (t) =>
   t.is(ownNetnsId(), home);
 });
 
+test('a closed namespace is not entered, also when its number has become another one’s', (t) => {
+  const first = namespace(t);
+  const { fd } = first;
+  first.close();
+  const second = namespace(t);
+  t.is(second.fd, fd);
+  t.throws(() => inNetns(first, ownNetnsId), { message: /closed/ });
+});
+
 test('adoptNetns() refuses a descriptor of something else', (t) => {
   t.throws(() => adoptNetns(openSync('/dev/null', 'r')), { code: 'ERR_NETNS' });
 });
