@@ -66,9 +66,10 @@ export async function connectFirst(
       resolved.set(route.hostname, await resolve(parts, route.hostname));
       continue;
     }
+    // The last failure says more than that no endpoint is left, and so does what is noted of it.
+    if (route.kind === 'reject' && failure !== undefined) throw failure;
     noteRoute(live, route);
-    // The last failure says more than that no endpoint is left.
-    if (route.kind === 'reject') throw failure ?? new MeshError(route.code, 'local', route.reason);
+    if (route.kind === 'reject') throw new MeshError(route.code, 'local', route.reason);
     try {
       return await connectRoute(caller, route);
     } catch (error) {
