@@ -11,6 +11,10 @@ import {
 const MAX_ENTRIES = 4096;
 /** Longer answers are rare; without this bound the cache could grow to 256 MiB. */
 const MAX_ENTRY_BYTES = 4 * MAX_UDP_BYTES;
+/** Every pod has a cache of its own, so a node with a hundred of them holds 200 MiB at most; usual answers all fit. */
+const MAX_TOTAL_BYTES = 2 << 20;
+/** What an entry costs beside its message: map slot, key, objects. */
+const ENTRY_OVERHEAD_BYTES = 256;
 const MAX_TTL_SECONDS = 86_400;
 /** RFC 2308 section 5 recommends one to three hours at most; a mesh's names change sooner. */
 const MAX_NEGATIVE_TTL_SECONDS = 300;
@@ -26,6 +30,7 @@ type Entry = Readonly<{
 export class DnsCache {
   /** In order of use, the oldest first. */
   readonly #entries = new Map<string, Entry>();
+  #bytes = 0;
   readonly #now: () => number;
 
   /** @param now in milliseconds, never going back. */
@@ -38,9 +43,12 @@ export class DnsCache {
     const key = cacheKey(query);
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
-    this.#entries.delete(key);
     const nowMs = this.#now();
-    if (entry.expiresMs <= nowMs) return undefined;
+    if (entry.expiresMs <= nowMs) {
+      this.#drop(key, entry);
+      return undefined;
+    }
+    this.#entries.delete(key);
     this.#entries.set(key, entry);
     const message = Buffer.from(entry.message);
     const ageSeconds = Math.floor((nowMs - entry.storedMs) / 1000);
@@ -54,9 +62,13 @@ export class DnsCache {
     const ttlSeconds = ttlOf(response);
     if (ttlSeconds <= 0 || message.length > MAX_ENTRY_BYTES) return;
     const key = cacheKey(query);
-    this.#entries.delete(key);
-    const [oldest] = this.#entries.keys();
-    if (this.#entries.size >= MAX_ENTRIES && oldest !== undefined) this.#entries.delete(oldest);
+    const before = this.#entries.get(key);
+    if (before !== undefined) this.#drop(key, before);
+    this.#bytes += sizeOf(message);
+    for (const [oldest, entry] of this.#entries) {
+      if (this.#entries.size < MAX_ENTRIES && this.#bytes <= MAX_TOTAL_BYTES) break;
+      this.#drop(oldest, entry);
+    }
     const storedMs = this.#now();
     this.#entries.set(key, {
       message: Buffer.from(message),
@@ -68,6 +80,15 @@ export class DnsCache {
   get size(): number {
     return this.#entries.size;
   }
+
+  #drop(key: string, entry: Entry): void {
+    this.#entries.delete(key);
+    this.#bytes -= sizeOf(entry.message);
+  }
+}
+
+function sizeOf(message: Buffer): number {
+  return message.length + ENTRY_OVERHEAD_BYTES;
 }
 
 /** What makes two queries one: all that an answer may depend on. */

@@ -127,7 +127,7 @@ function encodeOpt(dnssecOk: boolean): Buffer {
 }
 
 /** A name of plain characters, as DnsName.text has it when it comes from a part of an asked name. */
-function encodeName(text: string): Buffer {
+export function encodeName(text: string): Buffer {
   const labels = text === '' ? [] : text.split('.');
   return Buffer.concat([
     ...labels.map((label) => Buffer.concat([Buffer.from([label.length]), Buffer.from(label)])),

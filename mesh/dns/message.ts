@@ -116,6 +116,47 @@ export function decodeResponse(bytes: Buffer): DnsResponse {
   };
 }
 
+/** The records of a response's answer section. As decodeResponse(), which it must have passed. */
+export function decodeAnswers(bytes: Buffer): readonly RecordShape[] {
+  const header = decodeHeader(bytes);
+  let at = decodeQuestion(bytes, header.questions).end;
+  return Array.from({ length: header.answers }, () => {
+    const record = decodeRecord(bytes, at);
+    at = record.end;
+    return record;
+  });
+}
+
+/**
+ * The name at `start`, as DnsName.text has it. Its pointers are followed, each to before where it stands, so that no
+ * loop can be built.
+ *
+ * @throws {MeshError} ERR_DNS_FORMAT
+ */
+export function decodeName(bytes: Buffer, start: number): string {
+  const labels: string[] = [];
+  let at = start;
+  let lowest = start;
+  let total = 0;
+  for (;;) {
+    const length = bytes[at];
+    if (length === undefined) throw formatError('a cut name');
+    if (length >= 0xc0) {
+      const target = at + 2 > bytes.length ? at : bytes.readUInt16BE(at) & 0x3fff;
+      if (target >= lowest) throw formatError('a pointer that leads on');
+      at = lowest = target;
+      continue;
+    }
+    if (length > MAX_LABEL_BYTES) throw formatError('a wrong label');
+    const next = at + 1 + length;
+    total += 1 + length;
+    if (next > bytes.length || total > MAX_NAME_BYTES) throw formatError('a cut or long name');
+    if (length === 0) return labels.join('.');
+    labels.push(labelText(bytes, at + 1, next));
+    at = next;
+  }
+}
+
 type Header = Readonly<{
   id: number;
   flags: number;
@@ -175,13 +216,14 @@ function labelText(bytes: Buffer, from: number, to: number): string {
   return text;
 }
 
-type RecordShape = Readonly<{
+export type RecordShape = Readonly<{
   start: number;
   type: number;
   class: number;
   ttl: number;
   ttlOffset: number;
   dataBytes: number;
+  /** Behind the data. */
   end: number;
 }>;
 

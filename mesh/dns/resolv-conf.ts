@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { tryParseIpAddress, type SocketAddress } from '../../base/address.ts';
 
 /** resolv.conf(5): MAXNS. */
@@ -14,4 +15,13 @@ export function parseResolvConf(text: string): readonly SocketAddress[] {
     if (ip !== undefined && found.length < MAX_NAMESERVERS) found.push({ ip, port: DNS_PORT });
   }
   return found;
+}
+
+/** The resolvers of this process; none where there is no such file, and then nothing can be forwarded. */
+export function readResolvers(path = '/etc/resolv.conf'): readonly SocketAddress[] {
+  try {
+    return parseResolvConf(readFileSync(path, 'utf8'));
+  } catch {
+    return [];
+  }
 }
