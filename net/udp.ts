@@ -18,7 +18,7 @@ import { MessageBuffer } from './native/message.ts';
 import { allocateSockaddr, readSockaddr, writeSockaddr } from './native/sockaddr.ts';
 import { EDGE, type EventHandler, READABLE, runNextTurn, unwatch, watch } from './reactor.ts';
 import { socketLocal } from './socket-address.ts';
-import { setDualStack, setMark } from './socket-options.ts';
+import { setDualStack, setMark, setReusePort } from './socket-options.ts';
 
 /** The largest UDP payload. */
 const MAX_DATAGRAM_BYTES = 65_535;
@@ -34,6 +34,8 @@ export type UdpOptions = Readonly<{
   local: Readonly<{ ip: IpAddress; port: number }>;
   netns?: Netns;
   mark?: number;
+  /** Others of our user may bind the same address; the kernel shares the datagrams out by their senders. */
+  reusePort?: boolean;
 }>;
 
 export interface DatagramHandler {
@@ -57,6 +59,7 @@ export function openUdp(options: UdpOptions): UdpSocket {
     if (fd < 0) throw systemError(-fd, what);
     try {
       if (mark !== undefined) setMark(fd, mark);
+      if (options.reusePort === true) setReusePort(fd);
       if (local.ip === '::') setDualStack(fd);
       const bound = bindSocket(fd, sockaddr, writeSockaddr(sockaddr, local, family));
       if (bound < 0) throw systemError(-bound, what);
