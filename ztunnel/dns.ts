@@ -1,0 +1,195 @@
+import { parseIpAddress, type SocketAddress } from '../base/address.ts';
+import { describeError, MeshError } from '../base/errors.ts';
+import type { AnswerEvent } from '../mesh/dns/answer.ts';
+import { DnsCache } from '../mesh/dns/cache.ts';
+import { Forwarder } from '../mesh/dns/forward.ts';
+import type { DnsMetrics } from '../mesh/dns/metrics.ts';
+import type { NameScope } from '../mesh/dns/names.ts';
+import { DnsServer } from '../mesh/dns/server.ts';
+import type { ResolverSockets } from '../mesh/dns/sockets.ts';
+import type { Workload } from '../mesh/model/workload.ts';
+import type { PodName, ProxyState } from '../mesh/proxy/state/store.ts';
+import type { Logger } from '../mesh/runtime/log.ts';
+import type { Netns } from '../net/netns.ts';
+import { connectTcp } from '../net/tcp.ts';
+import { listenTcp, type TcpListener } from '../net/tcp-listener.ts';
+import { openUdp, type UdpSocket } from '../net/udp.ts';
+import type { ZtunnelConfig } from './config.ts';
+
+export type DnsProxyParts = Readonly<{
+  config: Pick<
+    ZtunnelConfig,
+    | 'clusterDomain'
+    | 'dnsProxyAddress'
+    | 'ipv6'
+    | 'packetMark'
+    | 'portReuse'
+    | 'preferredServiceNamespace'
+  >;
+  state: Pick<ProxyState, 'localWorkload' | 'servicesByHost' | 'endpoints'>;
+  /** Of the proxy's own node. */
+  resolvers: readonly SocketAddress[];
+  metrics: DnsMetrics;
+  log: Logger;
+}>;
+
+export type DnsPod = PodName & Readonly<{ netns: Netns }>;
+
+/**
+ * Answers the names of the mesh in every pod, and forwards what else is asked.
+ *
+ * One data thread does this for all pods: a name is asked for far less often than bytes move, each thread has the whole
+ * state, and datagrams of one socket cannot be shared out between threads as connections are.
+ */
+export class DnsProxy {
+  readonly #parts: DnsProxyParts;
+
+  constructor(parts: DnsProxyParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Serves a pod, on UDP and TCP, on the loopback addresses that its namespace has.
+   *
+   * @throws {MeshError} the system's error where an address is taken; nothing is left open then.
+   */
+  serve(pod: DnsPod): PodDns {
+    const { config, state, resolvers } = this.#parts;
+    const workload = (): Workload | undefined => state.localWorkload(pod);
+    // Of this pod alone: what it can forge in its own namespace, no other pod may be told.
+    const cache = new DnsCache();
+    const sockets = resolverSockets(config.packetMark, pod.netns);
+    const answers = {
+      lookup: state,
+      scope: () => this.#scopeOf(workload()),
+      forwarder: new Forwarder({ resolvers, sockets, cache }),
+      onEvent: (event: AnswerEvent) => {
+        this.#note(event, workload(), pod);
+      },
+    };
+    const opened = openSockets(this.#parts.config, pod.netns, (stream) => {
+      server.serveStream(stream);
+    });
+    const server = new DnsServer(answers, opened.udp);
+    return new PodDns(server, opened.tcp, config.portReuse);
+  }
+
+  #scopeOf(workload: Workload | undefined): NameScope | undefined {
+    if (workload === undefined) return undefined;
+    const { clusterDomain, ipv6, preferredServiceNamespace } = this.#parts.config;
+    return {
+      ...{ clientNamespace: workload.namespace, network: workload.network, clusterDomain, ipv6 },
+      preferredNamespace: preferredServiceNamespace,
+    };
+  }
+
+  #note(
+    event: AnswerEvent,
+    client: Workload | undefined,
+    pod: Readonly<{ name: string; namespace: string }>,
+  ): void {
+    const { metrics, log } = this.#parts;
+    const { query, transport, outcome, durationMs, error } = event;
+    if (query !== undefined) {
+      metrics.request(query, transport, client);
+      if (durationMs !== undefined)
+        metrics.upstream(query, transport, client, { failed: outcome === 'failed', durationMs });
+    }
+    if (!log.isEnabled('debug')) return;
+    log.debug('query', {
+      'src.workload': pod.name,
+      'src.namespace': pod.namespace,
+      name: query?.question.name.text,
+      type: query?.question.type,
+      protocol: transport,
+      outcome,
+      duration: durationMs === undefined ? undefined : `${Math.round(durationMs)}ms`,
+      error: error === undefined ? undefined : describeError(error),
+    });
+  }
+}
+
+/** The DNS of one pod. */
+export class PodDns implements Disposable {
+  readonly #server: DnsServer;
+  readonly #listeners: readonly TcpListener[];
+  readonly #shared: boolean;
+
+  constructor(server: DnsServer, listeners: readonly TcpListener[], shared: boolean) {
+    this.#server = server;
+    this.#listeners = listeners;
+    this.#shared = shared;
+  }
+
+  /**
+   * For a proxy that is to end. Names go on being answered until it does, so that none is lost while the next proxy
+   * starts; unless that one could not have the addresses then.
+   */
+  drain(): void {
+    if (!this.#shared) this[Symbol.dispose]();
+  }
+
+  [Symbol.dispose](): void {
+    for (const listener of this.#listeners) listener.close();
+    this.#server[Symbol.dispose]();
+  }
+}
+
+/** Sockets towards resolvers, which see the pod's address, and which the rules in the pod let pass. */
+export function resolverSockets(mark?: number, netns?: Netns): ResolverSockets {
+  const options = { ...(netns && { netns }), ...(mark !== undefined && { mark }) };
+  return {
+    openUdp: ({ ip }) => openUdp({ local: { ip: anyAddress(ip), port: 0 }, ...options }),
+    connectTcp: (to, { timeoutMs }) => connectTcp(to, { ...options, timeoutMs }),
+  };
+}
+
+type OpenedSockets = Readonly<{ udp: readonly UdpSocket[]; tcp: readonly TcpListener[] }>;
+
+function openSockets(
+  {
+    dnsProxyAddress: { ips, port },
+    packetMark: mark,
+    portReuse: reusePort,
+  }: DnsProxyParts['config'],
+  netns: Netns,
+  onStream: (stream: Parameters<DnsServer['serveStream']>[0]) => void,
+): OpenedSockets {
+  using opened = new DisposableStack();
+  const udp: UdpSocket[] = [];
+  const tcp: TcpListener[] = [];
+  for (const ip of ips) {
+    const options = { netns, mark, reusePort };
+    try {
+      udp.push(
+        opened.adopt(openUdp({ local: { ip, port }, ...options }), (each) => {
+          each.close();
+        }),
+      );
+      tcp.push(
+        opened.adopt(listenTcp({ address: { ip, port }, ...options }, onStream), (each) => {
+          each.close();
+        }),
+      );
+    } catch (error) {
+      // IPv6 is switched off in this namespace; an IPv4 loopback is always there.
+      if (ip === V6_LOOPBACK && hasNoAddress(error)) continue;
+      throw error;
+    }
+  }
+  opened.move();
+  return { udp, tcp };
+}
+
+const V6_LOOPBACK = parseIpAddress('::1');
+
+function hasNoAddress(error: unknown): boolean {
+  return (
+    error instanceof MeshError &&
+    ['ERR_SYSTEM_EADDRNOTAVAIL', 'ERR_SYSTEM_EAFNOSUPPORT'].includes(error.code)
+  );
+}
+
+function anyAddress(ip: SocketAddress['ip']): SocketAddress['ip'] {
+  return parseIpAddress(ip.includes(':') ? '::' : '0.0.0.0');
+}
