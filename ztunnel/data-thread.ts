@@ -1,7 +1,11 @@
-import { lookup } from 'node:dns/promises';
 import { appendFileSync } from 'node:fs';
 import { setImmediate as pause } from 'node:timers/promises';
 import { describeError, MeshError } from '../base/errors.ts';
+import { DnsCache } from '../mesh/dns/cache.ts';
+import { Forwarder } from '../mesh/dns/forward.ts';
+import { HostResolver } from '../mesh/dns/host-resolver.ts';
+import { DnsMetrics } from '../mesh/dns/metrics.ts';
+import { readResolvers } from '../mesh/dns/resolv-conf.ts';
 import { SessionPool } from '../mesh/hbone/pool.ts';
 import type { SpiffeId, TrustDomain } from '../mesh/model/identity.ts';
 import { workloadIdentity } from '../mesh/model/workload.ts';
@@ -18,6 +22,7 @@ import { decodeAuthorization } from '../mesh/xds/codec-policy.ts';
 import { prepareNetns } from '../net/netns.ts';
 import { closeReactor, setFaultHandler } from '../net/reactor.ts';
 import { answerExplain } from './answer-explain.ts';
+import { DnsProxy, resolverSockets } from './dns.ts';
 import { dumpState } from './dump.ts';
 import type { ZtunnelConfig } from './config.ts';
 import type { DataParts } from './parts.ts';
@@ -32,7 +37,7 @@ import { TlsContexts } from './tls-contexts.ts';
 
 /* The entry of a data thread: it holds the decoded state and every connection; the control thread tells it what changes. */
 
-const { settings } = dataThreadStart();
+const { index, settings } = dataThreadStart();
 const { config, logFormat, logLevels } = settings as DataThreadSettings;
 const log = openLog({ format: logFormat, levels: logLevels });
 const logger = log.scope('ztunnel');
@@ -57,6 +62,20 @@ const contexts = new TlsContexts({
   ...keyLog(config.keyLogFile),
 });
 
+const resolvers = readResolvers();
+const hosts = new HostResolver(
+  new Forwarder({ resolvers, sockets: resolverSockets(), cache: new DnsCache() }),
+  config,
+);
+const onDemandDns = metrics
+  .counter('istio_on_demand_dns_total', 'Host names of workloads without an address resolved')
+  .cell();
+const dns = new DnsProxy({
+  ...{ config, state, resolvers },
+  metrics: new DnsMetrics(metrics),
+  log: log.scope('dns'),
+});
+
 const parts: DataParts = {
   ...{ state, waiters, pool, contexts, connections, metrics: connectionMetrics },
   accessLog: log.scope('access'),
@@ -69,8 +88,12 @@ const parts: DataParts = {
   clientHttp2: { ...http2Of(config), maxStreams: config.poolMaxStreams },
   serverHttp2: http2Of(config),
   trustDomains: new Set<TrustDomain>([config.trustDomain, ...config.trustDomainAliases]),
-  resolveHostname: async (hostname) =>
-    (await lookup(hostname, { all: true })).map(({ address }) => address),
+  resolveHostname: (hostname) => {
+    onDemandDns.value++;
+    return hosts.resolve(hostname);
+  },
+  // In one thread for all pods; see DnsProxy.
+  ...(config.dnsCapture && index === 0 && { dns }),
 };
 const pods = new Pods(parts, config.trustDomain);
 

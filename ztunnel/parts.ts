@@ -8,6 +8,7 @@ import type { Logger } from '../mesh/runtime/log.ts';
 import type { Http2Options } from '../net/h2/options.ts';
 import type { Netns } from '../net/netns.ts';
 import type { KeepAlive } from '../net/socket-options.ts';
+import type { DnsProxy } from './dns.ts';
 import type { TlsContexts } from './tls-contexts.ts';
 
 /** What the connections of a data thread share. */
@@ -31,7 +32,10 @@ export type DataParts = Readonly<{
   serverHttp2: Http2Options;
   /** Own, and those that are one with it. */
   trustDomains: ReadonlySet<TrustDomain>;
+  /** By the node's own resolvers. */
   resolveHostname: (hostname: string) => Promise<readonly string[]>;
+  /** In the thread that serves DNS, and nowhere when it is off. */
+  dns?: DnsProxy;
 }>;
 
 /** A pod as its connections see it. */

@@ -2,6 +2,7 @@ import { MeshError } from '../base/errors.ts';
 import { makeSpiffeId, type TrustDomain } from '../mesh/model/identity.ts';
 import { adoptNetns } from '../net/netns.ts';
 import type { TcpListener } from '../net/tcp-listener.ts';
+import type { PodDns } from './dns.ts';
 import { type InboundSessions, listenHbone } from './inbound/listener.ts';
 import { listenPlaintext } from './inbound/passthrough.ts';
 import { listenOutbound } from './outbound/listener.ts';
@@ -12,6 +13,7 @@ import type { PodHandover } from './thread-calls.ts';
 class PodProxy {
   readonly context: PodContext;
   readonly #listeners: readonly TcpListener[];
+  readonly #dns: PodDns | undefined;
   readonly #sessions: InboundSessions = new Set();
   readonly #gone = new AbortController();
 
@@ -28,12 +30,21 @@ class PodProxy {
       listenPlaintext(parts, this.context, handover.plaintext),
       listenHbone(parts, this.context, handover.hbone, this.#sessions),
     ];
+    try {
+      this.#dns = parts.dns?.serve(this.context);
+    } catch (error) {
+      // Its names would find nobody to answer them: the node agent is told, and tries again.
+      for (const listener of this.#listeners) listener.close();
+      this.context.netns.close();
+      throw error;
+    }
   }
 
   /** No new connections; peers are told to go elsewhere, and what is open goes on. */
   stop(): void {
     for (const listener of this.#listeners) listener.close();
     for (const session of this.#sessions) session.drain();
+    this.#dns?.drain();
   }
 
   /** After stop(): nothing is dialled or waited for in this pod any more. */
@@ -41,6 +52,7 @@ class PodProxy {
     this.#gone.abort(
       new MeshError('ERR_POD_GONE', 'local', `Cannot serve pod ${this.context.uid}: it has gone`),
     );
+    this.#dns?.[Symbol.dispose]();
     this.context.netns.close();
   }
 }
