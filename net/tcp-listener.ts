@@ -14,6 +14,9 @@ const ACCEPTS_PER_TURN = 64;
 /** Without descriptors to accept with, waiting beats spinning; the kernel's queue holds the clients meanwhile. */
 const OUT_OF_DESCRIPTORS_PAUSE_MS = 100;
 
+/** Longer than any backlog that is asked for here: net.core.somaxconn of current kernels. */
+const MAX_QUEUE = 4096;
+
 const peer = allocateSockaddr();
 const peerLength = allocateShared(4);
 
@@ -56,6 +59,16 @@ export class TcpListener implements EventHandler {
         this.#pauseAccepting(-fd);
         return;
       } else if (fd !== -ECONNABORTED) return;
+    }
+  }
+
+  /** Accepts what waits now, however much it is: for a queue that ends with this listener. */
+  acceptQueue(): void {
+    if (!this.#open) return;
+    for (let accepts = 0; accepts <= MAX_QUEUE; accepts++) {
+      const fd = acceptSocket(this.fd, peer, peerLength);
+      if (fd >= 0) this.#accepted(fd);
+      else if (fd !== -ECONNABORTED) return;
     }
   }
 

@@ -1,18 +1,12 @@
 import { MeshError, type Side } from '../base/errors.ts';
 import { type ByteSink, type ByteStream, HEADROOM, type SharedBytes } from './byte-stream.ts';
-import { allocateShared, viewNative } from './native/memory.ts';
+import { allocateShared } from './native/memory.ts';
 import type { CertificateFacts } from './native/openssl-certificate.ts';
-import {
-  CLOSED,
-  dropOutput,
-  outputAddress,
-  outputLength,
-  Ssl,
-  WANT,
-} from './native/openssl-session.ts';
+import { CLOSED, outputLength, Ssl, WANT } from './native/openssl-session.ts';
 import { runNextTurn, type TurnTask } from './reactor.ts';
 import { type Carrier, type CarrierUser } from './tls-carrier.ts';
 import type { TlsContext } from './tls-context.ts';
+import { type Remainder, TlsOutput } from './tls-output.ts';
 
 /** One delivery at the most: several records, one behind the other. */
 const READ_BYTES = 256 << 10;
@@ -26,8 +20,6 @@ const WRITE_BYTES = 256 << 10;
 const TRUNCATED = 'the connection ended without a TLS end';
 
 const incoming = allocateShared(HEADROOM + READ_BYTES);
-
-type Left = { bytes: SharedBytes; offset: number; length: number };
 
 /**
  * A TLS 1.3 session as a stream of bytes.
@@ -51,10 +43,9 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask {
   #endSent = false;
   #taskQueued = false;
   #broken: string | undefined;
-  /** Encrypted, and refused by the carrier for now. */
-  readonly #unsent: Left[] = [];
+  readonly #output: TlsOutput;
   /** Decrypted, and not taken by the sink. */
-  #pending: Left | undefined;
+  #pending: Remainder | undefined;
   #peerCertificate: CertificateFacts | undefined;
   readonly #side: Side;
   bytesRead = 0;
@@ -76,6 +67,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask {
     this.#onHandshake = onHandshake;
     this.#side = role === 'client' ? 'upstream' : 'downstream';
     this.#ssl = new Ssl(context.native, role, carrier.descriptor);
+    this.#output = new TlsOutput(carrier);
     carrier.begin(this);
     if (role === 'client') this.#queueTask();
   }
@@ -121,14 +113,14 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask {
   }
 
   capacity(): number {
-    return this.#state === 'open' && !this.#ended && this.#unsent.length === 0 ? WRITE_BYTES : 0;
+    return this.#state === 'open' && !this.#ended && this.#output.isEmpty ? WRITE_BYTES : 0;
   }
 
   write(bytes: SharedBytes, offset: number, length: number): number {
     let taken = 0;
     while (taken < length && this.capacity() > 0) {
       const wrote = this.#ssl.write(bytes, offset + taken, Math.min(length - taken, WRITE_BYTES));
-      this.#flush();
+      this.#output.flush();
       if (wrote <= 0) {
         this.#breakLater(this.#ssl.failure);
         break;
@@ -168,7 +160,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask {
   }
 
   onWritable(): void {
-    if (this.#unsent.length === 0 || !this.#sendUnsent()) return;
+    if (this.#output.isEmpty || !this.#output.sendUnsent()) return;
     if (this.#ended) this.#finish();
     else this.#sink?.onWritable();
   }
@@ -193,7 +185,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask {
 
   #shakeHands(): void {
     const result = this.#ssl.handshake();
-    this.#flush();
+    this.#output.flush();
     if (result === WANT) {
       if (this.#inputEnded) this.#breakOff(TRUNCATED);
       return;
@@ -266,7 +258,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask {
       else outcome = got;
     } while (outcome > 0 && room - length >= RECORD_BYTES);
     // Reading can write: an answer to a key update, an alert.
-    if (outputLength() > 0) this.#flush();
+    if (outputLength() > 0) this.#output.flush();
     return { length, outcome };
   }
 
@@ -296,50 +288,19 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask {
     this.#closeWhenDone();
   }
 
-  /** Takes what the session wrote out of the thread's shared output. */
-  #flush(): void {
-    const length = outputLength();
-    if (length === 0) return;
-    const address = outputAddress();
-    const idle = this.#unsent.length === 0;
-    const sent = idle ? (this.#carrier.sendNative?.(address, length) ?? 0) : 0;
-    if (sent < length) this.#keepOutput(address + BigInt(sent), length - sent);
-    dropOutput();
-    // A stream may write with a session of its own, so it gets the bytes once the shared output is free again.
-    if (idle && this.#carrier.sendNative === undefined) this.#sendUnsent();
-  }
-
-  #keepOutput(address: bigint, length: number): void {
-    const bytes = allocateShared(HEADROOM + length);
-    viewNative(address, length).copy(bytes.buffer, HEADROOM);
-    this.#unsent.push({ bytes, offset: HEADROOM, length });
-  }
-
-  /** True when nothing is left. */
-  #sendUnsent(): boolean {
-    for (let first = this.#unsent[0]; first !== undefined; first = this.#unsent[0]) {
-      const sent = this.#carrier.send(first.bytes, first.offset, first.length);
-      first.offset += sent;
-      first.length -= sent;
-      if (first.length > 0) return false;
-      this.#unsent.shift();
-    }
-    return true;
-  }
-
   #finish(): void {
     if (!this.#endSent) {
       this.#endSent = true;
       this.#ssl.shutdown();
-      this.#flush();
+      this.#output.flush();
     }
-    if (this.#unsent.length > 0) return; // onWritable() comes back here
+    if (!this.#output.isEmpty) return; // onWritable() comes back here
     this.#carrier.end();
     this.#closeWhenDone();
   }
 
   #closeWhenDone(): void {
-    if (!this.#peerEnded || !this.#endSent || this.#unsent.length > 0) return;
+    if (!this.#peerEnded || !this.#endSent || !this.#output.isEmpty) return;
     this.#carrier.close();
     this.#release();
   }
@@ -366,7 +327,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask {
   #release(): void {
     this.#state = 'closed';
     this.#pending = undefined;
-    this.#unsent.length = 0;
+    this.#output.drop();
     this.#ssl.free();
   }
 
