@@ -11,7 +11,11 @@ export type Direction = 'inbound' | 'outbound';
 export type ConnectionRecord = Readonly<{
   /** Seen from the local workload. */
   direction: Direction;
-  source: Readonly<{ address: SocketAddress; workload?: Workload | undefined; identity?: SpiffeId | undefined }>;
+  source: Readonly<{
+    address: SocketAddress;
+    workload?: Workload | undefined;
+    identity?: SpiffeId | undefined;
+  }>;
   destination: Readonly<{
     /** Where the TCP connection goes: port 15008 with HBONE. */
     address: SocketAddress;
