@@ -16,9 +16,11 @@ import {
   type PodStatusLine,
   type SandboxSettings,
   type SupervisorFile,
+  type WatchEvent,
 } from '../../deploy/sandbox/api.ts';
 import { stopSandbox } from '../../deploy/sandbox/launch.ts';
 import { fetchAdmin, fetchAdminJson } from '../../mesh/admin/client.ts';
+import { withDeadline } from './deadline.ts';
 import { CAPTURE_COMMAND, captureBeside, FrameReader, Wire } from './mesh-capture.ts';
 import { Metrics } from './mesh-metrics.ts';
 import { PeerHub, type Peer } from './mesh-peer.ts';
@@ -109,9 +111,14 @@ export class Mesh implements AsyncDisposable {
 
   /** Applies YAML, and waits until all of it holds everywhere. */
   async apply(...yaml: readonly string[]): Promise<void> {
+    await this.applySoon(...yaml);
+    await this.settled();
+  }
+
+  /** Applies YAML and does not wait, such as for pods that are ready when a test says so. */
+  async applySoon(...yaml: readonly string[]): Promise<void> {
     const documents = yaml.map((text) => ({ source: 'scenario.yaml', text }));
     await this.sandbox.post<ApplyResponse>('/v1/apply', { documents });
-    await this.settled();
   }
 
   async delete(kind: string, name: string, namespace = 'shop'): Promise<void> {
@@ -149,6 +156,11 @@ export class Mesh implements AsyncDisposable {
       const { done, unsettled } = await this.sandbox.wait(what, SETTLE_TIMEOUT_MS);
       if (!done) throw new Error(`not ${what}: ${unsettled.join('; ')}`);
     }
+    await this.pushed();
+  }
+
+  /** Every proxy has acknowledged all that was written until now. */
+  async pushed(): Promise<void> {
     const status = await this.sandbox.status();
     const { done, laggards } = await waitForProxies(controlPlaneOf(status), SETTLE_TIMEOUT_MS);
     if (done) return;
@@ -208,6 +220,33 @@ export class Mesh implements AsyncDisposable {
     const [found] = await this.sandbox.objects({ kind, namespace, name });
     if (found === undefined) throw new Error(`no ${kind} ${namespace}/${name}`);
     return found;
+  }
+
+  /** Waits until an object of that kind is as wanted, and answers with it. */
+  async watch(
+    kind: string,
+    isWanted: (object: KubernetesObject) => boolean,
+    what: string,
+  ): Promise<KubernetesObject> {
+    const { promise, resolve } = Promise.withResolvers<KubernetesObject>();
+    const abort = new AbortController();
+    let rest = '';
+    const take = (chunk: Uint8Array): void => {
+      const lines = (rest + Buffer.from(chunk).toString()).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) {
+        const event = JSON.parse(line) as WatchEvent;
+        const there = event.type === 'ADDED' || event.type === 'MODIFIED';
+        if (there && isWanted(event.object)) resolve(event.object);
+      }
+    };
+    // It ends with the answer, or with the sandbox.
+    this.sandbox.stream('/v1/watch', { kind }, take, abort.signal).catch(() => undefined);
+    try {
+      return await withDeadline(promise, SETTLE_TIMEOUT_MS, what);
+    } finally {
+      abort.abort();
+    }
   }
 
   /** The address of a Service. */
