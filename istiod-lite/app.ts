@@ -125,12 +125,19 @@ export async function startControlPlane(
   xds.open(snapshot.revision);
   configured.open();
 
+  const refresh = async (): Promise<number> => {
+    await source.refresh();
+    joiner.flush();
+    return snapshot.revision;
+  };
+
   const opened = await openCa(config, log, stack);
   const { authority } = opened;
   const counters = addCaMetrics(metrics, opened);
   const server = new Server(GRPC_OPTIONS);
   const ca = certificateService({
     ...{ authority, authenticator, pods: () => podDirectory(snapshot), count: counters },
+    catchUp: refresh,
     rules: {
       trustDomain: config.trustDomain,
       trustedNodeAccounts: new Set(config.trustedNodeAccounts),
@@ -167,11 +174,6 @@ export async function startControlPlane(
   serving.open();
   log.scope('istiod-lite').info('serving', { port: grpcPort, objects: snapshot.size });
 
-  const refresh = async (): Promise<number> => {
-    await source.refresh();
-    joiner.flush();
-    return snapshot.revision;
-  };
   const pages = debugPages({ snapshot, translator, xds, refresh, problems: () => problems });
   return {
     ...{ grpcPort, metrics, readiness, xds, snapshot, pages, refresh },

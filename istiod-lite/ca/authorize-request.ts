@@ -21,7 +21,13 @@ export interface PodDirectory {
 export type RequestDecision = Readonly<
   | { kind: 'allow'; identity: SpiffeId }
   /** The reason is for our log; the caller learns only which of the two it was. */
-  | { kind: 'deny'; impersonation: boolean; reason: string }
+  | {
+      kind: 'deny';
+      impersonation: boolean;
+      reason: string;
+      /** For want of a pod alone, which may be so new that it is not in the picture yet. */
+      unknownPod?: true;
+    }
 >;
 
 export type RequestRules = Readonly<{
@@ -43,7 +49,9 @@ export function authorizeRequest(
   rules: RequestRules,
 ): RequestDecision {
   const impersonation = impersonated !== undefined;
-  const deny = (reason: string): RequestDecision => ({ kind: 'deny', impersonation, reason });
+  const deny = (reason: string): Extract<RequestDecision, { kind: 'deny' }> => ({
+    ...{ kind: 'deny', impersonation, reason },
+  });
   const account = `${caller.namespace}/${caller.serviceAccount}`;
 
   // A token bound to a pod is worth nothing once that pod is gone, as TokenReview has it.
@@ -77,7 +85,10 @@ export function authorizeRequest(
   if (trustDomain !== rules.trustDomain)
     return deny(`${identity} is of another trust domain than ${rules.trustDomain}`);
   if (!pods.hasPodOn(pod.node, namespace, serviceAccount))
-    return deny(`no pod of ${namespace}/${serviceAccount} is on node ${pod.node}`);
+    return {
+      ...deny(`no pod of ${namespace}/${serviceAccount} is on node ${pod.node}`),
+      unknownPod: true,
+    };
   return { kind: 'allow', identity };
 }
 

@@ -35,6 +35,8 @@ export type CertificateServiceParts = Readonly<{
   authenticator: TokenAuthenticator;
   /** The picture of the mesh to decide on, asked for at each request. */
   pods: () => PodDirectory;
+  /** Brings the picture up to what was written until now: a new pod's proxy may ask before its object has been read. */
+  catchUp?: () => Promise<unknown>;
   rules: RequestRules;
   ttl: Readonly<{ defaultTtlMs: number; maxTtlMs: number }>;
   count: (counter: CaCounter) => void;
@@ -100,7 +102,11 @@ async function answer(
     const authorization = metadata.get('authorization').map(String);
     caller = await parts.authenticator.authenticate(authorization);
     const impersonated = readImpersonated(request);
-    const decision = authorizeRequest(caller, impersonated, parts.pods(), parts.rules);
+    let decision = authorizeRequest(caller, impersonated, parts.pods(), parts.rules);
+    if (decision.kind === 'deny' && decision.unknownPod && parts.catchUp !== undefined) {
+      await parts.catchUp();
+      decision = authorizeRequest(caller, impersonated, parts.pods(), parts.rules);
+    }
     if (decision.kind === 'deny') {
       refusal = decision.impersonation ? NOT_IMPERSONATED : UNAUTHENTICATED;
       throw new MeshError('ERR_CA_DENIED', 'downstream', decision.reason);

@@ -42,6 +42,8 @@ export class FolderSource implements ConfigSource {
   #firstEventMs = 0;
   readonly #dirty = new Set<string>();
   #scanning: Promise<void> = Promise.resolve();
+  /** Asked for, and not begun. */
+  #waitingScan: Promise<void> | undefined;
   #lastProblems = '[]';
   #closed = false;
 
@@ -60,9 +62,16 @@ export class FolderSource implements ConfigSource {
   }
 
   refresh(): Promise<void> {
-    // One scan at a time; a caller's scan begins after the call, so it sees what the caller wrote.
-    this.#scanning = this.#scanning.then(() => this.#scanAll());
-    return this.#scanning;
+    // One scan at a time; a caller's scan begins after the call, so it sees what the caller wrote. Callers before it
+    // begins share it: however many ask, one runs and one waits.
+    if (this.#waitingScan === undefined) {
+      this.#waitingScan = this.#scanning.then(() => {
+        this.#waitingScan = undefined;
+        return this.#scanAll();
+      });
+      this.#scanning = this.#waitingScan;
+    }
+    return this.#waitingScan;
   }
 
   /** Where the object in force stands. */
