@@ -33,7 +33,7 @@ const settings: SandboxSettings = {
   name: NAME,
   nodes: 2,
   mesh: true,
-  dnsCapture: false,
+  dnsCapture: true,
   images: {},
   partEnvironment: { ztunnel: { SECRET_TTL: CERTIFICATE_LIFETIME } },
 };

@@ -48,7 +48,10 @@ Examples:
       placeholder: 'PART:NAME=VALUE',
       summary: 'environment of istiod-lite, ztunnel or node-agent',
     },
-    'dns-capture': { type: 'flag', summary: "let ztunnel answer the pods' DNS questions" },
+    'no-dns-capture': {
+      type: 'flag',
+      summary: "leave the pods' DNS questions to cluster DNS instead of ztunnel",
+    },
     'no-mesh': { type: 'flag', summary: 'nodes, pods and Services alone' },
     timeout: {
       type: 'duration',
@@ -64,7 +67,7 @@ Examples:
       name: sandboxName(options.name),
       nodes: options.nodes,
       mesh: !options['no-mesh'],
-      dnsCapture: options['dns-capture'],
+      dnsCapture: !options['no-dns-capture'],
       images: parseImages(options.image),
       partEnvironment: parsePartEnvironment(options['part-env']),
     };

@@ -1,11 +1,14 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { request } from 'node:http';
+import { once } from 'node:events';
+import { request, type IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import type { ExecutionContext } from 'ava';
 import {
   EXEC_PROTOCOL,
+  partAdminSocket,
   sandboxPaths,
   stateFolder,
   type ExecQuery,
@@ -90,6 +93,18 @@ export function connectTo(name: string): TestSandbox {
       (await call('GET', `/v1/wait?for=settled&timeoutMs=${SETTLE_TIMEOUT_MS}`)) as WaitResult,
     exec: (query, input = '') => execIn(socketPath, query, input),
   };
+}
+
+/** A page of a part of the mesh, as text. */
+export async function adminPage(
+  { paths }: TestSandbox,
+  part: string,
+  path: string,
+): Promise<string> {
+  const asked = request({ socketPath: partAdminSocket(paths, part), path, agent: false });
+  asked.end();
+  const [response] = (await once(asked, 'response')) as [IncomingMessage];
+  return text(response);
 }
 
 async function execIn(

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import test from 'ava';
-import { openSandbox, useOwnState, type TestSandbox } from '../support.ts';
+import { adminPage, openSandbox, useOwnState, type TestSandbox } from '../support.ts';
 
 useOwnState();
 
@@ -33,7 +33,7 @@ spec: { selector: { app: web }, ports: [{ port: 80, targetPort: 8080 }] }
 `;
 
 test('a labelled namespace talks over HBONE, through the loss of a proxy and of the control plane', async (t) => {
-  const sandbox = await openSandbox(t, 'mesh', { mesh: true });
+  const sandbox = await openSandbox(t, 'mesh', { mesh: true, dnsCapture: true });
   await sandbox.apply(SHOP);
   t.deepEqual(await sandbox.settled(), { done: true, unsettled: [] });
   const [client = ''] = await addressesOf(sandbox, 'client');
@@ -58,6 +58,14 @@ test('a labelled namespace talks over HBONE, through the loss of a proxy and of 
     'dst.identity': 'spiffe://cluster.local/ns/shop/sa/web',
     direction: 'inbound',
   });
+
+  // Its proxy answers for the names of the mesh; the others' answer comes from the node's resolver, here: none.
+  for (const name of ['web', 'web.shop', 'web.shop.svc', 'web.shop.svc.cluster.local'])
+    t.is(await resolve(sandbox, name), vip);
+  t.is(await resolve(sandbox, 'istiod.istio-system'), await vipOf(sandbox, 'istio-system/istiod'));
+  t.is(await resolve(sandbox, 'nobody.shop'), '');
+  const metrics = await adminPage(sandbox, 'ztunnel-node-1', '/metrics');
+  t.regex(metrics, /^istio_dns_requests_total\{.*source_canonical_service="client".*\} [1-9]/m);
 
   await sandbox.post('/v1/parts', { name: 'ztunnel-node-1', action: 'kill' });
   t.regex(await call(), answer); // waits for the next one
@@ -84,11 +92,19 @@ async function addressesOf(sandbox: TestSandbox, name: string): Promise<readonly
   return (await sandbox.status()).pods.find((pod) => pod.name === name)?.addresses ?? [];
 }
 
-async function vipOf(sandbox: TestSandbox): Promise<string> {
+async function vipOf(sandbox: TestSandbox, service = 'shop/web'): Promise<string> {
+  const [namespace = '', name = ''] = service.split('/');
   const { items } = await sandbox.get<{ items: { spec: { clusterIP: string } }[] }>(
-    '/v1/objects?kind=Service&namespace=shop&name=web',
+    `/v1/objects?kind=Service&namespace=${namespace}&name=${name}`,
   );
   return items[0]?.spec.clusterIP ?? '';
+}
+
+/** The IPv4 address that a name has in the client's pod; '' where it has none. */
+async function resolve(sandbox: TestSandbox, name: string): Promise<string> {
+  const command = ['getent', 'ahostsv4', name];
+  const { stdout } = await sandbox.exec({ namespace: 'shop', pod: 'client', command });
+  return stdout.split(' ')[0] ?? '';
 }
 
 /** What the proxy of the server's node has logged of connections. */
