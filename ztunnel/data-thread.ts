@@ -136,7 +136,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     },
     async drain() {
       pods.stopAll();
-      await connections.whenIdle();
+      await Promise.all([connections.whenIdle(), pods.whenIdle()]);
       return null;
     },
     forceClose() {

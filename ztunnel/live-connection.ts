@@ -66,9 +66,14 @@ export class LiveConnection implements Live {
     this.#parts.connections.add(this);
   }
 
-  /** Aborts when the connection is cut before its relay has begun. */
+  /** Aborts when the connection is cut before its relay has begun: by policy, its client, its deadline, its pod's end. */
   get signal(): AbortSignal {
     return this.#cut.signal;
+  }
+
+  /** Both ends are there. */
+  get isRelaying(): boolean {
+    return this.#relay !== undefined;
   }
 
   setCheck(check: () => string | undefined): void {
@@ -80,7 +85,7 @@ export class LiveConnection implements Live {
   }
 
   cut(error: MeshError): void {
-    this.#cut.abort(error);
+    this.#cut.abort(error); // the first reason stays
     this.#relay?.cut(error);
   }
 
@@ -100,11 +105,12 @@ export class LiveConnection implements Live {
     });
   }
 
-  /** It failed before there was anything to relay. */
+  /** It failed before there was anything to relay. Of one that was cut, the reason for that counts. */
   fail(error: unknown): void {
     if (this.#over) return;
-    this.#parts.metrics.fail(this.#traffic(), failureFlag(error));
-    this.#finish(error);
+    const reason: unknown = this.#cut.signal.aborted ? this.#cut.signal.reason : error;
+    this.#parts.metrics.fail(this.#traffic(), failureFlag(reason));
+    this.#finish(reason);
   }
 
   updateMetrics(): void {

@@ -2,16 +2,17 @@ import { MeshError } from '../base/errors.ts';
 import type { Workload } from '../mesh/model/workload.ts';
 import { STATE_WAIT_MS, type DataParts, type PodContext } from './parts.ts';
 
-/** The local workload; a pod that has just been enrolled may be unknown for a moment. */
+/** The local workload, or undefined when it does not come while `signal` lets us wait; a pod that has just been enrolled may be unknown for a moment. */
 export async function findLocalWorkload(
   parts: DataParts,
   pod: PodContext,
+  signal: AbortSignal = pod.gone,
 ): Promise<Workload | undefined> {
   const look = (): Workload | undefined => parts.state.localWorkload(pod);
   const found = look();
   if (found !== undefined) return found;
-  const signal = AbortSignal.any([AbortSignal.timeout(STATE_WAIT_MS), pod.gone]);
-  return await parts.waiters.until(look, signal);
+  const patience = AbortSignal.any([AbortSignal.timeout(STATE_WAIT_MS), signal]);
+  return await parts.waiters.until(look, patience);
 }
 
 /** For the record of a connection whose pod the control plane has not told of. */

@@ -1,3 +1,4 @@
+import { getSystemErrorName } from 'node:util';
 import type { SpiffeId, TrustDomain } from '../mesh/model/identity.ts';
 import type { SessionPool } from '../mesh/hbone/pool.ts';
 import type { ConnectionMetrics } from '../mesh/proxy/connection-metrics.ts';
@@ -49,6 +50,26 @@ export type PodContext = Readonly<{
   /** Aborts when the pod is gone for good. */
   gone: AbortSignal;
 }>;
+
+/** A lasting lack of descriptors is reported so often. */
+const EXHAUSTED_REPORT_MS = 10_000;
+
+/** How the listeners of a pod accept. */
+export function acceptOptions(
+  parts: Pick<DataParts, 'keepAlive' | 'log'>,
+): Readonly<{ keepAlive?: KeepAlive; onExhausted: (errno: number) => void }> {
+  const { keepAlive, log } = parts;
+  let quietUntilMs = 0;
+  return {
+    ...(keepAlive && { keepAlive }),
+    onExhausted(errno) {
+      // Told ten times a second as long as it lasts.
+      if (performance.now() < quietUntilMs) return;
+      quietUntilMs = performance.now() + EXHAUSTED_REPORT_MS;
+      log.warn('cannot accept connections for now', { error: getSystemErrorName(-errno) });
+    },
+  };
+}
 
 /** 5 s for what the control plane has not told yet, as istio/ztunnel waits for a workload. */
 export const STATE_WAIT_MS = 5_000;

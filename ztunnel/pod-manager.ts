@@ -47,16 +47,13 @@ export class PodManager implements ZdsHandler {
   }
 
   async add(uid: string, info: ZdsPodInfo, netns: Netns): Promise<void> {
-    const { config, threads, listeners, certificates, synced } = this.#parts;
+    const { config, listeners, certificates, synced } = this.#parts;
     let sockets: PodSockets | undefined;
     try {
       // What connects meanwhile waits in the queue of the listening socket.
       await synced;
       sockets = await openPodSockets(uid, netns, config, listeners);
-      for (let index = 0; index < threads.count; index++) {
-        const handover = { uid, ...info, netnsFd: duplicate(netns.fd), ...copyPodSockets(sockets) };
-        await threads.link(index).call('addPod', handover);
-      }
+      await this.#handOver(uid, info, netns, sockets);
     } finally {
       if (sockets !== undefined) closePodSockets(sockets);
       netns.close();
@@ -66,6 +63,20 @@ export class PodManager implements ZdsHandler {
     const release = certificates.hold(makeSpiffeId({ trustDomain, namespace, serviceAccount }));
     this.#pods.set(uid, { info, release });
     this.#started.value++;
+  }
+
+  /** All data threads serve a pod, or none does. */
+  async #handOver(uid: string, info: ZdsPodInfo, netns: Netns, sockets: PodSockets): Promise<void> {
+    const { threads } = this.#parts;
+    try {
+      for (let index = 0; index < threads.count; index++) {
+        const handover = { uid, ...info, netnsFd: duplicate(netns.fd), ...copyPodSockets(sockets) };
+        await threads.link(index).call('addPod', handover);
+      }
+    } catch (error) {
+      await threads.callAll('removePod', { uid });
+      throw error;
+    }
   }
 
   async remove(uid: string): Promise<void> {

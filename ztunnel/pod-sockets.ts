@@ -5,7 +5,7 @@ import { HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT } from '../mesh/model
 import type { ListenerClient } from '../mesh/zds/listeners.ts';
 import { duplicate } from '../net/descriptor.ts';
 import type { Netns } from '../net/netns.ts';
-import { bindListener } from '../net/tcp.ts';
+import { bindListener, type BoundListener } from '../net/tcp.ts';
 import type { ZtunnelConfig } from './config.ts';
 import type { HandedListener } from './thread-calls.ts';
 
@@ -28,11 +28,11 @@ export async function openPodSockets(
   config: ZtunnelConfig,
   agent: ListenerClient | undefined,
 ): Promise<PodSockets> {
-  const opened: HandedListener[] = [];
+  const opened: number[] = [];
   const open = async (port: number): Promise<HandedListener> => {
     const listener =
       agent === undefined ? bindInPod(netns, port, config) : await agent.request(uid, port);
-    opened.push(listener);
+    opened.push(listener.fd);
     if (config.originalSource === true && !listener.transparent)
       throw new MeshError(
         'ERR_TRANSPARENT',
@@ -40,7 +40,7 @@ export async function openPodSockets(
         `Cannot keep client addresses on port ${port} of pod ${uid}: ENABLE_ORIG_SRC asks for it, and the kernel refuses`,
       );
     const transparent = listener.transparent && config.originalSource !== false;
-    return { fd: listener.fd, transparent };
+    return { fd: listener.fd, transparent, kept: agent !== undefined };
   };
   try {
     return {
@@ -49,7 +49,7 @@ export async function openPodSockets(
       hbone: await open(HBONE_PORT),
     };
   } catch (error) {
-    for (const { fd } of opened) closeSync(fd);
+    for (const fd of opened) closeSync(fd);
     throw error;
   }
 }
@@ -60,14 +60,14 @@ export function closePodSockets({ outbound, plaintext, hbone }: PodSockets): voi
 
 /** Copies for one data thread, which closes them itself. */
 export function copyPodSockets({ outbound, plaintext, hbone }: PodSockets): PodSockets {
-  const copy = ({ fd, transparent }: HandedListener): HandedListener => ({
-    fd: duplicate(fd),
-    transparent,
+  const copy = (listener: HandedListener): HandedListener => ({
+    ...listener,
+    fd: duplicate(listener.fd),
   });
   return { outbound: copy(outbound), plaintext: copy(plaintext), hbone: copy(hbone) };
 }
 
-function bindInPod(netns: Netns, port: number, config: ZtunnelConfig): HandedListener {
+function bindInPod(netns: Netns, port: number, config: ZtunnelConfig): BoundListener {
   return bindListener({
     address: { ip: parseIpAddress(config.ipv6 ? '::' : '0.0.0.0'), port },
     netns,

@@ -1,20 +1,24 @@
+import { closeSync } from 'node:fs';
 import { MeshError } from '../base/errors.ts';
 import { makeSpiffeId, type TrustDomain } from '../mesh/model/identity.ts';
 import { adoptNetns } from '../net/netns.ts';
 import type { TcpListener } from '../net/tcp-listener.ts';
 import type { PodDns } from './dns.ts';
-import { type InboundSessions, listenHbone } from './inbound/listener.ts';
+import { listenHbone } from './inbound/listener.ts';
 import { listenPlaintext } from './inbound/passthrough.ts';
+import { InboundSessions } from './inbound/sessions.ts';
 import { listenOutbound } from './outbound/listener.ts';
 import type { DataParts, PodContext } from './parts.ts';
-import type { PodHandover } from './thread-calls.ts';
+import type { HandedListener, PodHandover } from './thread-calls.ts';
+
+type PodListener = Readonly<{ listener: TcpListener; kept: boolean }>;
 
 /** One pod's listeners and sessions in this thread. */
 class PodProxy {
   readonly context: PodContext;
-  readonly #listeners: readonly TcpListener[];
+  readonly #listeners: readonly PodListener[];
   readonly #dns: PodDns | undefined;
-  readonly #sessions: InboundSessions = new Set();
+  readonly #sessions = new InboundSessions();
   readonly #gone = new AbortController();
 
   constructor(parts: DataParts, handover: PodHandover, trustDomain: TrustDomain) {
@@ -25,16 +29,12 @@ class PodProxy {
       netns: adoptNetns(handover.netnsFd),
       gone: this.#gone.signal,
     };
-    this.#listeners = [
-      listenOutbound(parts, this.context, handover.outbound),
-      listenPlaintext(parts, this.context, handover.plaintext),
-      listenHbone(parts, this.context, handover.hbone, this.#sessions),
-    ];
+    this.#listeners = this.#listen(parts, handover);
     try {
       this.#dns = parts.dns?.serve(this.context);
     } catch (error) {
       // Its names would find nobody to answer them: the node agent is told, and tries again.
-      for (const listener of this.#listeners) listener.close();
+      for (const { listener } of this.#listeners) listener.close();
       this.context.netns.close();
       throw error;
     }
@@ -42,18 +42,44 @@ class PodProxy {
 
   /** No new connections; peers are told to go elsewhere, and what is open goes on. */
   stop(): void {
-    for (const listener of this.#listeners) listener.close();
-    for (const session of this.#sessions) session.drain();
+    for (const { listener, kept } of this.#listeners) {
+      // Who waits in a queue that nobody else serves would be reset.
+      if (!kept) listener.acceptQueue();
+      listener.close();
+    }
+    this.#sessions.drain();
     this.#dns?.drain();
+  }
+
+  /** Settles when the last of its tunnel sessions has ended. */
+  async whenIdle(): Promise<void> {
+    await this.#sessions.whenIdle();
   }
 
   /** After stop(): nothing is dialled or waited for in this pod any more. */
   leave(): void {
-    this.#gone.abort(
-      new MeshError('ERR_POD_GONE', 'local', `Cannot serve pod ${this.context.uid}: it has gone`),
-    );
+    this.#gone.abort(podGone(this.context.uid));
     this.#dns?.[Symbol.dispose]();
     this.context.netns.close();
+  }
+
+  #listen(parts: DataParts, { outbound, plaintext, hbone }: PodHandover): PodListener[] {
+    const listeners: PodListener[] = [];
+    const begin: readonly [HandedListener, (handed: HandedListener) => TcpListener][] = [
+      [outbound, (handed) => listenOutbound(parts, this.context, handed)],
+      [plaintext, (handed) => listenPlaintext(parts, this.context, handed)],
+      [hbone, (handed) => listenHbone(parts, this.context, handed, this.#sessions)],
+    ];
+    try {
+      for (const [handed, listen] of begin)
+        listeners.push({ listener: listen(handed), kept: handed.kept });
+      return listeners;
+    } catch (error) {
+      for (const { listener } of listeners) listener.close();
+      for (const [{ fd }] of begin.slice(listeners.length)) closeSync(fd);
+      this.context.netns.close();
+      throw error;
+    }
   }
 }
 
@@ -84,7 +110,8 @@ export class Pods {
     this.#pods.delete(uid);
     pod.stop();
     pod.leave();
-    const { pool, contexts } = this.#parts;
+    const { pool, contexts, connections } = this.#parts;
+    connections.cutPending(uid, podGone(uid));
     pool.retirePod(uid);
     const { identity } = pod.context;
     const shared = this.contexts().some((other) => other.identity === identity);
@@ -100,4 +127,13 @@ export class Pods {
   leaveAll(): void {
     for (const pod of this.#pods.values()) pod.leave();
   }
+
+  /** Settles when the tunnel sessions of all pods have ended. */
+  async whenIdle(): Promise<void> {
+    await Promise.all([...this.#pods.values()].map((pod) => pod.whenIdle()));
+  }
+}
+
+function podGone(uid: string): MeshError {
+  return new MeshError('ERR_POD_GONE', 'local', `Cannot serve pod ${uid}: it has gone`);
 }

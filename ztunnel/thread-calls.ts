@@ -17,7 +17,12 @@ export type DataThreadSettings = Readonly<{
 }>;
 
 /** A listening socket in a pod's namespace: this thread's own descriptor of it. */
-export type HandedListener = Readonly<{ fd: number; transparent: boolean }>;
+export type HandedListener = Readonly<{
+  fd: number;
+  transparent: boolean;
+  /** The node agent keeps it as well: what waits in its queue is served by whoever comes after us. */
+  kept: boolean;
+}>;
 
 /** A pod that is served from now on. The descriptors become the thread's. */
 export type PodHandover = Readonly<{

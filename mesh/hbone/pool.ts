@@ -1,3 +1,4 @@
+import { abortable } from '../../base/abortable.ts';
 import { formatSocketAddress, type IpAddress, type SocketAddress } from '../../base/address.ts';
 import type { SpiffeId } from '../model/identity.ts';
 import type { HboneSession, SessionOwner } from './session.ts';
@@ -46,20 +47,29 @@ export class SessionPool implements SessionOwner, Disposable {
   }
 
   /**
-   * A session with room for one more tunnel; an open one, or one that `open` makes.
+   * Begins a tunnel on a session with room for one more: an open one, or one that `open` makes.
    *
-   * @throws {MeshError} what `open` throws, to everyone who waited for it.
+   * @param begin opens its stream before it returns, so that nobody else takes the room meanwhile. `fresh`: the session
+   *   was opened for this call, so its state is not a matter of its past.
+   * @param signal of this caller alone. `open` serves all who wait, so it has a deadline of its own.
+   * @throws {MeshError} what `open` throws, to everyone who waited for it; what `begin` throws; the signal's reason.
    */
-  async acquire(key: PoolKey, open: () => Promise<HboneSession>): Promise<HboneSession> {
-    const entry = this.#entry(key);
+  async withSession<T>(
+    key: PoolKey,
+    open: () => Promise<HboneSession>,
+    begin: (session: HboneSession, fresh: boolean) => Promise<T>,
+    signal?: AbortSignal,
+  ): Promise<T> {
     for (;;) {
+      signal?.throwIfAborted();
+      const entry = this.#entry(key); // looked up each time: it goes with its last session
       const free = entry.sessions.find((session) => session.availableTunnels() > 0);
-      if (free !== undefined) return free;
+      if (free !== undefined) return await begin(free, false);
       const first = entry.opening === undefined;
       entry.opening ??= this.#open(entry, open);
-      const session = await entry.opening;
+      const session = await abortable(entry.opening, signal);
       // Whoever opened it has the first place; others look again, for there may be more of them than it has room.
-      if (first) return session;
+      if (first) return await begin(session, true);
     }
   }
 
@@ -88,6 +98,7 @@ export class SessionPool implements SessionOwner, Disposable {
     this.#dropIfEmpty(entry);
   }
 
+  /** Ends every session, and every tunnel with it. */
   [Symbol.dispose](): void {
     clearInterval(this.#sweeper);
     for (const session of [...this.#bySession.keys()]) session.close();
@@ -107,8 +118,6 @@ export class SessionPool implements SessionOwner, Disposable {
   async #open(entry: Entry, open: () => Promise<HboneSession>): Promise<HboneSession> {
     try {
       const session = await open();
-      // The entry may have been dropped as empty meanwhile.
-      this.#entries.set(entry.key, entry);
       entry.sessions.push(session);
       this.#bySession.set(session, entry);
       session.setOwner(this);

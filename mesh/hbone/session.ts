@@ -9,14 +9,18 @@ import type { ByteStream } from '../../net/byte-stream.ts';
 import { connectTcp, type TcpConnectOptions } from '../../net/tcp.ts';
 import { connectTls } from '../../net/tls.ts';
 import type { TlsContext } from '../../net/tls-context.ts';
+import type { TlsSession } from '../../net/tls-session.ts';
 import type { SpiffeId } from '../model/identity.ts';
 import { checkServer } from './peer.ts';
 
 export type SessionOptions = Readonly<{
-  context: TlsContext;
+  /** Asked for when the connection stands: one that was taken before may have been replaced and freed meanwhile. */
+  context: () => Promise<TlsContext>;
   /** Who is accepted on the other side. */
   peers: readonly SpiffeId[];
   http2: Http2Options;
+  /** For the handshake. */
+  timeoutMs?: number;
   signal?: AbortSignal;
 }>;
 
@@ -72,14 +76,21 @@ export class HboneSession {
     return await HboneSession.openOver(below, formatSocketAddress(connectTo), options);
   }
 
-  /** As open(), over a stream that is there: the inner session of double HBONE. */
+  /** As open(), over a stream that is there: the inner session of double HBONE. A failure resets the stream. */
   static async openOver(
     below: ByteStream,
     where: string,
     options: SessionOptions,
   ): Promise<HboneSession> {
-    const { context, peers, http2, signal } = options;
-    const tls = await connectTls(below, context, signal && { signal });
+    const { context, peers, http2, timeoutMs, signal } = options;
+    let tls: TlsSession;
+    try {
+      const limits = { ...(timeoutMs !== undefined && { timeoutMs }), ...(signal && { signal }) };
+      tls = await connectTls(below, await context(), limits);
+    } catch (error) {
+      below.reset(); // a failed handshake alone would only end our side
+      throw error;
+    }
     const check = checkServer(tls.peerCertificate, peers);
     if (check.kind === 'refused') {
       tls.reset();

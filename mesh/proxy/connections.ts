@@ -5,6 +5,8 @@ import { MeshError } from '../../base/errors.ts';
 export interface Live {
   readonly podUid: string;
   readonly direction: 'inbound' | 'outbound';
+  /** False until both ends are there. */
+  readonly isRelaying: boolean;
   /** Why the connection is not permitted (any more); `undefined` while it is. Asked after changes. */
   check(): string | undefined;
   /** Ends it at once, both ways. */
@@ -68,6 +70,12 @@ export class Connections {
       await pause();
       sliceEndsMs = performance.now() + SLICE_MS;
     }
+  }
+
+  /** Ends those of a pod that are not set up yet; what is open goes on. */
+  cutPending(podUid: string, error: MeshError): void {
+    for (const connection of [...this.#live])
+      if (connection.podUid === podUid && !connection.isRelaying) connection.cut(error);
   }
 
   cutAll(error: MeshError): void {

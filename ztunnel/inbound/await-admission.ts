@@ -1,5 +1,5 @@
 import { MeshError } from '../../base/errors.ts';
-import { STATE_WAIT_MS, type DataParts, type PodContext } from '../parts.ts';
+import { STATE_WAIT_MS, type DataParts } from '../parts.ts';
 import type { Admission, RefusalStatus } from './admission.ts';
 
 export type Admitted = Extract<Admission, { kind: 'admit' }>;
@@ -22,21 +22,23 @@ export class RefusedError extends MeshError {
  * Asks until there is a decision: policies that the workload names and that have not arrived are waited for, and when
  * they do not come the connection is refused.
  *
+ * @param signal of the connection: when it aborts there is nobody to admit.
  * @throws {RefusedError}
  */
 export async function awaitAdmission(
   parts: DataParts,
-  pod: PodContext,
+  signal: AbortSignal,
   decide: () => Admission,
 ): Promise<Admitted> {
   let decision = decide();
   if (decision.kind === 'wait') {
-    const signal = AbortSignal.any([AbortSignal.timeout(STATE_WAIT_MS), pod.gone]);
+    const patience = AbortSignal.any([AbortSignal.timeout(STATE_WAIT_MS), signal]);
     const look = (): Admission | undefined => {
       decision = decide();
       return decision.kind === 'wait' ? undefined : decision;
     };
-    await parts.waiters.until(look, signal);
+    await parts.waiters.until(look, patience);
+    signal.throwIfAborted();
   }
   if (decision.kind === 'admit') return decision;
   if (decision.kind === 'refuse') throw new RefusedError(decision.status, decision.reason);
@@ -44,7 +46,10 @@ export async function awaitAdmission(
   throw new RefusedError(401, `policies have not arrived within ${STATE_WAIT_MS} ms: ${missing}`);
 }
 
-/** For a live connection: why it would not be admitted now. Policies that are on their way close nothing. */
+/**
+ * For a live connection: why it is not permitted any more. Policies that are on their way close nothing, nor does it that
+ * the service by whose name it was opened has changed.
+ */
 export function checkAdmission(decision: Admission): string | undefined {
-  return decision.kind === 'refuse' ? decision.reason : undefined;
+  return decision.kind === 'refuse' && decision.status === 401 ? decision.reason : undefined;
 }

@@ -1,17 +1,17 @@
+import { abortable } from '../../base/abortable.ts';
 import { MeshError } from '../../base/errors.ts';
 import { checkClient } from '../../mesh/hbone/peer.ts';
 import { serveTunnels } from '../../mesh/hbone/server.ts';
 import { logConnectionRejected } from '../../mesh/proxy/access-log.ts';
-import type { Http2Connection } from '../../net/h2/connection.ts';
 import { TcpListener } from '../../net/tcp-listener.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
-import { acceptTls } from '../../net/tls.ts';
-import type { DataParts, PodContext } from '../parts.ts';
+import { acceptTls, HANDSHAKE_TIMEOUT_MS } from '../../net/tls.ts';
+import type { TlsContext } from '../../net/tls-context.ts';
+import type { TlsSession } from '../../net/tls-session.ts';
+import { acceptOptions, type DataParts, type PodContext } from '../parts.ts';
 import type { HandedListener } from '../thread-calls.ts';
-import { serveTunnel } from './tunnel.ts';
-
-/** The tunnel sessions that a pod serves, so that they can be told to end. */
-export type InboundSessions = Set<Http2Connection>;
+import type { InboundSessions } from './sessions.ts';
+import { serveTunnel, type TunnelSession } from './tunnel.ts';
 
 /** Accepts mTLS on 15008. */
 export function listenHbone(
@@ -20,7 +20,8 @@ export function listenHbone(
   handed: HandedListener,
   sessions: InboundSessions,
 ): TcpListener {
-  return new TcpListener(handed, {}, (stream) => {
+  const { onExhausted } = acceptOptions(parts); // a PING finds dead peers, not TCP's keepalive
+  return new TcpListener(handed, { onExhausted }, (stream) => {
     void serveSession(stream, parts, pod, handed.transparent, sessions);
   });
 }
@@ -33,32 +34,17 @@ async function serveSession(
   transparent: boolean,
   sessions: InboundSessions,
 ): Promise<void> {
-  const { peer, local } = stream;
+  const { peer } = stream;
+  const inFlight = sessions.begin();
+  let local = peer;
   try {
-    const context = await parts.contexts.get(pod.identity);
-    const tls = await acceptTls(stream, context, { signal: pod.gone });
-    const check = checkClient(tls.peerCertificate, parts.trustDomains);
-    if (check.kind === 'refused') {
-      tls.reset();
-      throw new MeshError(
-        'ERR_PEER_IDENTITY',
-        'downstream',
-        `Cannot accept the peer: ${check.reason}`,
-      );
-    }
-    const tlsGroup = tls.group;
-    const session = { peer, peerIdentity: check.identity, local, tlsGroup, transparent };
-    const connection = serveTunnels(tls, parts.serverHttp2, {
-      onTunnel(request) {
-        void serveTunnel(request, session, parts, pod);
-      },
-      onClose() {
-        sessions.delete(connection);
-      },
-    });
-    sessions.add(connection);
+    local = stream.local;
+    const tls = await acceptTls(stream, await contextOf(parts, pod), { signal: pod.gone });
+    const peerIdentity = identifyPeer(tls, parts);
+    serve(tls, { peer, peerIdentity, local, tlsGroup: tls.group, transparent });
   } catch (error) {
     stream.reset();
+    inFlight[Symbol.dispose]();
     logConnectionRejected(parts.accessLog, {
       direction: 'inbound',
       sourceAddress: peer,
@@ -66,4 +52,37 @@ async function serveSession(
       error,
     });
   }
+
+  function serve(tls: TlsSession, session: TunnelSession): void {
+    const connection = serveTunnels(tls, parts.serverHttp2, {
+      onTunnel(request) {
+        void serveTunnel(request, session, parts, pod);
+      },
+      onClose() {
+        sessions.delete(connection);
+        inFlight[Symbol.dispose]();
+      },
+    });
+    sessions.add(connection);
+  }
+}
+
+/** The context in use; for a pod that is new, the wait for its certificate, as long as for a handshake. */
+async function contextOf(
+  { contexts }: DataParts,
+  { identity, gone }: PodContext,
+): Promise<TlsContext> {
+  const current = contexts.current(identity);
+  if (current !== undefined) return current;
+  const patience = AbortSignal.any([AbortSignal.timeout(HANDSHAKE_TIMEOUT_MS), gone]);
+  return await abortable(contexts.get(identity), patience);
+}
+
+/** @throws {MeshError} ERR_PEER_IDENTITY; the session is reset then. */
+function identifyPeer(tls: TlsSession, { trustDomains }: DataParts): TunnelSession['peerIdentity'] {
+  const check = checkClient(tls.peerCertificate, trustDomains);
+  if (check.kind === 'accepted') return check.identity;
+  tls.reset();
+  const message = `Cannot accept the peer: ${check.reason}`;
+  throw new MeshError('ERR_PEER_IDENTITY', 'downstream', message);
 }

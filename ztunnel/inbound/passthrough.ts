@@ -2,8 +2,9 @@ import { logConnectionRejected } from '../../mesh/proxy/access-log.ts';
 import { TcpListener } from '../../net/tcp-listener.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
 import { LiveConnection } from '../live-connection.ts';
+import { holdDownstream } from '../hold-downstream.ts';
 import { findLocalWorkload, unknownWorkload } from '../local-workload.ts';
-import type { DataParts, PodContext } from '../parts.ts';
+import { acceptOptions, type DataParts, type PodContext } from '../parts.ts';
 import type { HandedListener } from '../thread-calls.ts';
 import type { Admission } from './admission.ts';
 import { admitPlaintext } from './admit.ts';
@@ -16,8 +17,7 @@ export function listenPlaintext(
   pod: PodContext,
   handed: HandedListener,
 ): TcpListener {
-  const { keepAlive } = parts;
-  return new TcpListener(handed, keepAlive ? { keepAlive } : {}, (stream) => {
+  return new TcpListener(handed, acceptOptions(parts), (stream) => {
     void servePlaintext(stream, parts, pod, handed.transparent);
   });
 }
@@ -56,8 +56,11 @@ async function servePlaintext(
     },
     check: () => checkAdmission(decide()),
   });
+  holdDownstream(downstream, (error) => {
+    live.cut(error);
+  });
   try {
-    const { connectTo, bindTo } = await awaitAdmission(parts, pod, decide);
+    const { connectTo, bindTo } = await awaitAdmission(parts, live.signal, decide);
     const dial = { connectTo, ...(bindTo && { bindTo }), peerPort: peer.port, signal: live.signal };
     const upstream = await connectRedirected(parts, pod, dial, transparent);
     live.relay(downstream, upstream);

@@ -10,7 +10,7 @@ import type { TcpStream } from '../../net/tcp-stream.ts';
 import { LiveConnection } from '../live-connection.ts';
 import { findLocalWorkload } from '../local-workload.ts';
 import type { DataParts, PodContext } from '../parts.ts';
-import type { Admission, TunnelRequest as AdmissionRequest } from './admission.ts';
+import type { Admission, RefusalStatus, TunnelRequest as AdmissionRequest } from './admission.ts';
 import { admitTunnel } from './admit.ts';
 import { awaitAdmission, checkAdmission, type Admitted, RefusedError } from './await-admission.ts';
 import { connectLocal } from './connect.ts';
@@ -64,20 +64,32 @@ export async function serveTunnel(
     },
   });
   try {
-    workload ??= await findLocalWorkload(parts, pod);
+    workload ??= await findLocalWorkload(parts, pod, live.signal);
     live.ends.destination.workload = workload;
-    const admitted = await awaitAdmission(parts, pod, decide);
+    const admitted = await awaitAdmission(parts, live.signal, decide);
     live.ends.service = admitted.service ?? hintedService(parts, request, workload);
     live.ends.originalDestination = live.ends.service?.hostname;
     const upstream = await connectLocal(parts, pod, dialOf(admitted, live), session.transparent);
-    sendProxyHeader(upstream, admitted, peer);
-    answer(request, parts, workload, upstream);
+    try {
+      sendProxyHeader(upstream, admitted, peer);
+      answer(request, parts, workload);
+    } catch (error) {
+      upstream.reset();
+      throw error;
+    }
     request.stream.setHandler({}); // from here on the relay hears of it
     live.relay(request.stream, upstream);
   } catch (error) {
-    refuseTunnel(request, error instanceof RefusedError ? error.status : 503);
+    refuseTunnel(request, statusOf(live, error));
     live.fail(error);
   }
+}
+
+/** A change of policy may have come between the decision and the app's answer. */
+function statusOf({ signal }: LiveConnection, error: unknown): RefusalStatus {
+  if (error instanceof RefusedError) return error.status;
+  const reason: unknown = signal.reason;
+  return reason instanceof MeshError && reason.code === 'ERR_POLICY' ? 401 : 503;
 }
 
 function admissionRequest(
@@ -111,19 +123,12 @@ function sendProxyHeader(upstream: TcpStream, admitted: Admitted, peer: SocketAd
   if (proxyHeader === undefined) return;
   const { bytes, length } = makeProxyHeader(peer, proxyHeader);
   if (upstream.write(bytes, HEADROOM, length) === length) return;
-  upstream.reset();
   throw new MeshError('ERR_CONNECT', 'upstream', 'Cannot send the PROXY header: not accepted');
 }
 
-function answer(
-  request: TunnelRequest,
-  parts: DataParts,
-  workload: Workload | undefined,
-  upstream: TcpStream,
-): void {
+function answer(request: TunnelRequest, parts: DataParts, workload: Workload | undefined): void {
   const baggage = parts.responseBaggage && workload ? makeBaggage(workload) : '';
   if (acceptTunnel(request, baggage)) return;
-  upstream.reset();
   throw new MeshError(
     'ERR_STREAM_RESET',
     'downstream',

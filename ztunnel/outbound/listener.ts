@@ -3,8 +3,9 @@ import { logConnectionRejected } from '../../mesh/proxy/access-log.ts';
 import { TcpListener } from '../../net/tcp-listener.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
 import { LiveConnection } from '../live-connection.ts';
+import { holdDownstream } from '../hold-downstream.ts';
 import { findLocalWorkload, unknownWorkload } from '../local-workload.ts';
-import type { DataParts, PodContext } from '../parts.ts';
+import { acceptOptions, type DataParts, type PodContext } from '../parts.ts';
 import type { HandedListener } from '../thread-calls.ts';
 import { connectFirst } from './upstream.ts';
 
@@ -14,8 +15,7 @@ export function listenOutbound(
   pod: PodContext,
   handed: HandedListener,
 ): TcpListener {
-  const { keepAlive } = parts;
-  return new TcpListener(handed, keepAlive ? { keepAlive } : {}, (stream) => {
+  return new TcpListener(handed, acceptOptions(parts), (stream) => {
     void serveOutbound(stream, parts, pod);
   });
 }
@@ -47,6 +47,9 @@ export async function serveOutbound(
       originalDestination: destination,
     },
     check: () => checkSource(parts, pod),
+  });
+  holdDownstream(downstream, (error) => {
+    live.cut(error);
   });
   try {
     const upstream = await connectFirst(parts, pod, source, { peer, destination }, live);

@@ -1,3 +1,4 @@
+import { abortable } from '../../base/abortable.ts';
 import {
   formatSocketAddress,
   tryParseIpAddress,
@@ -7,13 +8,17 @@ import {
 import { MeshError } from '../../base/errors.ts';
 import { unreachable } from '../../base/unreachable.ts';
 import { formatAuthority } from '../../mesh/hbone/authority.ts';
-import { mayTryElsewhere, openTunnel } from '../../mesh/hbone/client.ts';
+import { mayTryElsewhere, openTunnel, type Tunnel } from '../../mesh/hbone/client.ts';
 import { makeBaggage, makeForwarded, makeTraceparent } from '../../mesh/hbone/headers.ts';
 import { HboneSession } from '../../mesh/hbone/session.ts';
 import { HBONE_PORT } from '../../mesh/model/ports.ts';
+import type { SpiffeId } from '../../mesh/model/identity.ts';
+import type { Service } from '../../mesh/model/service.ts';
 import type { Workload, WorkloadUid } from '../../mesh/model/workload.ts';
 import type { ByteStream } from '../../net/byte-stream.ts';
+import { Http2StreamError } from '../../net/h2/errors.ts';
 import { connectTcp, type TcpConnectOptions } from '../../net/tcp.ts';
+import type { TlsContext } from '../../net/tls-context.ts';
 import type { LiveConnection } from '../live-connection.ts';
 import type { DataParts, PodContext } from '../parts.ts';
 import type { OutboundRoute } from './outbound-route.ts';
@@ -22,6 +27,12 @@ import { selectRoute } from './route.ts';
 /** Design limits of trying: so many endpoints, and so long, before any byte is sent. */
 const MAX_ENDPOINTS = 3;
 const CONNECT_DEADLINE_MS = 10_000;
+/** A third of it, which the second repetition of a lost SYN (after 3 s) still meets: a silent endpoint leaves time for others. */
+const ENDPOINT_DEADLINE_MS = 3_300;
+/** Where there is no other one; less than the whole, so that this reason is told. */
+const ONLY_ENDPOINT_DEADLINE_MS = 9_500;
+/** Sessions of the pool that turn out to have ended, before this is taken for a fault of the endpoint. */
+const MAX_STALE_SESSIONS = 8;
 
 type TunnelRoute = Extract<OutboundRoute, { kind: 'hbone' | 'double-hbone' }>;
 type Caller = Readonly<{
@@ -30,14 +41,13 @@ type Caller = Readonly<{
   source: Workload;
   sourceAddress: SocketAddress;
   live: LiveConnection;
-  signal: AbortSignal;
 }>;
 
 /**
  * Connects to the first endpoint that answers; selectRoute() is asked again with what was tried until one does.
  * Nothing of the payload is sent before.
  *
- * @throws {MeshError} of the last endpoint; ERR_NO_HEALTHY_UPSTREAM and the like when there is none.
+ * @throws {MeshError} of the last endpoint; ERR_NO_HEALTHY_UPSTREAM and the like when there is none; why `live` was cut.
  */
 export async function connectFirst(
   parts: DataParts,
@@ -46,13 +56,29 @@ export async function connectFirst(
   downstream: Readonly<{ peer: SocketAddress; destination: SocketAddress }>,
   live: LiveConnection,
 ): Promise<ByteStream> {
-  const deadline = AbortSignal.timeout(CONNECT_DEADLINE_MS);
-  const signal = AbortSignal.any([deadline, live.signal, pod.gone]);
-  const caller = { parts, pod, source, sourceAddress: downstream.peer, live, signal };
+  const deadline = setTimeout(() => {
+    live.cut(tooLate(downstream.destination));
+  }, CONNECT_DEADLINE_MS);
+  try {
+    return await tryEndpoints(
+      { parts, pod, source, sourceAddress: downstream.peer, live },
+      downstream,
+    );
+  } finally {
+    clearTimeout(deadline);
+  }
+}
+
+async function tryEndpoints(
+  caller: Caller,
+  downstream: Readonly<{ peer: SocketAddress; destination: SocketAddress }>,
+): Promise<ByteStream> {
+  const { parts, source, live } = caller;
   const tried = new Set<WorkloadUid>();
   const resolved = new Map<string, readonly IpAddress[]>();
   let failure: Error | undefined;
   for (;;) {
+    live.signal.throwIfAborted();
     const route = selectRoute(parts.state, {
       source,
       sourceIp: downstream.peer.ip,
@@ -63,7 +89,7 @@ export async function connectFirst(
       random: Math.random,
     });
     if (route.kind === 'resolve') {
-      resolved.set(route.hostname, await resolve(parts, route.hostname));
+      resolved.set(route.hostname, await resolve(caller, route.hostname));
       continue;
     }
     // The last failure says more than that no endpoint is left, and so does what is noted of it.
@@ -76,23 +102,26 @@ export async function connectFirst(
       failure = error instanceof Error ? error : new Error(String(error));
       if (route.kind === 'passthrough' || !mayTryElsewhere(error)) throw error;
       tried.add(route.workload.uid);
-      if (tried.size === MAX_ENDPOINTS || signal.aborted) throw error;
+      if (tried.size === MAX_ENDPOINTS) throw error;
     }
   }
 }
 
-async function resolve(parts: DataParts, hostname: string): Promise<readonly IpAddress[]> {
+async function resolve({ parts, live }: Caller, hostname: string): Promise<readonly IpAddress[]> {
   try {
-    const found = await parts.resolveHostname(hostname);
+    const found = await abortable(parts.resolveHostname(hostname), live.signal);
     return found.flatMap((text) => tryParseIpAddress(text) ?? []);
   } catch {
     return []; // a name without addresses; the route then says so
   }
 }
 
-/** What the record says about where it went. */
+/** What the record says about where it went. An attempt before may have been of another kind. */
 function noteRoute(live: LiveConnection, route: Exclude<OutboundRoute, { kind: 'resolve' }>): void {
   const { ends } = live;
+  ends.source.identity = undefined;
+  ends.destination.identity = undefined;
+  ends.tlsGroup = undefined;
   if ('connectTo' in route) ends.destination.address = route.connectTo;
   ends.service = route.service;
   ends.destination.workload = 'workload' in route ? route.workload : undefined;
@@ -111,14 +140,17 @@ async function connectRoute(
       return await connectInnerTunnel(caller, route, await connectTunnel(caller, route));
     case 'plain':
     case 'passthrough':
-      return await connectTcp(route.connectTo, socketOptions(caller));
+      return await connectTcp(route.connectTo, {
+        ...socketOptions(caller, caller.live.signal),
+        ...(route.kind === 'plain' && { timeoutMs: endpointDeadlineMs(route) }),
+      });
     default:
       return unreachable(route);
   }
 }
 
 /** Everything that a pod's proxy dials is dialled inside the pod's namespace, with the mark that the rules let pass. */
-function socketOptions({ parts, pod, signal }: Caller): TcpConnectOptions {
+function socketOptions({ parts, pod }: Caller, signal: AbortSignal): TcpConnectOptions {
   const { packetMark: mark, keepAlive } = parts;
   return { netns: pod.netns, mark, signal, ...(keepAlive && { keepAlive }) };
 }
@@ -126,15 +158,18 @@ function socketOptions({ parts, pod, signal }: Caller): TcpConnectOptions {
 async function connectTunnel(caller: Caller, route: TunnelRoute): Promise<ByteStream> {
   const { parts, pod, live, source } = caller;
   const { connectTo, peers } = route;
-  const sourceIp = caller.sourceAddress.ip;
   const { identity } = pod;
-  const context = await parts.contexts.get(identity);
-  live.ends.source.identity = identity;
-  const key = { podUid: pod.uid, sourceIp, identity, peers, connectTo };
-  const options = { context, peers, http2: parts.clientHttp2, signal: caller.signal };
+  // Also where a session is open: without a valid certificate nothing new is begun.
+  await certificateOf(caller);
+  const key = { podUid: pod.uid, sourceIp: caller.sourceAddress.ip, identity, peers, connectTo };
+  const timeoutMs = endpointDeadlineMs(route);
+  // It serves all who wait for it, so it ends with the pod, not with this connection.
   const open = async (): Promise<HboneSession> => {
+    const tcp = { ...socketOptions(caller, pod.gone), timeoutMs };
+    const context = (): Promise<TlsContext> => parts.contexts.get(identity);
+    const options = { context, peers, http2: parts.clientHttp2, timeoutMs, signal: pod.gone };
     try {
-      return await HboneSession.open(connectTo, socketOptions(caller), options);
+      return await HboneSession.open(connectTo, tcp, options);
     } catch (error) {
       throw isTimeoutOfHbone(error, connectTo) ? blockedPort(connectTo, error) : error;
     }
@@ -143,18 +178,41 @@ async function connectTunnel(caller: Caller, route: TunnelRoute): Promise<ByteSt
     authority: formatAuthority(route.authority),
     headers: tunnelHeaders(source, caller.sourceAddress, route.service?.hostname),
   };
-  for (let attempt = 0; ; attempt++) {
-    const session = await parts.pool.acquire(key, open);
-    live.ends.tlsGroup = session.tlsGroup;
-    live.ends.destination.identity = session.peerIdentity;
+  let stale = 0;
+  let pooled: HboneSession | undefined;
+  const begin = (session: HboneSession, fresh: boolean): Promise<Tunnel> => {
+    pooled = fresh ? undefined : session;
+    noteSession(live, identity, session);
+    return openTunnel(session, request, { signal: live.signal });
+  };
+  for (;;) {
     try {
-      return (await openTunnel(session, request, { signal: caller.signal })).stream;
+      return (await parts.pool.withSession(key, open, begin, live.signal)).stream;
     } catch (error) {
       // A pooled session may have ended just before it was used: that says nothing about the endpoint.
-      const stale = session.retired && attempt === 0 && mayTryElsewhere(error);
-      if (!stale || caller.signal.aborted) throw error;
+      const again = pooled?.retired === true && hasNoAnswer(error) && ++stale <= MAX_STALE_SESSIONS;
+      if (!again || live.signal.aborted) throw error;
     }
   }
+}
+
+function noteSession({ ends }: LiveConnection, identity: SpiffeId, session: HboneSession): void {
+  ends.source.identity = identity;
+  ends.destination.identity = session.peerIdentity;
+  ends.tlsGroup = session.tlsGroup;
+}
+
+/** The context in use, or the wait for the first one. */
+async function certificateOf({ parts, pod, live }: Caller): Promise<TlsContext> {
+  const { contexts } = parts;
+  return (
+    contexts.current(pod.identity) ?? (await abortable(contexts.get(pod.identity), live.signal))
+  );
+}
+
+/** The session broke before the peer's proxy said anything. */
+function hasNoAnswer(error: unknown): boolean {
+  return error instanceof Http2StreamError || hasCode(error, 'ERR_TUNNEL_NO_ROOM');
 }
 
 /** A session of its own inside the outer tunnel, so that the gateway can choose an endpoint for each connection. */
@@ -163,20 +221,32 @@ async function connectInnerTunnel(
   route: Extract<OutboundRoute, { kind: 'double-hbone' }>,
   outer: ByteStream,
 ): Promise<ByteStream> {
-  const { parts, pod, live, signal, source } = caller;
+  const { parts, pod, live, source } = caller;
+  const { signal } = live;
   const { authority, peers } = route.inner;
-  const context = await parts.contexts.get(pod.identity);
   const where = formatAuthority(authority);
-  const options = { context, peers, http2: parts.clientHttp2, signal };
-  const session = await HboneSession.openOver(outer, where, options);
-  live.ends.destination.identity = session.peerIdentity;
+  const session = await HboneSession.openOver(outer, where, {
+    ...{ peers, http2: parts.clientHttp2, signal },
+    context: () => certificateOf(caller),
+  });
+  noteSession(live, pod.identity, session);
   const headers = [
     ...tunnelHeaders(source, caller.sourceAddress, route.service?.hostname),
     ...['x-forwarded-network', parts.network],
   ];
-  const { stream } = await openTunnel(session, { authority: where, headers }, { signal });
-  session.retire(); // it carries this tunnel alone, and ends with it
-  return stream;
+  try {
+    const { stream } = await openTunnel(session, { authority: where, headers }, { signal });
+    session.retire(); // it carries this tunnel alone, and ends with it
+    return stream;
+  } catch (error) {
+    session.close();
+    throw error;
+  }
+}
+
+/** How long one endpoint may take to be connected to. */
+function endpointDeadlineMs(route: Readonly<{ service?: Service }>): number {
+  return route.service === undefined ? ONLY_ENDPOINT_DEADLINE_MS : ENDPOINT_DEADLINE_MS;
 }
 
 function tunnelHeaders(
@@ -192,11 +262,19 @@ function tunnelHeaders(
 }
 
 function isTimeoutOfHbone(error: unknown, connectTo: SocketAddress): boolean {
-  const timedOut = error instanceof MeshError && error.code === 'ERR_CONNECT_TIMEOUT';
-  return timedOut && connectTo.port === HBONE_PORT;
+  return hasCode(error, 'ERR_CONNECT_TIMEOUT') && connectTo.port === HBONE_PORT;
+}
+
+function hasCode(error: unknown, code: string): boolean {
+  return error instanceof MeshError && error.code === code;
 }
 
 function blockedPort(connectTo: SocketAddress, cause: unknown): MeshError {
   const message = `Cannot connect to ${formatSocketAddress(connectTo)}: timed out, maybe a NetworkPolicy is blocking HBONE port ${HBONE_PORT}`;
   return new MeshError('ERR_NETWORK_POLICY', 'upstream', message, { cause });
+}
+
+function tooLate(destination: SocketAddress): MeshError {
+  const message = `Cannot connect to ${formatSocketAddress(destination)}: not done within ${CONNECT_DEADLINE_MS} ms`;
+  return new MeshError('ERR_CONNECT_TIMEOUT', 'upstream', message);
 }

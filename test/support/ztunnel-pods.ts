@@ -1,0 +1,271 @@
+import { execFileSync } from 'node:child_process';
+import type { ExecutionContext } from 'ava';
+import {
+  parseIpAddress,
+  socketAddress,
+  type IpAddress,
+  type SocketAddress,
+} from '../../base/address.ts';
+import { captureScript, formatCaptureRules } from '../../deploy/node-agent/rules.ts';
+import { SessionPool } from '../../mesh/hbone/pool.ts';
+import type { WorkloadCertificate } from '../../mesh/model/certificate.ts';
+import { DEFAULT_TRUST_DOMAIN, type SpiffeId } from '../../mesh/model/identity.ts';
+import { HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT } from '../../mesh/model/ports.ts';
+import type { Workload } from '../../mesh/model/workload.ts';
+import { ConnectionMetrics } from '../../mesh/proxy/connection-metrics.ts';
+import { Connections } from '../../mesh/proxy/connections.ts';
+import { ProxyState } from '../../mesh/proxy/state/store.ts';
+import { StateWaiters } from '../../mesh/proxy/state/waiters.ts';
+import { openLog } from '../../mesh/runtime/log.ts';
+import { formatMetrics } from '../../mesh/runtime/metrics-text.ts';
+import { Metrics } from '../../mesh/runtime/metrics.ts';
+import { duplicate } from '../../net/descriptor.ts';
+import { openNetns, prepareNetns, type Netns } from '../../net/netns.ts';
+import { listenTcp, type TcpListener } from '../../net/tcp-listener.ts';
+import { bindListener, connectTcp } from '../../net/tcp.ts';
+import type { DataParts } from '../../ztunnel/parts.ts';
+import { Pods } from '../../ztunnel/pods.ts';
+import type { HandedListener, PodHandover } from '../../ztunnel/thread-calls.ts';
+import { TlsContexts } from '../../ztunnel/tls-contexts.ts';
+import { Collector } from './collect.ts';
+import { makeTestCa, type TestCa } from './test-ca.ts';
+import { makeWorkload, type WorkloadFields } from './workloads.ts';
+
+const MARK = 0x539;
+let count = 0;
+
+/** One line of the access log. */
+export type AccessRecord = Readonly<Record<string, unknown>>;
+
+/** A pod: a namespace of its own on the test's bridge. */
+export class TestPod {
+  readonly name: string;
+  readonly ip: IpAddress;
+  readonly netns: Netns;
+  readonly workload: Workload;
+  readonly #t: ExecutionContext;
+
+  constructor(t: ExecutionContext, netns: Netns, workload: Workload) {
+    this.#t = t;
+    this.netns = netns;
+    this.workload = workload;
+    this.name = workload.name;
+    this.ip = workload.addresses[0] ?? parseIpAddress('0.0.0.0');
+  }
+
+  /** Listens as the application would; each connection goes to `onConnection`. */
+  listen(port: number, onConnection: (app: Collector, peer: SocketAddress) => void): TcpListener {
+    const address = { ip: parseIpAddress('::'), port };
+    const listener = listenTcp({ address, netns: this.netns }, (stream) => {
+      const { peer } = stream;
+      onConnection(new Collector(stream), peer);
+    });
+    this.#t.teardown(() => {
+      listener.close();
+    });
+    return listener;
+  }
+
+  /** The first connection to a port, with where it came from. */
+  accept(port: number): Promise<{ app: Collector; peer: SocketAddress }> {
+    return new Promise((resolve) => {
+      const listener = this.listen(port, (app, peer) => {
+        listener.close();
+        resolve({ app, peer });
+      });
+    });
+  }
+
+  /** Dials as the application would. */
+  async connect(ip: string, port: number): Promise<Collector> {
+    return new Collector(await connectTcp(socketAddress(ip, port), { netns: this.netns }));
+  }
+
+  run(script: string, input = ''): string {
+    return runInside(this.netns, script, input);
+  }
+}
+
+/** The data side of a node proxy in this thread, with pods in namespaces of their own. */
+export class TestNode {
+  readonly ca: TestCa = makeTestCa();
+  readonly state = new ProxyState('node-a');
+  readonly waiters = new StateWaiters();
+  readonly connections = new Connections();
+  readonly pool = new SessionPool({ idleMs: 300_000 });
+  readonly metrics = new Metrics();
+  readonly contexts: TlsContexts;
+  readonly parts: DataParts;
+  readonly pods: Pods;
+  /** The access log and everything else that was logged, parsed. */
+  readonly log: AccessRecord[] = [];
+  /** What the CA answers; a test may put its own in the place. */
+  issue: (identity: SpiffeId) => WorkloadCertificate = (identity) => this.ca.issue(identity);
+  readonly #t: ExecutionContext;
+  readonly #bridge: Netns;
+  readonly #waiting: (() => void)[] = [];
+  #pods = 0;
+
+  static async open(t: ExecutionContext, parts: Partial<DataParts> = {}): Promise<TestNode> {
+    await prepareNetns();
+    return new TestNode(t, parts);
+  }
+
+  private constructor(t: ExecutionContext, parts: Partial<DataParts>) {
+    this.#t = t;
+    this.#bridge = makeNamespace(t);
+    runInside(this.#bridge, 'ip link add br0 type bridge && ip link set br0 up');
+    this.contexts = new TlsContexts({
+      fetch: (identity) => Promise.try(() => this.issue(identity)),
+      onRenewed: (identity) => {
+        this.pool.retireIdentity(identity);
+      },
+    });
+    const log = openLog({
+      format: 'json',
+      levels: { fallback: 'debug', scopes: new Map() },
+      writer: {
+        write: (line: string) => {
+          this.log.push(JSON.parse(line) as AccessRecord);
+          for (const wake of this.#waiting.splice(0)) wake();
+        },
+        flush: () => undefined,
+      },
+    });
+    this.parts = {
+      state: this.state,
+      waiters: this.waiters,
+      pool: this.pool,
+      contexts: this.contexts,
+      connections: this.connections,
+      metrics: new ConnectionMetrics(this.metrics),
+      accessLog: log.scope('access'),
+      log: log.scope('ztunnel'),
+      network: '',
+      packetMark: MARK,
+      keepAlive: undefined,
+      tunnelOnLoopback: true,
+      responseBaggage: true,
+      clientHttp2: {},
+      serverHttp2: {},
+      trustDomains: new Set([DEFAULT_TRUST_DOMAIN]),
+      resolveHostname: () => Promise.resolve([]),
+      ...parts,
+    };
+    this.pods = new Pods(this.parts, DEFAULT_TRUST_DOMAIN);
+    t.teardown(() => {
+      for (const { uid } of this.pods.contexts()) this.pods.remove(uid);
+      this.connections.cutAll(new Error('the test is over') as never);
+      this.pool[Symbol.dispose]();
+      this.contexts[Symbol.dispose]();
+    });
+  }
+
+  /** A pod with an address; not served by anyone yet, and not known to the proxy. */
+  addPlain(fields: WorkloadFields): TestPod {
+    const ip = fields.ips?.[0] ?? `10.7.0.${++this.#pods}`;
+    const netns = makeNamespace(this.#t);
+    const link = `p${this.#pods}`;
+    const other = `/proc/${process.pid}/fd/${netns.fd}`;
+    runInside(
+      this.#bridge,
+      `ip link add ${link} type veth peer name eth0 netns ${other} && ip link set ${link} master br0 up`,
+    );
+    runInside(
+      netns,
+      `ip addr add ${ip}/16 dev eth0 && ip link set eth0 up && ip route add default dev eth0`,
+    );
+    return new TestPod(this.#t, netns, makeWorkload({ ips: [ip], ...fields }));
+  }
+
+  /** A pod of the mesh: captured, known, and served. */
+  addPod(fields: WorkloadFields): TestPod {
+    const pod = this.addPlain(fields);
+    const rules = { dns: false, inbound: true, virtualInterfaces: [] };
+    pod.run(captureScript(false), formatCaptureRules(rules));
+    this.know(pod.workload);
+    this.pods.add(this.handover(pod));
+    return pod;
+  }
+
+  /** As the control plane would tell it. */
+  know(...workloads: Workload[]): void {
+    for (const workload of workloads) this.state.setWorkload(workload);
+    this.waiters.announce();
+  }
+
+  /** What the control thread hands over for a pod. */
+  handover(pod: TestPod): PodHandover {
+    const { workload, netns } = pod;
+    const listen = (port: number): HandedListener => {
+      const address = { ip: parseIpAddress('::'), port };
+      const options = { address, netns, mark: MARK, transparent: 'best-effort' } as const;
+      return { ...bindListener(options), kept: false };
+    };
+    return {
+      uid: pod.name,
+      name: pod.name,
+      namespace: workload.namespace,
+      serviceAccount: workload.serviceAccount,
+      netnsFd: duplicate(netns.fd),
+      outbound: listen(OUTBOUND_PORT),
+      plaintext: listen(INBOUND_PLAINTEXT_PORT),
+      hbone: listen(HBONE_PORT),
+    };
+  }
+
+  /** The first `count` records of that kind, as they come. */
+  async records(
+    wanted: (record: AccessRecord) => boolean,
+    howMany = 1,
+  ): Promise<readonly AccessRecord[]> {
+    for (;;) {
+      const found = this.log.filter((record) => record['scope'] === 'access' && wanted(record));
+      if (found.length >= howMany) return found;
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  /** The record of the end of the one connection of that direction. */
+  async ended(direction: 'inbound' | 'outbound'): Promise<AccessRecord> {
+    const [record] = await this.records(
+      (found) =>
+        ['connection complete', 'connection failed'].includes(String(found['message'])) &&
+        found['direction'] === direction,
+    );
+    return record ?? {};
+  }
+
+  /** The sum of a metric's series whose text contains all of `parts`. */
+  metric(name: string, ...labels: readonly string[]): number {
+    for (const connection of this.connections.all()) connection.updateMetrics();
+    return formatMetrics(this.metrics.snapshot(), 'prometheus')
+      .split('\n')
+      .filter((line) => line.startsWith(`${name}{`) && labels.every((part) => line.includes(part)))
+      .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
+  }
+}
+
+function makeNamespace(t: ExecutionContext): Netns {
+  const name = `halo-zt-${process.pid}-${count++}`;
+  execFileSync('ip', ['netns', 'add', name]);
+  const netns = openNetns(`/run/netns/${name}`);
+  t.teardown(() => {
+    netns.close();
+    execFileSync('ip', ['netns', 'del', name]);
+  });
+  runInside(netns, 'ip link set lo up');
+  return netns;
+}
+
+function runInside(netns: Netns, script: string, input = ''): string {
+  return execFileSync(
+    'nsenter',
+    [`--net=/proc/${process.pid}/fd/${netns.fd}`, 'sh', '-c', script],
+    {
+      // Not the test runner's path: a package of npm has a command named nft as well.
+      ...{ input, encoding: 'utf8', env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    },
+  );
+}
