@@ -34,6 +34,7 @@ import {
 import { serveConnect, serveExec } from './control-streams.ts';
 import { isRecord } from './documents.ts';
 import { resolveKind } from './kinds.ts';
+import { MeshStatus } from './mesh-status.ts';
 import { findPart, type Part } from './parts.ts';
 import { parseSelectorText } from './selector.ts';
 import type { LogFile } from './log-file.ts';
@@ -62,9 +63,11 @@ export class ControlServer {
   readonly #sandbox: ControlledSandbox;
   readonly #server: Server;
   readonly #handlers: ReadonlyMap<string, Handler>;
+  readonly #meshStatus: MeshStatus;
 
   private constructor(sandbox: ControlledSandbox) {
     this.#sandbox = sandbox;
+    this.#meshStatus = new MeshStatus(sandbox.paths.statusObjects);
     const { cluster } = sandbox;
     this.#handlers = new Map<string, Handler>([
       ['GET /v1/status', () => this.#status()],
@@ -229,7 +232,7 @@ export class ControlServer {
       .filter((object) => name === null || object.metadata.name === name)
       .filter((object) => matches(object.metadata.labels))
       .sort((a, b) => keyOf(a).localeCompare(keyOf(b)));
-    return { items };
+    return { items: this.#meshStatus.addTo(items) };
   }
 
   #watch(response: ServerResponse, url: URL): void {

@@ -99,6 +99,16 @@ test('halo explain tells both hops of an allowed connection, and ends with 0', a
   t.is(inbound.peer.identity, 'spiffe://cluster.local/ns/shop/sa/customer');
 });
 
+test('halo get shows what the control plane says of a policy', async (t) => {
+  let table = '';
+  // It writes status soon after the proxies have the policy.
+  while (!/True/.test(table))
+    table = (await halo('get', 'authorizationpolicies', '-n', 'shop')).stdout;
+  t.regex(table, /^NAME +ACTION +RULES +ACCEPTED +AGE\ndeny-thief +DENY +1 +True +/);
+  const { stdout } = await halo('get', 'ap', 'deny-thief', '-n', 'shop', '-o', 'yaml');
+  t.regex(stdout, /^status:\n {2}conditions:\n {4}- type: ZtunnelAccepted\n {6}status: "True"$/m);
+});
+
 test('halo wait names the proxies that have not a revision, and ends with 4', async (t) => {
   const { code, stderr } = await halo('wait', '999999', '--timeout', '300ms');
   t.is(code, 4);

@@ -1,0 +1,89 @@
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { KubernetesObject } from './api.ts';
+import { isRecord } from './documents.ts';
+import { statusOf } from './pod-status.ts';
+
+/** The control plane's file in its STATUS_DIR: `{revision, objects: [{group, kind, namespace, name, conditions, addresses}]}`. */
+const STATUS_FILE = 'status.json';
+
+type ObjectVerdict = Readonly<{
+  conditions: readonly Readonly<Record<string, unknown>>[];
+  addresses: readonly unknown[];
+}>;
+
+/** What the control plane says of objects: whether it accepted them, and the addresses that it gave them. */
+export class MeshStatus {
+  readonly #path: string;
+  /** Which writing of the file was read: each is a file of its own. */
+  #read = '';
+  #verdicts: ReadonlyMap<string, ObjectVerdict> = new Map();
+
+  /** @param folder STATUS_DIR of the control plane. */
+  constructor(folder: string) {
+    this.#path = join(folder, STATUS_FILE);
+  }
+
+  /** The objects, each with the control plane's conditions and addresses in its status. */
+  addTo(objects: readonly KubernetesObject[]): KubernetesObject[] {
+    this.#refresh();
+    return objects.map((object) => {
+      const verdict = this.#verdicts.get(keyOfObject(object));
+      return verdict === undefined ? object : withVerdict(object, verdict);
+    });
+  }
+
+  #refresh(): void {
+    try {
+      const { ino, mtimeMs, size } = statSync(this.#path);
+      const found = `${ino} ${mtimeMs} ${size}`;
+      if (found === this.#read) return;
+      this.#verdicts = parseVerdicts(readFileSync(this.#path, 'utf8'));
+      this.#read = found;
+    } catch {
+      // There is no control plane, or it has not written yet; what was read stays good.
+    }
+  }
+}
+
+function withVerdict(object: KubernetesObject, verdict: ObjectVerdict): KubernetesObject {
+  const status = statusOf(object);
+  const types = new Set(verdict.conditions.map(({ type }) => type));
+  const others = Array.isArray(status['conditions'])
+    ? status['conditions'].filter(
+        (condition: unknown) => !isRecord(condition) || !types.has(condition['type']),
+      )
+    : [];
+  const conditions: readonly unknown[] = [...others, ...verdict.conditions];
+  return {
+    ...object,
+    status: {
+      ...status,
+      ...(conditions.length > 0 && { conditions }),
+      ...(verdict.addresses.length > 0 && { addresses: verdict.addresses }),
+    },
+  };
+}
+
+function parseVerdicts(text: string): ReadonlyMap<string, ObjectVerdict> {
+  const file: unknown = JSON.parse(text);
+  const objects = isRecord(file) && Array.isArray(file['objects']) ? file['objects'] : [];
+  return new Map(
+    objects.filter(isRecord).map(({ group, kind, namespace, name, conditions, addresses }) => [
+      keyOf([group, kind, namespace, name]),
+      {
+        conditions: Array.isArray(conditions) ? conditions.filter(isRecord) : [],
+        addresses: Array.isArray(addresses) ? addresses : [],
+      },
+    ]),
+  );
+}
+
+function keyOfObject({ apiVersion, kind, metadata }: KubernetesObject): string {
+  const group = apiVersion.includes('/') ? (apiVersion.split('/')[0] ?? '') : '';
+  return keyOf([group, kind, metadata.namespace ?? '', metadata.name]);
+}
+
+function keyOf(parts: readonly unknown[]): string {
+  return JSON.stringify(parts);
+}

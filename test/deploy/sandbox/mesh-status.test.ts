@@ -1,0 +1,59 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'ava';
+import type { KubernetesObject } from '../../../deploy/sandbox/api.ts';
+import { MeshStatus } from '../../../deploy/sandbox/mesh-status.ts';
+import { TemporaryFolder } from '../../support/temporary-folder.ts';
+
+const policy: KubernetesObject = {
+  apiVersion: 'security.istio.io/v1',
+  kind: 'AuthorizationPolicy',
+  metadata: { name: 'deny', namespace: 'shop' },
+  status: { conditions: [{ type: 'ZtunnelAccepted', status: 'Unknown' }, { type: 'Other' }] },
+};
+
+const accepted = { type: 'ZtunnelAccepted', status: 'True', reason: 'Accepted', message: '' };
+
+function writeVerdict(folder: string, change: object): void {
+  const { name, namespace } = policy.metadata;
+  const { kind } = policy;
+  const named = { group: 'security.istio.io', kind, namespace, name };
+  const objects = [{ ...named, conditions: [accepted], addresses: [], ...change }];
+  writeFileSync(join(folder, 'status.json'), JSON.stringify({ revision: 1, objects }));
+}
+
+test('MeshStatus replaces a condition of the same type, and keeps the others', (t) => {
+  using folder = new TemporaryFolder();
+  writeVerdict(folder.path, {});
+  const [found] = new MeshStatus(folder.path).addTo([policy]);
+  t.deepEqual(found?.['status'], { conditions: [{ type: 'Other' }, accepted] });
+});
+
+test('MeshStatus adds the addresses that the control plane gave', (t) => {
+  using folder = new TemporaryFolder();
+  const addresses = [{ host: 'db.example', value: '240.240.0.1' }];
+  writeVerdict(folder.path, { conditions: [], addresses });
+  const [found] = new MeshStatus(folder.path).addTo([{ ...policy, status: {} }]);
+  t.deepEqual(found?.['status'], { addresses });
+});
+
+test('MeshStatus follows the file, and takes no other group or name for the same object', (t) => {
+  using folder = new TemporaryFolder();
+  const status = new MeshStatus(folder.path);
+  t.deepEqual(status.addTo([policy]), [policy]); // not written yet
+  writeVerdict(folder.path, { group: 'example.com' });
+  t.deepEqual(status.addTo([policy]), [policy]);
+  writeVerdict(folder.path, { name: 'deny-all' });
+  t.deepEqual(status.addTo([policy]), [policy]);
+  writeVerdict(folder.path, {});
+  t.notDeepEqual(status.addTo([policy]), [policy]);
+});
+
+test('MeshStatus keeps what it knew while the file cannot be read', (t) => {
+  using folder = new TemporaryFolder();
+  const status = new MeshStatus(folder.path);
+  writeVerdict(folder.path, {});
+  const before = status.addTo([policy]);
+  writeFileSync(join(folder.path, 'status.json'), '{"objects": [');
+  t.deepEqual(status.addTo([policy]), before);
+});
