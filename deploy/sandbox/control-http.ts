@@ -66,6 +66,11 @@ export function errorBody(error: unknown): ErrorResponse {
   return { error: { code, message: describeError(error) } };
 }
 
+/** The answer after which a connection carries another protocol. */
+export function switchingProtocols(protocol: string): string {
+  return `HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: ${protocol}\r\n\r\n`;
+}
+
 export function apiError(code: string, message: string): MeshError {
   return new MeshError(code, 'local', message);
 }

@@ -31,8 +31,9 @@ import {
   sendJson,
   statusOfError,
 } from './control-http.ts';
-import { serveConnect, serveExec } from './control-streams.ts';
+import { serveConnect } from './control-streams.ts';
 import { isRecord } from './documents.ts';
+import { serveExec } from './exec-session.ts';
 import { resolveKind } from './kinds.ts';
 import { MeshStatus } from './mesh-status.ts';
 import { findPart, type Part } from './parts.ts';

@@ -1,111 +1,17 @@
-import { spawn } from 'node:child_process';
 import { Socket } from 'node:net';
 import { parseIpAddress, type IpAddress } from '../../base/address.ts';
 import { MeshError } from '../../base/errors.ts';
 import { SLICE_SERVICE_NAME } from '../../mesh/kubernetes/labels.ts';
 import { openNetns } from '../../net/netns.ts';
 import { connectTcp } from '../../net/tcp.ts';
-import { OUTSIDE } from './addresses.ts';
-import { BYTES_PROTOCOL, EXEC_PROTOCOL, type KubernetesObject } from './api.ts';
+import { BYTES_PROTOCOL, type KubernetesObject } from './api.ts';
 import type { Cluster } from './cluster.ts';
-import { baseEnvironment, endOf } from './container.ts';
 import { isRecord } from './documents.ts';
-import { encodeExecFrame, ExecFrameDecoder, type ExecExit } from './exec-frames.ts';
-import { netnsPath } from './networks.ts';
+import { switchingProtocols } from './control-http.ts';
 import { podIps } from './pod-status.ts';
 import { servicePorts } from './services.ts';
 
-/** What the client may be behind with the output before the program is made to wait. */
-const MAX_BACKLOG_BYTES = 256 * 1024;
 const CONNECT_TIMEOUT_MS = 5000;
-
-/**
- * Runs a command where the query says and carries its input and output as frames.
- *
- * @throws {MeshError} before the upgrade, when there is no such place.
- */
-export function serveExec(
-  cluster: Cluster,
-  query: URLSearchParams,
-  socket: Socket,
-  head: Buffer,
-): void {
-  const { command, environment } = execTarget(cluster, query);
-  const [program = '', ...args] = command;
-  socket.write(switching(EXEC_PROTOCOL));
-  const child = spawn(program, args, {
-    env: Object.fromEntries(environment),
-    stdio: ['pipe', 'pipe', 'pipe'],
-    detached: true,
-  });
-  const kill = (): void => {
-    try {
-      if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, 'SIGKILL');
-    } catch {
-      // Ended already.
-    }
-  };
-  const finish = (exit: ExecExit): void => {
-    if (socket.destroyed) return;
-    socket.end(encodeExecFrame('exit', Buffer.from(JSON.stringify(exit))));
-  };
-  for (const channel of ['stdout', 'stderr'] as const) {
-    const pipe = child[channel];
-    pipe.on('data', (chunk: Buffer) => {
-      if (socket.destroyed) return;
-      socket.write(encodeExecFrame(channel, chunk));
-      if (socket.writableLength > MAX_BACKLOG_BYTES) pipe.pause();
-    });
-    socket.on('drain', () => pipe.resume());
-  }
-  child.stdin.on('error', () => undefined); // it does not read
-  child.on('error', (error) => {
-    finish({ code: 126, error: error.message });
-  });
-  child.on('close', (code, signal) => {
-    finish(endOf(code, signal));
-  });
-  const decoder = new ExecFrameDecoder();
-  const take = (chunk: Buffer): void => {
-    try {
-      for (const { channel, payload } of decoder.push(chunk)) {
-        if (channel !== 'stdin') continue;
-        if (payload.length === 0) child.stdin.end();
-        else if (!child.stdin.write(payload)) socket.pause();
-      }
-    } catch {
-      socket.destroy();
-    }
-  };
-  child.stdin.on('drain', () => socket.resume());
-  socket.on('data', take);
-  // Whoever asked has gone, and with it the reader of the output.
-  socket.on('close', kill);
-  if (head.length > 0) take(head);
-}
-
-type ExecTarget = Readonly<{
-  command: readonly string[];
-  environment: ReadonlyMap<string, string>;
-}>;
-
-function execTarget(cluster: Cluster, query: URLSearchParams): ExecTarget {
-  const command = query.getAll('command');
-  if (command.length === 0) throw streamError('ERR_EXEC', 'Cannot run nothing: name a command');
-  if (query.get('outside') === 'true') {
-    const enter = ['nsenter', `--net=${netnsPath(OUTSIDE)}`];
-    const environment = new Map(Object.entries(baseEnvironment({ HOSTNAME: OUTSIDE })));
-    return { command: [...enter, ...command], environment };
-  }
-  const namespace = query.get('namespace') ?? 'default';
-  const name = query.get('pod') ?? '';
-  cluster.store.mustGet({ kind: 'Pod', namespace, name });
-  const container = query.get('container') ?? undefined;
-  const target = cluster.pods.runner(namespace, name)?.execCommand(container, command);
-  if (target !== undefined) return target;
-  const which = container === undefined ? '' : ` container ${container}`;
-  throw streamError('ERR_EXEC', `Cannot run in pod ${namespace}/${name}${which}: it does not run`);
-}
 
 /**
  * Connects to a pod's port from inside the pod, as kubelet does for port-forward, and carries the bytes.
@@ -129,7 +35,7 @@ export async function serveConnect(
       port,
       netns,
     );
-    socket.write(switching(BYTES_PROTOCOL));
+    socket.write(switchingProtocols(BYTES_PROTOCOL));
     if (head.length > 0) upstream.write(head);
     joinSockets(socket, upstream);
   } finally {
@@ -233,10 +139,6 @@ function joinSockets(a: Socket, b: Socket): void {
     });
     from.pipe(to);
   }
-}
-
-function switching(protocol: string): string {
-  return `HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: ${protocol}\r\n\r\n`;
 }
 
 function streamError(code: string, message: string): MeshError {

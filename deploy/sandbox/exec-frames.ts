@@ -2,7 +2,8 @@ import { MeshError } from '../../base/errors.ts';
 
 /**
  * What an exec connection carries after its upgrade: one byte of channel, four bytes of length in network order,
- * then the payload. An empty stdin frame is the end of the input; the exit frame is the last one.
+ * then the payload. An empty stdin frame is the end of the input; the exit frame is the last one. A client that closes
+ * its side has gone: the program gets the end of its input, and a moment later it is ended.
  */
 export type ExecChannel = 'stdin' | 'stdout' | 'stderr' | 'exit';
 

@@ -49,12 +49,9 @@ export class MeshStatus {
 function withVerdict(object: KubernetesObject, verdict: ObjectVerdict): KubernetesObject {
   const status = statusOf(object);
   const types = new Set(verdict.conditions.map(({ type }) => type));
-  const others = Array.isArray(status['conditions'])
-    ? status['conditions'].filter(
-        (condition: unknown) => !isRecord(condition) || !types.has(condition['type']),
-      )
-    : [];
-  const conditions: readonly unknown[] = [...others, ...verdict.conditions];
+  const known: readonly unknown[] = Array.isArray(status['conditions']) ? status['conditions'] : [];
+  const others = known.filter((condition) => !isRecord(condition) || !types.has(condition['type']));
+  const conditions = [...others, ...verdict.conditions];
   return {
     ...object,
     status: {

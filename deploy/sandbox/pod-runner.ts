@@ -61,6 +61,7 @@ export class PodRunner {
   readonly #parts: PodRunnerParts;
   readonly #ips: readonly IpAddress[];
   readonly #abort = new AbortController();
+  readonly #ended = new AbortController();
   readonly #running = new Map<string, Running>();
   readonly #logs = new Map<string, LogFile>();
   readonly #sidecars: Promise<unknown>[] = [];
@@ -98,6 +99,11 @@ export class PodRunner {
     return this.#parts.node.name;
   }
 
+  /** Given when the last container of the pod has ended; what else runs in it ends too. */
+  get ended(): AbortSignal {
+    return this.#ended.signal;
+  }
+
   get spec(): PodSpec {
     return this.#spec;
   }
@@ -131,6 +137,7 @@ export class PodRunner {
     await this.#done;
     await Promise.all(this.#sidecars);
     clearTimeout(grace);
+    this.#ended.abort();
     // Its capture goes while the network still stands, so that peers hear the end of its connections.
     await this.#parts.released(AbortSignal.timeout(RELEASE_WAIT_MS));
     await deletePodNetwork(this.netnsName, this.#parts.node).catch(() => undefined); // was never made
