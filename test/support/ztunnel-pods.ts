@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { setImmediate as pause } from 'node:timers/promises';
 import type { ExecutionContext } from 'ava';
 import {
   parseIpAddress,
@@ -6,6 +7,7 @@ import {
   type IpAddress,
   type SocketAddress,
 } from '../../base/address.ts';
+import { MeshError } from '../../base/errors.ts';
 import { captureScript, formatCaptureRules } from '../../deploy/node-agent/rules.ts';
 import { SessionPool } from '../../mesh/hbone/pool.ts';
 import type { WorkloadCertificate } from '../../mesh/model/certificate.ts';
@@ -22,6 +24,7 @@ import { Metrics } from '../../mesh/runtime/metrics.ts';
 import { duplicate } from '../../net/descriptor.ts';
 import { openNetns, prepareNetns, type Netns } from '../../net/netns.ts';
 import { listenTcp, type TcpListener } from '../../net/tcp-listener.ts';
+import type { TcpStream } from '../../net/tcp-stream.ts';
 import { bindListener, connectTcp } from '../../net/tcp.ts';
 import type { DataParts } from '../../ztunnel/parts.ts';
 import { Pods } from '../../ztunnel/pods.ts';
@@ -58,7 +61,7 @@ export class TestPod {
     const address = { ip: parseIpAddress('::'), port };
     const listener = listenTcp({ address, netns: this.netns }, (stream) => {
       const { peer } = stream;
-      onConnection(new Collector(stream), peer);
+      onConnection(this.#collect(stream), peer);
     });
     this.#t.teardown(() => {
       listener.close();
@@ -78,7 +81,14 @@ export class TestPod {
 
   /** Dials as the application would. */
   async connect(ip: string, port: number): Promise<Collector> {
-    return new Collector(await connectTcp(socketAddress(ip, port), { netns: this.netns }));
+    return this.#collect(await connectTcp(socketAddress(ip, port), { netns: this.netns }));
+  }
+
+  #collect(stream: TcpStream): Collector {
+    this.#t.teardown(() => {
+      stream.reset();
+    });
+    return new Collector(stream);
   }
 
   run(script: string, input = ''): string {
@@ -105,6 +115,7 @@ export class TestNode {
   readonly #bridge: Netns;
   readonly #waiting: (() => void)[] = [];
   #pods = 0;
+  #closed = false;
 
   static async open(t: ExecutionContext, parts: Partial<DataParts> = {}): Promise<TestNode> {
     await prepareNetns();
@@ -153,18 +164,25 @@ export class TestNode {
       ...parts,
     };
     this.pods = new Pods(this.parts, DEFAULT_TRUST_DOMAIN);
-    t.teardown(() => {
-      for (const { uid } of this.pods.contexts()) this.pods.remove(uid);
-      this.connections.cutAll(new Error('the test is over') as never);
-      this.pool[Symbol.dispose]();
-      this.contexts[Symbol.dispose]();
-    });
+  }
+
+  /** Ends everything, before the namespaces go. */
+  async #close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.pods.stopAll();
+    this.connections.cutAll(new MeshError('ERR_TEST', 'local', 'the test is over'));
+    this.pool[Symbol.dispose]();
+    await this.pods.whenIdle();
+    for (const { uid } of this.pods.contexts()) this.pods.remove(uid);
+    this.contexts[Symbol.dispose]();
   }
 
   /** A pod with an address; not served by anyone yet, and not known to the proxy. */
   addPlain(fields: WorkloadFields): TestPod {
     const ip = fields.ips?.[0] ?? `10.7.0.${++this.#pods}`;
     const netns = makeNamespace(this.#t);
+    this.#t.teardown(() => this.#close());
     const link = `p${this.#pods}`;
     const other = `/proc/${process.pid}/fd/${netns.fd}`;
     runInside(
@@ -224,6 +242,11 @@ export class TestNode {
       if (found.length >= howMany) return found;
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
+  }
+
+  /** What no event tells of: looked at again and again. */
+  async until(condition: () => boolean): Promise<void> {
+    while (!condition()) await pause();
   }
 
   /** The record of the end of the one connection of that direction. */
