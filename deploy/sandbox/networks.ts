@@ -8,9 +8,10 @@ import {
   OUTSIDE,
   outsideAddresses,
   PROBE_SOURCES,
+  SERVICE_NETWORKS,
   type NodeAddresses,
 } from './addresses.ts';
-import { formatCidr, type IpAddress } from '../../base/address.ts';
+import { familyOf, formatCidr, type IpAddress } from '../../base/address.ts';
 import { inNamespace, runCommand } from '../../mesh/runtime/command.ts';
 
 /** Where `ip netns` keeps names; inside the sandbox this is a file system of its own. */
@@ -74,7 +75,12 @@ export async function createNode(
   const probes = PROBE_SOURCES.slice(0, node.ips.length).map((ip) =>
     ip.includes(':') ? `address add ${ip}/128 dev lo nodad` : `address add ${ip}/32 dev lo`,
   );
-  await ipBatch(node.name, probes);
+  // The rules put an endpoint in a Service's place only for what has a route at all: the node's own programs need one.
+  const services = node.ips.flatMap((ip) => {
+    const network = SERVICE_NETWORKS.find((cidr) => familyOf(cidr.ip) === familyOf(ip));
+    return network === undefined ? [] : [`route add ${formatCidr(network)} dev eth0`];
+  });
+  await ipBatch(node.name, [...probes, ...services]);
 }
 
 async function createBridged(
