@@ -2,8 +2,6 @@ import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { MeshError } from '../base/errors.ts';
-import { formatProblem } from '../mesh/kubernetes/problem.ts';
-import { readObjects } from '../mesh/kubernetes/read.ts';
 
 /** A file of YAML with its name, as errors will show it. */
 export type Manifest = Readonly<{ source: string; text: string }>;
@@ -46,20 +44,4 @@ async function filesBelow(folder: string): Promise<string[]> {
     .map((entry) => join(entry.parentPath, entry.name))
     .filter((path) => !path.slice(folder.length).includes('/.'))
     .sort();
-}
-
-/**
- * Refuses files in which an object is wrong, before any of it is sent anywhere.
- *
- * @returns warnings, a line each.
- * @throws {MeshError} ERR_MANIFEST with every error and its place.
- */
-export function refuseErrors(manifests: readonly Manifest[]): string[] {
-  const problems = manifests.flatMap(({ source, text }) => readObjects(text, source).problems);
-  const errors = problems.filter(({ severity }) => severity === 'error').map(formatProblem);
-  if (errors.length > 0) {
-    const message = `Cannot apply: nothing was changed, because of\n${errors.join('\n')}`;
-    throw new MeshError('ERR_MANIFEST', 'local', message);
-  }
-  return problems.map(formatProblem);
 }

@@ -1,4 +1,5 @@
 import type { ApplyResponse, ObjectReference } from '../../deploy/sandbox/api.ts';
+import { refuseErrors } from '../../deploy/sandbox/refuse-errors.ts';
 import {
   defineVerb,
   EXIT,
@@ -7,7 +8,7 @@ import {
   sandboxOptions,
   usageError,
 } from '../command.ts';
-import { readManifests, refuseErrors } from '../manifests.ts';
+import { readManifests } from '../manifests.ts';
 import { printResult } from '../output.ts';
 import { Sandbox, sandboxName } from '../sandbox.ts';
 import { printable } from '../terminal.ts';

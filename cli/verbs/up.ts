@@ -4,9 +4,10 @@ import {
   type SandboxSettings,
 } from '../../deploy/sandbox/api.ts';
 import { startSandbox, stopSandbox } from '../../deploy/sandbox/launch.ts';
+import { refuseErrors } from '../../deploy/sandbox/refuse-errors.ts';
 import { defineVerb, EXIT, sandboxOptions, usageError } from '../command.ts';
 import { parseImages } from '../images.ts';
-import { readManifests, refuseErrors, type Manifest } from '../manifests.ts';
+import { readManifests, type Manifest } from '../manifests.ts';
 import { Progress } from '../progress.ts';
 import { Sandbox, sandboxName } from '../sandbox.ts';
 import { printable, type Terminal } from '../terminal.ts';

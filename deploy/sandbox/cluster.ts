@@ -33,6 +33,7 @@ import { createBridge, createNode, createSideNamespaces, hasIpv6, netnsPath } fr
 import { podSpecOf } from './pod-spec.ts';
 import { PART_ANNOTATION, Pods, type PodsParts } from './pods.ts';
 import { reconciler, type Reconciler } from './reconcile.ts';
+import { refuseErrors } from './refuse-errors.ts';
 import { formatServiceRules, plainServices } from './service-rules.ts';
 import { ServiceAddresses } from './services.ts';
 import { formatReference, ObjectStore, referenceOf, withMetadata } from './store.ts';
@@ -113,9 +114,11 @@ export class Cluster {
     return this.#objects.busy() || this.#rules.busy();
   }
 
-  /** @throws {MeshError} for the first document that cannot be applied; none of them is then. */
+  /** @throws {MeshError} for documents that cannot be applied; none of them is then. */
   apply(request: ApplyRequest): ApplyResponse {
     const objects = parseDocuments(request);
+    // A caller need not be our own command, which looks before it asks.
+    refuseErrors(request.documents);
     const coming = new Set(
       objects.filter(({ kind }) => kind === 'Namespace').map(({ metadata }) => metadata.name),
     );

@@ -18,8 +18,24 @@ const MAX_ALIASES = 100;
  * @throws {MeshError} ERR_DOCUMENT naming source and line, for the first document that is no object.
  */
 export function parseDocuments(request: ApplyRequest): KubernetesObject[] {
-  const namespace = request.namespace ?? 'default';
-  return request.documents.flatMap(({ source, text }) => parseSource(source, text, namespace));
+  const { documents, namespace = 'default' } = checkRequest(request);
+  return documents.flatMap(({ source, text }) => parseSource(source, text, namespace));
+}
+
+/** What came over the wire may be anything. */
+function checkRequest(
+  request: Readonly<{ documents: unknown; namespace?: unknown }>,
+): ApplyRequest {
+  const { documents, namespace } = request;
+  const isDocument = (document: unknown): document is ApplyRequest['documents'][number] =>
+    isRecord(document) &&
+    typeof document['source'] === 'string' &&
+    typeof document['text'] === 'string';
+  if (!Array.isArray(documents) || !documents.every(isDocument))
+    throw documentError('the request', 0, 'no documents with source and text');
+  if (namespace !== undefined && typeof namespace !== 'string')
+    throw documentError('the request', 0, `namespace ${JSON.stringify(namespace)}`);
+  return { documents, ...(namespace !== undefined && { namespace }) };
 }
 
 function parseSource(source: string, text: string, namespace: string): KubernetesObject[] {

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { request } from 'node:http';
 import type { Socket } from 'node:net';
 import test from 'ava';
-import { BYTES_PROTOCOL } from '../../../deploy/sandbox/api.ts';
+import { BYTES_PROTOCOL, type ObjectList } from '../../../deploy/sandbox/api.ts';
 import { runningSupervisor, startSandbox, stopSandbox } from '../../../deploy/sandbox/launch.ts';
 import {
   connectTo,
@@ -153,6 +153,22 @@ test.serial('what cannot run says why, and a container that ends is started agai
       message: /there is no namespace shop/,
     },
   );
+  await t.throwsAsync(
+    sandbox.apply(`
+apiVersion: v1
+kind: Namespace
+metadata: { name: never }
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: wrong, namespace: default }
+spec: { action: DENY, rules: [{ from: [{ source: { principal: [thief] } }] }] }
+`),
+    { message: /test\.yaml:9:.* spec\.rules\[0\]\.from\[0\]\.source\.principal/ },
+  );
+  t.is((await sandbox.get<ObjectList>('/v1/objects?kind=Namespace&name=never')).items.length, 0);
+  for (const request of [{}, { documents: [{ source: 'x' }] }, { documents: [], namespace: 7 }])
+    await t.throwsAsync(sandbox.post('/v1/apply', request), { message: /400 .*Cannot apply/ });
   await sandbox.apply(`
 apiVersion: v1
 kind: Pod
