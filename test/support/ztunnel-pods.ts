@@ -180,10 +180,10 @@ export class TestNode {
 
   /** A pod with an address; not served by anyone yet, and not known to the proxy. */
   addPlain(fields: WorkloadFields): TestPod {
-    const ip = fields.ips?.[0] ?? `10.7.0.${++this.#pods}`;
+    const ip = fields.ips?.[0] ?? `10.7.0.${this.#pods + 1}`;
     const netns = makeNamespace(this.#t);
     this.#t.teardown(() => this.#close());
-    const link = `p${this.#pods}`;
+    const link = `p${++this.#pods}`;
     const other = `/proc/${process.pid}/fd/${netns.fd}`;
     runInside(
       this.#bridge,
@@ -217,7 +217,13 @@ export class TestNode {
     const { workload, netns } = pod;
     const listen = (port: number): HandedListener => {
       const address = { ip: parseIpAddress('::'), port };
-      const options = { address, netns, mark: MARK, transparent: 'best-effort' } as const;
+      const options = {
+        address,
+        netns,
+        mark: MARK,
+        transparent: 'best-effort',
+        reusePort: true,
+      } as const;
       return { ...bindListener(options), kept: false };
     };
     return {
