@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { describeError, MeshError } from '../../base/errors.ts';
 import { sandboxPaths, stateFolder, type SandboxSettings, type SupervisorFile } from './api.ts';
+import { compileCache } from './compile-cache.ts';
 import { runCommand, systemPath } from '../../mesh/runtime/command.ts';
 import { makeFolder, writeFileAtomic } from './files.ts';
 
@@ -52,7 +53,7 @@ export async function startSandbox(settings: SandboxSettings): Promise<void> {
     stdio: ['ignore', log, log],
     detached: true,
     cwd: '/',
-    env: { ...process.env, PATH: systemPath(), NODE_COMPILE_CACHE: join(root, 'compile-cache') },
+    env: { ...process.env, PATH: systemPath(), NODE_COMPILE_CACHE: compileCache(root) },
   });
   closeSync(log);
   const ended = new Promise<string>((resolve) => {

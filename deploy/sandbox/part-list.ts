@@ -12,6 +12,7 @@ import {
   type SandboxPaths,
   type SandboxSettings,
 } from './api.ts';
+import { compileCache } from './compile-cache.ts';
 import { baseEnvironment, enterPlace, type ContainerPlace } from './container.ts';
 import { makeFolder, writeFileAtomic } from './files.ts';
 import { netnsPath } from './networks.ts';
@@ -190,7 +191,7 @@ function partSpec(
   const adminSocket = partAdminSocket(paths, name);
   const program = [process.execPath, '--disable-warning=ExperimentalWarning', PROGRAMS[kind]];
   const all = baseEnvironment({
-    NODE_COMPILE_CACHE: join(paths.root, 'compile-cache'),
+    NODE_COMPILE_CACHE: compileCache(paths.root),
     ADMIN_UDS: adminSocket,
     LOG_FORMAT: 'json',
     ...environment,

@@ -17,6 +17,7 @@ import {
 } from './container.ts';
 import { buildEnvironment, downwardField } from './environment.ts';
 import { makeFolder, writeFileAtomic } from './files.ts';
+import { compileCache } from './compile-cache.ts';
 import { containerCommand } from './images.ts';
 import { LogFile } from './log-file.ts';
 import { createPodNetwork, deletePodNetwork, netnsPath } from './networks.ts';
@@ -279,7 +280,7 @@ export class PodRunner {
     const addresses = { podIps: this.#ips, hostIps: this.#parts.node.ips };
     const base = baseEnvironment({
       HOSTNAME: this.#hostname(),
-      NODE_COMPILE_CACHE: join(this.#parts.paths.root, 'compile-cache'),
+      NODE_COMPILE_CACHE: compileCache(this.#parts.paths.root),
     });
     return buildEnvironment(base, container.environment, (path) =>
       downwardField(path, this.pod, addresses),
