@@ -8,7 +8,7 @@ import { runDrain } from '../mesh/runtime/drain.ts';
 import type { Logger } from '../mesh/runtime/log.ts';
 import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
-import { addProcessMetrics } from '../mesh/runtime/process-metrics.ts';
+import { addBuildMetric, addProcessMetrics } from '../mesh/runtime/process-metrics.ts';
 import type { ProgramContext } from '../mesh/runtime/program.ts';
 import { Readiness } from '../mesh/runtime/readiness.ts';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../mesh/xds/codec.ts';
@@ -42,6 +42,7 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
   await prepareNetns();
   const metrics = new Metrics();
   addProcessMetrics(metrics);
+  addBuildMetric(metrics, 'ztunnel', config.buildVersion);
   stack.use(watchLoop({ metrics, thread: 'control' }));
 
   const caClient = stack.use(openCaClient(config));

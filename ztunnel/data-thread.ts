@@ -17,6 +17,7 @@ import { StateWaiters } from '../mesh/proxy/state/waiters.ts';
 import { dataThreadStart, openDataThread } from '../mesh/runtime/data-thread.ts';
 import { openLog } from '../mesh/runtime/log.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
+import { HeapSampling, profileCpu } from '../mesh/runtime/profile.ts';
 import { decodeAddress } from '../mesh/xds/codec.ts';
 import { decodeAuthorization } from '../mesh/xds/codec-policy.ts';
 import { prepareNetns } from '../net/netns.ts';
@@ -95,6 +96,7 @@ const parts: DataParts = {
   // In one thread for all pods; see DnsProxy.
   ...(config.dnsCapture && index === 0 && { dns }),
 };
+const heap = new HeapSampling();
 const pods = new Pods(parts, config.trustDomain);
 
 metrics.onCollect(() => {
@@ -134,6 +136,12 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
       log.setLevels(levels);
       return null;
     },
+    cpuProfile: profileCpu,
+    async heapSampling({ active }) {
+      await heap.activate(active);
+      return null;
+    },
+    heapProfile: async () => (await heap.profile()) ?? null,
     async drain() {
       pods.stopAll();
       await Promise.all([connections.whenIdle(), pods.whenIdle()]);

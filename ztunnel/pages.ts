@@ -1,18 +1,20 @@
 import { dumpCertificate, dumpPods, type Json } from '../mesh/admin/config-dump.ts';
+import { profileRoutes, type ProfiledThread } from '../mesh/admin/profile-routes.ts';
 import { jsonPage, textPage, type AdminResponse, type AdminRoute } from '../mesh/admin/server.ts';
+import {
+  loggingRoute,
+  metricsRoutes,
+  quitRoute,
+  readinessRoute,
+} from '../mesh/admin/standard-routes.ts';
 import type { CertificateManager, CertificateState } from '../certs/manager.ts';
 import type { WorkloadUid } from '../mesh/model/workload.ts';
 import type { DataThreads } from '../mesh/runtime/data-threads.ts';
-import { formatLogLevels, parseLogLevels, type Log, type LogLevels } from '../mesh/runtime/log.ts';
-import {
-  formatMetrics,
-  mergeSnapshots,
-  METRICS_CONTENT_TYPES,
-  metricsFormatFor,
-} from '../mesh/runtime/metrics-text.ts';
-import type { Metrics } from '../mesh/runtime/metrics.ts';
+import type { Log } from '../mesh/runtime/log.ts';
+import type { Metrics, MetricsSnapshot } from '../mesh/runtime/metrics.ts';
+import { HeapSampling, profileCpu } from '../mesh/runtime/profile.ts';
 import type { Readiness } from '../mesh/runtime/readiness.ts';
-import type { ZtunnelConfig } from './config.ts';
+import { dumpZtunnelConfig, type ZtunnelConfig } from './config.ts';
 import type { StateDump } from './dump.ts';
 import type { PodManager } from './pod-manager.ts';
 import type { ControlCalls, DataThreadCalls, ExplainRequest } from './thread-calls.ts';
@@ -35,50 +37,51 @@ export function adminRoutes(parts: PageParts): readonly AdminRoute[] {
   const get = (path: string, description: string, handle: AdminRoute['handle']): AdminRoute => ({
     ...{ method: 'GET', path, description, handle },
   });
-  const post = (path: string, description: string, handle: AdminRoute['handle']): AdminRoute => ({
-    ...{ method: 'POST', path, description, handle },
-  });
-  const initialLevels = parts.log.levels();
   return [
-    get('/config_dump', 'everything this proxy knows', () => configDump(parts)),
-    get('/explain', 'why a connection is carried or refused', ({ query }) => explain(parts, query)),
-    get('/xds', 'the stream to the control plane', () => jsonPage(parts.xdsStatus())),
-    get('/metrics', 'metrics', ({ headers }) => metricsPage(parts, headers.accept)),
-    get('/healthz/ready', 'readiness', () => readinessPage(parts.readiness)),
-    post('/logging', 'level=<spec> sets, reset restores the log levels', ({ query }) =>
-      logging(parts, query, initialLevels),
-    ),
-    post('/quitquitquit', 'ends this proxy in order', () => {
-      parts.stop('quitquitquit');
-      return textPage('shutting down\n');
+    get('/config_dump', 'Everything that this proxy knows', () => configDump(parts)),
+    get('/explain', 'Why a connection is carried or refused', ({ query }) => explain(parts, query)),
+    get('/xds', 'The stream to the control plane', () => jsonPage(parts.xdsStatus())),
+    ...metricsRoutes(() => collectMetrics(parts)),
+    ...readinessRoutes(parts.readiness),
+    loggingRoute(parts.log.levels(), async (levels) => {
+      parts.log.setLevels(levels);
+      await parts.threads.callAll('logLevels', levels);
     }),
+    ...profileRoutes(profiledThreads(parts)),
+    quitRoute(parts.stop),
   ];
 }
 
 /** The pages of the metrics port. */
 export function statsRoutes(parts: PageParts): readonly AdminRoute[] {
-  return ['/metrics', '/stats/prometheus'].map((path) => ({
-    ...{ method: 'GET' as const, path, description: 'metrics' },
-    handle: ({ headers }) => metricsPage(parts, headers.accept),
-  }));
+  return metricsRoutes(() => collectMetrics(parts));
 }
 
 /** The page of the readiness port. */
 export function readinessRoutes(readiness: Readiness): readonly AdminRoute[] {
-  const handle = (): AdminResponse => readinessPage(readiness);
-  return [{ method: 'GET', path: '/healthz/ready', description: 'readiness', handle }];
+  return [readinessRoute(readiness, '/healthz/ready')];
 }
 
-function readinessPage(readiness: Readiness): AdminResponse {
-  const ready = readiness.pending().length === 0;
-  return textPage(`${readiness.describe()}\n`, ready ? 200 : 500);
+async function collectMetrics({ metrics, threads }: PageParts): Promise<MetricsSnapshot[]> {
+  return [metrics.snapshot(), ...(await threads.callAll('metrics', null))];
 }
 
-async function metricsPage(parts: PageParts, accept: string | undefined): Promise<AdminResponse> {
-  const format = metricsFormatFor(accept);
-  const threads = await parts.threads.callAll('metrics', null);
-  const merged = mergeSnapshots([parts.metrics.snapshot(), ...threads]);
-  return { contentType: METRICS_CONTENT_TYPES[format], body: formatMetrics(merged, format) };
+function profiledThreads({ threads }: PageParts): ReadonlyMap<string, ProfiledThread> {
+  const heap = new HeapSampling();
+  const control: ProfiledThread = {
+    profileCpu,
+    activateHeapSampling: (active) => heap.activate(active),
+    heapProfile: () => heap.profile(),
+  };
+  const data = Array.from({ length: threads.count }, (_, index): [string, ProfiledThread] => [
+    `data-${index}`,
+    {
+      profileCpu: (options) => threads.link(index).call('cpuProfile', options),
+      activateHeapSampling: (active) => threads.link(index).call('heapSampling', { active }),
+      heapProfile: async () => (await threads.link(index).call('heapProfile', null)) ?? undefined,
+    },
+  ]);
+  return new Map([['control', control], ...data]);
 }
 
 async function configDump(parts: PageParts): Promise<AdminResponse> {
@@ -94,7 +97,7 @@ async function configDump(parts: PageParts): Promise<AdminResponse> {
     stagedServices: {},
     staticConfig: { workloads: [], services: [], policies: [] },
     version: { version: config.buildVersion, component: 'ztunnel' },
-    config: dumpSettings(config),
+    config: dumpZtunnelConfig(config),
     certificates: [...certificates.states()].map(([identity, at]) =>
       dumpCertificate({ identity, ...dumpCertificateState(at) }),
     ),
@@ -113,20 +116,6 @@ function dumpCertificateState(
     case 'Unavailable':
       return { state: { kind: 'unavailable', reason: at.reason } };
   }
-}
-
-/** Every setting but the token, which may be given literally, and headers, which may hold one. */
-function dumpSettings({
-  authToken: _token,
-  xdsHeaders: _xdsHeaders,
-  caHeaders: _caHeaders,
-  ...config
-}: ZtunnelConfig): Json {
-  return JSON.parse(
-    JSON.stringify(config, (_name, value: unknown) =>
-      value instanceof Map ? (Object.fromEntries(value) as unknown) : value,
-    ),
-  ) as Json;
 }
 
 async function explain(parts: PageParts, query: URLSearchParams): Promise<AdminResponse> {
@@ -156,18 +145,4 @@ function readExplainRequest(query: URLSearchParams): ExplainRequest | undefined 
     ...{ peerIp, target },
     peerIdentity: query.get('identity') ?? undefined,
   };
-}
-
-async function logging(
-  parts: PageParts,
-  query: URLSearchParams,
-  initial: LogLevels,
-): Promise<AdminResponse> {
-  const spec = query.get('level');
-  const current = parts.log.levels();
-  const wanted = query.has('reset') ? initial : current;
-  const levels = spec === null ? wanted : parseLogLevels(spec);
-  parts.log.setLevels(levels);
-  await parts.threads.callAll('logLevels', levels);
-  return textPage(`current log level is ${formatLogLevels(levels)}\n`);
 }

@@ -7,6 +7,7 @@ import type { Rejection } from '../mesh/proxy/state/apply.ts';
 import type { LogFormat } from '../mesh/runtime/log-line.ts';
 import type { LogLevels } from '../mesh/runtime/log.ts';
 import type { MetricsSnapshot } from '../mesh/runtime/metrics.ts';
+import type { CpuProfileOptions } from '../mesh/runtime/profile.ts';
 import type { ZtunnelConfig } from './config.ts';
 
 /** What a data thread begins with; cloned into it. */
@@ -81,6 +82,10 @@ export type DataThreadCalls = {
     response: OutboundExplanation | InboundExplanation | { error: string };
   };
   logLevels: { request: LogLevels; response: null };
+  /** As `.cpuprofile` and `.heapprofile` files have it; null while nothing is sampled. */
+  cpuProfile: { request: CpuProfileOptions; response: string };
+  heapSampling: { request: { active: boolean }; response: null };
+  heapProfile: { request: null; response: string | null };
   /** Stops accepting, tells peers, and answers when the last connection has ended. */
   drain: { request: null; response: null };
   /** Ends every connection. */

@@ -23,6 +23,14 @@ export function addProcessMetrics(metrics: Metrics): void {
   });
 }
 
+/** Adds what tells which program this is, as Istio's have it. */
+export function addBuildMetric(metrics: Metrics, component: string, version: string): void {
+  const labelNames = ['component', 'tag'];
+  metrics
+    .gauge('istio_build', 'Always 1; its labels tell the build', { labelNames })
+    .cell(component, version).value = 1;
+}
+
 function countOpenFds(): number {
   try {
     return readdirSync('/proc/self/fd').length - 1; // without the one that lists them

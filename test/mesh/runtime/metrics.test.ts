@@ -5,7 +5,7 @@ import {
   mergeSnapshots,
   metricsFormatFor,
 } from '../../../mesh/runtime/metrics-text.ts';
-import { addProcessMetrics } from '../../../mesh/runtime/process-metrics.ts';
+import { addBuildMetric, addProcessMetrics } from '../../../mesh/runtime/process-metrics.ts';
 
 test('a counter is told in both text forms', (t) => {
   const metrics = new Metrics();
@@ -104,4 +104,11 @@ test('process metrics are those of this process', (t) => {
   t.regex(text, /^process_open_fds [1-9]\d*$/m);
   t.regex(text, /^process_max_fds [1-9]\d+$/m);
   t.regex(text, /^process_resident_memory_bytes [1-9]\d{6,}$/m);
+});
+
+test('the build is a metric of its own', (t) => {
+  const metrics = new Metrics();
+  addBuildMetric(metrics, 'ztunnel', '1.2.3');
+  const text = formatMetrics(mergeSnapshots([metrics.snapshot()]), 'prometheus');
+  t.regex(text, /^istio_build\{component="ztunnel",tag="1\.2\.3"\} 1$/m);
 });
