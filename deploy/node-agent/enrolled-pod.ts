@@ -189,8 +189,9 @@ export class EnrolledPod {
     try {
       while ((await runIn(this.#netns, CAPTURED_CONNECTIONS)).trim() !== '') {
         await pause(LOOK_PERIOD_MS, signal);
-        if (signal.aborted) return; // captured again, or the agent ends: the rules stay
+        if (signal.aborted) return;
       }
+      if (signal.aborted) return; // captured again, or the agent ends: the rules stay
       await runIn(this.#netns, ['sh', '-c', removalScript(this.#parts.ipv6)]);
     } catch (error) {
       this.#parts.log(`cannot clean up after pod ${this.#pod.name}: ${describeError(error)}`);

@@ -16,6 +16,9 @@ const RESET_OPEN = 'halo.dev/reset-open';
 /** Told of a pod that is about to start, the answer to whether it may. */
 type Waiter = Readonly<{ resolve: () => void }>;
 
+/** What a release has left to do once the last captured connection has ended. */
+type Cleaning = Readonly<{ abort: AbortController; done: Promise<void> }>;
+
 /** Which pods of this node are captured: compares what is wanted with what is, one pod at a time each. */
 export class Enrolments {
   readonly #parts: EnrolmentParts;
@@ -23,7 +26,7 @@ export class Enrolments {
   readonly #enrolled = new Map<string, EnrolledPod>();
   /** Pods that work is under way for; what comes meanwhile is looked at once more after it. */
   readonly #busy = new Map<string, { again: boolean }>();
-  readonly #cleaning = new Map<string, AbortController>();
+  readonly #cleaning = new Map<string, Cleaning>();
   readonly #resetDone = new Map<string, string>();
   /** Pods without capture whose namespaces were looked at for rules that an earlier agent left. */
   readonly #checked = new Set<string>();
@@ -108,7 +111,7 @@ export class Enrolments {
 
   close(): void {
     this.#closed = true;
-    for (const cleaning of this.#cleaning.values()) cleaning.abort();
+    for (const { abort } of this.#cleaning.values()) abort.abort();
     for (const pod of this.#enrolled.values()) pod.leave();
     this.#enrolled.clear();
   }
@@ -163,7 +166,7 @@ export class Enrolments {
 
   async #enrol(pod: AgentPod): Promise<void> {
     const { uid } = pod;
-    this.#cleaning.get(uid)?.abort();
+    await this.#stopCleaning(uid); // or it takes the new rules for the old ones
     const enrolled = await EnrolledPod.capture(pod, this.#parts);
     this.#enrolled.set(uid, enrolled);
     // Not awaited: the proxy may be away for long, and the pod may be released meanwhile.
@@ -186,15 +189,21 @@ export class Enrolments {
   async #release(uid: string, enrolled: EnrolledPod): Promise<void> {
     await enrolled.release();
     this.#enrolled.delete(uid);
-    const cleaning = new AbortController();
-    this.#cleaning.set(uid, cleaning);
-    void enrolled.cleanUp(cleaning.signal).then(() => {
-      if (this.#cleaning.get(uid) === cleaning) this.#cleaning.delete(uid);
+    const abort = new AbortController();
+    const done = enrolled.cleanUp(abort.signal).then(() => {
+      if (this.#cleaning.get(uid)?.abort === abort) this.#cleaning.delete(uid);
     });
+    this.#cleaning.set(uid, { abort, done });
+  }
+
+  async #stopCleaning(uid: string): Promise<void> {
+    const cleaning = this.#cleaning.get(uid);
+    cleaning?.abort.abort();
+    await cleaning?.done;
   }
 
   async #end(uid: string, enrolled: EnrolledPod | undefined): Promise<void> {
-    this.#cleaning.get(uid)?.abort();
+    this.#cleaning.get(uid)?.abort.abort();
     if (enrolled !== undefined) {
       await enrolled.end();
       this.#enrolled.delete(uid);

@@ -89,7 +89,7 @@ export class Mesh implements AsyncDisposable {
       ...{ out: () => undefined, note: () => undefined, interactive: false, colours: false },
       signal: this.#abort.signal,
     };
-    const manifests = [{ source: 'scenario.yaml', text: this.#options.yaml }];
+    const manifests = [{ source: 'scenario.yaml', text: uniqueDocuments(this.#options.yaml) }];
     const unsettled = await bringUp(settings, manifests, START_TIMEOUT_MS, terminal);
     if (unsettled.length > 0) throw new Error(`not ready: ${unsettled.join('; ')}`);
     for (let index = 1; index <= settings.nodes; index++)
@@ -117,7 +117,7 @@ export class Mesh implements AsyncDisposable {
 
   /** Applies YAML and does not wait, such as for pods that are ready when a test says so. */
   async applySoon(...yaml: readonly string[]): Promise<void> {
-    const documents = yaml.map((text) => ({ source: 'scenario.yaml', text }));
+    const documents = [{ source: 'scenario.yaml', text: uniqueDocuments(yaml.join('\n---\n')) }];
     await this.sandbox.post<ApplyResponse>('/v1/apply', { documents });
   }
 
@@ -375,6 +375,11 @@ function useOwnState(): string {
   });
   ownState = home;
   return home;
+}
+
+/** Two pods of one account both bring it along; a file may hold an object once. */
+function uniqueDocuments(yaml: string): string {
+  return [...new Set(yaml.split(/^---\n/m))].join('---\n');
 }
 
 /** UDP port 9, discard: whoever gets it does nothing with it. */
