@@ -1,6 +1,7 @@
 import { Server, type ServerCredentials } from '@grpc/grpc-js';
 import { X509Certificate } from 'node:crypto';
 import { watch } from 'node:fs';
+import { join } from 'node:path';
 import { describeError, MeshError } from '../base/errors.ts';
 import { formatProblem, type ConfigProblem } from '../mesh/kubernetes/problem.ts';
 import type { Log } from '../mesh/runtime/log.ts';
@@ -17,6 +18,7 @@ import { podDirectory } from './pod-directory.ts';
 import { ServerCertificateSource } from './server-certificate.ts';
 import { Snapshot } from './snapshot.ts';
 import { FolderSource } from './sources/folder.ts';
+import { LastGoodDatabase } from './sources/last-good.ts';
 import { readKeptState, StatusFiles, writeWhole } from './status-files.ts';
 import { Translator } from './translate/translator.ts';
 import { VipAllocator } from './translate/vips.ts';
@@ -99,12 +101,17 @@ export async function startControlPlane(
     }),
   );
   let problems: readonly ConfigProblem[] = [];
+  const onTrouble = (message: string): void => {
+    meshLog.error(message);
+  };
+  const lastGood =
+    config.statusDir === undefined
+      ? undefined
+      : stack.use(new LastGoodDatabase(join(config.statusDir, 'last-good.db'), { onTrouble }));
   const source = stack.use(
     new FolderSource({
-      folders: config.configDirs,
-      onTrouble: (message) => {
-        meshLog.error(message);
-      },
+      ...{ folders: config.configDirs, onTrouble },
+      ...(lastGood === undefined ? {} : { lastGood }),
     }),
   );
   await source.start({
@@ -120,10 +127,14 @@ export async function startControlPlane(
       }
       problems = now;
     },
+    // Until then nothing is served: what is missing would be told as gone to a proxy that still has it.
+    onComplete: () => {
+      joiner.flush();
+      xds.open(snapshot.revision);
+      configured.open();
+    },
   });
   joiner.flush();
-  xds.open(snapshot.revision);
-  configured.open();
 
   const refresh = async (): Promise<number> => {
     await source.refresh();

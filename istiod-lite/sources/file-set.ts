@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import {
   formatObject,
   type ObjectKey,
@@ -23,6 +24,14 @@ type FileState = Readonly<{
   problems: readonly ConfigProblem[];
 }>;
 
+/** What a file's text was. */
+export type Taken = Readonly<{
+  /** All that it has is in force as it stands there. */
+  sound: boolean;
+  /** It lacks, on purpose as it seems, what the file had before. */
+  dropsSomething: boolean;
+}>;
+
 /**
  * The objects of many files, without the files: who calls tells it what they hold. An object that is refused keeps its
  * last good version in force; where two files have an object of one name, the file that sorts first has it.
@@ -40,8 +49,12 @@ export class FileSet {
     this.#compare = compare;
   }
 
-  /** Takes a file's whole text. */
-  setFile(file: string, text: string): void {
+  /**
+   * Takes a file's whole text.
+   *
+   * @param options.keepMissing what it held and does not hold any more stays in force all the same.
+   */
+  setFile(file: string, text: string, options: Readonly<{ keepMissing?: boolean }> = {}): Taken {
     const before = this.#files.get(file)?.entries ?? new Map<ObjectKey, Entry>();
     const { objects, problems, complete } = readObjects(text, file);
     const entries = new Map<ObjectKey, Entry>();
@@ -49,12 +62,30 @@ export class FileSet {
       entries.set(key, {
         ref,
         origin: { file, ...place },
-        object: object ?? before.get(key)?.object,
+        object: unlessSame(before.get(key)?.object, object),
       });
+    const missing = [...before].filter(([key]) => !entries.has(key));
     // Something in the file has no readable name: it may be any of those that are missing now, so they stay.
-    if (!complete)
-      for (const [key, entry] of before) if (!entries.has(key)) entries.set(key, entry);
+    if (!complete || options.keepMissing === true)
+      for (const [key, entry] of missing) entries.set(key, entry);
     this.#replace(file, { entries, problems });
+    return {
+      sound: complete && objects.every(({ object }) => object !== undefined),
+      dropsSomething: complete && missing.length > 0,
+    };
+  }
+
+  /** A text that brings what is in force from a file, as far as it is the file's. */
+  textInForce(file: string): string {
+    const entries = [...(this.#files.get(file)?.entries.values() ?? [])];
+    return entries
+      .flatMap(({ object }) => (object === undefined ? [] : [JSON.stringify(object.raw)]))
+      .join('\n---\n');
+  }
+
+  /** Whether anything is known of a file. */
+  has(file: string): boolean {
+    return this.#files.has(file);
   }
 
   /** Forgets a file and what it held. */
@@ -150,4 +181,13 @@ export class FileSet {
       if (first === undefined || this.#compare(file, first) < 0) first = file;
     return first === undefined ? undefined : this.#files.get(first)?.entries.get(key);
   }
+}
+
+/** What is in force from now on: the one before where the new one is refused, or no other. */
+function unlessSame(
+  before: KubernetesObject | undefined,
+  now: KubernetesObject | undefined,
+): KubernetesObject | undefined {
+  if (before === undefined || now === undefined) return now ?? before;
+  return isDeepStrictEqual(before.raw, now.raw) ? before : now;
 }

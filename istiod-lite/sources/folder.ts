@@ -1,11 +1,15 @@
-import { lstatSync, watch, type Dirent, type FSWatcher } from 'node:fs';
-import { lstat, readdir, readFile, realpath } from 'node:fs/promises';
-import { basename, extname, join, resolve } from 'node:path';
-import { setImmediate as breath } from 'node:timers/promises';
+import { watch, type FSWatcher } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { describeError } from '../../base/errors.ts';
-import { YAML_LIMITS } from '../../mesh/kubernetes/yaml.ts';
-import { FileSet, type Origin } from './file-set.ts';
 import type { ObjectKey } from '../../mesh/kubernetes/object.ts';
+import type { ConfigProblem } from '../../mesh/kubernetes/problem.ts';
+import { YAML_LIMITS } from '../../mesh/kubernetes/yaml.ts';
+import { Breather } from './breather.ts';
+import { FileSet, type Origin } from './file-set.ts';
+import type { LastGood } from './last-good.ts';
+import { isMissing, isSame, lookAt, type Found, type Seen } from './look.ts';
+import { readStable } from './read-stable.ts';
 import type { ConfigSource, SourceListener } from './source.ts';
 
 export type FolderSourceOptions = Readonly<{
@@ -15,6 +19,8 @@ export type FolderSourceOptions = Readonly<{
   onTrouble?: (message: string) => void;
   /** How often everything is looked at again, should the kernel's events have missed something. */
   rescanMs?: number;
+  /** Where last good versions outlive this process. */
+  lastGood?: LastGood;
 }>;
 
 /** A writer is given this long between two writes of one file, so that half a file is not taken for the whole. */
@@ -22,20 +28,34 @@ const QUIET_MS = 8;
 /** A file that never rests is read after this long all the same. */
 const MAX_DELAY_MS = 100;
 const RESCAN_MS = 30_000;
-const EXTENSIONS = new Set(['.yaml', '.yml', '.json']);
-const MAX_DEPTH = 16;
-const LOOKS_PER_BREATH = 256;
+/** While there is something that cannot be looked at, or was never read. */
+const INCOMPLETE_RESCAN_MS = 1000;
+/**
+ * A file that lost objects must rest this long before they are gone: a writer that cuts a file and then writes it leaves
+ * an empty one meanwhile, and a policy that is gone for a moment lets connections through.
+ */
+const SHRINK_QUIET_MS = 250;
+/** refresh() waits no longer than this for files that go on changing. */
+const MAX_SHRINK_WAIT_MS = 1000;
 
-type Seen = Readonly<{ mtimeMs: number; size: number; ino: number }>;
-type Found = Readonly<{ files: Map<string, Seen>; folders: Set<string> }>;
-
-/** A source that reads folders of YAML and watches them. Names that begin with a dot are left out. */
+/**
+ * A source that reads folders of YAML and watches them. What cannot be looked at stays as it was: only what is seen to be
+ * gone is gone.
+ */
 export class FolderSource implements ConfigSource {
   readonly #folders: readonly string[];
   readonly #set: FileSet;
   readonly #options: FolderSourceOptions;
   readonly #watchers = new Map<string, FSWatcher>();
   readonly #seen = new Map<string, Seen>();
+  /** Paths of which nothing can be told now, with the reason. */
+  readonly #unknown = new Map<string, string>();
+  /** Files that lost objects, with the state in which they did. */
+  readonly #shrunk = new Map<string, Readonly<{ seen: Seen; sinceMs: number }>>();
+  /** Files that could never be read. */
+  readonly #unread = new Set<string>();
+  /** Files of which only an earlier life has told. */
+  readonly #earlier: Set<string>;
   #listener: SourceListener | undefined;
   #timer: NodeJS.Timeout | undefined;
   #rescan: NodeJS.Timeout | undefined;
@@ -45,20 +65,20 @@ export class FolderSource implements ConfigSource {
   /** Asked for, and not begun. */
   #waitingScan: Promise<void> | undefined;
   #lastProblems = '[]';
+  #complete = false;
   #closed = false;
 
   constructor(options: FolderSourceOptions) {
     this.#options = options;
     this.#folders = options.folders.map((folder) => resolve(folder));
     this.#set = new FileSet((a, b) => this.#rank(a) - this.#rank(b) || (a < b ? -1 : 1));
+    this.#earlier = new Set(options.lastGood?.files());
   }
 
   async start(listener: SourceListener): Promise<void> {
     this.#listener = listener;
     await this.refresh();
-    const everyMs = this.#options.rescanMs ?? RESCAN_MS;
-    this.#rescan = setInterval(() => void this.refresh(), everyMs);
-    this.#rescan.unref();
+    this.#planRescan();
   }
 
   refresh(): Promise<void> {
@@ -82,24 +102,39 @@ export class FolderSource implements ConfigSource {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
-    clearInterval(this.#rescan);
+    clearTimeout(this.#rescan);
     for (const watcher of this.#watchers.values()) watcher.close();
     this.#watchers.clear();
     await this.#scanning;
   }
 
   #rank(file: string): number {
-    const found = this.#folders.findIndex((folder) => file.startsWith(`${folder}/`));
+    const found = this.#folders.findIndex((folder) => isUnder(file, folder));
     return found < 0 ? this.#folders.length : found;
   }
 
-  #onEvent(path: string): void {
+  #planRescan(): void {
     if (this.#closed) return;
+    const usualMs = this.#options.rescanMs ?? RESCAN_MS;
+    const whole = this.#complete && this.#unknown.size === 0;
+    const everyMs = whole ? usualMs : Math.min(usualMs, INCOMPLETE_RESCAN_MS);
+    this.#rescan = setTimeout(() => {
+      void this.refresh().then(() => {
+        this.#planRescan();
+      });
+    }, everyMs).unref();
+  }
+
+  #onEvent(path: string): void {
     this.#dirty.add(path);
-    const now = Date.now();
+    const now = performance.now();
     if (this.#timer === undefined) this.#firstEventMs = now;
-    else clearTimeout(this.#timer);
-    const delayMs = Math.min(QUIET_MS, Math.max(0, this.#firstEventMs + MAX_DELAY_MS - now));
+    this.#scanDirtyIn(Math.min(QUIET_MS, Math.max(0, this.#firstEventMs + MAX_DELAY_MS - now)));
+  }
+
+  #scanDirtyIn(delayMs: number): void {
+    if (this.#closed) return;
+    clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#scanning = this.#scanning.then(() => this.#scanDirty());
@@ -109,119 +144,163 @@ export class FolderSource implements ConfigSource {
   /** Never rejects: what goes wrong with a file is a problem of the file. */
   async #scanAll(): Promise<void> {
     this.#dirty.clear();
-    for (const folder of this.#folders) {
-      if (this.#closed) return;
-      const found: Found = { files: new Map(), folders: new Set() };
-      await this.#walk(folder, found, 0);
-      await this.#settle(folder, found);
-    }
+    for (const folder of this.#folders) await this.#scan(folder);
+    for (const file of this.#earlier)
+      if (!this.#folders.some((folder) => isUnder(file, folder))) this.#forgetEarlier(file);
     this.#deliver();
+    const deadlineMs = performance.now() + MAX_SHRINK_WAIT_MS;
+    while (this.#shrunk.size > 0 && !this.#closed && performance.now() < deadlineMs) {
+      await delay(SHRINK_QUIET_MS);
+      for (const file of [...this.#shrunk.keys()]) await this.#scan(file);
+      this.#deliver();
+    }
   }
 
-  /** Looks only at what the kernel named. */
+  /** Looks only at what the kernel named, and at what was to rest. */
   async #scanDirty(): Promise<void> {
-    const paths = [...this.#dirty];
+    const paths = new Set([...this.#dirty, ...this.#shrunk.keys()]);
     this.#dirty.clear();
-    for (const path of paths) {
-      if (this.#closed) return;
-      const found: Found = { files: new Map(), folders: new Set() };
-      if (this.#folders.includes(path)) await this.#walk(path, found, 0);
-      else await this.#look(path, found, 1);
-      await this.#settle(path, found);
-    }
+    for (const path of paths) await this.#scan(path);
     this.#deliver();
+    if (this.#shrunk.size > 0 && this.#timer === undefined) this.#scanDirtyIn(SHRINK_QUIET_MS);
+  }
+
+  async #scan(scope: string): Promise<void> {
+    if (this.#closed) return;
+    const found = await lookAt(scope, (folder) => {
+      this.#watch(folder);
+    });
+    const isFolder = this.#folders.includes(scope);
+    if (isFolder && !found.folders.has(scope) && !found.unknown.has(scope))
+      found.unknown.set(scope, 'it does not exist');
+    await this.#settle(scope, found);
   }
 
   /** Makes what is known of `scope` and all under it agree with what was found there. */
   async #settle(scope: string, found: Found): Promise<void> {
-    const inScope = (path: string): boolean => path === scope || path.startsWith(`${scope}/`);
+    const unknown = [...found.unknown.keys()];
+    const isUnknown = (path: string): boolean => unknown.some((each) => isUnder(path, each));
+    for (const path of this.#unknown.keys()) if (isUnder(path, scope)) this.#unknown.delete(path);
+    for (const [path, reason] of found.unknown) this.#unknown.set(path, reason);
     for (const [folder, watcher] of this.#watchers)
-      if (inScope(folder) && !found.folders.has(folder)) {
+      if (isUnder(folder, scope) && !found.folders.has(folder)) {
         watcher.close();
         this.#watchers.delete(folder);
       }
-    const known = this.#seen.has(scope) ? [scope] : [...this.#seen.keys()].filter(inScope);
-    for (const file of known)
-      if (!found.files.has(file)) {
-        this.#seen.delete(file);
-        this.#set.removeFile(file);
-      }
+    const single = this.#set.has(scope) && found.folders.size === 0;
+    const known = single
+      ? [scope]
+      : [...this.#set.files(), ...this.#earlier].filter((file) => isUnder(file, scope));
+    for (const file of known) {
+      if (found.files.has(file)) continue;
+      if (isUnknown(file)) this.#restore(file);
+      else if (found.folders.has(file)) this.#setUnreadable(file, 'is a folder now');
+      else this.#remove(file);
+    }
+    const breather = new Breather();
     for (const [file, now] of found.files) {
-      const before = this.#seen.get(file);
-      const same =
-        before?.mtimeMs === now.mtimeMs && before.size === now.size && before.ino === now.ino;
-      if (!same) await this.#read(file, now);
+      if (this.#closed) return;
+      if (!isSame(this.#seen.get(file), now)) await this.#read(file);
+      const breath = breather.breathe();
+      if (breath === undefined) continue;
+      this.#options.lastGood?.commit();
+      await breath;
     }
   }
 
-  async #walk(folder: string, found: Found, depth: number): Promise<void> {
-    if (depth > MAX_DEPTH) return;
-    // Watched before it is listed: what comes in between is an event.
-    if (this.#watch(folder)) found.folders.add(folder);
-    let entries: Dirent[];
+  async #read(file: string): Promise<void> {
     try {
-      entries = await readdir(folder, { withFileTypes: true });
+      const { seen, text } = await readStable(file, YAML_LIMITS.fileBytes);
+      if (text === undefined) {
+        this.#setUnreadable(file, `the file is too large: found ${seen.size} bytes`);
+        this.#unread.delete(file); // there is no waiting for it to become smaller
+        this.#seen.set(file, seen);
+      } else this.#take(file, seen, text);
     } catch (error) {
-      // A folder that is not there yet is waited for by the next rescan.
-      if (!isMissing(error)) this.#trouble(`Cannot list ${folder}: ${describeError(error)}`);
-      return;
-    }
-    let looked = 0;
-    for (const entry of entries) {
-      const path = join(folder, entry.name);
-      if (!entry.isFile()) await this.#look(path, found, depth + 1);
-      else if (isConfigName(entry.name)) {
-        // Asking for a file's size at once takes 3 us, with a promise 100; a breath now and then lets others in.
-        const seen = lookAt(path);
-        if (seen !== undefined) found.files.set(path, seen);
-        if (++looked % LOOKS_PER_BREATH === 0) await breath();
-      }
+      if (isMissing(error)) this.#remove(file);
+      else this.#setUnreadable(file, `cannot be read: ${describeError(error)}`);
     }
   }
 
-  async #look(path: string, found: Found, depth: number): Promise<void> {
-    const name = basename(path);
-    if (name.startsWith('.')) return;
-    try {
-      const target = (await lstat(path)).isSymbolicLink() ? await realpath(path) : path;
-      const { mtimeMs, size, ino, ...stat } = await statOf(target);
-      // A link to a folder is not followed: it may lead anywhere, also in a circle.
-      if (stat.isFolder && target === path) await this.#walk(path, found, depth);
-      else if (stat.isFile && isConfigName(name)) found.files.set(path, { mtimeMs, size, ino });
-    } catch (error) {
-      if (!isMissing(error)) this.#trouble(`Cannot look at ${path}: ${describeError(error)}`);
-    }
-  }
-
-  async #read(file: string, seen: Seen): Promise<void> {
-    // Noted before it is read: whatever is written from now on is seen as a change.
+  #take(file: string, seen: Seen, text: string): void {
+    this.#restore(file, text);
+    this.#unread.delete(file);
+    const shrunk = this.#shrunk.get(file);
+    const sameAsThen = shrunk !== undefined && isSame(shrunk.seen, seen);
+    const nowMs = performance.now();
+    const rested = sameAsThen && nowMs - shrunk.sinceMs >= SHRINK_QUIET_MS;
+    const { sound, dropsSomething } = this.#set.setFile(file, text, { keepMissing: !rested });
+    const waits = dropsSomething && !rested;
+    if (!waits) this.#shrunk.delete(file);
+    else if (!sameAsThen) this.#shrunk.set(file, { seen, sinceMs: nowMs });
     this.#seen.set(file, seen);
-    try {
-      if (seen.size > YAML_LIMITS.fileBytes)
-        this.#set.setUnreadable(file, `the file is too large: found ${seen.size} bytes`);
-      else this.#set.setFile(file, await readFile(file, 'utf8'));
-    } catch (error) {
-      this.#seen.delete(file);
-      if (isMissing(error)) this.#set.removeFile(file);
-      else this.#set.setUnreadable(file, `cannot be read: ${describeError(error)}`);
-    }
+    if (waits) this.#seen.delete(file); // to be read again
+    this.#options.lastGood?.keep(file, sound && !waits ? text : this.#set.textInForce(file));
+  }
+
+  /** Brings back what an earlier life had of a file, unless the file is as it was then, or known to this one. */
+  #restore(file: string, text?: string): void {
+    if (!this.#earlier.delete(file) || this.#set.has(file)) return;
+    const kept = this.#options.lastGood?.textOf(file);
+    if (kept !== undefined && kept !== text) this.#set.setFile(file, kept);
+  }
+
+  #setUnreadable(file: string, reason: string): void {
+    this.#restore(file);
+    if (!this.#set.has(file)) this.#unread.add(file);
+    this.#seen.delete(file);
+    this.#set.setUnreadable(file, reason);
+  }
+
+  #remove(file: string): void {
+    this.#earlier.delete(file);
+    this.#unread.delete(file);
+    this.#seen.delete(file);
+    this.#shrunk.delete(file);
+    this.#set.removeFile(file);
+    this.#options.lastGood?.forget(file);
+  }
+
+  #forgetEarlier(file: string): void {
+    this.#earlier.delete(file);
+    this.#options.lastGood?.forget(file);
   }
 
   #deliver(): void {
     const changes = this.#set.takeChanges();
-    const problems = this.#set.problems();
     if (changes.upserts.length > 0 || changes.removals.length > 0)
       this.#listener?.onChange(changes);
+    const problems = [...this.#unknownProblems(), ...this.#set.problems()];
     const text = JSON.stringify(problems);
-    if (text === this.#lastProblems) return;
-    this.#lastProblems = text;
-    this.#listener?.onProblems(problems);
+    if (text !== this.#lastProblems) {
+      this.#lastProblems = text;
+      this.#listener?.onProblems(problems);
+    }
+    this.#options.lastGood?.commit();
+    if (this.#complete || this.#closed || !this.#isWhole()) return;
+    this.#complete = true;
+    this.#listener?.onComplete();
   }
 
-  /** Whether the folder is there to be watched. */
-  #watch(folder: string): boolean {
-    if (this.#closed) return false;
-    if (this.#watchers.has(folder)) return true;
+  /** Whether every folder and file has been read, now or, where that fails, in an earlier life. */
+  #isWhole(): boolean {
+    const files = [...this.#set.files()];
+    const unknown = [...this.#unknown.keys()];
+    return (
+      this.#unread.size === 0 && unknown.every((path) => files.some((file) => isUnder(file, path)))
+    );
+  }
+
+  #unknownProblems(): ConfigProblem[] {
+    return [...this.#unknown].map(([file, reason]) => ({
+      ...{ severity: 'error', file, line: 0, column: 0, object: '', field: '' },
+      message: `cannot be looked at: ${reason}; what was read there before stays in force`,
+      mend: '',
+    }));
+  }
+
+  #watch(folder: string): void {
+    if (this.#closed || this.#watchers.has(folder)) return;
     try {
       const watcher = watch(folder, (_event, name) => {
         this.#onEvent(name === null ? folder : join(folder, name));
@@ -232,35 +311,14 @@ export class FolderSource implements ConfigSource {
         this.#onEvent(folder);
       });
       this.#watchers.set(folder, watcher);
-      return true;
     } catch (error) {
-      if (!isMissing(error)) this.#trouble(`Cannot watch ${folder}: ${describeError(error)}`);
-      return false;
+      if (!isMissing(error))
+        this.#options.onTrouble?.(`Cannot watch ${folder}: ${describeError(error)}`);
     }
   }
-
-  #trouble(message: string): void {
-    this.#options.onTrouble?.(message);
-  }
 }
 
-function isConfigName(name: string): boolean {
-  return !name.startsWith('.') && EXTENSIONS.has(extname(name));
-}
-
-function lookAt(path: string): Seen | undefined {
-  const stat = lstatSync(path, { throwIfNoEntry: false });
-  if (stat === undefined) return undefined;
-  const { mtimeMs, size, ino } = stat;
-  return { mtimeMs, size, ino };
-}
-
-async function statOf(path: string): Promise<Seen & { isFile: boolean; isFolder: boolean }> {
-  const stat = await lstat(path);
-  const { mtimeMs, size, ino } = stat;
-  return { mtimeMs, size, ino, isFile: stat.isFile(), isFolder: stat.isDirectory() };
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT';
+/** Whether a path is the other or under it. */
+function isUnder(path: string, scope: string): boolean {
+  return path === scope || path.startsWith(`${scope}/`);
 }

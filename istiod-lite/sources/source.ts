@@ -9,15 +9,20 @@ export type ChangeSet = Readonly<{
 }>;
 
 export type SourceListener = Readonly<{
-  /** Objects changed. The first call, before start() resolves, brings everything there is. */
+  /** Objects changed. The first call brings everything that could be read. */
   onChange: (changes: ChangeSet) => void;
   /** The problems that stand now, all of them, whenever they changed. */
   onProblems: (problems: readonly ConfigProblem[]) => void;
+  /**
+   * The picture is whole: everything there is has been delivered. Called once; after start() where something could not be
+   * read at first. Until then what is missing is not known to be gone.
+   */
+  onComplete: () => void;
 }>;
 
 /** Where configuration comes from: a folder of YAML now, an API server's watch later. */
 export interface ConfigSource extends AsyncDisposable {
-  /** Resolves when the first whole picture has been delivered. */
+  /** Resolves when what could be read has been delivered. */
   start(listener: SourceListener): Promise<void>;
   /** Looks again at once; what has changed until now has been delivered when it resolves. */
   refresh(): Promise<void>;

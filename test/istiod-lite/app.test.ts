@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { status } from '@grpc/grpc-js';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import test from 'ava';
 import { serveAdmin } from '../../istiod-lite/admin.ts';
@@ -6,7 +7,7 @@ import { readConfig } from '../../istiod-lite/config.ts';
 import { fetchAdmin, fetchAdminJson } from '../../mesh/admin/client.ts';
 import { openLog, DEFAULT_LOG_LEVELS } from '../../mesh/runtime/log.ts';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../mesh/xds/codec.ts';
-import { podYaml, serviceYaml, TestControlPlane } from './support/control-plane.ts';
+import { denyYaml, podYaml, serviceYaml, TestControlPlane } from './support/control-plane.ts';
 import { connectZtunnel, ztunnelNode } from './support/xds-client.ts';
 
 const SERVICE_ENTRY = `apiVersion: networking.istio.io/v1
@@ -159,4 +160,46 @@ test('a setting that is wrong or missing is named, all of them at once', (t) => 
   });
   for (const name of ['CA_DIR', 'TOKEN_JWKS', 'TRUST_DOMAIN', 'GRPC_PORT'])
     t.true(error.message.includes(name), name);
+});
+
+test('a policy whose file is broken holds through a restart, and no proxy is told that it is gone', async (t) => {
+  await using control = new TestControlPlane();
+  control.write('deny.yaml', denyYaml('no-others', 'others'));
+  await control.start();
+  control.write('deny.yaml', 'kind: [');
+  await control.running.refresh();
+  const versions = new Map<string, string>();
+  {
+    using client = await connectZtunnel(control);
+    client.send({ node: ztunnelNode(), typeUrl: AUTHORIZATION_TYPE });
+    for (const { name, version } of (await client.next()).resources) versions.set(name, version);
+  }
+  t.deepEqual([...versions.keys()], ['shop/no-others']);
+  await control.stop();
+  await control.start();
+  t.regex(JSON.stringify(control.running.problems()), /deny\.yaml/);
+  using client = await connectZtunnel(control);
+  client.send({
+    ...{ node: ztunnelNode(), typeUrl: AUTHORIZATION_TYPE, initialResourceVersions: versions },
+  });
+  t.like(await client.next(), { resources: [], removedResources: [] });
+});
+
+test('proxies are refused while a part of the configuration was never read', async (t) => {
+  await using control = new TestControlPlane();
+  control.write('a.yaml', serviceYaml('web', '10.96.0.1'));
+  const missing = control.path('other');
+  await control.start({ CONFIG_DIRS: `${control.path('config')}:${missing}` });
+  t.false(control.running.readiness.pending().length === 0);
+  {
+    using client = await connectZtunnel(control);
+    client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE });
+    t.is((await client.ended()).code, status.UNAVAILABLE);
+  }
+  mkdirSync(missing);
+  await control.running.refresh();
+  t.deepEqual(control.running.readiness.pending(), []);
+  using client = await connectZtunnel(control);
+  client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE });
+  t.is((await client.next()).resources.length, 1);
 });

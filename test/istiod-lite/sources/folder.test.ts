@@ -1,73 +1,8 @@
 import { appendFileSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import { FolderSource } from '../../../istiod-lite/sources/folder.ts';
-import type { ChangeSet } from '../../../istiod-lite/sources/source.ts';
-import { formatProblem, type ConfigProblem } from '../../../mesh/kubernetes/problem.ts';
 import { TemporaryFolder } from '../../support/temporary-folder.ts';
-
-const map = (name: string, label = 'a'): string =>
-  `apiVersion: v1\nkind: ConfigMap\nmetadata: { name: ${name}, labels: { v: ${label} } }\n`;
-
-/** A source whose events can be awaited. */
-class Watched implements AsyncDisposable {
-  readonly source: FolderSource;
-  readonly troubles: string[] = [];
-  readonly #changes: ChangeSet[] = [];
-  #problems: (readonly ConfigProblem[])[] = [];
-  #wake: (() => void) | undefined;
-
-  constructor(folders: readonly string[], rescanMs = 3_600_000) {
-    this.source = new FolderSource({
-      ...{ folders, rescanMs },
-      onTrouble: (message) => this.troubles.push(message),
-    });
-  }
-
-  async start(): Promise<this> {
-    await this.source.start({
-      onChange: (changes) => {
-        this.#changes.push(changes);
-        this.#wake?.();
-      },
-      onProblems: (problems) => {
-        this.#problems.push(problems);
-        this.#wake?.();
-      },
-    });
-    return this;
-  }
-
-  /** The next change, as `+name=label` and `-name`. */
-  async change(): Promise<string[]> {
-    while (this.#changes.length === 0) await this.#event();
-    const { upserts = [], removals = [] } = this.#changes.shift() ?? {};
-    return [
-      ...upserts.map(({ ref, metadata }) => `+${ref.name}=${metadata.labels.get('v') ?? ''}`),
-      ...removals.map((key) => `-${key.split('/').at(-1) ?? ''}`),
-    ].sort();
-  }
-
-  async problems(): Promise<string[]> {
-    while (this.#problems.length === 0) await this.#event();
-    const [latest = []] = this.#problems.splice(0).slice(-1);
-    return latest.map(formatProblem);
-  }
-
-  get quiet(): boolean {
-    return this.#changes.length === 0 && this.#problems.length === 0;
-  }
-
-  async #event(): Promise<void> {
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve;
-    });
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.source[Symbol.asyncDispose]();
-  }
-}
+import { configMapYaml as map, WatchedFolders } from '../support/watched-folders.ts';
 
 test('a folder source brings a tree, then what changes in it', async (t) => {
   using folder = new TemporaryFolder();
@@ -81,7 +16,7 @@ test('a folder source brings a tree, then what changes in it', async (t) => {
   );
   writeFileSync(at('readme.md'), 'not this');
   writeFileSync(at('.hidden.yaml'), map('hidden'));
-  await using watched = await new Watched([folder.path]).start();
+  await using watched = await new WatchedFolders([folder.path]).start();
   t.deepEqual(await watched.change(), ['+one=a', '+three=', '+two=a']);
 
   writeFileSync(at('one.yaml'), map('one', 'b'));
@@ -95,7 +30,7 @@ test('a folder source brings a tree, then what changes in it', async (t) => {
 test('folders that appear, move and go take their objects with them', async (t) => {
   using folder = new TemporaryFolder();
   using elsewhere = new TemporaryFolder();
-  await using watched = await new Watched([folder.path]).start();
+  await using watched = await new WatchedFolders([folder.path]).start();
   mkdirSync(join(elsewhere.path, 'a/b'), { recursive: true });
   writeFileSync(join(elsewhere.path, 'a/b/one.yaml'), map('one'));
   renameSync(join(elsewhere.path, 'a'), join(folder.path, 'a'));
@@ -111,7 +46,7 @@ test('an error names file, line and field; the last good version stays in force'
   using folder = new TemporaryFolder();
   const file = join(folder.path, 'one.yaml');
   writeFileSync(file, map('one'));
-  await using watched = await new Watched([folder.path]).start();
+  await using watched = await new WatchedFolders([folder.path]).start();
   t.deepEqual(await watched.change(), ['+one=a']);
   writeFileSync(file, map('one', '"not good"'));
   t.regex(
@@ -126,7 +61,7 @@ test('an error names file, line and field; the last good version stays in force'
 test('a file that is written in pieces is taken whole', async (t) => {
   using folder = new TemporaryFolder();
   const file = join(folder.path, 'one.yaml');
-  await using watched = await new Watched([folder.path]).start();
+  await using watched = await new WatchedFolders([folder.path]).start();
   const text = Array.from({ length: 50 }, (_, n) => `${map(`n${n}`)}---\n`).join('');
   writeFileSync(file, '');
   for (let from = 0; from < text.length; from += 500)
@@ -139,7 +74,7 @@ test('several folders are one source, in which the first wins', async (t) => {
   using system = new TemporaryFolder();
   writeFileSync(join(system.path, 'a.yaml'), map('one', 'system'));
   writeFileSync(join(user.path, 'z.yaml'), map('one', 'user'));
-  await using watched = await new Watched([user.path, system.path]).start();
+  await using watched = await new WatchedFolders([user.path, system.path]).start();
   t.deepEqual(await watched.change(), ['+one=user']);
   t.regex(
     (await watched.problems()).join(),
@@ -149,7 +84,7 @@ test('several folders are one source, in which the first wins', async (t) => {
 
 test('refresh() resolves when what was written before it has been delivered', async (t) => {
   using folder = new TemporaryFolder();
-  await using watched = await new Watched([folder.path]).start();
+  await using watched = await new WatchedFolders([folder.path]).start();
   for (let n = 0; n < 5; n++) {
     writeFileSync(join(folder.path, `n${n}.yaml`), map(`n${n}`));
     await watched.source.refresh();
@@ -161,11 +96,18 @@ test('refresh() resolves when what was written before it has been delivered', as
 test('a folder that is not there yet is found by the next look', async (t) => {
   using folder = new TemporaryFolder();
   const later = join(folder.path, 'later');
-  await using watched = await new Watched([later], 20).start();
+  await using watched = await new WatchedFolders([later], { rescanMs: 20 }).start();
+  // Whoever still has objects of it must not be told that they are gone.
+  t.false(watched.complete);
+  t.regex(
+    (await watched.problems()).join(),
+    /later: error: cannot be looked at: it does not exist/,
+  );
   mkdirSync(later);
   writeFileSync(join(later, 'one.yaml'), map('one'));
   t.deepEqual(await watched.change(), ['+one=a']);
   t.deepEqual(watched.troubles, []);
+  t.true(watched.complete);
 });
 
 test('links to folders are not followed, and a circle of them does no harm', async (t) => {
@@ -173,7 +115,7 @@ test('links to folders are not followed, and a circle of them does no harm', asy
   symlinkSync(folder.path, join(folder.path, 'circle'));
   writeFileSync(join(folder.path, 'one.yaml'), map('one'));
   symlinkSync(join(folder.path, 'one.yaml'), join(folder.path, 'zlink.yaml'));
-  await using watched = await new Watched([folder.path]).start();
+  await using watched = await new WatchedFolders([folder.path]).start();
   t.deepEqual(await watched.change(), ['+one=a']);
   t.regex((await watched.problems()).join(), /zlink\.yaml.*stands in several files/);
 });
