@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs';
+import { closeSync, openSync, readdirSync } from 'node:fs';
 import test from 'ava';
 import { MeshError } from '../../base/errors.ts';
 import { TestNode } from '../support/ztunnel-pods.ts';
@@ -132,12 +132,13 @@ test.serial('pods that come and go leave no descriptor', async (t) => {
     node.pods.add(node.handover(pod));
   }
   const handover = node.handover(pod);
+  closeSync(handover.hbone.fd);
   t.throws(() => {
     node.pods.add({
       ...handover,
       uid: 'other',
       netnsFd: handover.netnsFd,
-      hbone: { fd: -1, transparent: false, kept: false },
+      hbone: { fd: openSync('/dev/null', 'r'), transparent: false, kept: false },
     });
   });
   t.is(readdirSync('/proc/self/fd').length, before);
