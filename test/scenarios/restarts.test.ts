@@ -76,11 +76,11 @@ test.serial(
     t.like(await client.say('web.shop', 80, 'before'), { text: 'before', ended: 'end' });
     for (const node of ['node-1', 'node-2']) {
       const before = await pidOf(`ztunnel-${node}`);
-      let done = false;
+      const state = { done: false };
       const restarting = mesh.part(`ztunnel-${node}`, 'restart').then(() => mesh.settled());
-      void restarting.finally(() => (done = true)).catch(() => undefined);
+      void restarting.finally(() => (state.done = true)).catch(() => undefined);
       let calls = 0;
-      while (!done) {
+      while (!state.done) {
         const text = `call ${++calls} during the restart on ${node}`;
         t.like(await client.say('web.shop', 80, text), { text, ended: 'end' });
       }
