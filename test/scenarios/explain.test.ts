@@ -55,10 +55,10 @@ test.serial('an allowed connection is explained hop by hop, as it goes', async (
   const { explanation, text, log } = await explainAndTry(t, 'shop/client', ['web.shop', 80]);
   t.true(explanation.allowed);
   const record = await mesh.record({ direction: 'outbound' }, log);
-  t.is(explanation.outbound?.outcome.connectTo, record['dst.addr']);
-  t.is(explanation.outbound?.outcome.authority, record['dst.hbone_addr']);
+  t.is(explanation.outbound?.outcome.connectTo, String(record['dst.addr']));
+  t.is(explanation.outbound?.outcome.authority, String(record['dst.hbone_addr']));
   t.deepEqual(explanation.outbound?.outcome.peers, [`${PRINCIPAL}/web`]);
-  t.is(explanation.outbound?.outcome.peers?.[0], record['dst.identity']);
+  t.is(explanation.outbound?.outcome.peers?.[0], String(record['dst.identity']));
   t.is(explanation.inbound?.peer.identity, `${PRINCIPAL}/client`);
   t.regex(text, /Allowed, over mutual TLS: no allow policies apply/);
 });
