@@ -28,6 +28,7 @@ import { dumpState } from './dump.ts';
 import type { ZtunnelConfig } from './config.ts';
 import type { DataParts } from './parts.ts';
 import { Pods } from './pods.ts';
+import { SelfProxy } from './self-proxy.ts';
 import type {
   ControlCalls,
   DataThreadCalls,
@@ -81,6 +82,7 @@ const parts: DataParts = {
   ...{ state, waiters, pool, contexts, connections, metrics: connectionMetrics },
   accessLog: log.scope('access'),
   log: logger,
+  policyLog: { logger: log.scope('rbac'), level: config.logPolicyInfo ? 'info' : 'debug' },
   network: config.network,
   packetMark: config.packetMark,
   keepAlive: keepAliveOf(config),
@@ -98,9 +100,19 @@ const parts: DataParts = {
 };
 const heap = new HeapSampling();
 const pods = new Pods(parts, config.trustDomain);
+let self: SelfProxy | undefined;
 
+const socketsOpen = metrics.gauge('istio_tcp_sockets_open', 'TCP connections that are open', {
+  labelNames: ['reporter'],
+});
 metrics.onCollect(() => {
-  for (const connection of connections.all()) connection.updateMetrics();
+  const open = { inbound: 0, outbound: 0 };
+  for (const connection of connections.all()) {
+    connection.updateMetrics();
+    open[connection.direction]++;
+  }
+  socketsOpen.cell('destination').value = open.inbound;
+  socketsOpen.cell('source').value = open.outbound;
 });
 
 const link = openDataThread<DataThreadCalls, ControlCalls>({
@@ -110,13 +122,19 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
       pods.add(handover);
       return null;
     },
+    serveSelf(handover) {
+      self = new SelfProxy(parts, handover, config.trustDomain);
+      return null;
+    },
     removePod({ uid }) {
       pods.remove(uid);
       return null;
     },
     certificate(certificate) {
       // Only identities in use have a context here; others fetch theirs when they need it.
-      if (pods.contexts().some(({ identity }) => identity === certificate.identity))
+      const contextsHere =
+        self === undefined ? pods.contexts() : [...pods.contexts(), self.context];
+      if (contextsHere.some(({ identity }) => identity === certificate.identity))
         contexts.set(certificate);
       return null;
     },
@@ -144,6 +162,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     heapProfile: async () => (await heap.profile()) ?? null,
     async drain() {
       pods.stopAll();
+      self?.stop();
       await Promise.all([connections.whenIdle(), pods.whenIdle()]);
       return null;
     },

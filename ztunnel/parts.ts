@@ -5,12 +5,20 @@ import type { ConnectionMetrics } from '../mesh/proxy/connection-metrics.ts';
 import type { Connections } from '../mesh/proxy/connections.ts';
 import type { ProxyState } from '../mesh/proxy/state/store.ts';
 import type { StateWaiters } from '../mesh/proxy/state/waiters.ts';
+import type { LogLevel } from '../mesh/runtime/log-line.ts';
 import type { Logger } from '../mesh/runtime/log.ts';
 import type { Http2Options } from '../net/h2/options.ts';
 import type { Netns } from '../net/netns.ts';
 import type { KeepAlive } from '../net/socket-options.ts';
 import type { DnsProxy } from './dns.ts';
 import type { TlsContexts } from './tls-contexts.ts';
+
+/** Where decisions of policy are written. */
+export type PolicyLog = Readonly<{
+  logger: Logger;
+  /** Of an enforced decision: info with AUTHZ_POLICY_INFO_LOGGING, else debug. */
+  level: LogLevel;
+}>;
 
 /** What the connections of a data thread share. */
 export type DataParts = Readonly<{
@@ -22,6 +30,7 @@ export type DataParts = Readonly<{
   metrics: ConnectionMetrics;
   accessLog: Logger;
   log: Logger;
+  policyLog: PolicyLog;
   /** The network of this node. */
   network: string;
   /** Of every socket in a pod: the rules there let it pass. */
@@ -47,6 +56,8 @@ export type PodContext = Readonly<{
   serviceAccount: string;
   identity: SpiffeId;
   netns: Netns;
+  /** Where tunnels may lead to, when that is not for policy alone to say. */
+  onlyPort?: number;
   /** Aborts when the pod is gone for good. */
   gone: AbortSignal;
 }>;

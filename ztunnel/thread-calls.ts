@@ -38,6 +38,16 @@ export type PodHandover = Readonly<{
   hbone: HandedListener;
 }>;
 
+/** This proxy as a pod of the mesh, so that its metrics can be read over mTLS. */
+export type SelfHandover = Readonly<{
+  name: string;
+  namespace: string;
+  serviceAccount: string;
+  hbone: HandedListener;
+  /** The one port that tunnels may lead to. */
+  statsPort: number;
+}>;
+
 export type XdsDelta = Readonly<{
   type: 'address' | 'policy';
   resources: readonly Readonly<{ name: string; bytes: Uint8Array }>[];
@@ -66,6 +76,8 @@ export type ExplainRequest = Readonly<
 export type DataThreadCalls = {
   applyXds: { request: XdsDelta; response: XdsResult };
   addPod: { request: PodHandover; response: null };
+  /** Tunnels to this proxy's own metrics; at most once. */
+  serveSelf: { request: SelfHandover; response: null };
   /** No new connections; those that are open go on. */
   removePod: { request: { uid: string }; response: null };
   certificate: { request: WorkloadCertificate; response: null };

@@ -152,6 +152,7 @@ export class TestNode {
       metrics: new ConnectionMetrics(this.metrics),
       accessLog: log.scope('access'),
       log: log.scope('ztunnel'),
+      policyLog: { logger: log.scope('rbac'), level: 'debug' },
       network: '',
       packetMark: MARK,
       keepAlive: undefined,

@@ -1,6 +1,8 @@
 import { MeshError } from '../../base/errors.ts';
 import { STATE_WAIT_MS, type DataParts } from '../parts.ts';
+import type { ConnectionEnds } from '../live-connection.ts';
 import type { Admission, RefusalStatus } from './admission.ts';
+import { logDecision } from './log-decision.ts';
 
 export type Admitted = Extract<Admission, { kind: 'admit' }>;
 
@@ -22,14 +24,15 @@ export class RefusedError extends MeshError {
  * Asks until there is a decision: policies that the workload names and that have not arrived are waited for, and when
  * they do not come the connection is refused.
  *
- * @param signal of the connection: when it aborts there is nobody to admit.
+ * @param live when its signal aborts there is nobody to admit.
  * @throws {RefusedError}
  */
 export async function awaitAdmission(
   parts: DataParts,
-  signal: AbortSignal,
+  live: Readonly<{ signal: AbortSignal; ends: ConnectionEnds }>,
   decide: () => Admission,
 ): Promise<Admitted> {
+  const { signal } = live;
   let decision = decide();
   if (decision.kind === 'wait') {
     const patience = AbortSignal.any([AbortSignal.timeout(STATE_WAIT_MS), signal]);
@@ -40,6 +43,8 @@ export async function awaitAdmission(
     await parts.waiters.until(look, patience);
     signal.throwIfAborted();
   }
+  if (decision.kind !== 'wait' && decision.decision !== undefined)
+    logDecision(parts.policyLog, decision.decision, live.ends);
   if (decision.kind === 'admit') return decision;
   if (decision.kind === 'refuse') throw new RefusedError(decision.status, decision.reason);
   const missing = decision.policies.join(', ');

@@ -60,7 +60,7 @@ async function servePlaintext(
     live.cut(error);
   });
   try {
-    const { connectTo, bindTo } = await awaitAdmission(parts, live.signal, decide);
+    const { connectTo, bindTo } = await awaitAdmission(parts, live, decide);
     const dial = { connectTo, ...(bindTo && { bindTo }), peerPort: peer.port, signal: live.signal };
     const upstream = await connectRedirected(parts, pod, dial, transparent);
     live.relay(downstream, upstream);

@@ -37,7 +37,8 @@ export async function serveTunnel(
   let workload = parts.state.localWorkload(pod);
   const decide = (): Admission => {
     workload = parts.state.localWorkload(pod) ?? workload;
-    return admitTunnel(parts.state, admissionRequest(request, session, parts, workload));
+    const admission = admitTunnel(parts.state, admissionRequest(request, session, parts, workload));
+    return restrictPort(admission, pod);
   };
   // Registered before the first decision, so that a change of policy in between is not missed.
   const live = new LiveConnection({
@@ -66,7 +67,7 @@ export async function serveTunnel(
   try {
     workload ??= await findLocalWorkload(parts, pod, live.signal);
     live.ends.destination.workload = workload;
-    const admitted = await awaitAdmission(parts, live.signal, decide);
+    const admitted = await awaitAdmission(parts, live, decide);
     live.ends.service = admitted.service ?? hintedService(parts, request, workload);
     live.ends.originalDestination = live.ends.service?.hostname;
     const upstream = await connectLocal(parts, pod, dialOf(admitted, live), session.transparent);
@@ -83,6 +84,14 @@ export async function serveTunnel(
     refuseTunnel(request, statusOf(live, error));
     live.fail(error);
   }
+}
+
+/** A pod that is served for one purpose gets nothing else through. */
+function restrictPort(admission: Admission, { onlyPort }: PodContext): Admission {
+  if (admission.kind !== 'admit' || onlyPort === undefined) return admission;
+  const { port } = admission.connectTo;
+  if (port === onlyPort) return admission;
+  return { kind: 'refuse', status: 400, reason: `port ${port} is not served by tunnels here` };
 }
 
 /** A change of policy may have come between the decision and the app's answer. */

@@ -263,3 +263,23 @@ test('a connection to 15008 that says nothing is not a session', async (t) => {
   t.like(record, { 'dst.addr': `${server.ip}:15008`, level: 'warn' });
   raw.stream.reset();
 });
+
+test('what policies in dry-run would have said is told, and decides nothing', async (t) => {
+  const node = await TestNode.open(t);
+  const client = node.addPod({ name: 'client' });
+  const server = node.addPod({ name: 'server' });
+  node.state.setPolicy({ ...deny('client'), name: 'trial', dryRun: true });
+  const accepted = server.accept(8080);
+  const app = await client.connect(server.ip, 8080);
+  await app.write('x');
+  await accepted;
+  const [dry, enforced] = node.log.filter(({ scope }) => scope === 'rbac');
+  t.like(dry, {
+    level: 'info',
+    message: 'dry-run policy matched',
+    policy: 'istio-system/trial',
+    action: 'DENY',
+    'src.identity': 'spiffe://cluster.local/ns/shop/sa/client',
+  });
+  t.like(enforced, { level: 'debug', message: 'connection allowed by policy' });
+});
