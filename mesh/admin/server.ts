@@ -36,9 +36,13 @@ export type AdminRoute = Readonly<{
 }>;
 
 export type AdminListen = Readonly<
-  | { kind: 'tcp'; host: string; port: number }
-  /** Reached by our own user alone, from every network namespace. */
-  | { kind: 'unix'; path: string }
+  /** `reusePort`: beside another process of our user that asks for it too, such as one that this one replaces. */
+  | { kind: 'tcp'; host: string; port: number; reusePort?: boolean }
+  /**
+   * Reached by our own user alone, from every network namespace. `takeOver`: replaces a socket that another process
+   * serves; otherwise that is an error.
+   */
+  | { kind: 'unix'; path: string; takeOver?: boolean }
 >;
 
 export type AdminServerOptions = Readonly<{
@@ -78,10 +82,11 @@ export async function openAdminServer(options: AdminServerOptions): Promise<Admi
     const server = makeServer(options, listen.kind === 'tcp' && options.anyHost !== true);
     stack.defer(() => closeServer(server));
     if (listen.kind === 'unix') {
-      await listenOnUnixSocket(server, listen.path);
+      await listenOnUnixSocket(server, listen.path, listen.takeOver);
       continue;
     }
-    server.listen({ host: listen.host, port: listen.port });
+    const { host, port, reusePort = false } = listen;
+    server.listen({ host, port, reusePort });
     await once(server, 'listening');
     const bound = server.address();
     if (bound === null || typeof bound === 'string') continue;

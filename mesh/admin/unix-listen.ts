@@ -1,22 +1,53 @@
 import { once } from 'node:events';
-import { chmodSync, lstatSync, mkdirSync, unlinkSync, type Stats } from 'node:fs';
+import {
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  unlinkSync,
+  type Stats,
+} from 'node:fs';
 import type { Server } from 'node:http';
 import { createConnection } from 'node:net';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { MeshError } from '../../base/errors.ts';
 
 /**
  * Listens on a unix socket that only our own user can reach: mode 0600, in a folder that is made with 0700.
  * A socket that nobody serves any more is replaced; anything else at the path is left alone.
  *
+ * @param takeOver replaces a served socket too, in one step: a process that takes the place of another one. Whoever is
+ *   connected to the other one stays so; its own end leaves the path to us.
  * @throws {MeshError} ERR_ADMIN_SOCKET for a folder of somebody else, a symbolic link or a file at the path, or a
  *   socket that is served.
  */
-export async function listenOnUnixSocket(server: Server, path: string): Promise<void> {
+export async function listenOnUnixSocket(
+  server: Server,
+  path: string,
+  takeOver = false,
+): Promise<void> {
   const folder = dirname(path);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   checkFolder(path, lstatSync(folder));
-  await removeStaleSocket(path);
+  if (!takeOver) {
+    await removeStaleSocket(path);
+    await listen(server, path);
+    return;
+  }
+  findSocket(path);
+  // The end of a listener removes the name that it was made with, and that must never be one that another one has now.
+  const ownName = join(folder, `.${process.pid}`);
+  rmSync(ownName, { force: true });
+  await listen(server, ownName);
+  const { ino } = lstatSync(ownName);
+  renameSync(ownName, path);
+  server.once('close', () => {
+    if (lstatSync(path, { throwIfNoEntry: false })?.ino === ino) unlinkSync(path);
+  });
+}
+
+async function listen(server: Server, path: string): Promise<void> {
   const listening = once(server, 'listening');
   // The socket must never be there with a wider mode, not even until chmod.
   const umask = process.umask(0o177);
@@ -39,11 +70,16 @@ function checkFolder(path: string, folder: Stats): void {
 }
 
 async function removeStaleSocket(path: string): Promise<void> {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  if (found === undefined) return;
-  if (!found.isSocket()) throw socketError(path, 'something else is there');
+  if (!findSocket(path)) return;
   if (await isServed(path)) throw socketError(path, 'another process serves it');
   unlinkSync(path);
+}
+
+/** Whether a socket is there. @throws {MeshError} ERR_ADMIN_SOCKET when it is something else. */
+function findSocket(path: string): boolean {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found !== undefined && !found.isSocket()) throw socketError(path, 'something else is there');
+  return found !== undefined;
 }
 
 async function isServed(path: string): Promise<boolean> {

@@ -4,6 +4,8 @@ import {
   chmodSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
+  readFileSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -190,6 +192,33 @@ test('a socket that a dead process left is replaced, one that is served is not (
   await leaveStaleSocket(path);
   await using _server = await open([{ kind: 'unix', path }]);
   t.deepEqual(await fetchAdminJson({ kind: 'unix', path }, '/config_dump'), { a: 1 });
+});
+
+test('a process that replaces another one takes its socket over and shares its port', async (t) => {
+  const path = join(makeFolder(t), 'admin.sock');
+  const unix = { kind: 'unix', path, takeOver: true } as const;
+  const tcp = (port: number): AdminListen => ({
+    ...{ kind: 'tcp', host: '127.0.0.1', port, reusePort: true },
+  });
+  const old = await open([unix, tcp(0)]);
+  const { ino } = statSync(path);
+  {
+    const port = old.addresses[0]?.port ?? 0;
+    await using next = await open([unix, tcp(port)]);
+    t.is(next.addresses[0]?.port, port);
+    const taken = statSync(path);
+    t.not(taken.ino, ino);
+    t.is(taken.mode & 0o777, 0o600);
+    await old[Symbol.asyncDispose]();
+    // The end of the old one leaves the new one its name.
+    t.is(statSync(path).ino, taken.ino);
+    t.deepEqual(await fetchAdminJson(unix, '/config_dump'), { a: 1 });
+    t.is((await ask(next, '/config_dump')).status, 200);
+  }
+  t.deepEqual(readdirSync(join(path, '..')), []);
+  writeFileSync(path, 'kept');
+  await t.throwsAsync(open([unix]), { message: /something else is there/ });
+  t.is(readFileSync(path, 'utf8'), 'kept');
 });
 
 test('a file or a symbolic link at the path is left alone (C8)', async (t) => {
