@@ -60,6 +60,7 @@ export class ZdsClient {
   #delayMs = FIRST_RECONNECT_MS;
   #work: Promise<void> = Promise.resolve();
   #ready = false;
+  #draining = false;
   #closed = false;
 
   constructor(options: ZdsClientOptions) {
@@ -69,6 +70,18 @@ export class ZdsClient {
 
   get ready(): boolean {
     return this.#ready;
+  }
+
+  /**
+   * For a proxy that is to end and may take long: takes no more pods, and does not come back to an agent that it loses;
+   * hears of pods that go, so that nothing of them is kept.
+   */
+  drain(): void {
+    this.#draining = true;
+    clearTimeout(this.#timer);
+    clearTimeout(this.#retryTimer);
+    this.#forgetPending();
+    this.#tellReady();
   }
 
   /** Lets the agent go; pods are served on. */
@@ -149,6 +162,10 @@ export class ZdsClient {
     try {
       switch (request.kind) {
         case 'add':
+          if (this.#draining) {
+            netns?.close();
+            throw new Error('this proxy is about to end');
+          }
           if (netns === undefined) throw new Error('no namespace came with it');
           await this.#add(request.uid, request.info, netns);
           break;
@@ -220,6 +237,7 @@ export class ZdsClient {
   }
 
   #scheduleRetry(): void {
+    if (this.#draining) return;
     this.#retryTimer ??= setTimeout(() => {
       this.#retryTimer = undefined;
       this.#work = this.#work.then(() => this.#retryPending());
@@ -257,6 +275,7 @@ export class ZdsClient {
     this.#socket = undefined;
     if (reason !== '') this.#options.log(`the node agent is away: ${reason}`);
     this.#tellReady();
+    if (this.#draining) return;
     this.#timer = setTimeout(() => {
       this.#connect();
     }, this.#delayMs);
@@ -266,6 +285,7 @@ export class ZdsClient {
   #tellReady(): void {
     const ready =
       !this.#closed &&
+      !this.#draining &&
       this.#socket !== undefined &&
       this.#snapshot === undefined &&
       this.#pending.size === 0;

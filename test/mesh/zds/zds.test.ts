@@ -174,6 +174,30 @@ test('adds go to the newest proxy, deletions to all', async (t) => {
   t.deepEqual(second.journal.entries.slice(2), [`add new b ${netns.id}`, 'remove old']);
 });
 
+test('a proxy that drains takes no pod, hears of those that go, and does not come back', async (t) => {
+  const path = socketPath(t);
+  const netns = openNetns(await openNamespace(t));
+  const { server, pods, snapshots } = openAgent(t, path);
+  pods.push({ uid: 'one', info: info('a'), netns });
+  const { client, journal } = openProxy(t, path);
+  await snapshots.upTo(1);
+  client.drain();
+  t.false(client.ready);
+  t.deepEqual(await server.add({ uid: 'two', info: info('b'), netns }), {
+    ...{ kind: 'refused', error: 'this proxy is about to end' },
+  });
+  await server.remove('one');
+  t.deepEqual(journal.entries, [`add one a ${netns.id}`, 'ready', 'not ready', 'remove one']);
+
+  // The one that takes its place says hello to the next agent; this one does not.
+  server.close();
+  const after = openAgent(t, path);
+  after.pods.push({ uid: 'three', info: info('c'), netns });
+  const next = openProxy(t, path);
+  await next.journal.upTo(2);
+  t.is(journal.entries.length, 4);
+});
+
 test('a pod that cannot be served is told to the agent and makes the proxy unready', async (t) => {
   const path = socketPath(t);
   const netns = openNetns(await openNamespace(t));
