@@ -18,6 +18,7 @@ import { ZdsClient } from '../mesh/zds/client.ts';
 import { ListenerClient } from '../mesh/zds/listeners.ts';
 import { prepareNetns } from '../net/netns.ts';
 import type { ZtunnelConfig } from './config.ts';
+import { serveSelf } from './serve-self.ts';
 import type { ServerAddress } from './settings.ts';
 import { adminRoutes, readinessRoutes, statsRoutes } from './pages.ts';
 import { PodManager } from './pod-manager.ts';
@@ -33,10 +34,10 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
     state: readiness.gate('state manager'),
     pods: readiness.gate('workload proxy manager'),
   };
-  const readinessServer = { kind: 'tcp', host: '::', port: config.readinessPort } as const;
-  stack.use(
+  const readinessServer = stack.use(
     await openAdminServer({
-      ...{ listen: [readinessServer], routes: readinessRoutes(readiness), logger, anyHost: true },
+      listen: [publicPort(config, config.readinessPort)],
+      ...{ routes: readinessRoutes(readiness), logger, anyHost: true },
     }),
   );
   await prepareNetns();
@@ -79,6 +80,7 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
   });
   void xds.synced.then(() => {
     gates.state.open();
+    void serveSelf({ config, threads, certificates, logger });
   });
 
   const listeners =
@@ -113,11 +115,14 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
   stack.use(
     await openAdminServer({ listen: adminListen(config), routes: adminRoutes(parts), logger }),
   );
-  const stats = { kind: 'tcp', host: '::', port: config.statsPort } as const;
-  stack.use(
-    await openAdminServer({ listen: [stats], routes: statsRoutes(parts), logger, anyHost: true }),
+  const statsServer = stack.use(
+    await openAdminServer({
+      listen: [publicPort(config, config.statsPort)],
+      ...{ routes: statsRoutes(parts), logger, anyHost: true },
+    }),
   );
-  stack.defer(() => drain(threads, zds, config, logger));
+  const servers = [readinessServer, statsServer];
+  stack.defer(() => drain({ threads, zds, servers }, config, logger));
   stopping.throwIfAborted();
   void readiness.whenReady().then(() => {
     logger.info('ready', { node: config.nodeName, data_threads: threads.count });
@@ -196,10 +201,21 @@ function formatAddress(server: ServerAddress | undefined, variable: string): str
   return `https://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
+/** Of all addresses; beside a process that this one replaces, where ports may be shared. */
+function publicPort({ portReuse: reusePort }: ZtunnelConfig, port: number): AdminListen {
+  return { kind: 'tcp', host: '::', port, reusePort };
+}
+
 /** Loopback only, and a unix socket that our own user reaches from every namespace. */
-function adminListen({ adminPort: port, adminPath }: ZtunnelConfig): AdminListen[] {
-  const loopback = ['127.0.0.1', '::1'].map((host) => ({ kind: 'tcp' as const, host, port }));
-  return adminPath === undefined ? loopback : [...loopback, { kind: 'unix', path: adminPath }];
+function adminListen({
+  adminPort: port,
+  adminPath: path,
+  portReuse,
+}: ZtunnelConfig): AdminListen[] {
+  const loopback = ['127.0.0.1', '::1'].map(
+    (host) => ({ kind: 'tcp', host, port, reusePort: portReuse }) as const,
+  );
+  return path === undefined ? loopback : [...loopback, { kind: 'unix', path, takeOver: portReuse }];
 }
 
 function describeXds(xds: DeltaClient): {
@@ -211,18 +227,25 @@ function describeXds(xds: DeltaClient): {
   return { connected, resources: Object.fromEntries(resources), lastError: lastError ?? null };
 }
 
+type DrainParts = Readonly<{
+  threads: DataThreads<ControlCalls, DataThreadCalls>;
+  zds: ZdsClient;
+  servers: readonly AsyncDisposable[];
+}>;
+
 /** Peers go elsewhere, new connections are the next process's; what is open may go on until the deadline. */
 async function drain(
-  threads: DataThreads<ControlCalls, DataThreadCalls>,
-  zds: ZdsClient,
+  { threads, zds, servers }: DrainParts,
   config: ZtunnelConfig,
   logger: Logger,
 ): Promise<void> {
   let idle: Promise<unknown> = Promise.resolve();
   const outcome = await runDrain(
     {
-      stopAccepting() {
-        zds.close();
+      async stopAccepting() {
+        zds.drain();
+        // From here on these ports are the next process's alone.
+        await Promise.all(servers.map((server) => server[Symbol.asyncDispose]()));
       },
       announce() {
         idle = threads.callAll('drain', null);
