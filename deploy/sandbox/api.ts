@@ -164,6 +164,8 @@ export type PartStatus = Readonly<{
   /** The node it serves. */
   node?: string;
   restarts: number;
+  /** Processes that were replaced and go on with the connections that they have. */
+  draining?: number;
   /** Why it is not ready, or how it last ended. */
   detail?: string;
   /** ADMIN_UDS. */
@@ -307,8 +309,12 @@ export type ScaleRequest = Readonly<{ namespace: string; name: string; replicas:
 /** Of a Deployment: new pods first, an old one ends when a new one is ready. */
 export type RestartRequest = Readonly<{ namespace: string; name: string }>;
 
-/** Stops a part, starts it again, or does both; `kill` ends it without warning, and it is started again. */
-export type PartRequest = Readonly<{ name: string; action: 'stop' | 'start' | 'restart' | 'kill' }>;
+/**
+ * `kill` ends a part without warning, and it is started again. `replace`, for ztunnels alone, starts another process that
+ * takes its place when ready; the old one goes on with the connections that it has, until they end or its deadline comes.
+ */
+export type PartAction = 'stop' | 'start' | 'restart' | 'kill' | 'replace';
+export type PartRequest = Readonly<{ name: string; action: PartAction }>;
 
 /** Either a pod (and container: the first unless named) or a part. */
 export type LogsQuery = Readonly<{

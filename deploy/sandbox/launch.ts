@@ -9,8 +9,8 @@ import { compileCache } from './compile-cache.ts';
 import { runCommand, systemPath } from '../../mesh/runtime/command.ts';
 import { makeFolder, writeFileAtomic } from './files.ts';
 
-/** The control socket's name with its folder must fit into sun_path; the longest of ours is a node's. */
-const MAX_STATE_PATH_BYTES = 107 - '/nodes/node-1/pluginevent.sock'.length;
+/** A socket's name with its folder must fit into sun_path; the longest of ours is a node agent's. */
+const MAX_STATE_PATH_BYTES = 107 - '/parts/node-agent-node-1/admin.sock'.length;
 const START_TIMEOUT_MS = 20_000;
 /** Longer than any pod's default grace, so that an orderly end is never cut short. */
 const STOP_TIMEOUT_MS = 45_000;

@@ -1,9 +1,10 @@
+import { statSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { MeshError } from '../../base/errors.ts';
 import type { PartKind, PartRequest, PartState, PartStatus } from './api.ts';
 import { pause, RestartBackoff } from './backoff.ts';
-import { describeEnd, startProcess, type ContainerProcess } from './container.ts';
+import { describeEnd, startProcess, type ContainerProcess, type ProcessEnd } from './container.ts';
 import { makeFolder } from './files.ts';
 import { LogFile } from './log-file.ts';
 
@@ -11,8 +12,10 @@ import { LogFile } from './log-file.ts';
 const STARTING_PERIOD_MS = 50;
 const READY_PERIOD_MS = 2000;
 const READY_TIMEOUT_MS = 2000;
-/** For its own drain; connections that are to live longer are not a restart's business here. */
+/** For its own drain; connections that are to live longer outlive a replacement, not a stop. */
 const STOP_GRACE_MS = 10_000;
+/** For a process that is to replace another one, until it is ready. */
+const REPLACE_TIMEOUT_MS = 30_000;
 
 export type PartSpec = Readonly<{
   name: string;
@@ -27,6 +30,9 @@ export type PartSpec = Readonly<{
   readyPath: string;
 }>;
 
+/** A ready process that takes the place of the one that runs; `taken` is called when it has. */
+type Successor = Readonly<{ process: ContainerProcess; taken: () => void }>;
+
 /** One program of the mesh: started, started again when it ends, asked whether it is ready. */
 export class Part {
   readonly spec: PartSpec;
@@ -37,6 +43,10 @@ export class Part {
   #detail = '';
   #restarts = 0;
   #process: ContainerProcess | undefined;
+  #successor = Promise.withResolvers<Successor>();
+  #replacing = false;
+  /** Replaced ones, which go on with what they had open. */
+  readonly #draining = new Set<ContainerProcess>();
   #stop = new AbortController();
   #loop: Promise<void> = Promise.resolve();
 
@@ -55,6 +65,7 @@ export class Part {
       ...(this.#process !== undefined && { pid: this.#process.pid }),
       ...(node !== undefined && { node }),
       ...(this.#detail !== '' && { detail: this.#detail }),
+      ...(this.#draining.size > 0 && { draining: this.#draining.size }),
     };
   }
 
@@ -70,11 +81,58 @@ export class Part {
   async stop(graceMs = STOP_GRACE_MS): Promise<void> {
     this.#wanted = false;
     this.#stop.abort();
-    const process = this.#process;
-    process?.kill('SIGTERM');
-    const force = setTimeout(() => process?.kill('SIGKILL'), graceMs);
+    const processes = [...this.#draining, ...(this.#process === undefined ? [] : [this.#process])];
+    this.#process?.kill('SIGTERM'); // the others were asked when they were replaced
+    const force = setTimeout(() => {
+      for (const process of processes) process.kill('SIGKILL');
+    }, graceMs);
     await this.#loop;
+    await Promise.all(processes.map(({ exited }) => exited));
     clearTimeout(force);
+  }
+
+  /**
+   * Starts another process beside the one that runs, and asks that one to end once the new one is ready: it goes on
+   * with the connections that it has until they end, or its own deadline comes. For programs that share their ports.
+   *
+   * @throws {MeshError} ERR_PART when the new one is not ready in time; the old one runs on then.
+   */
+  async replace(): Promise<void> {
+    const { kind, adminSocket, readyPath } = this.spec;
+    if (kind !== 'ztunnel')
+      throw partError(
+        this.spec.name,
+        'it shares its ports with no other process; restart it instead',
+      );
+    if (this.#state !== 'ready' || this.#replacing)
+      throw partError(this.spec.name, this.#replacing ? 'it is being replaced' : 'it is not ready');
+    this.#replacing = true;
+    try {
+      const before = inodeOf(adminSocket);
+      const next = startProcess(this.spec.command, this.spec.environment, this.log);
+      const given = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(REPLACE_TIMEOUT_MS)]);
+      let end: ProcessEnd | undefined;
+      void next.exited.then((how) => (end = how));
+      let failure: string | undefined = 'has not opened its admin pages yet';
+      while (failure !== undefined) {
+        // Until it has taken the socket over, the old one answers there.
+        if (inodeOf(adminSocket) !== before) failure = await askReady(adminSocket, readyPath);
+        if (failure === undefined && end === undefined) break;
+        if (given.aborted || end !== undefined) {
+          next.kill('SIGKILL');
+          throw partError(this.spec.name, end === undefined ? (failure ?? '') : describeEnd(end));
+        }
+        await pause(STARTING_PERIOD_MS, given);
+      }
+      const { promise, resolve } = Promise.withResolvers<undefined>();
+      const taken = (): void => {
+        resolve(undefined);
+      };
+      this.#successor.resolve({ process: next, taken });
+      await Promise.race([promise, next.exited]);
+    } finally {
+      this.#replacing = false;
+    }
   }
 
   async act(action: PartRequest['action']): Promise<void> {
@@ -89,6 +147,9 @@ export class Part {
         await this.stop();
         this.start();
         return;
+      case 'replace':
+        await this.replace();
+        return;
       case 'kill':
         this.#process?.kill('SIGKILL');
         await this.#process?.exited;
@@ -98,26 +159,52 @@ export class Part {
 
   async #run(stop: AbortSignal): Promise<void> {
     const backoff = new RestartBackoff();
+    let successor: ContainerProcess | undefined;
     for (;;) {
       const startedAtMs = Date.now();
-      const process = startProcess(this.spec.command, this.spec.environment, this.log);
+      const process = successor ?? startProcess(this.spec.command, this.spec.environment, this.log);
       this.#process = process;
-      this.#change('starting', '');
+      if (successor === undefined) this.#change('starting', '');
+      this.#successor = Promise.withResolvers();
       const ended = new AbortController();
       const watching = this.#watchReady(ended.signal);
-      const end = await process.exited;
+      const end = await Promise.race([process.exited, this.#successor.promise]);
       ended.abort();
       await watching;
-      // What it left in its group would keep its sockets.
-      process.kill('SIGKILL');
+      if ('taken' in end) {
+        successor = end.process;
+        this.#process = successor;
+        void this.#drain(process);
+        end.taken();
+        continue;
+      }
+      successor = undefined;
+      this.#ended(process, end);
       this.#process = undefined;
-      this.log.note(`${this.spec.name}: ${describeEnd(end)}`);
       if (stop.aborted) break;
       this.#restarts += 1;
       this.#change('backing-off', describeEnd(end));
       if (!(await pause(backoff.next(Date.now() - startedAtMs), stop))) break;
     }
     this.#change('stopped', '');
+  }
+
+  /** Asks a process to end that another one has replaced. Never rejects. */
+  async #drain(process: ContainerProcess): Promise<void> {
+    this.#draining.add(process);
+    this.log.note(`${this.spec.name}: process ${process.pid} is replaced, and drains`);
+    process.kill('SIGTERM');
+    this.#onChange(this);
+    const end = await process.exited;
+    this.#draining.delete(process);
+    this.#ended(process, end);
+    this.#onChange(this);
+  }
+
+  #ended(process: ContainerProcess, end: ProcessEnd): void {
+    // What it left in its group would keep its sockets.
+    process.kill('SIGKILL');
+    this.log.note(`${this.spec.name}: ${describeEnd(end)}`);
   }
 
   async #watchReady(ended: AbortSignal): Promise<void> {
@@ -143,6 +230,14 @@ export function findPart(parts: readonly Part[], name: string): Part {
   const known = parts.map((part) => part.spec.name).join(', ');
   const message = `Cannot find part ${JSON.stringify(name)}: this sandbox has ${known === '' ? 'none' : known}`;
   throw new MeshError('ERR_NOT_FOUND', 'local', message);
+}
+
+function partError(name: string, found: string): MeshError {
+  return new MeshError('ERR_PART', 'local', `Cannot replace ${name}: ${found}`);
+}
+
+function inodeOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.ino;
 }
 
 /** Why it is not ready, or undefined. */

@@ -1,7 +1,8 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { request, type IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -93,6 +94,70 @@ export function connectTo(name: string): TestSandbox {
       (await call('GET', `/v1/wait?for=settled&timeoutMs=${SETTLE_TIMEOUT_MS}`)) as WaitResult,
     exec: (query, input = '') => execIn(socketPath, query, input),
   };
+}
+
+/** A program that runs in a pod, and says lines. */
+export class ExecProgram {
+  readonly #socket: Socket;
+  readonly #lines: string[] = [];
+  readonly #said = new EventEmitter();
+  #exit: ExecExit | undefined;
+  #rest = '';
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+  }
+
+  static async start({ paths }: TestSandbox, query: ExecQuery): Promise<ExecProgram> {
+    const { command, ...place } = query;
+    const parameters = new URLSearchParams(Object.entries(place).map(([k, v]) => [k, String(v)]));
+    for (const word of command) parameters.append('command', word);
+    const asked = request({
+      socketPath: paths.controlSocket,
+      path: `/v1/exec?${parameters.toString()}`,
+      headers: { connection: 'Upgrade', upgrade: EXEC_PROTOCOL },
+    });
+    asked.end();
+    const [, socket, head] = (await once(asked, 'upgrade')) as [IncomingMessage, Socket, Buffer];
+    const program = new ExecProgram(socket);
+    const decoder = new ExecFrameDecoder();
+    const take = (chunk: Buffer): void => {
+      for (const { channel, payload } of decoder.push(chunk)) program.#take(channel, payload);
+    };
+    take(head);
+    socket.on('data', take);
+    return program;
+  }
+
+  /** The next line that it says. */
+  async nextLine(): Promise<string> {
+    while (this.#lines.length === 0 && this.#exit === undefined) await once(this.#said, 'said');
+    return this.#lines.shift() ?? '';
+  }
+
+  endInput(): void {
+    this.#socket.write(encodeExecFrame('stdin', Buffer.alloc(0)));
+  }
+
+  /** Its last line, as JSON, after its end. */
+  async last<Value>(): Promise<Value> {
+    while (this.#exit === undefined) await once(this.#said, 'said');
+    return JSON.parse(this.#lines.at(-1) ?? 'null') as Value;
+  }
+
+  #take(channel: string, payload: Buffer): void {
+    if (channel === 'stderr') process.stderr.write(payload);
+    if (channel === 'exit') {
+      this.#exit = JSON.parse(payload.toString()) as ExecExit;
+      this.#socket.destroy();
+    }
+    if (channel === 'stdout') {
+      const lines = (this.#rest + payload.toString()).split('\n');
+      this.#rest = lines.pop() ?? '';
+      this.#lines.push(...lines);
+    }
+    this.#said.emit('said');
+  }
 }
 
 /** A page of a part of the mesh, as text. */
