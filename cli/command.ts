@@ -27,6 +27,9 @@ export type Completion =
   /** These, and Services. */
   | 'targets'
   | 'deployments'
+  /** Deployments, and parts by kind and name. */
+  | 'restartable'
+  | 'nodes'
   | 'destinations'
   | 'parts'
   | 'sandboxes'

@@ -1,4 +1,4 @@
-import type { KubernetesObject } from '../deploy/sandbox/api.ts';
+import type { KubernetesObject, PartStatus } from '../deploy/sandbox/api.ts';
 import type { Candidate, LiveNames } from './complete.ts';
 import { namespaceOf } from './object-fields.ts';
 import { DEFAULT_NAMESPACE } from './references.ts';
@@ -78,6 +78,24 @@ async function namesIn(
     case 'parts': {
       const { parts } = await sandbox.status(signal);
       return parts.map((part) => ({ word: part.name, summary: part.state }));
+    }
+    case 'nodes': {
+      const { nodes } = await sandbox.status(signal);
+      return nodes.map((node) => plain(node.name));
+    }
+    case 'restartable': {
+      const { parts } = await sandbox.status(signal);
+      const kinds = new Set(parts.map((part) => part.kind));
+      return [
+        ...(await ofKind('Deployment')).map((object) => ({
+          word: `deploy/${object.metadata.name}`,
+          summary: namespaceOf(object),
+        })),
+        ...[...kinds].map(plain),
+        ...parts
+          .filter((part) => !kinds.has(part.name as PartStatus['kind']))
+          .map((part) => ({ word: part.name, summary: part.state })),
+      ];
     }
     case 'objects': {
       const kind = words[0];

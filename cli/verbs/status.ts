@@ -103,6 +103,12 @@ function formatOverview(terminal: Terminal, overview: Overview): string {
   return sections.filter((section) => section !== '').join('\n');
 }
 
+function partDetail({ state, detail = '', draining = 0 }: Overview['parts'][number]): string {
+  if (state !== 'ready') return detail;
+  if (draining === 0) return ' ';
+  return draining === 1 ? 'an earlier process drains' : `${draining} earlier processes drain`;
+}
+
 function partsTable(terminal: Terminal, { parts }: Overview): string {
   return formatTable(
     terminal,
@@ -111,7 +117,7 @@ function partsTable(terminal: Terminal, { parts }: Overview): string {
       part.name,
       { text: part.state, style: STATE_STYLE[part.state] },
       part.restarts,
-      part.state === 'ready' ? ' ' : (part.detail ?? ''),
+      partDetail(part),
     ]),
   );
 }

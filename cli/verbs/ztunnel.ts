@@ -39,7 +39,12 @@ function viewVerb(name: string, view: DumpView): Verb {
       ? 'Of all nodes, or of one with --node.'
       : 'All ztunnels are told the same; without --node it is what the first of them knows.',
     options: {
-      node: { type: 'text', placeholder: 'NODE', summary: 'of the ztunnel on this node' },
+      node: {
+        type: 'text',
+        placeholder: 'NODE',
+        summary: 'of the ztunnel on this node',
+        complete: 'nodes',
+      },
       namespace: {
         type: 'text',
         short: 'n',

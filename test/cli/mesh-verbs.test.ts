@@ -126,3 +126,25 @@ test('halo logs prints what a part of the mesh has written', async (t) => {
   t.regex(stdout, /"scope":"ztunnel","message":"ready"/);
   t.is((await halo('logs', '--part', 'nobody')).code, 1);
 });
+
+test.serial(
+  'halo rollout restart replaces the ztunnel of a node, and others are left',
+  async (t) => {
+    const pids = async (): Promise<Map<string, number>> => {
+      const { parts } = JSON.parse((await halo('status', '-o', 'json')).stdout) as {
+        parts: { name: string; pid: number }[];
+      };
+      return new Map(parts.map(({ name, pid }) => [name, pid]));
+    };
+    const before = await pids();
+    const { code, stdout, stderr } = await halo('rollout', 'restart', 'ztunnel', 'node-2');
+    t.is(code, 0, stderr);
+    t.regex(stdout, /^ztunnel-node-2 restarted/);
+    const after = await pids();
+    for (const [name, pid] of before)
+      if (name === 'ztunnel-node-2') t.not(after.get(name), pid);
+      else t.is(after.get(name), pid);
+    const { stderr: refusal } = await halo('rollout', 'restart', 'ztunnel', 'node-7');
+    t.regex(refusal, /Cannot restart ztunnel on node-7/);
+  },
+);
