@@ -82,7 +82,11 @@ export class DataThreads<Local extends CallMap, Remote extends CallMap> implemen
 
   #start(index: number, options: DataThreadsOptions<Local>): Thread<Local, Remote> {
     const start: DataThreadStart = { index, settings: options.settings };
-    const worker = new Worker(options.entry, { workerData: start, name: `data-${index}` });
+    const worker = new Worker(options.entry, {
+      ...{ workerData: start, name: `data-${index}` },
+      // Descriptors come from the control thread and from native code: each has its owner, Node knows of few.
+      trackUnmanagedFds: false,
+    });
     const link = new ThreadLink<Local, Remote & StopCall>(worker, {
       handlers: options.handlers(index),
       onNotifyError: options.onNotifyError,

@@ -197,11 +197,17 @@ export class TestNode {
     return new TestPod(this.#t, netns, makeWorkload({ ips: [ip], ...fields }));
   }
 
-  /** A pod of the mesh: captured, known, and served. */
-  addPod(fields: WorkloadFields): TestPod {
+  /** As addPlain(), with the rules that lead its connections to a proxy. */
+  addCaptured(fields: WorkloadFields): TestPod {
     const pod = this.addPlain(fields);
     const rules = { dns: false, inbound: true, virtualInterfaces: [] };
     pod.run(captureScript(false), formatCaptureRules(rules));
+    return pod;
+  }
+
+  /** A pod of the mesh: captured, known, and served. */
+  addPod(fields: WorkloadFields): TestPod {
+    const pod = this.addCaptured(fields);
     this.know(pod.workload);
     this.pods.add(this.handover(pod));
     return pod;
