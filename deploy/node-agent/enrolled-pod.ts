@@ -13,6 +13,7 @@ import type { AgentPod, PodSource } from './pod-source.ts';
 import { PodListeners } from './pod-listeners.ts';
 import {
   listConnections,
+  resetAll,
   resetConnections,
   runIn,
   type ConnectionKey,
@@ -34,6 +35,9 @@ const OPEN_PLAIN = 'halo.dev/open-plain-connections';
 const RELEASE_SETTLE_MS = 300;
 /** How often the connections are looked at that outlive an enrolment or a release. */
 const LOOK_PERIOD_MS = 2000;
+/** The last words of a pod that has ended, still in the proxy's hands, have this long to reach its peers: 250 ms. */
+const END_LOOKS = 5;
+const END_LOOK_PERIOD_MS = 50;
 
 export type EnrolmentParts = Readonly<{
   source: PodSource;
@@ -205,6 +209,7 @@ export class EnrolledPod {
     this.#state = 'releasing';
     this.#stop.abort();
     await this.#parts.zds.remove(this.#pod.uid);
+    await this.#dropConnections();
     this.#close();
     await this.#parts.source.annotate(this.#pod, {
       [AMBIENT_REDIRECTION]: null,
@@ -216,6 +221,22 @@ export class EnrolledPod {
   leave(): void {
     this.#stop.abort();
     this.#close();
+  }
+
+  /**
+   * What the pod has left open has nobody at its end. Peers are told while the network stands; without that they
+   * would find out by silence, up to 30 s later.
+   */
+  async #dropConnections(): Promise<void> {
+    try {
+      for (let looks = 0; looks < END_LOOKS; looks++) {
+        if ((await runIn(this.#netns, CAPTURED_CONNECTIONS)).trim() === '') break;
+        await pause(END_LOOK_PERIOD_MS, new AbortController().signal);
+      }
+      await resetAll(this.#netns);
+    } catch (error) {
+      this.#parts.log(`cannot end connections of pod ${this.#pod.name}: ${describeError(error)}`);
+    }
   }
 
   #close(): void {

@@ -21,6 +21,11 @@ export async function resetConnections(netns: Netns, keys: Iterable<ConnectionKe
   }
 }
 
+/** Ends all TCP connections of a namespace with a reset; where the kernel cannot, they stay. */
+export async function resetAll(netns: Netns): Promise<void> {
+  await runIn(netns, ['ss', '-K', '-tn', 'state', 'connected', 'exclude', 'time-wait']);
+}
+
 export function parseConnections(text: string): ConnectionKey[] {
   return text.split('\n').flatMap((line) => {
     // Recv-Q Send-Q Local:Port Peer:Port; the state is left out when one is asked for.

@@ -174,9 +174,14 @@ export class Mesh implements AsyncDisposable {
   }
 
   /** The scripted peer in a pod; of namespace `shop` unless it has a slash. */
-  peer(pod: string): Promise<Peer> {
+  async peer(pod: string): Promise<Peer> {
     if (this.#hub === undefined) throw new Error('the mesh has not started');
-    return this.#hub.peer(pod.includes('/') ? pod : `shop/${pod}`);
+    try {
+      return await this.#hub.peer(pod.includes('/') ? pod : `shop/${pod}`);
+    } catch (cause) {
+      const { phase, detail = '' } = await this.pod(pod);
+      throw new Error(`pod ${pod} has no peer; it is ${phase} ${detail}`, { cause });
+    }
   }
 
   /** A scripted peer in the namespace on the sandbox's network that is no pod. */
@@ -373,6 +378,7 @@ function useOwnState(): string {
   process.on('exit', () => {
     rmSync(home, { recursive: true, force: true });
   });
+  process.once('SIGTERM', () => process.exit(143)); // how the test runner ends a file that takes too long
   ownState = home;
   return home;
 }
