@@ -1,4 +1,5 @@
 import test from 'ava';
+import { setTimeout as delay } from 'node:timers/promises';
 import { startMesh } from '../support/mesh.ts';
 import { expectCalls, policyYaml, type Call } from '../support/mesh-policies.ts';
 import { namespaceYaml, podYaml } from '../support/mesh-yaml.ts';
@@ -46,6 +47,20 @@ function from(source: object): object {
 
 function to(operation: object): object {
   return { to: [{ operation }] };
+}
+
+type PolicyCondition = Readonly<{ type: string; reason: string; message: string }>;
+
+/** What the control plane says of a policy in its status, which is written soon after the policy holds. */
+async function acceptance(name: string): Promise<PolicyCondition> {
+  for (let attempt = 0; attempt < 50; attempt++) {
+    const { status = {} } = await mesh.object('AuthorizationPolicy', name);
+    const { conditions = [] } = status as { conditions?: readonly PolicyCondition[] };
+    const found = conditions.find(({ type }) => type === 'ZtunnelAccepted');
+    if (found !== undefined) return found;
+    await delay(100);
+  }
+  throw new Error(`policy ${name} has no status`);
 }
 
 const CASES: readonly Case[] = [
@@ -195,6 +210,26 @@ test.serial('ipBlocks and notIpBlocks go by the address of the pod that calls', 
   const deny = { action: 'DENY', rules: [from({ notIpBlocks: [`${ip}/32`, elsewhere] })] };
   await check(deny, [[client, visitor], [stranger]], DENIED);
   await mesh.delete('AuthorizationPolicy', 'rule-0');
+});
+
+test.serial('the status of a policy with HTTP fields says what of it holds', async (t) => {
+  const names = ['deny-http', 'allow-http', 'allow-shop'];
+  const methods = to({ methods: ['GET'] });
+  await mesh.apply(
+    policyYaml('deny-http', { action: 'DENY', rules: [methods] }),
+    policyYaml('allow-http', {
+      action: 'ALLOW',
+      rules: [methods, from({ namespaces: ['other'] })],
+    }),
+    policyYaml('allow-shop', { action: 'ALLOW', rules: [from({ namespaces: ['shop'] })] }),
+  );
+  const told = await Promise.all(names.map(acceptance));
+  t.like(told[0], { reason: 'UnsupportedValue' });
+  t.regex(told[0]?.message ?? '', /\(methods\).*denies every connection/);
+  t.like(told[1], { reason: 'UnsupportedValue' });
+  t.regex(told[1]?.message ?? '', /\(methods\).*1 of 2 rules are left out/);
+  t.like(told[2], { reason: 'Accepted' });
+  for (const name of names) await mesh.delete('AuthorizationPolicy', name);
 });
 
 test.serial('a policy of the root namespace holds everywhere', async (t) => {
