@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { startMesh } from '../support/mesh.ts';
 import { namespaceYaml, podYaml, serviceYaml } from '../support/mesh-yaml.ts';
@@ -160,6 +163,33 @@ test.serial('a call by a name that only the mesh knows reaches its endpoint by n
   t.is(after.growth(before, 'istio_on_demand_dns_total'), 1);
 });
 
+/** Resolves a name again and again until the file is there, and prints what went wrong. */
+const RESOLVE_UNTIL = `
+n=0
+while [ ! -e "$1" ]; do
+  n=$((n+1))
+  got=$(dig +tries=1 +time=2 +short "$2")
+  [ "$got" = "$3" ] || echo "wrong: $got"
+done
+echo "asked $n"
+`;
+
+test.serial('no name is lost while one proxy takes the place of another', async (t) => {
+  const client = await mesh.peer('client');
+  const open = await client.connect('by-name.example', 80);
+  t.true(await open.echo('before'));
+  const [done, name, ip] = [temporaryPath(t), `web.${SUFFIX}`, await mesh.vip('web')];
+  const resolving = mesh.exec('shop/client', ['sh', '-c', RESOLVE_UNTIL, 'sh', done, name, ip]);
+  await mesh.part('ztunnel-node-1', 'replace');
+  await mesh.settled();
+  t.true(await open.echo('the old one goes on'));
+  await open.end(); // and with it the old proxy
+  t.like(await open.ended(), { how: 'end' });
+  await mesh.settled();
+  writeFileSync(done, '');
+  t.regex((await resolving).stdout, /^asked [1-9][0-9]*\n$/);
+});
+
 test.serial('the next proxy answers where the one before did', async (t) => {
   const client = await mesh.peer('client');
   for (const action of ['restart', 'kill'] as const) {
@@ -169,3 +199,11 @@ test.serial('the next proxy answers where the one before did', async (t) => {
     t.like(await client.say('by-name.example', 80, action), { text: action });
   }
 });
+
+function temporaryPath(t: ExecutionContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'halo-dns-'));
+  t.teardown(() => {
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return join(folder, 'done');
+}
