@@ -82,7 +82,7 @@ async function runServer(): Promise<void> {
   const server = new Server();
   server.addService(definition, implementation);
   const names = { dnsNames: ['istiod.istio-system.svc'], ips: [] };
-  const credentials = await followAuthority(authority, names);
+  const { credentials } = await followAuthority(authority, names);
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync('127.0.0.1:0', credentials, (error, bound) => {
       if (error === null) resolve(bound);

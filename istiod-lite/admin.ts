@@ -56,7 +56,7 @@ function metricsRoute({ metrics }: ControlPlane): AdminRoute {
 }
 
 /** The steps of a change of root, with proxies' certificates renewed between them: both roots are trusted meanwhile. */
-function rotateRoute({ ca, renewCertificate }: ControlPlane): AdminRoute {
+function rotateRoute({ ca }: ControlPlane): AdminRoute {
   return {
     ...{ method: 'POST', path: '/ca/rotate' },
     description: 'Changes the root in three steps: ?step=begin, then switch, then finish',
@@ -67,7 +67,6 @@ function rotateRoute({ ca, renewCertificate }: ControlPlane): AdminRoute {
       if (ca.kind === 'plugged-in')
         return jsonPage({ error: 'the CA is plugged in: change its files instead' }, 409);
       await ca.rotate(step);
-      await renewCertificate();
       return jsonPage({ step, rootsPem: ca.authority.rootsPem });
     },
   };
@@ -77,6 +76,7 @@ const DESCRIPTIONS: ReadonlyMap<string, string> = new Map([
   ['/debug/syncz', 'Proxies with the revision that each has acknowledged, and what it rejected'],
   ['/debug/ambientz', 'Workloads, services and policies as proxies get them'],
   ['/debug/snapshotz', 'Objects in force, with their conditions'],
+  ['/debug/ca', 'Roots of the mesh, and when which step of their change is due'],
   ['/debug/errors', 'What is wrong in the configuration'],
   [
     '/debug/wait',

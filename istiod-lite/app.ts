@@ -1,25 +1,23 @@
 import { Server, type ServerCredentials } from '@grpc/grpc-js';
-import { X509Certificate } from 'node:crypto';
-import { watch } from 'node:fs';
 import { join } from 'node:path';
 import { describeError, MeshError } from '../base/errors.ts';
+import { systemClock, type Clock } from '../certs/clock.ts';
 import { formatProblem, type ConfigProblem } from '../mesh/kubernetes/problem.ts';
 import type { Log } from '../mesh/runtime/log.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
 import { addProcessMetrics } from '../mesh/runtime/process-metrics.ts';
 import { Readiness } from '../mesh/runtime/readiness.ts';
 import { TokenAuthenticator } from './ca/authenticate.ts';
-import { openAuthority, type OpenedAuthority } from './ca/open.ts';
-import { certificateService } from './ca/server.ts';
+import type { OpenedAuthority } from './ca/open.ts';
+import { startCa } from './certificate-authority.ts';
 import type { ControlPlaneConfig } from './config.ts';
 import { ChangeJoiner } from './joiner.ts';
 import { debugPages } from './pages.ts';
 import { podDirectory } from './pod-directory.ts';
-import { ServerCertificateSource } from './server-certificate.ts';
 import { Snapshot } from './snapshot.ts';
 import { FolderSource } from './sources/folder.ts';
 import { LastGoodDatabase } from './sources/last-good.ts';
-import { readKeptState, StatusFiles, writeWhole } from './status-files.ts';
+import { readKeptState, StatusFiles } from './status-files.ts';
 import { Translator } from './translate/translator.ts';
 import { VipAllocator } from './translate/vips.ts';
 import { xdsMetrics } from './xds/metrics.ts';
@@ -35,8 +33,6 @@ const GRPC_OPTIONS = {
   'grpc.keepalive_time_ms': 30_000,
   'grpc.keepalive_timeout_ms': 10_000,
 };
-/** A CA's files are written one after another; this long after the last event they are read. */
-const CA_QUIET_MS = 100;
 
 /** A control plane that runs. */
 export type ControlPlane = Readonly<{
@@ -50,15 +46,14 @@ export type ControlPlane = Readonly<{
   refresh: () => Promise<number>;
   problems: () => readonly ConfigProblem[];
   ca: OpenedAuthority;
-  /** Shows a certificate that the CA signs now. */
-  renewCertificate: () => Promise<void>;
 }>;
 
 /** Starts all parts; what is opened goes onto `stack`. */
 export async function startControlPlane(
   config: ControlPlaneConfig,
-  { log, stack }: Readonly<{ log: Log; stack: AsyncDisposableStack }>,
+  parts: Readonly<{ log: Log; stack: AsyncDisposableStack; clock?: Clock }>,
 ): Promise<ControlPlane> {
+  const { log, stack, clock = systemClock } = parts;
   const metrics = new Metrics();
   addProcessMetrics(metrics);
   const readiness = new Readiness();
@@ -66,7 +61,7 @@ export async function startControlPlane(
   const serving = readiness.gate('gRPC server');
   const authenticator = new TokenAuthenticator({
     ...{ keySetFile: config.tokenJwks, issuer: config.tokenIssuer },
-    audiences: config.tokenAudiences,
+    ...{ audiences: config.tokenAudiences, now: clock.now },
     onProblem: (problem) => {
       log.scope('ca').error('cannot use the key set', { error: describeError(problem) });
     },
@@ -142,55 +137,28 @@ export async function startControlPlane(
     return snapshot.revision;
   };
 
-  const opened = await openCa(config, log, stack);
-  const { authority } = opened;
-  const counters = addCaMetrics(metrics, opened);
-  const server = new Server(GRPC_OPTIONS);
-  const ca = certificateService({
-    ...{ authority, authenticator, pods: () => podDirectory(snapshot), count: counters },
-    catchUp: refresh,
-    rules: {
-      trustDomain: config.trustDomain,
-      trustedNodeAccounts: new Set(config.trustedNodeAccounts),
-    },
-    ttl: { defaultTtlMs: config.defaultTtlMs, maxTtlMs: config.maxTtlMs },
-    log: (outcome) => {
-      const caller =
-        outcome.caller === undefined
-          ? undefined
-          : `${outcome.caller.namespace}/${outcome.caller.serviceAccount}`;
-      const scope = log.scope('ca');
-      if (outcome.kind === 'issued')
-        scope.info('certificate issued', { identity: outcome.identity, caller });
-      else
-        scope.warn('certificate refused', { reason: outcome.reason, caller, peer: outcome.peer });
-    },
+  const ca = await startCa(config, {
+    ...{ authenticator, metrics, log, clock, stack, catchUp: refresh },
+    pods: () => podDirectory(snapshot),
   });
-  server.addService(ca.definition, ca.implementation);
+  const server = new Server(GRPC_OPTIONS);
+  server.addService(ca.service.definition, ca.service.implementation);
   server.addService(XDS_SERVICE, xds.implementation);
-  const certificate = new ServerCertificateSource(authority, config.rootNamespace);
-  await certificate.renew();
-  stack.defer(
-    authority.subscribeRoots(() => {
-      // A root that is dropped takes the certificates that it signed with it.
-      certificate.renew().catch((error: unknown) => {
-        log.scope('ca').error('cannot renew our own certificate', { error: describeError(error) });
-      });
-    }),
-  );
-  const grpcPort = await listen(server, config.grpcPort, certificate.credentials());
+  const grpcPort = await listen(server, config.grpcPort, ca.identity.credentials);
   stack.defer(() => {
     server.forceShutdown();
   });
   serving.open();
   log.scope('istiod-lite').info('serving', { port: grpcPort, objects: snapshot.size });
 
-  const pages = debugPages({ snapshot, translator, xds, refresh, problems: () => problems });
+  const pages = debugPages({
+    ...{ snapshot, translator, xds, refresh },
+    ...{ problems: () => problems, describeCa: ca.describe },
+  });
   return {
     ...{ grpcPort, metrics, readiness, xds, snapshot, pages, refresh },
     problems: () => problems,
-    ca: opened,
-    renewCertificate: () => certificate.renew(),
+    ca: ca.opened,
   };
 }
 
@@ -216,68 +184,4 @@ async function listen(
       throw new MeshError('ERR_LISTEN', 'local', `Cannot listen on gRPC port ${port}`, { cause });
     }
   }
-}
-
-/** Opens the CA, publishes its roots, and follows changes of one that is plugged in. */
-async function openCa(
-  config: ControlPlaneConfig,
-  log: Log,
-  stack: AsyncDisposableStack,
-): Promise<OpenedAuthority> {
-  const { caDir, cacertsDir, trustDomain, rootCertFile } = config;
-  const opened = await openAuthority({
-    ...{ caDir, trustDomain },
-    ...(cacertsDir === undefined ? {} : { cacertsDir }),
-  });
-  if (rootCertFile !== undefined)
-    stack.defer(
-      opened.authority.subscribeRoots((rootsPem) => {
-        writeWhole(rootCertFile, rootsPem);
-      }),
-    );
-  if (opened.kind === 'plugged-in' && cacertsDir !== undefined) {
-    let timer: NodeJS.Timeout | undefined;
-    const watcher = watch(cacertsDir, () => {
-      clearTimeout(timer);
-      timer = setTimeout(() => {
-        try {
-          opened.reload();
-          log.scope('ca').info('reloaded the CA', { folder: cacertsDir });
-        } catch (error) {
-          // What was there stays in force.
-          log.scope('ca').error('cannot reload the CA', { error: describeError(error) });
-        }
-      }, CA_QUIET_MS);
-    });
-    watcher.on('error', (error) => {
-      log.scope('ca').error('cannot watch the CA', { error: describeError(error) });
-    });
-    stack.defer(() => {
-      clearTimeout(timer);
-      watcher.close();
-    });
-  }
-  return opened;
-}
-
-function addCaMetrics(metrics: Metrics, { authority }: OpenedAuthority): (name: string) => void {
-  const counters = new Map(
-    [
-      ...(['csr_count', 'authentication_failure_count', 'csr_parsing_err_count'] as const),
-      ...(['csr_sign_err_count', 'success_cert_issuance_count'] as const),
-    ].map((name) => {
-      const full = `citadel_server_${name}`;
-      return [full, metrics.counter(full, 'Certificate requests').cell()] as const;
-    }),
-  );
-  const root = metrics.gauge('citadel_server_root_cert_expiry_timestamp', 'When the root ends');
-  const chain = metrics.gauge('citadel_server_cert_chain_expiry_timestamp', 'When the CA ends');
-  metrics.onCollect(() => {
-    root.cell().value = Date.parse(new X509Certificate(authority.rootsPem).validTo) / 1000;
-    chain.cell().value = authority.notAfterMs / 1000;
-  });
-  return (name) => {
-    const cell = counters.get(name);
-    if (cell !== undefined) cell.value++;
-  };
 }

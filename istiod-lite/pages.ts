@@ -10,6 +10,7 @@ export type PageParts = Readonly<{
   translator: Translator;
   xds: XdsServer;
   problems: () => readonly ConfigProblem[];
+  describeCa: () => unknown;
   /** Takes in what was written until now and returns the revision that has it. */
   refresh: () => Promise<number>;
 }>;
@@ -65,6 +66,7 @@ export function debugPages(
           ),
         }),
     ],
+    ['/debug/ca', () => ok(parts.describeCa())],
     ['/debug/wait', async (query) => waitPage(parts, query)],
   ]);
 }

@@ -1,12 +1,12 @@
 import { MeshError } from '../../base/errors.ts';
 import { containsRoots, formatRoots } from '../../certs/bundle.ts';
 import { issueServerCertificate, issueWorkloadCertificate } from '../../certs/issue.ts';
-import { generateKeyPair, privateKeyPem, publicKeyDer, type KeyPair } from '../../certs/keys.ts';
+import { privateKeyPem, publicKeyDer, type KeyPair } from '../../certs/keys.ts';
 import type { SpiffeId } from '../../mesh/model/identity.ts';
 import type { CaMaterial } from './material.ts';
 
-/** 10 years, as istio/istio; cut to the CA's own life. */
-const SERVER_TTL_MS = 3650 * 86_400_000;
+/** 30 days, cut to the CA's own life; istio/istio has 10 years, which is long for a key that somebody may have taken. */
+export const SERVER_TTL_MS = 30 * 86_400_000;
 
 /** The names under which clients dial a server. */
 export type ServerNames = Readonly<{
@@ -54,12 +54,7 @@ export class CertificateAuthority {
     return [leaf.pem, ...intermediatesPem, this.rootsPem];
   }
 
-  /** The control plane's own certificate, with a key of its own. */
-  async issueServerCertificate(names: ServerNames): Promise<ServerCertificate> {
-    return this.signServerCertificate(names, await generateKeyPair());
-  }
-
-  /** As issueServerCertificate(), for a key that is there. */
+  /** The control plane's own certificate. */
   signServerCertificate(names: ServerNames, keys: KeyPair): ServerCertificate {
     const { signer, intermediatesPem } = this.#material;
     const publicKey = publicKeyDer(keys.publicKey);

@@ -53,8 +53,10 @@ export function hasPluggedInCa(folder: string): boolean {
 function list(folder: string): string[] {
   try {
     return readdirSync(folder);
-  } catch {
-    return []; // a folder that is not there is an empty one
+  } catch (cause) {
+    // A folder that is not there is an empty one; one that cannot be read may hold the mesh's CA.
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return [];
+    throw caError(folder, 'a folder that cannot be listed', cause);
   }
 }
 

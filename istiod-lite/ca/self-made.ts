@@ -9,7 +9,7 @@ import {
   readFileSync,
 } from 'node:fs';
 import { renameSync, rmSync, statSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { MeshError } from '../../base/errors.ts';
 import { mergeRoots } from '../../certs/bundle.ts';
 import { issueRoot, makeSigner } from '../../certs/issue.ts';
@@ -31,9 +31,17 @@ type KeptRoot = Readonly<{ certificatePem: string; privateKeyPem?: string }>;
  *
  *   steady --begin--> (signing + next) --switch--> (signing + previous) --finish--> steady
  */
-type KeptState = Readonly<{ version: 1; signing: KeptRoot; next?: KeptRoot; previous?: KeptRoot }>;
+type KeptState = Readonly<{
+  version: 1;
+  signing: KeptRoot;
+  next?: KeptRoot;
+  previous?: KeptRoot;
+  /** How long the CA has served since the last step. */
+  servedMs?: number;
+}>;
 
 export type RotationStep = 'begin' | 'switch' | 'finish';
+export type RootRole = 'signing' | 'next' | 'previous';
 export type RotationPhase = 'steady' | 'begun' | 'switched';
 
 /**
@@ -71,10 +79,8 @@ export class SelfMadeCa {
 
   /** @throws {MeshError} ERR_CA, also for a root that has expired. */
   material(nowMs: number): CaMaterial {
-    const { signing, next, previous } = this.#state;
-    const roots = mergeRoots(
-      [signing, next, previous].flatMap((root) => (root ? [root.certificatePem] : [])),
-    );
+    const { signing } = this.#state;
+    const roots = mergeRoots(this.roots().map(({ certificatePem }) => certificatePem));
     return makeMaterial(
       {
         certificatePem: signing.certificatePem,
@@ -91,10 +97,36 @@ export class SelfMadeCa {
     return this.#state.previous === undefined ? 'steady' : 'switched';
   }
 
-  /** True when less than a fifth of the root's life remains, as istio/istio rotates it. */
-  rotationDue(nowMs: number): boolean {
+  /** When less than a fifth of the signing root's life remains, as istio/istio rotates it. */
+  get rotationDueMs(): number {
+    const { notAfterMs } = readCertificate(this.#state.signing.certificatePem);
+    return notAfterMs - this.lifeMs / 5;
+  }
+
+  /** From the beginning to the end of the signing root. */
+  get lifeMs(): number {
     const { notBeforeMs, notAfterMs } = readCertificate(this.#state.signing.certificatePem);
-    return notAfterMs - nowMs < (notAfterMs - notBeforeMs) / 5;
+    return notAfterMs - notBeforeMs;
+  }
+
+  /** How long the CA has served since the last step, as it was told. */
+  get servedMs(): number {
+    return this.#state.servedMs ?? 0;
+  }
+
+  /** Counts time towards the next step; nothing to count while no rotation is under way. */
+  addServed(elapsedMs: number): void {
+    if (this.phase !== 'steady' && elapsedMs > 0)
+      this.#keep({ ...this.#state, servedMs: this.servedMs + elapsedMs });
+  }
+
+  /** Every root that is trusted, with what it is for. */
+  roots(): readonly Readonly<{ role: RootRole; certificatePem: string }>[] {
+    const { signing, next, previous } = this.#state;
+    const roles = [['signing', signing] as const, ['next', next] as const];
+    return [...roles, ['previous', previous] as const].flatMap(([role, root]) =>
+      root === undefined ? [] : [{ role, certificatePem: root.certificatePem }],
+    );
   }
 
   /**
@@ -108,6 +140,9 @@ export class SelfMadeCa {
     const { phase } = this;
     if (step === 'begin' && phase === 'steady') {
       const root = await makeRoot(this.#trustDomain, this.#keyKind, nowMs);
+      // Of two who asked at once the second one is late.
+      if (this.#state.signing !== signing || this.phase !== 'steady')
+        throw outOfOrder(step, this.phase);
       this.#keep({ version: 1, signing, next: root });
     } else if (step === 'switch' && next !== undefined) {
       const previous = { certificatePem: signing.certificatePem };
@@ -115,8 +150,7 @@ export class SelfMadeCa {
     } else if (step === 'finish' && phase === 'switched') {
       this.#keep({ version: 1, signing });
     } else {
-      const message = `Cannot ${step} the rotation of the root: found it ${phase}`;
-      throw new MeshError('ERR_CA_ROTATION', 'local', message);
+      throw outOfOrder(step, phase);
     }
   }
 
@@ -179,6 +213,7 @@ function checkState(parsed: unknown): KeptState {
     signing,
     ...('next' in parsed && { next: checkRoot(parsed['next'], 'next') }),
     ...('previous' in parsed && { previous: checkRoot(parsed['previous'], 'previous') }),
+    ...('servedMs' in parsed && { servedMs: checkServed(parsed['servedMs']) }),
   };
 }
 
@@ -190,12 +225,22 @@ function checkRoot(value: unknown, field: string): KeptRoot {
   return key === undefined ? { certificatePem } : { certificatePem, privateKeyPem: key };
 }
 
+function checkServed(value: unknown): number {
+  if (typeof value !== 'number' || !(value >= 0)) throw malformed('servedMs');
+  return value;
+}
+
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null;
 }
 
 function malformed(field: string): MeshError {
   return new MeshError('ERR_CA', 'local', `its field ${field} is not what we wrote`);
+}
+
+function outOfOrder(step: RotationStep, phase: RotationPhase): MeshError {
+  const message = `Cannot ${step} the rotation of the root: found it ${phase}`;
+  return new MeshError('ERR_CA_ROTATION', 'local', message);
 }
 
 function stateError(path: string, found: string, cause?: unknown): MeshError {
@@ -215,4 +260,10 @@ function writeAtomically(path: string, text: string): void {
     closeSync(file);
   }
   renameSync(temporary, path);
+  const folder = openSync(dirname(path), 'r');
+  try {
+    fsyncSync(folder); // the new name, too
+  } finally {
+    closeSync(folder);
+  }
 }

@@ -1,10 +1,10 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import test from 'ava';
-import type { Clock } from '../../certs/clock.ts';
 import { CertificateManager } from '../../certs/manager.ts';
 import { backoffMs, renewalTimeMs } from '../../certs/renewal.ts';
 import type { WorkloadCertificate } from '../../mesh/model/certificate.ts';
 import { parseSpiffeId, type SpiffeId } from '../../mesh/model/identity.ts';
+import { HandClock } from '../support/hand-clock.ts';
 
 const HOUR = 3_600_000;
 const START = Date.parse('2026-01-01T00:00:00Z');
@@ -12,40 +12,6 @@ const account = (name: string): SpiffeId =>
   parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${name}`);
 const WEB = account('web');
 const CART = account('cart');
-
-/** Time that moves when it is told to; tasks run when it has moved past them. */
-class HandClock implements Clock {
-  #now = START;
-  #tasks: { atMs: number; run: () => void }[] = [];
-  readonly now = (): number => this.#now;
-  readonly random = (): number => 0.5;
-  readonly schedule = (delayMs: number, run: () => void): (() => void) => {
-    const task = { atMs: this.#now + delayMs, run };
-    this.#tasks.push(task);
-    return () => {
-      this.#tasks = this.#tasks.filter((other) => other !== task);
-    };
-  };
-
-  /** The machine slept: time has gone by, and no timer has run yet. */
-  jump(byMs: number): void {
-    this.#now += byMs;
-  }
-
-  async advance(byMs: number): Promise<void> {
-    const end = this.#now + byMs;
-    for (;;) {
-      const next = this.#tasks.toSorted((a, b) => a.atMs - b.atMs)[0];
-      if (next === undefined || next.atMs > end) break;
-      this.#now = Math.max(this.#now, next.atMs);
-      this.#tasks = this.#tasks.filter((other) => other !== next);
-      next.run();
-      await turn();
-    }
-    this.#now = end;
-    await turn();
-  }
-}
 
 type Fetch = Readonly<{
   identity: SpiffeId;
@@ -56,7 +22,7 @@ type Fetch = Readonly<{
 
 /** A manager with a CA whose every answer the test gives. */
 function start(): { clock: HandClock; manager: CertificateManager; fetches: Fetch[] } {
-  const clock = new HandClock();
+  const clock = new HandClock(START);
   const fetches: Fetch[] = [];
   const manager = new CertificateManager({
     clock,

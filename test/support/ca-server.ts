@@ -82,7 +82,7 @@ export async function startCaServer(
     log: (outcome) => outcomes.push(outcome),
   });
   const names = { dnsNames: ['istiod.istio-system.svc', 'localhost'], ips: [] };
-  const credentials = await followAuthority(authority, names);
+  const { credentials } = await followAuthority(authority, names);
   let server: Server;
   const serve = (port: number): Promise<number> => {
     server = new Server();
