@@ -1,40 +1,19 @@
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import net from 'node:net';
 import { openSync } from 'node:fs';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { parseIpAddress, socketAddress } from '../../base/address.ts';
-import {
-  adoptNetns,
-  inNetns,
-  openNetns,
-  ownNetnsId,
-  prepareNetns,
-  type Netns,
-} from '../../net/netns.ts';
+import { adoptNetns, inNetns, openNetns, ownNetnsId, prepareNetns } from '../../net/netns.ts';
 import { connectTcp } from '../../net/tcp.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
 import { openUdp } from '../../net/udp.ts';
 import { Collector } from '../support/collect.ts';
-
-let count = 0;
-
-function namespace(t: ExecutionContext): Netns {
-  const name = `halo-net-${process.pid}-${count++}`;
-  execFileSync('ip', ['netns', 'add', name]);
-  const netns = openNetns(`/run/netns/${name}`);
-  t.teardown(() => {
-    netns.close();
-    execFileSync('ip', ['netns', 'del', name]);
-  });
-  execFileSync('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
-  return netns;
-}
+import { makeNamespace } from '../support/namespace.ts';
 
 test.before(prepareNetns);
 
-test('inNetns() enters, returns, and comes back also after an exception', (t) => {
-  const netns = namespace(t);
+test('inNetns() enters, returns, and comes back also after an exception', async (t) => {
+  const netns = await makeNamespace(t);
   const home = ownNetnsId();
   t.is(inNetns(netns, ownNetnsId), netns.id);
   t.is(ownNetnsId(), home);
@@ -46,13 +25,15 @@ test('inNetns() enters, returns, and comes back also after an exception', (t) =>
   t.is(ownNetnsId(), home);
 });
 
-test('a closed namespace is not entered, also when its number has become another one’s', (t) => {
-  const first = namespace(t);
+test('a closed namespace is not entered, also when its number has become another one’s', async (t) => {
+  const first = await makeNamespace(t);
+  const other = await makeNamespace(t);
   const { fd } = first;
   first.close();
-  const second = namespace(t);
-  t.is(second.fd, fd);
+  const opened: Netns[] = [];
+  while (opened.at(-1)?.fd !== fd) opened.push(openNetns(`/proc/self/fd/${other.fd}`));
   t.throws(() => inNetns(first, ownNetnsId), { message: /closed/ });
+  for (const netns of opened) netns.close();
 });
 
 test('adoptNetns() refuses a descriptor of something else', (t) => {
@@ -60,7 +41,7 @@ test('adoptNetns() refuses a descriptor of something else', (t) => {
 });
 
 test('sockets made in a namespace are of that namespace, with mark and transparency', async (t) => {
-  const netns = namespace(t);
+  const netns = await makeNamespace(t);
   const address = { ip: parseIpAddress('::'), port: 15_008 };
   const accepted = new Promise<Collector>((resolve) => {
     const listener = listenTcp(
@@ -86,7 +67,7 @@ test('sockets made in a namespace are of that namespace, with mark and transpare
 });
 
 test('a connection can come from a foreign address', async (t) => {
-  const netns = namespace(t);
+  const netns = await makeNamespace(t);
   const accepted = new Promise<string>((resolve) => {
     const listener = listenTcp(
       { address: { ip: parseIpAddress('127.0.0.1'), port: 8080 }, netns },
@@ -107,7 +88,7 @@ test('a connection can come from a foreign address', async (t) => {
 });
 
 test('UDP sockets of a namespace reach each other over IPv4 and IPv6', async (t) => {
-  const netns = namespace(t);
+  const netns = await makeNamespace(t);
   const server = openUdp({ local: { ip: parseIpAddress('::'), port: 5353 }, netns });
   server.setHandler({
     onMessage(bytes, from) {
