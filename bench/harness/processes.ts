@@ -1,0 +1,88 @@
+import { readdirSync, readFileSync } from 'node:fs';
+
+/** A process and all below it, as /proc has them now. */
+export function processTree(pid: number): readonly number[] {
+  const tree = [pid];
+  for (const parent of tree) tree.push(...childrenOf(parent));
+  return tree;
+}
+
+/**
+ * Processor time used by the processes so far, in microseconds: user and system together, every thread that lives.
+ * From schedstat, which counts nanoseconds where /proc/PID/stat counts ticks of 10 ms.
+ */
+export function processorTimeUs(pids: readonly number[]): number {
+  let ns = 0;
+  for (const pid of pids)
+    for (const thread of list(`/proc/${pid}/task`))
+      ns += Number(read(`/proc/${pid}/task/${thread}/schedstat`).split(' ')[0] ?? 0);
+  return ns / 1000;
+}
+
+/** Memory of processes, in bytes. */
+export type ProcessMemory = Readonly<{
+  resident: number;
+  /** Written by these processes and shared with nobody: what would be free without them. */
+  privateDirty: number;
+}>;
+
+export function processMemory(pids: readonly number[]): ProcessMemory {
+  const sums = { resident: 0, privateDirty: 0 };
+  for (const pid of pids) {
+    const text = read(`/proc/${pid}/smaps_rollup`);
+    sums.resident += kilobytes(text, 'Rss') * 1024;
+    sums.privateDirty += kilobytes(text, 'Private_Dirty') * 1024;
+  }
+  return sums;
+}
+
+/** When a process began, in milliseconds since 1970; right to 10 ms, the kernel's tick. NaN when it is not there. */
+export function startedAtMs(pid: number): number {
+  const stat = read(`/proc/${pid}/stat`);
+  // The name in parentheses may hold anything; the 22nd field is the 20th behind it.
+  const ticks = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? NaN);
+  const uptimeSeconds = Number(read('/proc/uptime').split(' ')[0] ?? NaN);
+  return Date.now() - uptimeSeconds * 1000 + ticks * 10;
+}
+
+/**
+ * A process inside a pid namespace, as the outside numbers it.
+ *
+ * @param pid as the namespace of `insider` (a process in it, numbered from outside) numbers it.
+ */
+export function outsidePid(pid: number, insider: number): number | undefined {
+  const family = new Set(processTree(insider));
+  for (const candidate of family) {
+    const numbers = /^NSpid:\s*(.*)$/m.exec(read(`/proc/${candidate}/status`))?.[1]?.split(/\s+/);
+    if (numbers !== undefined && numbers.length > 1 && Number(numbers.at(-1)) === pid)
+      return candidate;
+  }
+  return undefined;
+}
+
+function childrenOf(pid: number): number[] {
+  return list(`/proc/${pid}/task`).flatMap((thread) =>
+    read(`/proc/${pid}/task/${thread}/children`).split(' ').filter(Boolean).map(Number),
+  );
+}
+
+function kilobytes(text: string, field: string): number {
+  return Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1] ?? 0);
+}
+
+/** Nothing where a process has ended meanwhile. */
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+function list(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,98 @@
+import type { WorkloadCertificate } from '../../mesh/model/certificate.ts';
+
+/** Ports of the load server. */
+export const ECHO_PORT = 9001;
+/** Sends without end from the moment of the connection. */
+export const SOURCE_PORT = 9002;
+/** Takes whatever comes. */
+export const SINK_PORT = 9003;
+/** An HTTP server (nginx) beside it. */
+export const HTTP_PORT = 9080;
+export const LOAD_PORTS: readonly number[] = [ECHO_PORT, SOURCE_PORT, SINK_PORT, HTTP_PORT];
+
+type To = Readonly<{ host: string; port: number }>;
+
+/** What a load client can be asked, a line of JSON each, and what it answers. Times in milliseconds. */
+export type LoadOperations = {
+  /** Streams that run at once; bytes of each between the end of the warm-up and the end. */
+  bulk: {
+    ask: To &
+      Readonly<{
+        direction: 'down' | 'up';
+        streams: number;
+        /** Further ones of which nothing is read. */
+        stalled: number;
+        warmMs: number;
+        ms: number;
+      }>;
+    answer: Readonly<{ bytes: readonly number[]; ms: number }>;
+  };
+  /** Pings at a fixed rate, whatever comes back; latencies in microseconds from the time each was due. */
+  pings: {
+    ask: To & Readonly<{ connections: number; rate: number; count: number; bytes: number }>;
+    answer: Latencies;
+  };
+  /** The next ping when the last is back, on one connection. */
+  pingPong: { ask: To & Readonly<{ count: number; bytes: number }>; answer: Latencies };
+  /** Connected, one byte there and back, closed; so many at once, again and again. */
+  connections: {
+    ask: To & Readonly<{ parallel: number; warmMs: number; ms: number }>;
+    answer: Latencies & Readonly<{ perSecond: number }>;
+  };
+  /** Opens connections and keeps them, each after a byte there and back. */
+  hold: { ask: To & Readonly<{ count: number }>; answer: Readonly<{ held: number }> };
+  /** Ends what is held, and every try. */
+  release: { ask: Readonly<Record<string, never>>; answer: Readonly<{ released: number }> };
+  /** From inside each namespace, one short connection after another until `release`. */
+  keepTrying: {
+    ask: To & Readonly<{ namespaces: readonly string[]; pauseMs: number }>;
+    answer: Readonly<{ started: number }>;
+  };
+  /** The body of a page. */
+  get: { ask: To & Readonly<{ path: string }>; answer: string };
+  /** A certificate of the mesh's CA, with a node proxy's token. */
+  certificate: {
+    ask: Readonly<{ address: string; roots: string; token: string; identity: string }>;
+    answer: WorkloadCertificate;
+  };
+  /** mTLS sessions with HTTP/2, each ended after the answer to one request that is refused. */
+  handshakes: {
+    ask: To &
+      Readonly<{
+        certificate: WorkloadCertificate;
+        peers: readonly string[];
+        groups: string;
+        parallel: number;
+        warm: number;
+        count: number;
+      }>;
+    answer: Readonly<{ sessions: number; ms: number; processorUs: number }>;
+  };
+  /** Sessions that are kept, without a tunnel, until `release`. */
+  holdSessions: {
+    ask: To &
+      Readonly<{
+        certificate: WorkloadCertificate;
+        peers: readonly string[];
+        groups: string;
+        count: number;
+      }>;
+    answer: Readonly<{ held: number }>;
+  };
+};
+
+export type LoadOperation = keyof LoadOperations;
+
+export type Latencies = Readonly<{
+  count: number;
+  errors: number;
+  p50Us: number;
+  p99Us: number;
+  maxUs: number;
+}>;
+
+export type LoadRequest = {
+  [Op in LoadOperation]: Readonly<{ op: Op; ask: LoadOperations[Op]['ask'] }>;
+}[LoadOperation];
+
+export type LoadAnswer = Readonly<{ answer: unknown } | { error: string }>;
