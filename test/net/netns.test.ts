@@ -3,7 +3,14 @@ import net from 'node:net';
 import { openSync } from 'node:fs';
 import test from 'ava';
 import { parseIpAddress, socketAddress } from '../../base/address.ts';
-import { adoptNetns, inNetns, openNetns, ownNetnsId, prepareNetns } from '../../net/netns.ts';
+import {
+  adoptNetns,
+  inNetns,
+  openNetns,
+  ownNetnsId,
+  prepareNetns,
+  type Netns,
+} from '../../net/netns.ts';
 import { connectTcp } from '../../net/tcp.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
 import { openUdp } from '../../net/udp.ts';
