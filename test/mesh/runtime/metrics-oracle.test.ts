@@ -55,7 +55,12 @@ test('our text is what prom-client writes of the same counters, gauges and histo
           }
         }
         const text = formatMetrics(ours.snapshot(), 'prometheus');
-        t.deepEqual(samples(text), samples(await registry.metrics()).map(bucketLabelLast).sort());
+        t.deepEqual(
+          samples(text),
+          samples(await registry.metrics())
+            .map(bucketLabelLast)
+            .sort(),
+        );
       },
     ),
     { numRuns: 50 },
