@@ -28,6 +28,7 @@ import { dumpState } from './dump.ts';
 import type { ZtunnelConfig } from './config.ts';
 import type { DataParts } from './parts.ts';
 import { Pods } from './pods.ts';
+import { cutRevoked, RevocationCheck } from './revocation.ts';
 import { SelfProxy } from './self-proxy.ts';
 import type {
   ControlCalls,
@@ -40,7 +41,7 @@ import { TlsContexts } from './tls-contexts.ts';
 /* The entry of a data thread: it holds the decoded state and every connection; the control thread tells it what changes. */
 
 const { index, settings } = dataThreadStart();
-const { config, logFormat, logLevels } = settings as DataThreadSettings;
+const { config, logFormat, logLevels, revocations } = settings as DataThreadSettings;
 const log = openLog({ format: logFormat, levels: logLevels });
 const logger = log.scope('ztunnel');
 const metrics = new Metrics();
@@ -78,7 +79,9 @@ const dns = new DnsProxy({
   log: log.scope('dns'),
 });
 
+const revocation = revocations && new RevocationCheck(metrics, revocations);
 const parts: DataParts = {
+  ...(revocation && { revocation }),
   ...{ state, waiters, pool, contexts, connections, metrics: connectionMetrics },
   accessLog: log.scope('access'),
   log: logger,
@@ -136,6 +139,11 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
         self === undefined ? pods.contexts() : [...pods.contexts(), self.context];
       if (contextsHere.some(({ identity }) => identity === certificate.identity))
         contexts.set(certificate);
+      return null;
+    },
+    revocations(file) {
+      revocation?.load(file);
+      if (revocation !== undefined) cutRevoked(revocation, parts, pods);
       return null;
     },
     metrics: () => metrics.snapshot(),

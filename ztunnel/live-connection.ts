@@ -32,6 +32,8 @@ export type ConnectionEnds = {
   /** What the app dialled (outbound), or the service that was called (inbound), for the admin page. */
   originalDestination?: string | SocketAddress | undefined;
   tlsGroup?: string | undefined;
+  /** Of the mTLS session, where revocation is checked. */
+  peerChain?: readonly Buffer[] | undefined;
 };
 
 export type LiveConnectionOptions = Readonly<{
@@ -69,6 +71,10 @@ export class LiveConnection implements Live {
   /** Aborts when the connection is cut before its relay has begun: by policy, its client, its deadline, its pod's end. */
   get signal(): AbortSignal {
     return this.#cut.signal;
+  }
+
+  get peerChain(): readonly Buffer[] | undefined {
+    return this.ends.peerChain;
   }
 
   /** Both ends are there. */

@@ -1,4 +1,5 @@
 import { getSystemErrorName } from 'node:util';
+import type { MeshError } from '../base/errors.ts';
 import type { SpiffeId, TrustDomain } from '../mesh/model/identity.ts';
 import type { SessionPool } from '../mesh/hbone/pool.ts';
 import type { ConnectionMetrics } from '../mesh/proxy/connection-metrics.ts';
@@ -43,6 +44,10 @@ export type DataParts = Readonly<{
   /** Own, and those that are one with it. */
   trustDomains: ReadonlySet<TrustDomain>;
   /** By the node's own resolvers. */
+  /** Absent: revocation is not checked. */
+  revocation?: Readonly<{
+    check: (chain: readonly Buffer[], side: 'downstream' | 'upstream') => MeshError | undefined;
+  }>;
   resolveHostname: (hostname: string) => Promise<readonly string[]>;
   /** In the thread that serves DNS, and nowhere when it is off. */
   dns?: DnsProxy;

@@ -51,6 +51,10 @@ class PodProxy {
     this.#dns?.drain();
   }
 
+  closeSessionsWhere(condition: (peerChain: readonly Buffer[]) => boolean): void {
+    this.#sessions.closeWhere(condition);
+  }
+
   /** Settles when the last of its tunnel sessions has ended. */
   async whenIdle(): Promise<void> {
     await this.#sessions.whenIdle();
@@ -122,6 +126,11 @@ export class Pods {
   stopAll(): void {
     for (const pod of this.#pods.values()) pod.stop();
     this.#parts.pool.retireAll();
+  }
+
+  /** Ends tunnel sessions at once whose peers' chains are such. */
+  closeSessionsWhere(condition: (peerChain: readonly Buffer[]) => boolean): void {
+    for (const pod of this.#pods.values()) pod.closeSessionsWhere(condition);
   }
 
   leaveAll(): void {

@@ -95,6 +95,7 @@ const hbone = {
   ),
   poolIdleMs: duration('POOL_UNUSED_RELEASE_TIMEOUT', 'Idle sessions are closed', 300_000, 1000),
   responseBaggage: flag('ENABLE_RESPONSE_BAGGAGE', 'Tell clients who answered them', true),
+  crlPath: text('CRL_PATH', 'File of revocation lists (PEM or DER), watched'),
   keyLogFile: text('KEY_LOG_FILE', 'DANGEROUS: TLS secrets are appended to this file'),
 };
 
@@ -148,7 +149,6 @@ const unsupported = {
     'X25519MLKEM768 is preferred in every session, nothing else can be required',
     [],
   ),
-  crlPath: not('CRL_PATH', 'revocation lists are not read', []),
 };
 
 /** All of the node proxy's environment, in the order in which `--help` lists it. */

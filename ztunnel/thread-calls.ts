@@ -15,6 +15,8 @@ export type DataThreadSettings = Readonly<{
   config: ZtunnelConfig;
   logFormat: LogFormat;
   logLevels: LogLevels;
+  /** The file of CRL_PATH. */
+  revocations?: Uint8Array;
 }>;
 
 /** A listening socket in a pod's namespace: this thread's own descriptor of it. */
@@ -81,6 +83,8 @@ export type DataThreadCalls = {
   /** No new connections; those that are open go on. */
   removePod: { request: { uid: string }; response: null };
   certificate: { request: WorkloadCertificate; response: null };
+  /** The file of CRL_PATH has changed. */
+  revocations: { request: Uint8Array; response: null };
   metrics: { request: null; response: MetricsSnapshot };
   /** The live connections by pod uid. */
   connections: {

@@ -90,6 +90,11 @@ export class SessionPool implements SessionOwner, Disposable {
     for (const session of [...this.#bySession.keys()]) session.retire();
   }
 
+  /** Ends sessions at once, with their tunnels. */
+  closeWhere(condition: (session: HboneSession) => boolean): void {
+    for (const session of [...this.#bySession.keys()]) if (condition(session)) session.close();
+  }
+
   onRetired(session: HboneSession): void {
     const entry = this.#bySession.get(session);
     if (entry === undefined) return;

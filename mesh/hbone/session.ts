@@ -19,6 +19,8 @@ export type SessionOptions = Readonly<{
   /** Who is accepted on the other side. */
   peers: readonly SpiffeId[];
   http2: Http2Options;
+  /** A further check of the verified chain, DER; the chain is kept then. */
+  checkChain?: ((chain: readonly Buffer[]) => MeshError | undefined) | undefined;
   /** For the handshake. */
   timeoutMs?: number;
   signal?: AbortSignal;
@@ -35,6 +37,8 @@ export class HboneSession {
   readonly peerIdentity: SpiffeId;
   /** The key exchange, such as `X25519MLKEM768`. */
   readonly tlsGroup: string;
+  /** Empty where nobody has asked for its check. */
+  readonly peerChain: readonly Buffer[];
   readonly #connection: Http2Connection;
   #owner: SessionOwner | undefined;
   #retired = false;
@@ -44,10 +48,11 @@ export class HboneSession {
   private constructor(
     transport: ByteStream,
     http2: Http2Options,
-    peer: Readonly<{ identity: SpiffeId; group: string }>,
+    peer: Readonly<{ identity: SpiffeId; group: string; chain: readonly Buffer[] }>,
   ) {
     this.peerIdentity = peer.identity;
     this.tlsGroup = peer.group;
+    this.peerChain = peer.chain;
     this.#connection = Http2Connection.client(transport, http2, {
       onGoaway: () => {
         this.#retire();
@@ -97,7 +102,13 @@ export class HboneSession {
       const message = `Cannot accept the peer at ${where}: ${check.reason}`;
       throw new MeshError('ERR_PEER_IDENTITY', 'upstream', message);
     }
-    return new HboneSession(tls, http2, { identity: check.identity, group: tls.group });
+    const chain = options.checkChain === undefined ? [] : tls.peerChain();
+    const flaw = options.checkChain?.(chain);
+    if (flaw !== undefined) {
+      tls.reset();
+      throw flaw;
+    }
+    return new HboneSession(tls, http2, { identity: check.identity, group: tls.group, chain });
   }
 
   setOwner(owner: SessionOwner): void {

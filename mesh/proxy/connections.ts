@@ -5,6 +5,8 @@ import { MeshError } from '../../base/errors.ts';
 export interface Live {
   readonly podUid: string;
   readonly direction: 'inbound' | 'outbound';
+  /** Of a tunnel, where it is kept for a later check: the peer's verified chain, DER. */
+  readonly peerChain?: readonly Buffer[] | undefined;
   /** False until both ends are there. */
   readonly isRelaying: boolean;
   /** Why the connection is not permitted (any more); `undefined` while it is. Asked after changes. */

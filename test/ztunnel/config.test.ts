@@ -144,7 +144,6 @@ for (const [name, value] of [
   ['LOCAL_XDS_PATH', '/x'],
   ['XDS_ON_DEMAND', 'true'],
   ['UNSTABLE_ENABLE_SOCKS5', 'true'],
-  ['CRL_PATH', '/x'],
 ] as const) {
   test(`${name}=${value} is known but not supported, and says so`, (t) => {
     const error = t.throws(() => read({ [name]: value }), { code: 'ERR_ENV' });

@@ -41,7 +41,8 @@ async function serveSession(
     local = stream.local;
     const tls = await acceptTls(stream, await contextOf(parts, pod), { signal: pod.gone });
     const peerIdentity = identifyPeer(tls, parts);
-    serve(tls, { peer, peerIdentity, local, tlsGroup: tls.group, transparent });
+    const peerChain = checkRevocation(tls, parts);
+    serve(tls, { peer, peerIdentity, peerChain, local, tlsGroup: tls.group, transparent });
   } catch (error) {
     stream.reset();
     inFlight[Symbol.dispose]();
@@ -63,7 +64,7 @@ async function serveSession(
         inFlight[Symbol.dispose]();
       },
     });
-    sessions.add(connection);
+    sessions.add(connection, session.peerChain);
   }
 }
 
@@ -85,4 +86,17 @@ function identifyPeer(tls: TlsSession, { trustDomains }: DataParts): TunnelSessi
   tls.reset();
   const message = `Cannot accept the peer: ${check.reason}`;
   throw new MeshError('ERR_PEER_IDENTITY', 'downstream', message);
+}
+
+/** @throws {MeshError} ERR_CERT_REVOKED; the session is reset then. */
+function checkRevocation(
+  tls: TlsSession,
+  { revocation }: DataParts,
+): readonly Buffer[] | undefined {
+  if (revocation === undefined) return undefined;
+  const chain = tls.peerChain();
+  const error = revocation.check(chain, 'downstream');
+  if (error === undefined) return chain;
+  tls.reset();
+  throw error;
 }

@@ -20,6 +20,8 @@ import { makeProxyHeader } from './proxy-header.ts';
 export type TunnelSession = Readonly<{
   peer: SocketAddress;
   peerIdentity: SpiffeId;
+  /** DER, where revocation is checked. */
+  peerChain: readonly Buffer[] | undefined;
   local: SocketAddress;
   tlsGroup: string;
   /** Whether the client's address can be kept towards the app. */
@@ -56,6 +58,7 @@ export async function serveTunnel(
         identity: pod.identity,
       },
       tlsGroup: session.tlsGroup,
+      peerChain: session.peerChain,
     },
     check: () => checkAdmission(decide()),
   });

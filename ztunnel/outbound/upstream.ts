@@ -10,7 +10,7 @@ import { unreachable } from '../../base/unreachable.ts';
 import { formatAuthority } from '../../mesh/hbone/authority.ts';
 import { mayTryElsewhere, openTunnel, type Tunnel } from '../../mesh/hbone/client.ts';
 import { makeBaggage, makeForwarded, makeTraceparent } from '../../mesh/hbone/headers.ts';
-import { HboneSession } from '../../mesh/hbone/session.ts';
+import { HboneSession, type SessionOptions } from '../../mesh/hbone/session.ts';
 import { HBONE_PORT } from '../../mesh/model/ports.ts';
 import type { SpiffeId } from '../../mesh/model/identity.ts';
 import type { Service } from '../../mesh/model/service.ts';
@@ -122,6 +122,7 @@ function noteRoute(live: LiveConnection, route: Exclude<OutboundRoute, { kind: '
   ends.source.identity = undefined;
   ends.destination.identity = undefined;
   ends.tlsGroup = undefined;
+  ends.peerChain = undefined;
   if ('connectTo' in route) ends.destination.address = route.connectTo;
   ends.service = route.service;
   ends.destination.workload = 'workload' in route ? route.workload : undefined;
@@ -167,7 +168,8 @@ async function connectTunnel(caller: Caller, route: TunnelRoute): Promise<ByteSt
   const open = async (): Promise<HboneSession> => {
     const tcp = { ...socketOptions(caller, pod.gone), timeoutMs };
     const context = (): Promise<TlsContext> => parts.contexts.get(identity);
-    const options = { context, peers, http2: parts.clientHttp2, timeoutMs, signal: pod.gone };
+    const limits = { timeoutMs, signal: pod.gone };
+    const options = { context, peers, http2: parts.clientHttp2, ...checkChainOf(parts), ...limits };
     try {
       return await HboneSession.open(connectTo, tcp, options);
     } catch (error) {
@@ -196,10 +198,16 @@ async function connectTunnel(caller: Caller, route: TunnelRoute): Promise<ByteSt
   }
 }
 
+function checkChainOf({ revocation }: DataParts): Pick<SessionOptions, 'checkChain'> {
+  if (revocation === undefined) return {};
+  return { checkChain: (chain) => revocation.check(chain, 'upstream') };
+}
+
 function noteSession({ ends }: LiveConnection, identity: SpiffeId, session: HboneSession): void {
   ends.source.identity = identity;
   ends.destination.identity = session.peerIdentity;
   ends.tlsGroup = session.tlsGroup;
+  ends.peerChain = session.peerChain;
 }
 
 /** The context in use, or the wait for the first one. */
@@ -226,7 +234,7 @@ async function connectInnerTunnel(
   const { authority, peers } = route.inner;
   const where = formatAuthority(authority);
   const session = await HboneSession.openOver(outer, where, {
-    ...{ peers, http2: parts.clientHttp2, signal },
+    ...{ peers, http2: parts.clientHttp2, signal, ...checkChainOf(parts) },
     context: () => certificateOf(caller),
   });
   noteSession(live, pod.identity, session);

@@ -1,0 +1,86 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'ava';
+import { Metrics } from '../../mesh/runtime/metrics.ts';
+import { formatMetrics } from '../../mesh/runtime/metrics-text.ts';
+import { readRevocations } from '../../ztunnel/follow-revocations.ts';
+import { cutRevoked, RevocationCheck } from '../../ztunnel/revocation.ts';
+import { watchFile } from '../../ztunnel/watch-file.ts';
+import { makeCrl } from '../support/crl.ts';
+import { TemporaryFolder } from '../support/temporary-folder.ts';
+import { makeTestCa } from '../support/test-ca.ts';
+import { TestNode } from '../support/ztunnel-pods.ts';
+
+test('a revoked peer is cut off and not let in again, in and out', async (t) => {
+  const ca = makeTestCa();
+  const metrics = new Metrics();
+  const revocation = new RevocationCheck(metrics, makeCrl(ca, []));
+  const node = await TestNode.open(t, { revocation });
+  const serials = new Map<string, string>();
+  node.issue = (identity) => {
+    const certificate = ca.issue(identity);
+    serials.set(identity.slice(identity.lastIndexOf('/') + 1), certificate.serialNumber);
+    return certificate;
+  };
+  const client = node.addPod({ name: 'client' });
+  const good = node.addPod({ name: 'good' });
+  const bad = node.addPod({ name: 'bad' });
+  const badClient = node.addPod({ name: 'badclient' });
+  for (const pod of [good, bad])
+    pod.listen(8080, (app) => {
+      void app.until((c) => c.received > 0).then(() => app.write('hello'));
+    });
+  const toGood = await client.connect(good.ip, 8080);
+  const toBad = await client.connect(bad.ip, 8080);
+  const fromBad = await badClient.connect(good.ip, 8080);
+  for (const app of [toGood, toBad, fromBad]) {
+    await app.write('x');
+    await app.until((c) => c.received === 5);
+  }
+
+  revocation.load(makeCrl(ca, [serials.get('bad') ?? '', serials.get('badclient') ?? '']));
+  cutRevoked(revocation, node.parts, node.pods);
+  await Promise.all([toBad, fromBad].map((app) => app.until(({ error }) => error !== undefined)));
+  t.is(toGood.error, undefined);
+  const revoked = await node.records((r) => /is revoked/.test(String(r['error'])), 2);
+  t.deepEqual(revoked.map((r) => r['direction']).sort(), ['inbound', 'outbound']);
+  t.is(node.metric('istio_tcp_connections_failed_total', 'response_flags="CERT_REVOKED"'), 2);
+
+  for (const [from, to] of [
+    [client, bad],
+    [badClient, good],
+  ] as const) {
+    const app = await from.connect(to.ip, 8080);
+    await app.until(({ error }) => error !== undefined);
+  }
+  await node.records((r) => /is revoked/.test(String(r['error'])), 4);
+  t.regex(formatMetrics(metrics.snapshot(), 'prometheus'), /istio_crl_policy_rejections_total \d/);
+  const again = await client.connect(good.ip, 8080);
+  await again.write('x');
+  await again.until((c) => c.received === 5);
+  t.is(toGood.error, undefined);
+});
+
+test('a change of the file is told once it has settled; a file that is no list is refused', async (t) => {
+  using temporary = new TemporaryFolder();
+  const folder = temporary.path;
+  const path = join(folder, 'crl');
+  writeFileSync(path, makeCrl(makeTestCa(), ['01']));
+  t.true(readRevocations(path).length > 0);
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  let told = 0;
+  using _watch = watchFile(
+    path,
+    () => {
+      told++;
+      resolve(undefined);
+    },
+    50,
+  );
+  writeFileSync(path, 'not a list');
+  writeFileSync(path, 'still none');
+  await promise;
+  t.is(told, 1);
+  t.throws(() => readRevocations(path), { code: 'ERR_CRL', message: /Cannot use CRL_PATH/ });
+  t.throws(() => readRevocations(join(folder, 'missing')), { code: 'ERR_CRL' });
+});

@@ -1,0 +1,48 @@
+import { readRevocationLists, Revocations } from '../certs/crl.ts';
+import { MeshError } from '../base/errors.ts';
+import type { MetricCell, Metrics } from '../mesh/runtime/metrics.ts';
+import type { DataParts } from './parts.ts';
+import type { Pods } from './pods.ts';
+
+/** Which peers are no longer who they were; there only where CRL_PATH names a file. */
+export class RevocationCheck {
+  readonly #revocations = new Revocations();
+  readonly #rejections: MetricCell;
+
+  constructor(metrics: Metrics, file: Uint8Array) {
+    const name = 'istio_crl_policy_rejections_total';
+    this.#rejections = metrics.counter(name, 'Peers refused for a revoked certificate').cell();
+    this.load(file);
+  }
+
+  /** @throws {MeshError} ERR_CRL or ERR_DER; the lists before stay in force. */
+  load(file: Uint8Array): void {
+    this.#revocations.replace(readRevocationLists(Buffer.from(file)));
+  }
+
+  /** Why a peer must not be talked to; `undefined` when it may. */
+  check(chain: readonly Buffer[], side: 'downstream' | 'upstream'): MeshError | undefined {
+    const serialNumber = this.#revocations.find(chain);
+    if (serialNumber === undefined) return undefined;
+    this.#rejections.value++;
+    const message = `Cannot trust the peer: certificate ${serialNumber} is revoked`;
+    return new MeshError('ERR_CERT_REVOKED', side, message);
+  }
+}
+
+/** After a new list: whoever is on it is cut off, tunnels and sessions, in and out. */
+export function cutRevoked(
+  revocation: RevocationCheck,
+  { connections, pool }: Pick<DataParts, 'connections' | 'pool'>,
+  pods: Pods,
+): void {
+  for (const connection of [...connections.all()]) {
+    const { peerChain, direction } = connection;
+    if (peerChain === undefined) continue;
+    const side = direction === 'inbound' ? 'downstream' : 'upstream';
+    const error = revocation.check(peerChain, side);
+    if (error !== undefined) connection.cut(error);
+  }
+  pool.closeWhere(({ peerChain }) => revocation.check(peerChain, 'upstream') !== undefined);
+  pods.closeSessionsWhere((peerChain) => revocation.check(peerChain, 'downstream') !== undefined);
+}
