@@ -87,16 +87,23 @@ export class Peer {
   #lastId = 0;
   /** Its process has ended. */
   gone = false;
+  /** Settles when its process has ended. */
+  readonly ended: Promise<undefined>;
 
   constructor(socket: Socket, onHello: () => void) {
     this.#socket = socket;
     socket.on('error', () => undefined); // its close says the same
+    const end = Promise.withResolvers<undefined>();
+    this.ended = end.promise;
     socket.on('close', () => {
       this.gone = true;
+      end.resolve(undefined);
       for (const { reject } of this.#asked.values()) reject(new Error(`peer ${this.#name} ended`));
       this.#asked.clear();
     });
-    createInterface({ input: socket }).on('line', (text) => {
+    const lines = createInterface({ input: socket });
+    lines.on('error', () => undefined); // it hands on those of the socket
+    lines.on('line', (text) => {
       const line = JSON.parse(text) as PeerLine;
       if ('hello' in line) {
         this.#name = line.hello;
