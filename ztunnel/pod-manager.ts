@@ -1,5 +1,6 @@
 import type { CertificateManager } from '../certs/manager.ts';
 import { makeSpiffeId } from '../mesh/model/identity.ts';
+import { HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT } from '../mesh/model/ports.ts';
 import type { DataThreads } from '../mesh/runtime/data-threads.ts';
 import type { MetricCell, Metrics } from '../mesh/runtime/metrics.ts';
 import type { ZdsHandler } from '../mesh/zds/client.ts';
@@ -9,7 +10,7 @@ import { duplicate } from '../net/descriptor.ts';
 import type { Netns } from '../net/netns.ts';
 import type { ZtunnelConfig } from './config.ts';
 import { closePodSockets, copyPodSockets, openPodSockets, type PodSockets } from './pod-sockets.ts';
-import type { ControlCalls, DataThreadCalls } from './thread-calls.ts';
+import type { ControlCalls, DataThreadCalls, HandedListener } from './thread-calls.ts';
 
 export type PodManagerParts = Readonly<{
   config: ZtunnelConfig;
@@ -21,7 +22,12 @@ export type PodManagerParts = Readonly<{
   metrics: Metrics;
 }>;
 
-type Pod = Readonly<{ info: ZdsPodInfo; release: () => void }>;
+type Pod = Readonly<{
+  info: ZdsPodInfo;
+  /** Our own copies of those that the node agent keeps, for an agent that was started anew. */
+  sockets: PodSockets | undefined;
+  release: () => void;
+}>;
 
 /** The pods of this node as the control thread sees them: sockets and certificates come and go with them. */
 export class PodManager implements ZdsHandler {
@@ -54,14 +60,17 @@ export class PodManager implements ZdsHandler {
       await synced;
       sockets = await openPodSockets(uid, netns, config, listeners);
       await this.#handOver(uid, info, netns, sockets);
-    } finally {
+    } catch (error) {
       if (sockets !== undefined) closePodSockets(sockets);
+      throw error;
+    } finally {
       netns.close();
     }
+    if (listeners === undefined) closePodSockets(sockets);
     const { trustDomain } = config;
     const { namespace, serviceAccount } = info;
     const release = certificates.hold(makeSpiffeId({ trustDomain, namespace, serviceAccount }));
-    this.#pods.set(uid, { info, release });
+    this.#pods.set(uid, { info, release, sockets: listeners === undefined ? undefined : sockets });
     this.#started.value++;
   }
 
@@ -84,7 +93,31 @@ export class PodManager implements ZdsHandler {
     if (pod === undefined) return;
     this.#pods.delete(uid);
     await this.#parts.threads.callAll('removePod', { uid });
+    if (pod.sockets !== undefined) closePodSockets(pod.sockets);
     pod.release();
     this.#stopped.value++;
+  }
+
+  /**
+   * Gives the node agent our copies of the pods' listening sockets: one that was started anew has lost its own, and
+   * without them clients would be refused while this process is replaced. Never rejects.
+   */
+  async offerSockets(): Promise<void> {
+    const offers = [...this.#pods].flatMap(([uid, { sockets }]) =>
+      sockets === undefined ? [] : this.#offer(uid, sockets),
+    );
+    await Promise.all(offers);
+  }
+
+  #offer(uid: string, { outbound, plaintext, hbone }: PodSockets): Promise<unknown>[] {
+    const ports: readonly [number, HandedListener][] = [
+      [OUTBOUND_PORT, outbound],
+      [INBOUND_PLAINTEXT_PORT, plaintext],
+      [HBONE_PORT, hbone],
+    ];
+    // What it does not take it does not need: the pod has gone meanwhile, or the agent with it.
+    return ports.map(async ([port, socket]) => {
+      await this.#parts.listeners?.offer(uid, port, socket).catch(() => undefined);
+    });
   }
 }

@@ -1,10 +1,12 @@
+import { closeSync } from 'node:fs';
 import { jsonPage, openAdminServer, textPage, type AdminRoute } from '../../mesh/admin/server.ts';
 import type { ProgramContext } from '../../mesh/runtime/program.ts';
-import { serveListeners } from '../../mesh/zds/listeners.ts';
+import { serveListeners, type PodListener } from '../../mesh/zds/listeners.ts';
 import { ZdsServer } from '../../mesh/zds/server.ts';
 import { prepareNetns } from '../../net/netns.ts';
 import type { AgentConfig } from './config.ts';
 import { Enrolments } from './enrolments.ts';
+import type { PodListeners } from './pod-listeners.ts';
 import { pluginRoutes } from './plugin-server.ts';
 import { SandboxPods } from './sandbox-pods.ts';
 
@@ -43,7 +45,10 @@ export async function startAgent(context: ProgramContext<AgentConfig>): Promise<
   });
   const listeners = serveListeners({
     path: config.listenersSocket,
-    open: (uid, port) => enrolments.listener(uid, port),
+    open: (uid, port) => enrolments.listenersOf(uid).open(port),
+    adopt(uid, port, listener) {
+      adopt(enrolments, uid, port, listener);
+    },
     log: say,
   });
   stack.defer(() => {
@@ -65,6 +70,17 @@ export async function startAgent(context: ProgramContext<AgentConfig>): Promise<
       logger,
     }),
   );
+}
+
+function adopt(enrolments: Enrolments, uid: string, port: number, listener: PodListener): void {
+  let listeners: PodListeners;
+  try {
+    listeners = enrolments.listenersOf(uid);
+  } catch (error) {
+    closeSync(listener.fd);
+    throw error;
+  }
+  listeners.adopt(port, listener);
 }
 
 function adminRoutes(enrolments: Enrolments, zds: ZdsServer): AdminRoute[] {

@@ -1,11 +1,11 @@
 import { describeError, MeshError } from '../../base/errors.ts';
 import { isCaptureWanted } from '../../mesh/kubernetes/capture.ts';
 import { AMBIENT_REDIRECTION } from '../../mesh/kubernetes/labels.ts';
-import type { PodListener } from '../../mesh/zds/listeners.ts';
 import type { ZdsPod } from '../../mesh/zds/server.ts';
 import { openNetns } from '../../net/netns.ts';
 import { EnrolledPod, type EnrolmentParts } from './enrolled-pod.ts';
 import { runIn } from './plain-connections.ts';
+import type { PodListeners } from './pod-listeners.ts';
 import type { AgentPod } from './pod-source.ts';
 import { Backoff, pause } from './retry.ts';
 import { RELEASE_SCRIPT, removalScript } from './rules.ts';
@@ -31,6 +31,9 @@ export class Enrolments {
   /** Pods without capture whose namespaces were looked at for rules that an earlier agent left. */
   readonly #checked = new Set<string>();
   readonly #waiters = new Map<string, Waiter[]>();
+  readonly #firstRound = Promise.withResolvers<undefined>();
+  /** Pods of the first list that have not been tried yet. */
+  #untried: Set<string> | undefined;
   #synced = false;
   #closed = false;
 
@@ -43,8 +46,12 @@ export class Enrolments {
     return this.#synced && this.#busy.size === 0;
   }
 
-  /** For a proxy that connects. */
-  snapshot(): ZdsPod[] {
+  /**
+   * For a proxy that connects; it drops what is not named. So this waits until each pod that the source first knew has
+   * been tried once: after a restart of the agent the proxy is back sooner than the pods are.
+   */
+  async snapshot(): Promise<ZdsPod[]> {
+    await this.#firstRound.promise;
     return [...this.#enrolled.values()]
       .filter((pod) => pod.state !== 'releasing')
       .map((pod) => pod.zdsPod);
@@ -60,15 +67,11 @@ export class Enrolments {
   }
 
   /** @throws {MeshError} ERR_LISTENER for a pod that is not enrolled here. */
-  listener(uid: string, port: number): PodListener {
+  listenersOf(uid: string): PodListeners {
     const pod = this.#enrolled.get(uid);
-    if (pod === undefined || pod.state === 'releasing')
-      throw new MeshError(
-        'ERR_LISTENER',
-        'local',
-        `Cannot listen for pod ${uid}: it is not enrolled`,
-      );
-    return pod.listeners.open(port);
+    if (pod !== undefined && pod.state !== 'releasing') return pod.listeners;
+    const message = `Cannot listen for pod ${uid}: it is not enrolled`;
+    throw new MeshError('ERR_LISTENER', 'local', message);
   }
 
   describe(): readonly Readonly<Record<string, unknown>>[] {
@@ -77,6 +80,7 @@ export class Enrolments {
       name: `${enrolled.pod.namespace}/${enrolled.pod.name}`,
       state: enrolled.state,
       openPlainConnections: enrolled.openPlainConnections,
+      listeners: enrolled.listeners.ports,
       ...enrolled.options,
     }));
   }
@@ -85,6 +89,8 @@ export class Enrolments {
   update(pods: ReadonlyMap<string, AgentPod>): void {
     const before = this.#pods;
     this.#pods = pods;
+    this.#untried ??= new Set(pods.keys());
+    if (this.#untried.size === 0) this.#firstRound.resolve(undefined);
     for (const uid of new Set([...before.keys(), ...pods.keys()]))
       if (before.get(uid) !== pods.get(uid)) this.#look(uid);
     this.#synced = true;
@@ -135,12 +141,19 @@ export class Enrolments {
         await this.#settle(uid);
       } catch (error) {
         this.#parts.log(`pod ${uid}: ${describeError(error)}`);
+        this.#tried(uid);
         await pause(backoff.next(), new AbortController().signal);
         entry.again = this.#pods.has(uid);
       }
     }
     this.#busy.delete(uid);
+    this.#tried(uid);
     this.#wake(uid);
+  }
+
+  #tried(uid: string): void {
+    if (this.#untried?.delete(uid) === true && this.#untried.size === 0)
+      this.#firstRound.resolve(undefined);
   }
 
   /** Brings one pod to where it is wanted. */

@@ -4,6 +4,7 @@ import { MeshError } from '../../base/errors.ts';
 import type { PodListener } from '../../mesh/zds/listeners.ts';
 import { POD_PORTS } from '../../mesh/zds/listeners.ts';
 import type { Netns } from '../../net/netns.ts';
+import { socketLocal } from '../../net/socket-address.ts';
 import { bindListener } from '../../net/tcp.ts';
 import { PROXY_MARK } from './rules.ts';
 
@@ -23,6 +24,11 @@ export class PodListeners {
   constructor(netns: Netns, ipv6: boolean) {
     this.#netns = netns;
     this.#ipv6 = ipv6;
+  }
+
+  /** Of the sockets that are kept here. */
+  get ports(): number[] {
+    return [...this.#listeners.keys()].sort();
   }
 
   /**
@@ -53,8 +59,36 @@ export class PodListeners {
     return made;
   }
 
+  /**
+   * Takes the proxy's copy of a socket that an agent before this one made, so that it outlives the proxy; the
+   * descriptor is ours from here on.
+   *
+   * @throws {MeshError} ERR_LISTENER for a socket of another port.
+   */
+  adopt(port: number, listener: PodListener): void {
+    if (this.#listeners.has(port)) {
+      closeSync(listener.fd);
+      return;
+    }
+    const found = localPort(listener.fd);
+    if (found !== port) {
+      closeSync(listener.fd);
+      const message = `Cannot keep a socket for port ${port}: it has ${found ?? 'no port'}`;
+      throw new MeshError('ERR_LISTENER', 'local', message);
+    }
+    this.#listeners.set(port, listener);
+  }
+
   close(): void {
     for (const { fd } of this.#listeners.values()) closeSync(fd);
     this.#listeners.clear();
+  }
+}
+
+function localPort(fd: number): number | undefined {
+  try {
+    return socketLocal(fd).port;
+  } catch {
+    return undefined; // no socket at all
   }
 }

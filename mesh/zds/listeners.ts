@@ -13,8 +13,12 @@ import {
  * the next one. Messages are JSON:
  *   proxy -> agent  {"id": 1, "uid": "...", "port": 15001}
  *   agent -> proxy  {"id": 1, "transparent": true} with the descriptor, or {"id": 1, "error": "..."}
+ * An agent that was started anew has lost its sockets while the proxy still holds them, so the proxy gives them back:
+ *   proxy -> agent  {"id": 2, "uid": "...", "port": 15001, "offer": true, "transparent": true} with the descriptor
+ *   agent -> proxy  {"id": 2}, or {"id": 2, "error": "..."}
  */
 type ListenerRequest = Readonly<{ id: number; uid: string; port: number }>;
+type ListenerOffer = ListenerRequest & Readonly<{ offer: true; transparent: boolean }>;
 type ListenerAnswer = Readonly<{ id: number; transparent?: boolean; error?: string }>;
 
 /** The sockets of a pod that the proxy accepts from: outbound, plaintext inbound, HBONE. */
@@ -36,6 +40,12 @@ export type ListenerServerOptions = Readonly<{
    * @throws {Error} when there is no such pod or the socket cannot be made.
    */
   open(uid: string, port: number): PodListener;
+  /**
+   * The proxy's own copy of what an agent before this one gave it; the descriptor is the callee's from here on.
+   *
+   * @throws {Error} when there is no such pod, or it is no such socket.
+   */
+  adopt(uid: string, port: number, listener: PodListener): void;
   log(message: string): void;
 }>;
 
@@ -55,8 +65,9 @@ export function serveListeners(options: ListenerServerOptions): SeqpacketListene
       connections.add(socket);
       socket.setHandler({
         onMessage: (bytes, descriptors) => {
-          for (const fd of descriptors) closeSync(fd); // the proxy sends none
-          if (answer(socket, bytes, options)) return;
+          const [fd, ...surplus] = descriptors;
+          for (const other of surplus) closeSync(other);
+          if (answer(socket, bytes, fd, options)) return;
           connections.delete(socket);
           socket.close();
         },
@@ -79,31 +90,43 @@ export function serveListeners(options: ListenerServerOptions): SeqpacketListene
 function answer(
   socket: SeqpacketSocket,
   bytes: Buffer,
-  { open, log }: ListenerServerOptions,
+  offered: number | undefined,
+  { open, adopt, log }: ListenerServerOptions,
 ): boolean {
   let id = 0;
+  let unowned = offered;
   try {
     const request = parseRequest(bytes);
     id = request.id;
-    if (!POD_PORTS.includes(request.port))
-      throw listenerError(`port ${request.port} is none of the proxy's`);
-    const { fd, transparent } = open(request.uid, request.port);
+    const { uid, port } = request;
+    if (!POD_PORTS.includes(port)) throw listenerError(`port ${port} is none of the proxy's`);
+    if ('offer' in request) {
+      if (offered === undefined) throw listenerError('no descriptor came with the offer');
+      unowned = undefined;
+      adopt(uid, port, { fd: offered, transparent: request.transparent });
+      socket.send(encode({ id }));
+      return true;
+    }
+    const { fd, transparent } = open(uid, port);
     socket.send(encode({ id, transparent }), fd);
     return true;
   } catch (error) {
     const text = describeError(error);
-    log(`cannot give a listener: ${text}`);
+    log(`cannot share a listener: ${text}`);
     try {
       socket.send(encode({ id, error: text.slice(0, 500) }));
       return id > 0;
     } catch {
       return false; // the proxy has gone
     }
+  } finally {
+    if (unowned !== undefined) closeSync(unowned);
   }
 }
 
 type Waiting = Readonly<{
-  resolve: (listener: PodListener) => void;
+  /** Without a listener for the answer to an offer. */
+  resolve: (listener: PodListener | undefined) => void;
   reject: (error: MeshError) => void;
   timer: NodeJS.Timeout;
 }>;
@@ -125,7 +148,28 @@ export class ListenerClient {
    * @throws {MeshError} ERR_LISTENER with the agent's reason; ERR_SYSTEM_ENOENT, ERR_SYSTEM_ECONNREFUSED when no
    *   agent of ours is there (Istio's has no such channel), so that the caller makes the socket itself.
    */
-  request(uid: string, port: number): Promise<PodListener> {
+  async request(uid: string, port: number): Promise<PodListener> {
+    const listener = await this.#ask(uid, port);
+    if (listener === undefined) throw listenerError('no descriptor came');
+    return listener;
+  }
+
+  /**
+   * Gives an agent that was started anew its copy of a socket; the caller keeps its own.
+   *
+   * @throws {MeshError} ERR_LISTENER with the agent's reason, and as request().
+   */
+  async offer(uid: string, port: number, { fd, transparent }: PodListener): Promise<void> {
+    const listener = await this.#ask(uid, port, { offer: true, transparent }, fd);
+    if (listener !== undefined) closeSync(listener.fd); // none was asked for
+  }
+
+  #ask(
+    uid: string,
+    port: number,
+    offer?: Pick<ListenerOffer, 'offer' | 'transparent'>,
+    fd?: number,
+  ): Promise<PodListener | undefined> {
     return new Promise((resolve, reject) => {
       const socket = (this.#socket ??= this.#connect());
       const id = this.#nextId++;
@@ -135,7 +179,7 @@ export class ListenerClient {
       }, ANSWER_TIMEOUT_MS);
       this.#waiting.set(id, { resolve, reject, timer });
       try {
-        socket.send(encode({ id, uid, port }));
+        socket.send(encode({ id, uid, port, ...offer }), fd);
       } catch (error) {
         this.#lose(socket, describeError(error));
       }
@@ -172,11 +216,11 @@ export class ListenerClient {
     }
     this.#waiting.delete(told.id);
     clearTimeout(waiting.timer);
-    if (fd !== undefined && told.error === undefined)
-      waiting.resolve({ fd, transparent: told.transparent === true });
+    if (told.error === undefined)
+      waiting.resolve(fd === undefined ? fd : { fd, transparent: told.transparent === true });
     else {
       if (fd !== undefined) closeSync(fd);
-      waiting.reject(listenerError(told.error ?? 'no descriptor came'));
+      waiting.reject(listenerError(told.error));
     }
   }
 
@@ -191,16 +235,18 @@ export class ListenerClient {
   }
 }
 
-function encode(message: ListenerRequest | ListenerAnswer): Uint8Array {
+function encode(message: ListenerRequest | ListenerOffer | ListenerAnswer): Uint8Array {
   return Buffer.from(JSON.stringify(message));
 }
 
-function parseRequest(bytes: Buffer): ListenerRequest {
-  const { id, uid, port } = JSON.parse(bytes.toString()) as Record<string, unknown>;
+function parseRequest(bytes: Buffer): ListenerRequest | ListenerOffer {
+  const request = JSON.parse(bytes.toString()) as Record<string, unknown>;
+  const { id, uid, port, offer, transparent } = request;
   const named = typeof uid === 'string' && uid.length <= MAX_UID_CHARACTERS;
   if (!named || typeof port !== 'number' || typeof id !== 'number' || !(id > 0))
     throw listenerError('the request is not readable');
-  return { id, uid, port };
+  if (offer !== true) return { id, uid, port };
+  return { id, uid, port, offer, transparent: transparent === true };
 }
 
 function parseAnswer(bytes: Buffer): ListenerAnswer | undefined {

@@ -31,8 +31,8 @@ export type ZdsOutcome = Readonly<
 
 export type ZdsServerOptions = Readonly<{
   path: string;
-  /** Every pod that is enrolled now, for a proxy that connects. */
-  snapshot(): readonly ZdsPod[];
+  /** Every pod that is enrolled, for a proxy that connects, as soon as that is known; what is not named it drops. */
+  snapshot(): readonly ZdsPod[] | Promise<readonly ZdsPod[]>;
   /** A proxy has all pods now; `failures` names those that it refused. */
   onSnapshotSent?(failures: readonly Readonly<{ uid: string; error: string }>[]): void;
   onDisconnect?(): void;
@@ -113,7 +113,7 @@ export class ZdsServer {
     this.#connections.delete(connection);
     this.#connections.add(connection);
     const failures: { uid: string; error: string }[] = [];
-    const pods = this.#options.snapshot();
+    const pods = await this.#options.snapshot();
     const outcomes = pods.map(async (pod) => {
       const outcome = await connection.sendPod(pod);
       if (outcome.kind === 'acked' || outcome.kind === 'no-proxy') return;

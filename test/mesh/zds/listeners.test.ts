@@ -19,11 +19,53 @@ function socketPath(t: ExecutionContext): string {
   return join(folder, 'listeners.sock');
 }
 
+function refuse(_uid: string, _port: number, listener: PodListener): void {
+  closeSync(listener.fd);
+  throw new MeshError('ERR_LISTENER', 'local', 'Cannot keep it: there is no such pod');
+}
+
+test('a proxy gives its copy of a socket to an agent that was started anew', async (t) => {
+  const netns = openNetns(await openNamespace(t));
+  const path = socketPath(t);
+  const adopted = new Map<string, PodListener>();
+  const server = serveListeners({
+    path,
+    open: () => {
+      throw new Error('not asked for');
+    },
+    adopt(uid, port, listener) {
+      if (uid === 'gone') refuse(uid, port, listener);
+      adopted.set(`${uid} ${port}`, listener);
+    },
+    log: () => undefined,
+  });
+  t.teardown(() => {
+    server.close();
+    netns.close();
+  });
+  const own = bindListener({ address: { ip: parseIpAddress('::'), port: 15006 }, netns });
+  const client = new ListenerClient(path);
+  await client.offer('pod-uid', 15006, { ...own, transparent: true });
+  await t.throwsAsync(client.offer('gone', 15006, own), { message: /there is no such pod/ });
+  await t.throwsAsync(client.offer('pod-uid', 80, own), { message: /port 80 is none of/ });
+  closeSync(own.fd); // the proxy ends
+  client.close();
+
+  const kept = adopted.get('pod-uid 15006');
+  t.is(adopted.size, 1);
+  t.true(kept?.transparent);
+  const to = { ip: parseIpAddress('127.0.0.1'), port: 15006 };
+  const waiting = await connectTcp(to, { netns });
+  waiting.reset();
+  closeSync(kept?.fd ?? -1);
+  await t.throwsAsync(connectTcp(to, { netns }), { message: /ECONNREFUSED/ });
+});
+
 test("a pod's listening socket outlives the proxy that accepts from it", async (t) => {
   const netns = openNetns(await openNamespace(t));
   const kept = bindListener({ address: { ip: parseIpAddress('::'), port: 15001 }, netns });
   const path = socketPath(t);
-  const server = serveListeners({ path, open: () => kept, log: () => undefined });
+  const server = serveListeners({ path, open: () => kept, adopt: refuse, log: () => undefined });
   t.teardown(() => {
     server.close();
     closeSync(kept.fd);
@@ -62,7 +104,7 @@ test('the agent tells why it gives no listener', async (t) => {
       `Cannot listen for pod ${uid}: it is not enrolled`,
     );
   };
-  const server = serveListeners({ path, open, log: () => undefined });
+  const server = serveListeners({ path, open, adopt: refuse, log: () => undefined });
   t.teardown(() => {
     server.close();
   });
