@@ -93,6 +93,7 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
     path: config.zdsPath,
     handler: pods,
     onReady(ready) {
+      if (ready) void pods.offerSockets();
       if (ready) gates.pods.open();
       else readiness.gate('workload proxy manager');
     },

@@ -69,6 +69,11 @@ test('a labelled namespace talks over HBONE, through the loss of a proxy and of 
 
   await sandbox.post('/v1/parts', { name: 'ztunnel-node-1', action: 'kill' });
   t.regex(await call(), answer); // waits for the next one
+  // An agent that was started anew is given the sockets again, so clients wait for the next proxy even then.
+  await sandbox.post('/v1/parts', { name: 'node-agent-node-1', action: 'kill' });
+  await untilListening(sandbox, 'node-agent-node-1');
+  await sandbox.post('/v1/parts', { name: 'ztunnel-node-1', action: 'kill' });
+  t.regex(await call(), answer);
   await sandbox.post('/v1/parts', { name: 'istiod-lite', action: 'stop' });
   t.regex(await call(), answer);
   await sandbox.post('/v1/parts', { name: 'istiod-lite', action: 'start' });
@@ -80,6 +85,16 @@ test('a labelled namespace talks over HBONE, through the loss of a proxy and of 
   t.regex(await call(), answer);
   t.is(accessLog(sandbox).length, before);
 });
+
+/** Until an agent holds the sockets of all its pods. */
+async function untilListening(sandbox: TestSandbox, agent: string): Promise<void> {
+  for (;;) {
+    const page = await adminPage(sandbox, agent, '/pods').catch(() => '{"pods": []}');
+    const { pods } = JSON.parse(page) as { pods: { listeners: number[] }[] };
+    if (pods.length > 0 && pods.every(({ listeners }) => listeners.length === 3)) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
 
 async function label(sandbox: TestSandbox, mode: string | null): Promise<void> {
   await sandbox.post('/v1/label', {
