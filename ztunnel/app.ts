@@ -18,6 +18,7 @@ import { ZdsClient } from '../mesh/zds/client.ts';
 import { ListenerClient } from '../mesh/zds/listeners.ts';
 import { prepareNetns } from '../net/netns.ts';
 import type { ZtunnelConfig } from './config.ts';
+import { followRevocations, readRevocations } from './follow-revocations.ts';
 import { serveSelf } from './serve-self.ts';
 import type { ServerAddress } from './settings.ts';
 import { adminRoutes, readinessRoutes, statsRoutes } from './pages.ts';
@@ -51,6 +52,7 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
     new CertificateManager({ fetch: (identity, options) => caClient.fetch(identity, options) }),
   );
   const threads = stack.use(startThreads(context, certificates, logger));
+  if (config.crlPath !== undefined) stack.use(followRevocations(config.crlPath, threads, logger));
   certificates.subscribe((certificate) => {
     threads.notifyAll('certificate', certificate);
   });
@@ -139,6 +141,7 @@ function startThreads(
     config,
     logFormat: config.logFormat,
     logLevels: log.levels(),
+    ...(config.crlPath !== undefined && { revocations: readRevocations(config.crlPath) }),
   };
   return new DataThreads<ControlCalls, DataThreadCalls>({
     count: config.dataThreads,
