@@ -14,6 +14,7 @@ import {
   type SandboxEvent,
   type SandboxPaths,
   type SandboxStatus,
+  type WaitGoal,
   type WaitResult,
 } from '../deploy/sandbox/api.ts';
 
@@ -58,11 +59,7 @@ export class Sandbox {
     return (await this.#json('GET', '/v1/status', {}, undefined, signal)) as SandboxStatus;
   }
 
-  async wait(
-    what: 'ready' | 'settled',
-    timeoutMs: number,
-    signal?: AbortSignal,
-  ): Promise<WaitResult> {
+  async wait(what: WaitGoal, timeoutMs: number, signal?: AbortSignal): Promise<WaitResult> {
     const query = { for: what, timeoutMs };
     return (await this.#json('GET', '/v1/wait', query, undefined, signal)) as WaitResult;
   }

@@ -12,12 +12,14 @@ import { readManifests } from '../manifests.ts';
 import { printResult } from '../output.ts';
 import { Sandbox, sandboxName } from '../sandbox.ts';
 import { printable } from '../terminal.ts';
+import { waitOptions, waitUntilInForce } from '../until-in-force.ts';
 
 export const apply = defineVerb({
   name: 'apply',
   group: 'Objects',
   summary: 'Create or change objects from files of YAML',
   details: `All documents are checked before any of them is written: when one is refused, nothing changes.
+It returns when they are in force: pods that begin are in the mesh or not, as asked, and every proxy has the policies.
 
 Examples:
   halo apply -f app.yaml
@@ -31,6 +33,7 @@ Examples:
       summary: 'file, folder, or - for the standard input',
       complete: 'files',
     },
+    ...waitOptions,
     ...namespaceOptions,
     ...outputOptions,
     ...sandboxOptions,
@@ -47,6 +50,7 @@ Examples:
     printResult(terminal, options.output, results, () =>
       results.map(({ object, action }) => `${nameOf(object)} ${action}\n`).join(''),
     );
+    await waitUntilInForce(sandbox, terminal, options);
     return EXIT.ok;
   },
 });

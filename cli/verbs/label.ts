@@ -2,6 +2,7 @@ import type { LabelRequest } from '../../deploy/sandbox/api.ts';
 import { defineVerb, EXIT, namespaceOptions, sandboxOptions, usageError } from '../command.ts';
 import { parseObjectReferences } from '../references.ts';
 import { Sandbox, sandboxName } from '../sandbox.ts';
+import { waitOptions, waitUntilInForce } from '../until-in-force.ts';
 import { nameOf } from './apply.ts';
 
 export const label = defineVerb({
@@ -9,6 +10,9 @@ export const label = defineVerb({
   group: 'Objects',
   summary: 'Set or remove labels, such as the one that puts a namespace into the mesh',
   details: `A key with a dash behind it is removed.
+
+It returns when the change holds: pods are in or out of the mesh, and every proxy knows of it, so that the next connection
+is encrypted, or is not.
 
 Connections that are open when a pod enters the mesh go on as they are, and policy does not reach them;
 --reset-open ends them.
@@ -27,6 +31,7 @@ Examples:
       type: 'flag',
       summary: 'end the connections that enrolment would leave as they are',
     },
+    ...waitOptions,
     ...namespaceOptions,
     ...sandboxOptions,
   },
@@ -42,8 +47,10 @@ Examples:
       ...(options.annotations ? { annotations: values } : { labels: values }),
       resetOpen: options['reset-open'],
     };
-    await new Sandbox(sandboxName(options.name)).post('/v1/label', request);
+    const sandbox = new Sandbox(sandboxName(options.name));
+    await sandbox.post('/v1/label', request);
     terminal.out(`${nameOf(object)} ${options.annotations ? 'annotated' : 'labelled'}\n`);
+    await waitUntilInForce(sandbox, terminal, options);
     return EXIT.ok;
   },
 });

@@ -1,11 +1,10 @@
-import { MeshError } from '../../base/errors.ts';
 import { defineVerb, EXIT, outputOptions, sandboxOptions, usageError } from '../command.ts';
 import { printResult } from '../output.ts';
 import { controlPlaneOf } from '../parts.ts';
 import { Progress } from '../progress.ts';
 import { Sandbox, sandboxName } from '../sandbox.ts';
 import { waitForProxies } from '../sync.ts';
-import { printable } from '../terminal.ts';
+import { formatLaggards, timedOut } from '../until-in-force.ts';
 
 export const wait = defineVerb({
   name: 'wait',
@@ -37,16 +36,9 @@ that one. When the time is over it names those that have not, and ends with 4.`,
       done ? `All ${proxies} proxies have revision ${revision}\n` : '',
     );
     if (done) return EXIT.ok;
-    const names = laggards.map(
-      ({ proxy, acknowledged, reason }) => `${proxy} has ${acknowledged} (${reason})`,
-    );
-    throw timedOut(`without revision ${wanted ?? revision}: ${names.join(', ')}`);
+    throw timedOut(`without revision ${wanted ?? revision}: ${formatLaggards(laggards)}`);
   },
 });
-
-function timedOut(found: string): MeshError {
-  return new MeshError('ERR_TIMED_OUT', 'local', printable(`Cannot wait any longer: ${found}`));
-}
 
 function parseRevision(text: string): number {
   const revision = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;

@@ -9,7 +9,7 @@ import { MeshError } from '../../base/errors.ts';
  * |---|---|
  * | GET /v1/events | -> a line of JSON for each SandboxEvent: first what is true now, then what changes, until closed |
  * | GET /v1/status | -> SandboxStatus |
- * | GET /v1/wait?for=ready\|settled&timeoutMs=N | -> WaitResult, as soon as it is true or the time is over |
+ * | GET /v1/wait?for=WaitGoal&timeoutMs=N | -> WaitResult, as soon as it is true or the time is over |
  * | GET /v1/objects?kind=&namespace=&name=&selector= | -> ObjectList |
  * | GET /v1/watch?kind=&kind=&node= | -> a line of JSON for each WatchEvent: all that exist, a BOOKMARK, then changes |
  * | POST /v1/apply | ApplyRequest -> ApplyResponse |
@@ -231,8 +231,12 @@ export type SandboxEvent =
   | Readonly<{ type: 'ready' }>
   /** Every pod runs and is ready or has ended, is enrolled or not as asked, and Services and objects say so. */
   | Readonly<{ type: 'settled' }>
+  /** Every pod is in the mesh or out of it, as asked. */
+  | Readonly<{ type: 'enrolled' }>
   | Readonly<{ type: 'problem'; message: string }>;
 
+/** What the events of these names mean. */
+export type WaitGoal = 'ready' | 'enrolled' | 'settled';
 export type WaitResult = Readonly<{ done: boolean; unsettled: readonly string[] }>;
 
 /** As Kubernetes has it; what the sandbox does not know is kept as it came. */
@@ -293,11 +297,11 @@ export type DeleteResponse = Readonly<{
   missing: readonly ObjectReference[];
 }>;
 
-/** A null removes the key. */
 export type LabelRequest = Readonly<{
   object: ObjectReference;
   /** Where given, the object must still be the one with this uid. */
   uid?: string;
+  /** A null removes the key. */
   labels?: Readonly<Record<string, string | null>>;
   annotations?: Readonly<Record<string, string | null>>;
   /** End the plain connections that are open when the pods concerned are enrolled. */

@@ -22,7 +22,7 @@ import { netnsPath } from './networks.ts';
 import { listParts, nodeSockets } from './part-list.ts';
 import { Part } from './parts.ts';
 import { podIps } from './pod-status.ts';
-import { describePod, findUnsettled } from './status.ts';
+import { describePod, findUnenrolled, findUnsettled } from './status.ts';
 import { formatReference, timestamp, withMetadata } from './store.ts';
 import { TokenSigner } from './tokens.ts';
 
@@ -47,6 +47,7 @@ export class Sandbox implements ControlledSandbox {
   #tokens: TokenSigner | undefined;
   #server: ControlServer | undefined;
   #settled = false;
+  #enrolled = false;
   #ready = false;
   #checkQueued = false;
   #stopping: Promise<void> | undefined;
@@ -108,8 +109,17 @@ export class Sandbox implements ControlledSandbox {
     const waiting = this.parts
       .filter((part) => part.status.state !== 'ready')
       .map(({ status }) => `${status.name} is ${status.state}`);
-    const busy = this.cluster.busy ? ['the controllers are at work'] : [];
-    return [...waiting, ...findUnsettled(this.cluster.store, this.settings.mesh), ...busy];
+    const { store } = this.cluster;
+    return [...waiting, ...findUnsettled(store, this.settings.mesh), ...this.#busyText()];
+  }
+
+  unenrolled(): string[] {
+    if (!this.settings.mesh) return [];
+    return [...findUnenrolled(this.cluster.store), ...this.#busyText()];
+  }
+
+  #busyText(): string[] {
+    return this.cluster.busy ? ['the controllers are at work'] : [];
   }
 
   /** @returns how to stop listening. */
@@ -225,6 +235,9 @@ export class Sandbox implements ControlledSandbox {
     const ready = this.isReady();
     if (ready && !this.#ready) this.#tell({ type: 'ready' });
     this.#ready = ready;
+    const enrolled = this.unenrolled().length === 0;
+    if (enrolled && !this.#enrolled) this.#tell({ type: 'enrolled' });
+    this.#enrolled = enrolled;
     const settled = this.unsettled().length === 0;
     if (settled && !this.#settled) this.#tell({ type: 'settled' });
     this.#settled = settled;

@@ -52,6 +52,7 @@ export type ControlledSandbox = Readonly<{
   status: SandboxStatus;
   isReady(): boolean;
   unsettled(): string[];
+  unenrolled(): string[];
   onEvent(listener: (event: SandboxEvent) => void): () => void;
   label(request: LabelRequest): KubernetesObject;
   scale(request: ScaleRequest): KubernetesObject;
@@ -193,15 +194,18 @@ export class ControlServer {
   }
 
   #wait(url: URL, response: ServerResponse): Promise<WaitResult> {
-    const forReady = url.searchParams.get('for') === 'ready';
+    const goal = url.searchParams.get('for') ?? 'settled';
     const timeoutMs = Math.min(MAX_WAIT_MS, Number(url.searchParams.get('timeoutMs') ?? 60_000));
     const sandbox = this.#sandbox;
     const look = (): WaitResult => {
-      const unsettled = forReady
-        ? sandbox.parts
-            .filter((part) => part.status.state !== 'ready')
-            .map(({ status }) => `${status.name} is ${status.state}: ${status.detail ?? ''}`)
-        : sandbox.unsettled();
+      const unsettled =
+        goal === 'ready'
+          ? sandbox.parts
+              .filter((part) => part.status.state !== 'ready')
+              .map(({ status }) => `${status.name} is ${status.state}: ${status.detail ?? ''}`)
+          : goal === 'enrolled'
+            ? sandbox.unenrolled()
+            : sandbox.unsettled();
       return { done: unsettled.length === 0, unsettled };
     };
     const first = look();
@@ -214,7 +218,7 @@ export class ControlServer {
       };
       const timer = setTimeout(end, timeoutMs);
       const stop = sandbox.onEvent((event) => {
-        if ((event.type === 'ready' || event.type === 'settled') && look().done) end();
+        if (event.type === goal && look().done) end();
       });
       response.on('close', () => {
         clearTimeout(timer);

@@ -61,22 +61,33 @@ export function findUnsettled(store: ObjectStore, captures: boolean): string[] {
         `${formatReference(referenceOf(deployment))} has ${String(readyReplicas)} of ${wanted} pods ready`,
       );
   }
-  for (const pod of store.list('Pod')) {
-    if (pod.metadata.deletionTimestamp !== undefined) continue;
-    const phase = podPhase(pod);
-    if (phase === 'Succeeded' || phase === 'Failed') continue;
+  for (const pod of livePods(store)) {
+    if (isPodReady(pod)) continue;
+    const { detail } = describePod(pod);
     const reference = formatReference(referenceOf(pod));
-    if (!isPodReady(pod)) {
-      const { detail } = describePod(pod);
-      unsettled.push(`${reference} is not ready${detail === undefined ? '' : `: ${detail}`}`);
-    }
-    if (!captures) continue;
+    unsettled.push(`${reference} is not ready${detail === undefined ? '' : `: ${detail}`}`);
+  }
+  return captures ? [...unsettled, ...findUnenrolled(store)] : unsettled;
+}
+
+/** The pods that are not in or out of the mesh as asked, a short sentence each. */
+export function findUnenrolled(store: ObjectStore): string[] {
+  return livePods(store).flatMap((pod) => {
     const wanted = isPodCaptureWanted(store, pod);
     const enrolment = enrolmentOf(pod);
-    if (wanted && enrolment !== 'enabled') unsettled.push(`${reference} is not enrolled yet`);
-    if (!wanted && enrolment !== 'none') unsettled.push(`${reference} is not released yet`);
-  }
-  return unsettled;
+    const reference = formatReference(referenceOf(pod));
+    if (wanted && enrolment !== 'enabled') return [`${reference} is not enrolled yet`];
+    if (!wanted && enrolment !== 'none') return [`${reference} is not released yet`];
+    return [];
+  });
+}
+
+/** Those that run or are to. */
+function livePods(store: ObjectStore): KubernetesObject[] {
+  return store
+    .list('Pod')
+    .filter((pod) => pod.metadata.deletionTimestamp === undefined)
+    .filter((pod) => !['Succeeded', 'Failed'].includes(podPhase(pod)));
 }
 
 function isPodCaptureWanted(store: ObjectStore, pod: KubernetesObject): boolean {

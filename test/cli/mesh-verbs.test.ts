@@ -19,7 +19,7 @@ function halo(...args: string[]): Promise<Ended> {
 test.before('a mesh with the shop in it', async (t) => {
   const up = await halo('up', '-f', example('app.yaml'), '-f', example('deny-thief.yaml'));
   t.is(up.code, 0, up.stderr);
-  await halo('label', 'ns', 'shop', 'istio.io/dataplane-mode=ambient');
+  await halo('label', 'ns', 'shop', 'istio.io/dataplane-mode=ambient', '--no-wait');
   const wait = await halo('wait');
   t.is(wait.code, 0, wait.stderr);
   t.regex(wait.stdout, /^All 2 proxies have revision \d+\n$/);
@@ -148,3 +148,26 @@ test.serial(
     t.regex(refusal, /Cannot restart ztunnel on node-7/);
   },
 );
+
+test.serial('when halo label returns, the very next connection is mutual, or is not', async (t) => {
+  const inbound = async (): Promise<string[]> => {
+    const { stdout } = await halo('logs', '--part', 'ztunnel-node-2');
+    return stdout.split('\n').filter((line) => line.includes('"direction":"inbound"'));
+  };
+  const call = ['exec', 'shop/customer', '--', 'curl', '-s', '-m', '5', 'http://web.shop/'];
+  for (let round = 0; round < 3; round++) {
+    const out = await halo('label', 'ns', 'shop', 'istio.io/dataplane-mode-');
+    t.is(out.code, 0, out.stderr);
+    const before = await inbound();
+    t.regex((await halo(...call)).stdout, /served-by: web/);
+    t.deepEqual(await inbound(), before);
+
+    const into = await halo('label', 'ns', 'shop', 'istio.io/dataplane-mode=ambient');
+    t.is(into.code, 0, into.stderr);
+    t.regex((await halo(...call)).stdout, /served-by: web/);
+    let records = await inbound();
+    while (records.length === before.length) records = await inbound(); // written at its end
+    t.is(records.length, before.length + 1);
+    t.regex(records.at(-1) ?? '', /"src.identity":"spiffe:\S+\/sa\/customer"/);
+  }
+});

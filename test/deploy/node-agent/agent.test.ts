@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import type { WaitResult } from '../../../deploy/sandbox/api.ts';
 import { HEADROOM } from '../../../net/byte-stream.ts';
 import { ListenerClient } from '../../../mesh/zds/listeners.ts';
 import { ZdsClient } from '../../../mesh/zds/client.ts';
@@ -144,10 +145,16 @@ test.serial('pods are enrolled and released live, and what is open stays open', 
   t.is(await runInClient(sandbox, `curl -sm 0.3 ${server}:8080; echo $?`), '28\n');
   t.is(await runInClient(sandbox, 'curl -sm 1 127.0.0.1:1; echo $?'), '7\n');
 
+  const waiting = await sandbox.get<WaitResult>('/v1/wait?for=enrolled&timeoutMs=50');
+  t.false(waiting.done);
+  t.true(waiting.unsettled.includes('Pod shop/client is not enrolled yet'));
+
+  const enrolled = sandbox.get<WaitResult>('/v1/wait?for=enrolled&timeoutMs=20000');
   const proxy = new ScriptedProxy(sandbox);
   t.teardown(() => {
     proxy.close();
   });
+  t.deepEqual(await enrolled, { done: true, unsettled: [] });
   await untilRedirection(sandbox, 'client', 'enabled');
   await untilRedirection(sandbox, 'server', 'enabled');
   t.deepEqual([...proxy.pods.values()].sort(), ['client', 'server']);
