@@ -3,6 +3,7 @@ import { createServer as createHttpServer, request } from 'node:http';
 import { createServer as createTcpServer, type Socket } from 'node:net';
 import { describeError } from '../../base/errors.ts';
 import { familyOf } from '../../base/address.ts';
+import { listenOnUnixSocket } from '../../mesh/admin/unix-listen.ts';
 import { answerLimitBytes, encodeAnswer, encodeBareError } from '../../mesh/dns/encode.ts';
 import { CLASS_IN, decodeQuery, RCODE, TYPE } from '../../mesh/dns/message.ts';
 import type { KubernetesObject } from './api.ts';
@@ -131,7 +132,7 @@ function serveTcp(): void {
   server.listen(53);
 }
 
-function fail(error: Error): void {
+function fail(error: unknown): void {
   console.error(`cannot serve DNS: ${describeError(error)}`);
   process.exit(1);
 }
@@ -140,8 +141,10 @@ const { HALO_CONTROL_UDS: controlSocket = '', ADMIN_UDS: adminSocket = '' } = pr
 watchZone(controlSocket);
 serveUdp();
 serveTcp();
-createHttpServer((asked, response) => {
+const pages = createHttpServer((asked, response) => {
   response.writeHead(asked.url === '/ready' && synced ? 200 : 503);
   response.end(synced ? 'ready\n' : 'the names are not known yet\n');
-}).listen(adminSocket);
+});
+// One that was killed has left its socket there.
+listenOnUnixSocket(pages, adminSocket).catch(fail);
 process.once('SIGTERM', () => process.exit(0));
