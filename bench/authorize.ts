@@ -2,7 +2,7 @@
  * How long is an authorization decision among 10,000 global DENY policies of 10 mixed rules, none of which matches?
  * Prints the median and the worst connection, in microseconds, for indexed and plain evaluation.
  *
- *     node bench/authorize.ts [policies]
+ *     node bench/authorize.ts [policies] [--json]
  */
 import { makeCidr, parseIpAddress, type Cidr } from '../base/address.ts';
 import type { AuthorizationPolicy, PolicyMatch, PolicyRule } from '../mesh/model/authorization.ts';
@@ -11,7 +11,7 @@ import { CompiledPolicies } from '../mesh/model/compiled-policies.ts';
 import { parseSpiffeId } from '../mesh/model/identity.ts';
 
 const RULES_PER_POLICY = 10;
-const policyCount = Number(process.argv[2] ?? 10_000);
+const policyCount = Number(process.argv.slice(2).find((word) => !word.startsWith('-')) ?? 10_000);
 
 /** The generator of Lehmer, so that every run has the same policies. */
 function makeRandom(seed: number): (below: number) => number {
@@ -147,9 +147,15 @@ const [first] = connections;
 const plain =
   first === undefined ? NaN : microseconds(() => authorize(policies.slice(0, 100), first), 3);
 
-console.log(`${policyCount} DENY policies of ${RULES_PER_POLICY} rules, none matching`);
-console.log(`indexed, median connection   ${(each[each.length >> 1] ?? NaN).toFixed(2)} us`);
-console.log(`indexed, worst of ${each.length}        ${(each.at(-1) ?? NaN).toFixed(2)} us`);
-console.log(`plain, from 100 policies     ${((plain / 100) * policyCount).toFixed(0)} us`);
-console.log(`a policy added               ${((buildMs * 1000) / policyCount).toFixed(1)} us`);
-if (globalThis.gc) console.log(`heap of the index            ${heapMb.toFixed(1)} MB`);
+const medianUs = each[each.length >> 1] ?? NaN;
+const worstUs = each.at(-1) ?? NaN;
+if (process.argv.includes('--json')) {
+  console.log(JSON.stringify({ policies: policyCount, medianUs, worstUs }));
+} else {
+  console.log(`${policyCount} DENY policies of ${RULES_PER_POLICY} rules, none matching`);
+  console.log(`indexed, median connection   ${medianUs.toFixed(2)} us`);
+  console.log(`indexed, worst of ${each.length}        ${worstUs.toFixed(2)} us`);
+  console.log(`plain, from 100 policies     ${((plain / 100) * policyCount).toFixed(0)} us`);
+  console.log(`a policy added               ${((buildMs * 1000) / policyCount).toFixed(1)} us`);
+  if (globalThis.gc) console.log(`heap of the index            ${heapMb.toFixed(1)} MB`);
+}

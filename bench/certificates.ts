@@ -2,7 +2,7 @@
  * How many certificates does the CA issue per second on one core? Tokens, policy, request, signature, gRPC and TLS are
  * all in it; the client is a process of its own and does not count. Prints the processor time of each round.
  *
- *     node bench/certificates.ts
+ *     node bench/certificates.ts [--json]
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -91,6 +91,8 @@ async function runServer(): Promise<void> {
   });
   const token = await issuer.token(ZTUNNEL);
   const clientArgs = ['client', `https://127.0.0.1:${port}`, authority.rootsPem, token];
+  const asJson = process.argv.includes('--json');
+  const rates: number[] = [];
   for (let round = 1; round <= ROUNDS; round++) {
     const before = process.cpuUsage();
     issued = 0;
@@ -98,10 +100,13 @@ async function runServer(): Promise<void> {
     const { user, system } = process.cpuUsage(before);
     const each = (user + system) / issued;
     const rate = Math.round(1e6 / each);
-    console.log(
-      `round ${round}: ${issued} certificates, ${each.toFixed(0)} us each, ${rate}/s a core`,
-    );
+    rates.push(rate);
+    if (!asJson)
+      console.log(
+        `round ${round}: ${issued} certificates, ${each.toFixed(0)} us each, ${rate}/s a core`,
+      );
   }
+  if (asJson) console.log(JSON.stringify({ perSecond: rates }));
   server.forceShutdown();
   rmSync(folder, { recursive: true });
 }

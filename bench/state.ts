@@ -6,86 +6,17 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import { parseIpAddress, socketAddress } from '../base/address.ts';
-import { DEFAULT_TRUST_DOMAIN } from '../mesh/model/identity.ts';
-import { serviceKey, type PortMapping, type Service } from '../mesh/model/service.ts';
-import type { Workload, WorkloadUid } from '../mesh/model/workload.ts';
+import type { WorkloadUid } from '../mesh/model/workload.ts';
 import { applyDelta } from '../mesh/proxy/state/apply.ts';
 import { deltaOf } from '../mesh/proxy/state/decode.ts';
 import { ProxyState } from '../mesh/proxy/state/store.ts';
-import { ADDRESS_TYPE, encodeAddress } from '../mesh/xds/codec.ts';
+import { ADDRESS_TYPE } from '../mesh/xds/codec.ts';
 import { selectRoute } from '../ztunnel/outbound/route.ts';
+import { encodeState, ipOf, makeWorkload } from './harness/mesh-state.ts';
 
 const workloadCount = Number(process.argv[2] ?? 10_000);
 const serviceCount = Number(process.argv[3] ?? 1_000);
-const ports: readonly PortMapping[] = [
-  { servicePort: 80, targetPort: 8080, appProtocol: 'HTTP11' },
-  { servicePort: 443, targetPort: 8443, appProtocol: 'TLS' },
-];
-
-const namespaceOf = (index: number): string => `ns-${index % 50}`;
-const ipOf = (first: number, index: number): string =>
-  `${first}.${index >> 16}.${(index >> 8) & 255}.${index & 255}`;
-const hostnameOf = (index: number): string =>
-  `svc-${index}.${namespaceOf(index)}.svc.cluster.local`;
-
-function makeService(index: number): Service {
-  return {
-    name: `svc-${index}`,
-    namespace: namespaceOf(index),
-    hostname: hostnameOf(index),
-    addresses: [{ network: 'network', ip: parseIpAddress(ipOf(10, index)) }],
-    ports,
-    subjectAltNames: [],
-    weightedWaypoints: [],
-    loadBalancing: { routingPreference: [], mode: 'UNSPECIFIED', allowUnhealthy: false },
-    ipFamilies: 'AUTOMATIC',
-    canonical: true,
-    ingressUseWaypoint: false,
-    namespaceOnly: false,
-  };
-}
-
-function makeWorkload(index: number): Workload {
-  const service = index % serviceCount;
-  const namespace = namespaceOf(service);
-  const name = `svc-${service}-7d9c5b8f6d-${index.toString(36).padStart(5, 'x')}`;
-  return {
-    uid: `Kubernetes//Pod/${namespace}/${name}` as WorkloadUid,
-    name,
-    namespace,
-    addresses: [parseIpAddress(ipOf(11, index))],
-    hostname: '',
-    network: 'network',
-    clusterId: 'Kubernetes',
-    tunnelProtocol: 'HBONE',
-    nativeTunnel: false,
-    trustDomain: DEFAULT_TRUST_DOMAIN,
-    serviceAccount: `svc-${service}`,
-    node: `node-${index % 100}`,
-    canonicalName: `svc-${service}`,
-    canonicalRevision: 'latest',
-    workloadType: 'DEPLOYMENT',
-    workloadName: `svc-${service}`,
-    healthy: true,
-    hostNetwork: false,
-    locality: { region: 'region', zone: `zone-${index % 3}`, subzone: '' },
-    capacity: 1,
-    services: new Map([[serviceKey(namespace, hostnameOf(service)), ports]]),
-    authorizationPolicies: [],
-  };
-}
-
-const messages: { name: string; bytes: Uint8Array }[] = [];
-for (let index = 0; index < serviceCount; index++) {
-  const service = makeService(index);
-  const name = serviceKey(service.namespace, service.hostname);
-  messages.push({ name, bytes: encodeAddress({ kind: 'service', service }) });
-}
-for (let index = 0; index < workloadCount; index++) {
-  const workload = makeWorkload(index);
-  messages.push({ name: workload.uid, bytes: encodeAddress({ kind: 'workload', workload }) });
-}
-
+const messages = encodeState(workloadCount, serviceCount);
 const heapMb = (): number => {
   globalThis.gc?.();
   return process.memoryUsage().heapUsed / 2 ** 20;
@@ -106,7 +37,7 @@ if (rejected.length > 0) throw new Error(JSON.stringify(rejected[0]));
 const applyMs = performance.now() - start;
 const after = heapMb();
 
-const source = makeWorkload(0);
+const source = makeWorkload(0, serviceCount);
 const rounds = 20_000;
 const tried = new Set<WorkloadUid>();
 const resolved = new Map();

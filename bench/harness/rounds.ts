@@ -1,3 +1,5 @@
+import { describeError } from '../../base/errors.ts';
+
 /** What is measured against the others, such as `halo`, `nginx` or `direct`. */
 export type Subject<Name extends string> = Readonly<{
   name: Name;
@@ -30,7 +32,7 @@ export async function measureRounds<Name extends string>(
       const subject = subjects[(round + turn) % subjects.length];
       if (subject === undefined) continue;
       onRound(round, subject.name);
-      const values = await subject.measure();
+      const values = await measureNamed(subject);
       const ofSubject = results.get(subject.name);
       for (const [metric, value] of Object.entries(values)) {
         const list = ofSubject?.get(metric);
@@ -40,6 +42,15 @@ export async function measureRounds<Name extends string>(
     }
   }
   return results;
+}
+
+/** @throws {Error} which names the subject. */
+async function measureNamed(subject: Subject<string>): Promise<Readonly<Record<string, number>>> {
+  try {
+    return await subject.measure();
+  } catch (cause) {
+    throw new Error(`${subject.name}: ${describeError(cause)}`, { cause });
+  }
 }
 
 /** The values of one metric of one subject; none when it was not measured. */

@@ -1,6 +1,6 @@
 import { LOAD_PORTS } from '../load/protocol.ts';
 import { namespaceYaml, PEER_IMAGE, podYaml, serviceYaml } from '../../test/support/mesh-yaml.ts';
-import { MESH_NAMESPACE, PLAIN_NAMESPACE, SERVICE } from './places.ts';
+import { LATE_NAMESPACE, MESH_NAMESPACE, PLAIN_NAMESPACE, SERVICE } from './places.ts';
 
 /** The pods do nothing by themselves: programs are started inside of them. */
 export const IMAGES: Readonly<Record<string, readonly string[]>> = {
@@ -9,6 +9,11 @@ export const IMAGES: Readonly<Record<string, readonly string[]>> = {
 
 /** Budgets are measured with this many policies. Design: everything switched on. */
 const POLICIES = 100;
+
+/** Who may connect. */
+const CLIENTS = [MESH_NAMESPACE, LATE_NAMESPACE].map(
+  (namespace) => `cluster.local/ns/${namespace}/sa/client`,
+);
 
 /** The whole mesh of the benchmark: a client and a server in it, and a pair beside it. */
 export function meshYaml(): string {
@@ -27,9 +32,7 @@ export function meshYaml(): string {
       MESH_NAMESPACE,
     ),
     ...Array.from({ length: POLICIES - 1 }, (_, index) => denyPolicy(index)),
-    policy('allow-client', 'ALLOW', [
-      { from: [{ source: { principals: [`cluster.local/ns/${MESH_NAMESPACE}/sa/client`] } }] },
-    ]),
+    policy('allow-client', 'ALLOW', [{ from: [{ source: { principals: CLIENTS } }] }]),
   ].join('');
 }
 

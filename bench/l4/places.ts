@@ -4,6 +4,8 @@ export type Place = 'mesh-client' | 'mesh-server' | 'plain-client' | 'plain-serv
 /** Of the two namespaces; clients are on node-1, servers on node-2. */
 export const MESH_NAMESPACE = 'bench';
 export const PLAIN_NAMESPACE = 'plain';
+/** Of pods that are taken into the mesh while others look. */
+export const LATE_NAMESPACE = 'late';
 /** The Service in front of the server in the mesh. */
 export const SERVICE = 'server';
 

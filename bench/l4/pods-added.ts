@@ -1,0 +1,121 @@
+import { readFileSync } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
+import { ztunnelsOf } from '../../cli/parts.ts';
+import { makeRow } from '../harness/rows.ts';
+import { quantile } from '../harness/statistics.ts';
+import { ECHO_PORT } from '../load/protocol.ts';
+import type { Context, Question } from './context.ts';
+import { idlePodsYaml } from './mesh-objects.ts';
+import { LATE_NAMESPACE } from './places.ts';
+import type { Rig } from './rig.ts';
+
+const MANY = 50;
+/** So that the tries themselves cost little: one pod may try more often than fifty. */
+const PAUSE_MS = { one: 1, many: 10 };
+const LOOK_EVERY_MS = 50;
+const TIMEOUT_MS = 20_000;
+const LABEL = 'istio.io/dataplane-mode';
+
+/**
+ * How long from the label that takes a running pod into the mesh until its first connection through both proxies has
+ * ended? The pods try all the time, and are refused until then. Design, perf-S2.
+ */
+export const podsAdded: Question = {
+  name: 'pods-added',
+  async ask(context) {
+    const { rig, rounds, note } = context;
+    note(`pods added: ${MANY} pods start`);
+    await rig.apply(idlePodsYaml(LATE_NAMESPACE, MANY));
+    await rig.settled();
+    const one: number[] = [];
+    const many: number[] = [];
+    for (let round = 0; round < rounds; round++) {
+      note(`pods added: round ${round + 1} of ${rounds}`);
+      one.push(...(await enrol(context, ['pod-0'], { kind: 'Pod', name: 'pod-0' })));
+      const names = Array.from({ length: MANY }, (_, index) => `pod-${index}`);
+      const all = await enrol(context, names, { kind: 'Namespace', name: LATE_NAMESPACE });
+      many.push(quantile(all, 0.99));
+    }
+    const plan = { unit: 'ms', better: 'lower' } as const;
+    return [
+      makeRow({
+        ...{ metric: 'perf-S2 pod added to first encrypted byte', ...plan, ours: one },
+        budget: { must: 150, aim: 60 },
+      }),
+      makeRow({
+        ...{ metric: `perf-S2 ${MANY} pods added to first encrypted byte, p99`, ...plan },
+        ...{ ours: many, budget: { must: 1000, aim: 300 } },
+      }),
+    ];
+  },
+};
+
+/** @returns milliseconds for each pod. */
+async function enrol(
+  { rig }: Context,
+  names: readonly string[],
+  target: Readonly<{ kind: 'Pod' | 'Namespace'; name: string }>,
+): Promise<number[]> {
+  const { pods } = await rig.status();
+  const ips = names.map(
+    (name) =>
+      pods
+        .find((pod) => pod.namespace === LATE_NAMESPACE && pod.name === name)
+        ?.addresses.find((address) => !address.includes(':')) ?? '',
+  );
+  const namespaces = await Promise.all(names.map((name) => rig.podNetns(LATE_NAMESPACE, name)));
+  const client = rig.client('outside');
+  const pauseMs = names.length === 1 ? PAUSE_MS.one : PAUSE_MS.many;
+  const object =
+    target.kind === 'Pod'
+      ? { kind: 'Pod', namespace: LATE_NAMESPACE, name: target.name }
+      : { kind: 'Namespace', name: target.name };
+  const log = await inboundLog(rig);
+  const skip = readFileSync(log).length;
+  await client.ask('keepTrying', { host: rig.vip, port: ECHO_PORT, namespaces, pauseMs });
+  const beganMs = Date.now();
+  await rig.sandbox.post('/v1/label', { object, labels: { [LABEL]: 'ambient' } });
+  try {
+    const firsts = await waitForFirsts(log, skip, ips);
+    return firsts.map((atMs) => atMs - beganMs);
+  } finally {
+    await client.ask('release', {});
+    await rig.sandbox.post('/v1/label', { object, labels: { [LABEL]: null } });
+    await rig.settled();
+  }
+}
+
+async function waitForFirsts(
+  log: string,
+  skip: number,
+  ips: readonly string[],
+): Promise<readonly number[]> {
+  const deadline = performance.now() + TIMEOUT_MS;
+  for (;;) {
+    await wait(LOOK_EVERY_MS);
+    const found = firstTunnels(readFileSync(log).subarray(skip).toString());
+    const firsts = ips.flatMap((ip) => found.get(ip) ?? []);
+    if (firsts.length === ips.length) return firsts;
+    if (performance.now() > deadline)
+      throw new Error(`Cannot measure: ${ips.length - firsts.length} pods sent nothing encrypted`);
+  }
+}
+
+/** By source address, when the first tunnel of each ended well, in milliseconds since 1970. */
+export function firstTunnels(log: string): Map<string, number> {
+  const firsts = new Map<string, number>();
+  for (const line of log.split('\n')) {
+    if (!line.includes('"connection complete"') || !line.endsWith('}')) continue;
+    const record = JSON.parse(line) as Readonly<Record<string, unknown>>;
+    const tunnel = record['direction'] === 'inbound' && record['src.identity'] !== undefined;
+    if (!tunnel || record['error'] !== undefined) continue;
+    const ip = String(record['src.addr']).replace(/:\d+$/, '');
+    if (!firsts.has(ip)) firsts.set(ip, Date.parse(String(record['time'])));
+  }
+  return firsts;
+}
+
+async function inboundLog(rig: Rig): Promise<string> {
+  const [part] = ztunnelsOf(await rig.status(), 'node-2');
+  return part?.logFile ?? '';
+}

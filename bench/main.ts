@@ -1,0 +1,122 @@
+import { isAbsolute, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { describeError, MeshError } from '../base/errors.ts';
+import { compareRuns, formatChanges } from './harness/compare.ts';
+import { recordEnvironment } from './harness/environment.ts';
+import { lookAtLoad } from './harness/machine-load.ts';
+import { readResults, writeResults, type Results } from './harness/results.ts';
+import { formatRows } from './harness/table.ts';
+import { QUESTIONS } from './l4/questions.ts';
+import { PEERS, runL4 } from './l4/run.ts';
+
+/*
+ * npm run bench -- l4 [options]       one run; see README.md beside this file
+ * npm run bench -- compare A B        what differs between two runs' files
+ */
+
+const USAGE = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only QUESTION,...] [--env NAME=VALUE]
+                              [--out FILE] [--allow-busy]
+       npm run bench -- compare A B
+questions: ${QUESTIONS.map(({ name }) => name).join(', ')}
+`;
+const FOLDER = join(import.meta.dirname, 'results');
+/** The exit codes of the `halo` command: 1 failed, 2 not understood. */
+const [OK, FAILED, USAGE_ERROR] = [0, 1, 2];
+/** Fewer rounds prove nothing. Design: at least 5. */
+const MIN_ROUNDS = 5;
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(FAILED)); // what was started ends with this process
+process.exitCode = await main(process.argv.slice(2));
+
+async function main([command, ...args]: readonly string[]): Promise<number> {
+  try {
+    if (command === 'l4') return await benchL4(args);
+    if (command === 'compare' && args.length === 2) return compare(args);
+  } catch (error) {
+    process.stderr.write(`bench: ${describeError(error)}\n`);
+    return FAILED;
+  }
+  process.stderr.write(USAGE);
+  return USAGE_ERROR;
+}
+
+async function benchL4(args: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      rounds: { type: 'string', default: String(MIN_ROUNDS) },
+      seconds: { type: 'string', default: '2' },
+      only: { type: 'string' },
+      env: { type: 'string', multiple: true, default: [] },
+      out: { type: 'string', default: 'l4.json' },
+      'allow-busy': { type: 'boolean', default: false },
+    },
+  });
+  const [rounds, seconds] = [
+    readNumber('rounds', values.rounds),
+    readNumber('seconds', values.seconds),
+  ];
+  const questions = selectQuestions(values.only);
+  const environment = Object.fromEntries(values.env.map(readVariable));
+  const { quiet, busy } = await lookAtLoad();
+  const percent = `${(busy * 100).toFixed(0)} %`;
+  if (!quiet && !values['allow-busy']) {
+    const mend = 'wait until it is quiet, or measure all the same with --allow-busy';
+    throw benchError('ERR_BENCH_BUSY', `the machine is busy (${percent}); ${mend}`);
+  }
+  if (!quiet) note(`the machine is busy (${percent}): these figures prove nothing`);
+  const startedAt = new Date().toISOString();
+  const [ms, warmMs] = [seconds * 1000, Math.min(500, seconds * 500)];
+  const outcome = await runL4({ rounds, ms, warmMs, note, questions, environment });
+  const results: Results = {
+    ...{ benchmark: 'l4', startedAt, quiet },
+    environment: recordEnvironment(
+      Object.fromEntries(PEERS.map(({ name, versionCommand }) => [name, versionCommand])),
+    ),
+    settings: { rounds, seconds, questions: questions.map(({ name }) => name), environment },
+    ...outcome,
+  };
+  const path = isAbsolute(values.out) ? values.out : join(FOLDER, values.out);
+  writeResults(path, results);
+  process.stdout.write(formatRows(results.rows));
+  for (const { question, error } of results.failures)
+    process.stdout.write(`not measured: ${question}: ${error}\n`);
+  note(`written to ${path}`);
+  const missed = results.rows.some(({ meetsMust }) => meetsMust === false);
+  return missed || results.failures.length > 0 ? FAILED : OK;
+}
+
+function compare([before = '', after = '']: readonly string[]): number {
+  const changes = compareRuns(readResults(before), readResults(after));
+  process.stdout.write(formatChanges(changes));
+  return changes.some(({ verdict }) => verdict === 'worse') ? FAILED : OK;
+}
+
+function selectQuestions(only: string | undefined): typeof QUESTIONS {
+  if (only === undefined) return QUESTIONS;
+  const names = only.split(',');
+  const unknown = names.find((name) => !QUESTIONS.some((question) => question.name === name));
+  if (unknown !== undefined)
+    throw benchError('ERR_BENCH_USAGE', `there is no question ${JSON.stringify(unknown)}`);
+  return QUESTIONS.filter(({ name }) => names.includes(name));
+}
+
+function readNumber(option: string, text: string): number {
+  const value = Number(text);
+  if (value > 0) return value;
+  throw benchError('ERR_BENCH_USAGE', `--${option} ${JSON.stringify(text)} is no positive number`);
+}
+
+function readVariable(text: string): [string, string] {
+  const at = text.indexOf('=');
+  if (at > 0) return [text.slice(0, at), text.slice(at + 1)];
+  throw benchError('ERR_BENCH_USAGE', `--env ${JSON.stringify(text)} is not NAME=VALUE`);
+}
+
+function benchError(code: string, found: string): MeshError {
+  return new MeshError(code, 'local', `Cannot run the benchmark: ${found}`);
+}
+
+function note(text: string): void {
+  process.stderr.write(`bench: ${text}\n`);
+}
