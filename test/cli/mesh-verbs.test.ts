@@ -1,5 +1,5 @@
 /* The verbs that look into a running mesh, as processes, against a sandbox with control plane and proxies. */
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import test from 'ava';
@@ -14,6 +14,18 @@ const { env, path: wrapper } = program;
 
 function halo(...args: string[]): Promise<Ended> {
   return program.run(...args);
+}
+
+/** A connection from the customer to the echo port of the shop, held by the command's own input. */
+function hold(): ChildProcessWithoutNullStreams {
+  const client = join(root, 'cli/demo/pod-client.ts');
+  const command = [process.execPath, client, 'hold', 'web.shop', '9000'];
+  return spawn(wrapper, ['exec', '-i', 'shop/customer', '--', ...command], { env });
+}
+
+async function nextText(held: ChildProcessWithoutNullStreams): Promise<string> {
+  const [chunk] = (await once(held.stdout, 'data')) as [Buffer];
+  return chunk.toString();
 }
 
 test.before('a mesh with the shop in it', async (t) => {
@@ -57,19 +69,36 @@ test('halo ztunnel shows what the proxies know, with the columns of istioctl', a
   t.deepEqual(Object.keys(json).sort(), ['node-1', 'node-2']);
 });
 
+test.serial(
+  'halo status counts what was open at enrolment, and halo label --reset-open ends it',
+  async (t) => {
+    t.is((await halo('label', 'ns', 'shop', 'istio.io/dataplane-mode-')).code, 0);
+    const held = hold();
+    const closed = once(held, 'close');
+    held.stdin.write('before\n');
+    t.is(await nextText(held), 'before\n');
+
+    t.is((await halo('label', 'ns', 'shop', 'istio.io/dataplane-mode=ambient')).code, 0);
+    const counted = (await halo('status')).stdout;
+    t.regex(counted, /^NAMESPACE +POD +.* +OPEN PLAIN$/m);
+    t.regex(counted, /^shop +customer +.* 1$/m);
+    t.regex(counted, /^shop +web +.* 1$/m);
+    t.regex(counted, /^shop +visitor +.* 0$/m);
+    held.stdin.write('after\n'); // it goes on as it was
+    t.is(await nextText(held), 'after\n');
+
+    t.is((await halo('label', 'ns', 'shop', 'mode=strict', '--reset-open')).code, 0);
+    const [code] = (await closed) as [number];
+    t.is(code, 1); // reset by the other side
+    while (/OPEN PLAIN/.test((await halo('status')).stdout));
+  },
+);
+
 test('halo ztunnel connections shows an open connection at both ends', async (t) => {
-  const client = [
-    process.execPath,
-    join(root, 'cli/demo/pod-client.ts'),
-    'hold',
-    'web.shop',
-    '9000',
-  ];
-  const held = spawn(wrapper, ['exec', '-i', 'shop/customer', '--', ...client], { env });
+  const held = hold();
   const closed = once(held, 'close');
   held.stdin.write('hello\n');
-  const [answer] = (await once(held.stdout, 'data')) as [Buffer];
-  t.is(answer.toString(), 'hello\n');
+  t.is(await nextText(held), 'hello\n');
   for (;;) {
     const { stdout } = await halo('ztunnel', 'connections');
     const out = /^customer\.shop +Outbound .+:15008 +10\.96\.\S+:9000 +HBONE +node-1$/m;
