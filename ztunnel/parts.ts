@@ -59,6 +59,7 @@ export type PodContext = Readonly<{
   name: string;
   namespace: string;
   serviceAccount: string;
+  /** As far as it is known; final once the control plane has told of the pod. */
   identity: SpiffeId;
   netns: Netns;
   /** Where tunnels may lead to, when that is not for policy alone to say. */

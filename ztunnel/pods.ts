@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs';
 import { MeshError } from '../base/errors.ts';
-import { makeSpiffeId, type TrustDomain } from '../mesh/model/identity.ts';
+import { makeSpiffeId, type SpiffeId, type TrustDomain } from '../mesh/model/identity.ts';
 import { adoptNetns } from '../net/netns.ts';
 import type { TcpListener } from '../net/tcp-listener.ts';
 import type { PodDns } from './dns.ts';
@@ -23,9 +23,19 @@ class PodProxy {
 
   constructor(parts: DataParts, handover: PodHandover, trustDomain: TrustDomain) {
     const { uid, name, namespace, serviceAccount } = handover;
+    const { state } = parts;
+    let known = { trustDomain, identity: makeSpiffeId({ trustDomain, namespace, serviceAccount }) };
     this.context = {
       ...{ uid, name, namespace, serviceAccount },
-      identity: makeSpiffeId({ trustDomain, namespace, serviceAccount }),
+      // Account and namespace are the node agent's to say, the trust domain is the control plane's.
+      get identity(): SpiffeId {
+        const told = state.localWorkload(this)?.trustDomain;
+        if (told !== undefined && told !== known.trustDomain) {
+          const identity = makeSpiffeId({ trustDomain: told, namespace, serviceAccount });
+          known = { trustDomain: told, identity };
+        }
+        return known.identity;
+      },
       netns: adoptNetns(handover.netnsFd),
       gone: this.#gone.signal,
     };

@@ -1,5 +1,6 @@
 import { abortable } from '../../base/abortable.ts';
 import { MeshError } from '../../base/errors.ts';
+import { identityParts } from '../../mesh/model/identity.ts';
 import { checkClient } from '../../mesh/hbone/peer.ts';
 import { serveTunnels } from '../../mesh/hbone/server.ts';
 import { logConnectionRejected } from '../../mesh/proxy/access-log.ts';
@@ -8,6 +9,7 @@ import type { TcpStream } from '../../net/tcp-stream.ts';
 import { acceptTls, HANDSHAKE_TIMEOUT_MS } from '../../net/tls.ts';
 import type { TlsContext } from '../../net/tls-context.ts';
 import type { TlsSession } from '../../net/tls-session.ts';
+import { findLocalWorkload } from '../local-workload.ts';
 import { acceptOptions, type DataParts, type PodContext } from '../parts.ts';
 import type { HandedListener } from '../thread-calls.ts';
 import type { InboundSessions } from './sessions.ts';
@@ -39,8 +41,9 @@ async function serveSession(
   let local = peer;
   try {
     local = stream.local;
+    await findLocalWorkload(parts, pod); // it says of which trust domain we are
     const tls = await acceptTls(stream, await contextOf(parts, pod), { signal: pod.gone });
-    const peerIdentity = identifyPeer(tls, parts);
+    const peerIdentity = identifyPeer(tls, parts, pod);
     const peerChain = checkRevocation(tls, parts);
     serve(tls, { peer, peerIdentity, peerChain, local, tlsGroup: tls.group, transparent });
   } catch (error) {
@@ -80,8 +83,16 @@ async function contextOf(
 }
 
 /** @throws {MeshError} ERR_PEER_IDENTITY; the session is reset then. */
-function identifyPeer(tls: TlsSession, { trustDomains }: DataParts): TunnelSession['peerIdentity'] {
-  const check = checkClient(tls.peerCertificate, trustDomains);
+function identifyPeer(
+  tls: TlsSession,
+  { trustDomains }: DataParts,
+  pod: PodContext,
+): TunnelSession['peerIdentity'] {
+  const { trustDomain } = identityParts(pod.identity);
+  const accepted = trustDomains.has(trustDomain)
+    ? trustDomains
+    : new Set([...trustDomains, trustDomain]);
+  const check = checkClient(tls.peerCertificate, accepted);
   if (check.kind === 'accepted') return check.identity;
   tls.reset();
   const message = `Cannot accept the peer: ${check.reason}`;

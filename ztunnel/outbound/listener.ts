@@ -1,3 +1,4 @@
+import type { SpiffeId } from '../../mesh/model/identity.ts';
 import { workloadIdentity } from '../../mesh/model/workload.ts';
 import { logConnectionRejected } from '../../mesh/proxy/access-log.ts';
 import { TcpListener } from '../../net/tcp-listener.ts';
@@ -39,14 +40,14 @@ export async function serveOutbound(
     });
     return;
   }
-  const live = new LiveConnection({
+  const live: LiveConnection = new LiveConnection({
     ...{ parts, podUid: pod.uid, direction: 'outbound' },
     ends: {
       source: { address: peer, workload: source },
       destination: { address: destination },
       originalDestination: destination,
     },
-    check: () => checkSource(parts, pod),
+    check: () => checkSource(parts, pod, live.ends.source.identity),
   });
   holdDownstream(downstream, (error) => {
     live.cut(error);
@@ -60,11 +61,16 @@ export async function serveOutbound(
   }
 }
 
-/** The identity that a connection was opened with must still be the pod's. */
-function checkSource(parts: DataParts, pod: PodContext): string | undefined {
+/** The identity that a connection was opened with must still be the pod's; one that goes in plain text has none. */
+function checkSource(
+  parts: DataParts,
+  pod: PodContext,
+  openedAs: SpiffeId | undefined,
+): string | undefined {
   const workload = parts.state.localWorkload(pod);
-  if (workload === undefined) return undefined; // a pod that is being deleted keeps what it has open
-  return workloadIdentity(workload) === pod.identity
+  // A pod that is being deleted keeps what it has open.
+  if (workload === undefined || openedAs === undefined) return undefined;
+  return workloadIdentity(workload) === openedAs
     ? undefined
     : `the identity of ${workload.uid} has changed`;
 }

@@ -1,5 +1,7 @@
+import { setImmediate as pause } from 'node:timers/promises';
 import test from 'ava';
 import { MeshError } from '../../../base/errors.ts';
+import { parseTrustDomain } from '../../../mesh/model/identity.ts';
 import { makeService } from '../../support/workloads.ts';
 import { TestNode, type TestPod } from '../../support/ztunnel-pods.ts';
 import type { Collector } from '../../support/collect.ts';
@@ -225,4 +227,24 @@ test('a pod that the control plane has not told of yet waits', async (t) => {
   await node.until(() => node.waiters.waiting === 1);
   node.know(client.workload);
   t.is(await answer, 'server');
+});
+
+test('the control plane says of which trust domain a pod is, and a change closes what is open', async (t) => {
+  const node = await TestNode.open(t);
+  const trustDomain = parseTrustDomain('mesh.example');
+  const client = node.addPod({ name: 'client', trustDomain });
+  const server = node.addPod({ name: 'server', trustDomain });
+  server.listen(8080, (app) => {
+    void app.write('hello');
+  });
+  const app = await client.connect(server.ip, 8080);
+  await app.until((c) => c.received === 5);
+  const [record] = await node.records((r) => r['direction'] === 'outbound');
+  t.is(record?.['src.identity'], 'spiffe://mesh.example/ns/shop/sa/client');
+  await node.connections.recheck(pause);
+  t.is(app.error, undefined);
+  node.know({ ...client.workload, trustDomain: parseTrustDomain('other.example') });
+  await node.connections.recheck(pause);
+  await app.until(({ error }) => error !== undefined);
+  t.regex(String((await node.ended('outbound'))['error']), /the identity of .* has changed/);
 });
