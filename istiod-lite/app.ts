@@ -13,7 +13,7 @@ import { startCa } from './certificate-authority.ts';
 import type { ControlPlaneConfig } from './config.ts';
 import { ChangeJoiner } from './joiner.ts';
 import { debugPages } from './pages.ts';
-import { podDirectory } from './pod-directory.ts';
+import { nodeProxies, podDirectory } from './pod-directory.ts';
 import { Snapshot } from './snapshot.ts';
 import { FolderSource } from './sources/folder.ts';
 import { LastGoodDatabase } from './sources/last-good.ts';
@@ -77,6 +77,7 @@ export async function startControlPlane(
     ...{ translator, log: log.scope('xds'), metrics: xdsMetrics(metrics) },
     authenticate: (authorization) => authenticator.authenticate(authorization),
     trustedNodeAccounts: new Set(config.trustedNodeAccounts),
+    expected: () => nodeProxies(snapshot, config.trustedNodeAccounts),
     limiter: new StreamLimiter(),
   });
   const status = new StatusFiles(config.statusDir, log.scope('status'), () => ({

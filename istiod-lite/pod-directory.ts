@@ -1,5 +1,6 @@
 import type { PodDirectory } from './ca/authorize-request.ts';
 import type { Snapshot } from './snapshot.ts';
+import type { ExpectedProxy } from './xds/server.ts';
 
 /** What the CA asks of the picture. */
 export function podDirectory(snapshot: Snapshot): PodDirectory {
@@ -20,4 +21,14 @@ export function podDirectory(snapshot: Snapshot): PodDirectory {
       return false;
     },
   };
+}
+
+/** The pods that run as node proxies, by their accounts (`<namespace>/<account>`). */
+export function nodeProxies(snapshot: Snapshot, accounts: readonly string[]): ExpectedProxy[] {
+  return accounts.flatMap((account) => {
+    const [namespace = '', name = ''] = account.split('/');
+    return [...snapshot.list('Pod', namespace)]
+      .filter(({ spec, status }) => spec.serviceAccountName === name && status.phase === 'Running')
+      .map((pod) => ({ pod: pod.ref.name, namespace, node: pod.spec.nodeName }));
+  });
 }

@@ -31,10 +31,15 @@ export type XdsServerParts = Readonly<{
   authenticate: (authorization: readonly string[]) => Promise<StreamCaller>;
   /** Accounts that may ask as ztunnel, `<namespace>/<account>`: they learn of every workload. */
   trustedNodeAccounts: ReadonlySet<string>;
+  /** Proxies that run, whether they are connected or not: whoever waits for all proxies waits for these too. */
+  expected?: () => Iterable<ExpectedProxy>;
   limiter: StreamLimiter;
   log: Logger;
   metrics: XdsMetrics;
 }>;
+
+/** By the pod that it runs in. */
+export type ExpectedProxy = Readonly<{ pod: string; namespace: string; node: string }>;
 
 /** A proxy that has not taken a revision, and why. */
 export type Laggard = Readonly<{
@@ -46,7 +51,7 @@ export type Laggard = Readonly<{
 
 export type WaitResult = Readonly<{
   revision: number;
-  /** True when every connected proxy has it. */
+  /** True when every proxy that is connected or expected has it. */
   done: boolean;
   proxies: number;
   laggards: readonly Laggard[];
@@ -137,7 +142,7 @@ export class XdsServer {
   }
 
   /**
-   * Waits until every connected proxy has a revision, or until waiting cannot help any more.
+   * Waits until every proxy that is connected or expected has a revision, or until waiting cannot help any more.
    *
    * @param timeoutMs then the laggards are named.
    */
@@ -159,12 +164,23 @@ export class XdsServer {
   }
 
   #laggards(revision: number): Laggard[] {
-    return [...this.#streams].flatMap((stream): Laggard[] => {
+    const connected = [...this.#streams].flatMap((stream): Laggard[] => {
       const acknowledged = stream.answeredRevision();
       const about = { proxy: stream.node.id, node: stream.node.nodeName, acknowledged };
       if (acknowledged < revision) return [{ ...about, reason: 'not acknowledged' }];
       const refused = stream.rejections().filter((each) => each.revision <= revision);
       return refused.map(({ message }) => ({ ...about, reason: `rejected: ${message}` }));
+    });
+    return [...connected, ...this.#missing()];
+  }
+
+  /** Those who run and are not connected, as after a restart of ours: they still have what they had. */
+  #missing(): Laggard[] {
+    const connected = new Set([...this.#streams].map(({ node }) => podOfProxy(node.id)));
+    return [...(this.#parts.expected?.() ?? [])].flatMap(({ pod, namespace, node }): Laggard[] => {
+      const proxy = `${pod}.${namespace}`;
+      if (connected.has(proxy)) return [];
+      return [{ proxy, node, acknowledged: -1, reason: 'not connected' }];
     });
   }
 
@@ -313,4 +329,9 @@ export class XdsServer {
 
 function authorizationOf(metadata: Metadata): string[] {
   return metadata.get('authorization').map(String);
+}
+
+/** The third part of `<type>~<ip>~<pod>.<namespace>~<domain>`. */
+function podOfProxy(id: string): string | undefined {
+  return id.split('~')[2];
 }
