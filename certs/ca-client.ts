@@ -70,6 +70,11 @@ export class CaClient implements Disposable {
     return acceptChain(certChain, identity, keys, this.#now());
   }
 
+  /** Forgets a connection that does not stand, and with it how long gRPC would wait before it tries again. */
+  reconnect(): void {
+    if (this.#open?.controlPlane.connected === false) this[Symbol.dispose]();
+  }
+
   [Symbol.dispose](): void {
     this.#open?.controlPlane[Symbol.dispose]();
     this.#open = undefined;

@@ -78,7 +78,7 @@ export class CertificateManager implements Disposable {
 
   /**
    * The certificate of an identity, for a connection that waits. At once when there is a valid one; else after the first
-   * fetch; at once with its error when that failed, until a retry in the background has worked.
+   * fetch, or after the retry that is under way; at once with the error of the last one when none is.
    *
    * @throws {MeshError} ERR_CERTIFICATE_UNAVAILABLE; the signal's reason when it is aborted.
    */
@@ -91,7 +91,8 @@ export class CertificateManager implements Disposable {
     const entry = this.#entry(identity);
     const valid = this.#valid(entry);
     if (valid !== undefined) return valid;
-    if (entry.failure !== undefined) throw entry.failure;
+    const retrying = entry.queued !== undefined || entry.fetching !== undefined;
+    if (entry.failure !== undefined && !retrying) throw entry.failure;
     entry.result ??= withoutWaiters(Promise.withResolvers<WorkloadCertificate>());
     this.#enqueue(entry, 'realtime');
     return await abortable(entry.result.promise, options.signal);
@@ -125,6 +126,15 @@ export class CertificateManager implements Disposable {
   renew(identity: SpiffeId): void {
     const entry = this.#entries.get(identity);
     if (entry !== undefined) this.#enqueue(entry, 'background');
+  }
+
+  /** Tries again at once what failed, whatever its back-off: the control plane has come back. */
+  retryFailed(): void {
+    for (const entry of this.#entries.values())
+      if (entry.failure !== undefined) {
+        entry.failures = 0;
+        this.#enqueue(entry, this.#valid(entry) === undefined ? 'warmup' : 'background');
+      }
   }
 
   /**

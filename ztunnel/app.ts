@@ -64,6 +64,10 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
     apply: (typeUrl, resources, removed) => applier.apply(typeUrl, resources, removed),
     onEvent(event) {
       applier.count(streamMetrics, event);
+      if (event.kind === 'connected') {
+        caClient.reconnect();
+        certificates.retryFailed();
+      }
       if (event.kind === 'terminated' && event.error !== undefined)
         logger.warn('the control plane is away', {
           error: describeError(event.error),

@@ -80,6 +80,11 @@ export class ControlPlane implements Disposable {
     }
   }
 
+  /** Whether a connection stands now. */
+  get connected(): boolean {
+    return this.#channel.getConnectivityState(false) === connectivityState.READY;
+  }
+
   [Symbol.dispose](): void {
     this.#channel.close();
   }
