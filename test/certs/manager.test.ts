@@ -304,3 +304,17 @@ test('disposing ends fetches and everyone who waits', async (t) => {
   await clock.advance(HOUR);
   t.is(fetches.length, 1);
 });
+
+test('retryFailed() waits for no back-off, and connections that come meanwhile wait for it', async (t) => {
+  const { manager, fetches } = start();
+  manager.hold(WEB);
+  await at(fetches, 0).fail('the CA is away');
+  await t.throwsAsync(manager.get(WEB), { code: 'ERR_CERTIFICATE_UNAVAILABLE' });
+  manager.retryFailed();
+  t.is(fetches.length, 2);
+  const waiting = manager.get(WEB);
+  await at(fetches, 1).succeed();
+  t.is((await waiting).identity, WEB);
+  manager.retryFailed();
+  t.is(fetches.length, 2);
+});
