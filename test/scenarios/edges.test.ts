@@ -170,6 +170,7 @@ test.serial('a STRICT pod refuses plain calls and takes those with an identity',
   await mesh.delete('PeerAuthentication', 'default');
   t.like(await outside.say(ip, SERVED + 1, 'hello'), { text: 'hello', ended: 'end' });
   await mesh.record({ 'src.workload': undefined, error: undefined }, mark);
+  await mesh.record({ direction: 'outbound' }, mark);
 });
 
 test.serial('UDP and ICMP pass the mesh untouched', async (t) => {

@@ -73,6 +73,8 @@ test.serial('a service without a pod refuses, and its next pod is called', async
   await (await mesh.peer('web')).listen(ECHO);
   await (await mesh.peer('web')).listen(QUEUE, 'queue');
   t.like(await client.say(vip, 80, 'you again'), { text: 'you again', ended: 'end' });
+  for (const direction of ['outbound', 'inbound'] as const)
+    await mesh.record({ direction, error: undefined }, mark);
 });
 
 test.serial('servers of a client pod that is deleted hear of it at once', async (t) => {
