@@ -40,7 +40,8 @@ export type RowParts = Readonly<{
 export function makeRow({ metric, unit, better, ours, peer, budget }: RowParts): Row {
   const value = median(ours);
   const peerValue = peer === undefined ? null : median(peer.values);
-  const ratio = peerValue === null ? null : value / peerValue;
+  // A difference that is not above nothing has no ratio that would mean anything.
+  const ratio = peerValue === null ? null : peerValue > 0 ? value / peerValue : NaN;
   const judged = peer === undefined ? value : (ratio ?? NaN);
   return {
     metric,

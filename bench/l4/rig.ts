@@ -27,11 +27,12 @@ const PLACES: readonly Place[] = [
 ];
 
 /**
- * Short connections by the hundred thousand: ports that wait for late packets are used again, and there are more of them.
+ * Short connections by the hundred thousand: ports that wait for late packets are used again, and there are more of them,
+ * all above those that are listened on.
  * The same for everybody who is measured.
  */
 const SYSTEM_SETTINGS = `echo 1 > /proc/sys/net/ipv4/tcp_tw_reuse
-echo 1024 65535 > /proc/sys/net/ipv4/ip_local_port_range
+echo 16000 65535 > /proc/sys/net/ipv4/ip_local_port_range
 echo 4096 > /proc/sys/net/core/somaxconn`;
 
 /**

@@ -1,4 +1,3 @@
-import { CLIENT_OFFSET } from '../peers/proxy-pair.ts';
 import type { LoadClient } from '../load/load-client.ts';
 import type { Context } from './context.ts';
 import type { Place } from './places.ts';
@@ -51,7 +50,7 @@ function makeRoute({ rig, peers }: Context, name: RouteName): Route | undefined 
       if (pair === undefined) return undefined;
       return {
         ...{ name, place: 'plain-client', server: 'plain-server' },
-        to: (port) => ({ host: '127.0.0.1', port: port + CLIENT_OFFSET }),
+        to: (port) => ({ host: '127.0.0.1', port: port + pair.offsets.client }),
         client: () => rig.client('plain-client'),
         pids: () => Promise.resolve(pair.pids()),
       };

@@ -1,19 +1,21 @@
 import {
   BUFFER_BYTES,
   CIPHER_SUITE,
-  CLIENT_OFFSET,
   GROUP,
   SERVER_NAME,
-  TLS_OFFSET,
   WORKERS,
   type PairFiles,
   type PairPlan,
+  type PairOffsets,
   type ProxyKind,
 } from './proxy-pair.ts';
+
+const OFFSETS: PairOffsets = { client: 3000, server: 4000 };
 
 /** HAProxy in TCP mode: mTLS in the middle, a log line for each connection on standard output. */
 export const haproxy: ProxyKind = {
   name: 'haproxy',
+  offsets: OFFSETS,
   versionCommand: ['haproxy', '-v'],
   configuration(side, plan, files) {
     const listeners = plan.ports.map((port) =>
@@ -42,8 +44,8 @@ function clientListener(port: number, { serverIp }: PairPlan, files: PairFiles):
     `ssl-min-ver TLSv1.3 ciphersuites ${CIPHER_SUITE} no-ssl-reuse no-tls-tickets`,
   ].join(' ');
   return `listen port-${port}
-  bind 127.0.0.1:${port + CLIENT_OFFSET} backlog 4096
-  server peer ${serverIp}:${port + TLS_OFFSET} ${tls}
+  bind 127.0.0.1:${port + OFFSETS.client} backlog 4096
+  server peer ${serverIp}:${port + OFFSETS.server} ${tls}
 `;
 }
 
@@ -53,7 +55,7 @@ function serverListener(port: number, { serverIp }: PairPlan, files: PairFiles):
     `ssl-min-ver TLSv1.3 ciphersuites ${CIPHER_SUITE} curves ${GROUP} no-tls-tickets`,
   ].join(' ');
   return `listen port-${port}
-  bind ${serverIp}:${port + TLS_OFFSET} ${tls} backlog 4096
+  bind ${serverIp}:${port + OFFSETS.server} ${tls} backlog 4096
   server app 127.0.0.1:${port}
 `;
 }

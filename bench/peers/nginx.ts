@@ -2,13 +2,14 @@ import { existsSync } from 'node:fs';
 import {
   BUFFER_BYTES,
   CIPHER_SUITE,
-  CLIENT_OFFSET,
   GROUP,
   SERVER_NAME,
-  TLS_OFFSET,
   WORKERS,
+  type PairOffsets,
   type ProxyKind,
 } from './proxy-pair.ts';
+
+const OFFSETS: PairOffsets = { client: 1000, server: 2000 };
 
 /** Where Debian puts it; nginx that was built with it has no such file. */
 const STREAM_MODULE = '/usr/lib/nginx/modules/ngx_stream_module.so';
@@ -34,19 +35,20 @@ const server = `
 /** nginx with its stream module: TCP on both sides, mTLS in the middle, an access log. */
 export const nginx: ProxyKind = {
   name: 'nginx',
+  offsets: OFFSETS,
   versionCommand: ['nginx', '-v'],
   configuration(side, { serverIp, ports }, files) {
     const { certificate, key } = files[side];
     const servers = ports.map((port) =>
       side === 'client'
         ? `  server {
-    listen 127.0.0.1:${port + CLIENT_OFFSET} reuseport backlog=4096;${client(`${serverIp}:${port + TLS_OFFSET}`)}
+    listen 127.0.0.1:${port + OFFSETS.client} reuseport backlog=4096;${client(`${serverIp}:${port + OFFSETS.server}`)}
     proxy_ssl_certificate ${certificate};
     proxy_ssl_certificate_key ${key};
     proxy_ssl_trusted_certificate ${files.ca};
   }`
         : `  server {
-    listen ${serverIp}:${port + TLS_OFFSET} ssl reuseport backlog=4096;
+    listen ${serverIp}:${port + OFFSETS.server} ssl reuseport backlog=4096;
     proxy_pass 127.0.0.1:${port};${server}
     ssl_certificate ${certificate};
     ssl_certificate_key ${key};

@@ -16,10 +16,6 @@ export const SERVER_NAME = 'server.bench';
 export const CIPHER_SUITE = 'TLS_AES_128_GCM_SHA256';
 export const GROUP = 'X25519';
 
-/** Where a listener of a pair is: on the client's side per port, and its counterpart on the server's. */
-export const CLIENT_OFFSET = 10_000;
-export const TLS_OFFSET = 20_000;
-
 /** What both proxies of a pair are told; their configuration is made of it. */
 export type PairFiles = Readonly<{
   folder: string;
@@ -27,6 +23,9 @@ export type PairFiles = Readonly<{
   client: Readonly<{ certificate: string; key: string; both: string }>;
   server: Readonly<{ certificate: string; key: string; both: string }>;
 }>;
+
+/** Added to a port of the application: where the client's proxy listens, and where the server's does. */
+export type PairOffsets = Readonly<{ client: number; server: number }>;
 
 export type PairPlan = Readonly<{
   /** The server's address, as the client's proxy dials it. */
@@ -40,6 +39,8 @@ export type Side = 'client' | 'server';
 /** How a kind of proxy is configured and started. */
 export type ProxyKind = Readonly<{
   name: string;
+  /** Of its own: two that listen on one port with SO_REUSEPORT would share its connections, and nobody would tell. */
+  offsets: PairOffsets;
   /** Prints its version. */
   versionCommand: readonly string[];
   /** The whole configuration of one side. */
@@ -55,11 +56,13 @@ const START_TIMEOUT_MS = 5000;
 /** Two proxies in a chain, mTLS between them: plain on the client's loopback, TLS between the pods, plain to the app. */
 export class ProxyPair implements AsyncDisposable {
   readonly name: string;
+  readonly offsets: PairOffsets;
   readonly #children: readonly Child[];
   readonly #files: PairFiles;
 
-  private constructor(name: string, children: readonly Child[], files: PairFiles) {
-    this.name = name;
+  private constructor(kind: ProxyKind, children: readonly Child[], files: PairFiles) {
+    this.name = kind.name;
+    this.offsets = kind.offsets;
     this.#children = children;
     this.#files = files;
   }
@@ -78,11 +81,11 @@ export class ProxyPair implements AsyncDisposable {
       const logged = ['sh', '-c', 'log=$1; shift; exec "$@" >> "$log" 2>&1', 'sh', log];
       return startChild(enter[side]([...logged, ...kind.command(file, files)]));
     });
-    const pair = new ProxyPair(kind.name, children, files);
+    const pair = new ProxyPair(kind, children, files);
     try {
       const [port = 0] = plan.ports;
-      await pair.#serves(enter.client, '127.0.0.1', port + CLIENT_OFFSET);
-      await pair.#serves(enter.client, plan.serverIp, port + TLS_OFFSET);
+      await pair.#serves(enter.client, '127.0.0.1', port + kind.offsets.client);
+      await pair.#serves(enter.client, plan.serverIp, port + kind.offsets.server);
       return pair;
     } catch (error) {
       await pair[Symbol.asyncDispose]();
