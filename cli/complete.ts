@@ -37,6 +37,10 @@ export async function completeWords(
 ): Promise<Candidates> {
   const current = words.at(-1) ?? '';
   const before = words.slice(0, -1);
+  const names: LiveNames = (what, sandbox, path) =>
+    what === 'commands'
+      ? Promise.resolve(commandsBelow(root, path))
+      : liveNames(what, sandbox, path);
   let command: Command = root;
   let taken = 0;
   while ('commands' in command) {
@@ -47,7 +51,16 @@ export async function completeWords(
     command = next;
     taken++;
   }
-  return completeVerb(command, before.slice(taken), current, liveNames);
+  return completeVerb(command, before.slice(taken), current, names);
+}
+
+/** What may follow these words of a command; nothing behind a verb. */
+function commandsBelow(root: VerbGroup, path: readonly string[]): Candidate[] {
+  let command: Command | undefined = root;
+  for (const word of path)
+    command =
+      command !== undefined && 'commands' in command ? findCommand(command, word) : undefined;
+  return command !== undefined && 'commands' in command ? commandNames(command) : [];
 }
 
 function commandNames(group: VerbGroup): Candidate[] {
@@ -82,8 +95,7 @@ async function completeVerb(
   if (!literal && current.startsWith('-')) return matching(current, optionNames(table));
   const last = verb.arguments.at(-1);
   const argument = verb.arguments[positionals.length] ?? (last?.rest === true ? last : undefined);
-  // A command to run is the host's business, not ours.
-  if (argument === undefined || argument.name === 'COMMAND') return { words: [] };
+  if (argument === undefined) return { words: [] };
   return filter(current, await live(argument));
 }
 

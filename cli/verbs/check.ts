@@ -19,7 +19,11 @@ export const check = defineVerb({
 in the running sandbox. Without: checks the running mesh: its parts, enrolment, certificates near their end, proxies
 that are behind, and configuration that has no effect.
 
-It ends with 1 when there is an error; with --strict, also when there is a warning.`,
+It ends with 1 when there is an error; with --strict, also when there is a warning.
+
+Examples:
+  halo check
+  halo check app/ policies.yaml`,
   arguments: [
     {
       name: 'PATH',

@@ -7,8 +7,11 @@ export const down = defineVerb({
   name: 'down',
   group: 'The mesh',
   summary: 'End a mesh and remove all of it',
-  details:
-    'Also what a crash left behind. When nothing is there, nothing is done and it ends with 0.',
+  details: `Also what a crash left behind. When nothing is there, nothing is done and it ends with 0.
+
+Examples:
+  halo down
+  halo down --all`,
   options: { all: { type: 'flag', summary: 'every sandbox of this user' }, ...sandboxOptions },
   async run({ options, terminal }) {
     if (options.all && options.name !== undefined)

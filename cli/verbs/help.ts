@@ -16,6 +16,7 @@ export function helpVerb(root: () => VerbGroup): Verb {
     name: 'help',
     group: 'Other',
     summary: 'Explain a command',
+    details: 'Example:\n  halo help rollout restart',
     arguments: [
       { name: 'COMMAND', summary: 'which one', optional: true, rest: true, complete: 'commands' },
     ],

@@ -25,7 +25,12 @@ export const status = defineVerb({
   name: 'status',
   group: 'The mesh',
   summary: 'Show the parts, nodes, pods, certificates, and whether all are up to date',
-  details: 'It ends with 0 when all is in order, with 1 when something is not.',
+  details: `It ends with 0 when all is in order, with 1 when something is not. OPEN PLAIN counts the connections of a pod that were
+open when it entered the mesh: policy does not reach them, and halo label --reset-open ends them.
+
+Examples:
+  halo status
+  halo status -o json`,
   options: { ...outputOptions, ...sandboxOptions },
   async run({ options, terminal }) {
     const overview = await readOverview(new Sandbox(sandboxName(options.name)));

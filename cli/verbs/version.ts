@@ -6,6 +6,7 @@ export const version = defineVerb({
   name: 'version',
   group: 'Other',
   summary: 'Print the versions of halo and of what it stands on',
+  details: 'Example:\n  halo version -o json',
   options: { ...outputOptions },
   run({ options, terminal }) {
     const value = {

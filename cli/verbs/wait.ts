@@ -11,7 +11,11 @@ export const wait = defineVerb({
   group: 'The mesh',
   summary: 'Wait until every proxy has the current configuration',
   details: `Without REVISION: until what was applied runs, and every proxy has all of it. With REVISION: until every proxy has
-that one. When the time is over it names those that have not, and ends with 4.`,
+that one. When the time is over it names those that have not, and ends with 4.
+
+Examples:
+  halo wait
+  halo wait 12 --timeout 5s`,
   arguments: [{ name: 'REVISION', summary: 'a revision of the configuration', optional: true }],
   options: {
     timeout: { type: 'duration', placeholder: 'TIME', summary: 'how long', default: 60_000 },

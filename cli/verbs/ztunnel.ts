@@ -35,9 +35,15 @@ function viewVerb(name: string, view: DumpView): Verb {
     aliases: [name.slice(0, -1)],
     group: 'Commands',
     summary: SUMMARIES.get(name) ?? '',
-    details: view.perNode
-      ? 'Of all nodes, or of one with --node.'
-      : 'All ztunnels are told the same; without --node it is what the first of them knows.',
+    details: `${
+      view.perNode
+        ? 'Of all nodes, or of one with --node.'
+        : 'All ztunnels are told the same; without --node it is what the first of them knows.'
+    }
+
+Examples:
+  halo ztunnel ${name}
+  halo ztunnel ${name} -n shop --node node-1`,
     options: {
       node: {
         type: 'text',

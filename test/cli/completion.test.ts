@@ -62,6 +62,15 @@ test(completes, ['exec', 'web', '--', ''], []);
 test(completes, ['exec', 'web', '--', 'ls', '-'], []);
 test(completes, ['completion', 'z'], ['zsh']);
 test(completes, ['nonsense', ''], []);
+test(completes, ['help', 'rol'], ['rollout']);
+test(completes, ['help', 'rollout', ''], ['restart']);
+test(completes, ['help', 'up', ''], []);
+test(completes, ['rollout', 'restart', ''], ['restartable,']);
+test(completes, ['rollout', 'restart', 'ztunnel', ''], ['nodes,,ztunnel']);
+test(completes, ['ztunnel', 'workloads', '--node', ''], ['nodes,']);
+test(completes, ['logs', '--part', ''], ['parts,']);
+test(completes, ['explain', ''], ['workloads,']);
+test(completes, ['port-forward', ''], ['targets,']);
 
 test('bash completes verbs, options, values and files', async (t) => {
   using folder = shellFolder();
