@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { IpAddress } from '../../base/address.ts';
 import { countTlsRecords, joinStreams, parseSegment, type Segment } from '../../cli/demo/frames.ts';
 import { withDeadline } from './deadline.ts';
+import type { Peer } from './mesh-peer.ts';
 
 /** Where every HBONE session ends, as Istio has it. */
 export const HBONE_PORT = 15008;
@@ -131,3 +132,22 @@ export class Wire {
 
 /** Of loopback frames: neither sender nor receiver has an Ethernet address. */
 const NO_ADDRESSES = Buffer.alloc(12);
+
+/** What a capture sees while `action` runs; `mark` sends a text that the capture must see after all before it. */
+export async function captureWhile(
+  reader: FrameReader,
+  action: () => Promise<void>,
+  mark: (text: string) => Promise<void>,
+): Promise<Wire> {
+  await reader.started();
+  await action();
+  const text = crypto.randomUUID();
+  await mark(text);
+  await reader.reaches(text);
+  return new Wire(reader.frames);
+}
+
+/** UDP port 9, discard: whoever gets it does nothing with it. */
+export async function sendMark(peer: Peer, host: string, text: string): Promise<void> {
+  await peer.ask('udpSend', { host, port: 9, text });
+}

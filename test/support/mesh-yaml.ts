@@ -72,3 +72,8 @@ export function serviceYaml(
 function document(object: object): string {
   return `---\n${JSON.stringify(object)}\n`;
 }
+
+/** Two pods of one account both bring it along; a file may hold an object once. */
+export function uniqueDocuments(yaml: string): string {
+  return [...new Set(yaml.split(/^---\n/m))].join('---\n');
+}

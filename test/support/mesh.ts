@@ -1,5 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestFn } from 'ava';
 import { controlPlaneOf, ztunnelsOf } from '../../cli/parts.ts';
@@ -16,16 +15,23 @@ import {
   type PodStatusLine,
   type SandboxSettings,
   type SupervisorFile,
-  type WatchEvent,
 } from '../../deploy/sandbox/api.ts';
 import { stopSandbox } from '../../deploy/sandbox/launch.ts';
 import { fetchAdmin, fetchAdminJson } from '../../mesh/admin/client.ts';
-import { withDeadline } from './deadline.ts';
-import { CAPTURE_COMMAND, captureBeside, FrameReader, Wire } from './mesh-capture.ts';
+import {
+  CAPTURE_COMMAND,
+  captureBeside,
+  captureWhile,
+  FrameReader,
+  sendMark,
+  type Wire,
+} from './mesh-capture.ts';
 import { Metrics } from './mesh-metrics.ts';
 import { PeerHub, type Peer } from './mesh-peer.ts';
 import { AccessRecords, type AccessRecord, type RecordPattern } from './mesh-records.ts';
-import { AMBIENT, PEER_IMAGE } from './mesh-yaml.ts';
+import { watchObjects } from './mesh-watch.ts';
+import { AMBIENT, PEER_IMAGE, uniqueDocuments } from './mesh-yaml.ts';
+import { useOwnState } from './own-state.ts';
 
 const START_TIMEOUT_MS = 40_000;
 const SETTLE_TIMEOUT_MS = 20_000;
@@ -228,30 +234,12 @@ export class Mesh implements AsyncDisposable {
   }
 
   /** Waits until an object of that kind is as wanted, and answers with it. */
-  async watch(
+  watch(
     kind: string,
     isWanted: (object: KubernetesObject) => boolean,
     what: string,
   ): Promise<KubernetesObject> {
-    const { promise, resolve } = Promise.withResolvers<KubernetesObject>();
-    const abort = new AbortController();
-    let rest = '';
-    const take = (chunk: Uint8Array): void => {
-      const lines = (rest + Buffer.from(chunk).toString()).split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) {
-        const event = JSON.parse(line) as WatchEvent;
-        const there = event.type === 'ADDED' || event.type === 'MODIFIED';
-        if (there && isWanted(event.object)) resolve(event.object);
-      }
-    };
-    // It ends with the answer, or with the sandbox.
-    this.sandbox.stream('/v1/watch', { kind }, take, abort.signal).catch(() => undefined);
-    try {
-      return await withDeadline(promise, SETTLE_TIMEOUT_MS, what);
-    } finally {
-      abort.abort();
-    }
+    return watchObjects(this.sandbox, kind, isWanted, what);
   }
 
   /** The address of a Service. */
@@ -366,42 +354,4 @@ export class Mesh implements AsyncDisposable {
       // It has ended already.
     }
   }
-}
-
-let ownState: string | undefined;
-
-/** This process's own state folder, so that its sandboxes meet neither the user's nor those of other test files. */
-function useOwnState(): string {
-  if (ownState !== undefined) return ownState;
-  const home = mkdtempSync(join(tmpdir(), 'halo-mesh-'));
-  process.env['XDG_STATE_HOME'] = home;
-  process.on('exit', () => {
-    rmSync(home, { recursive: true, force: true });
-  });
-  process.once('SIGTERM', () => process.exit(143)); // how the test runner ends a file that takes too long
-  ownState = home;
-  return home;
-}
-
-/** Two pods of one account both bring it along; a file may hold an object once. */
-function uniqueDocuments(yaml: string): string {
-  return [...new Set(yaml.split(/^---\n/m))].join('---\n');
-}
-
-/** UDP port 9, discard: whoever gets it does nothing with it. */
-async function sendMark(peer: Peer, host: string, text: string): Promise<void> {
-  await peer.ask('udpSend', { host, port: 9, text });
-}
-
-async function captureWhile(
-  reader: FrameReader,
-  action: () => Promise<void>,
-  mark: (text: string) => Promise<void>,
-): Promise<Wire> {
-  await reader.started();
-  await action();
-  const text = crypto.randomUUID();
-  await mark(text);
-  await reader.reaches(text);
-  return new Wire(reader.frames);
 }

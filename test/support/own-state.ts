@@ -1,0 +1,18 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+let ownState: string | undefined;
+
+/** This process's own state folder, so that its sandboxes meet neither the user's nor those of other test files. */
+export function useOwnState(): string {
+  if (ownState !== undefined) return ownState;
+  const home = mkdtempSync(join(tmpdir(), 'halo-mesh-'));
+  process.env['XDG_STATE_HOME'] = home;
+  process.on('exit', () => {
+    rmSync(home, { recursive: true, force: true });
+  });
+  process.once('SIGTERM', () => process.exit(143)); // how the test runner ends a file that takes too long
+  ownState = home;
+  return home;
+}
