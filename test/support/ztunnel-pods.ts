@@ -96,7 +96,10 @@ export class TestPod {
   }
 }
 
-/** The data side of a node proxy in this thread, with pods in namespaces of their own. */
+/**
+ * The data side of a node proxy in this thread, with pods in namespaces of their own. Making a pod holds the thread up,
+ * and with it the timers of connections: tests that use it go one after another.
+ */
 export class TestNode {
   readonly ca: TestCa = makeTestCa();
   readonly state = new ProxyState('node-a');

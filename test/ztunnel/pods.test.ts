@@ -7,48 +7,51 @@ function drained(): MeshError {
   return new MeshError('ERR_DRAIN', 'local', 'connection closed due to connection drain');
 }
 
-test('a drain ends what is idle, lets a long connection live on, and cuts it at the deadline', async (t) => {
-  const node = await TestNode.open(t);
-  const client = node.addPod({ name: 'client' });
-  const server = node.addPod({ name: 'server' });
-  const accepted = server.accept(8080);
-  const app = await client.connect(server.ip, 8080);
-  await app.write('before');
-  const { app: backend } = await accepted;
-  await backend.until((c) => c.received === 6);
+test.serial(
+  'a drain ends what is idle, lets a long connection live on, and cuts it at the deadline',
+  async (t) => {
+    const node = await TestNode.open(t);
+    const client = node.addPod({ name: 'client' });
+    const server = node.addPod({ name: 'server' });
+    const accepted = server.accept(8080);
+    const app = await client.connect(server.ip, 8080);
+    await app.write('before');
+    const { app: backend } = await accepted;
+    await backend.until((c) => c.received === 6);
 
-  node.pods.stopAll();
-  let idle = false;
-  const whenIdle = Promise.all([node.connections.whenIdle(), node.pods.whenIdle()]).then(() => {
-    idle = true;
-  });
-  t.is(node.pool.size, 0);
-  for (const pod of [client, server])
-    t.is(
-      pod
-        .run('ss -Hltn')
-        .split('\n')
-        .filter((line) => /:150/.test(line)).length,
-      0,
-    );
-  await t.throwsAsync(client.connect(server.ip, 8080), { message: /ECONNREFUSED/ });
-  await app.write(' and after');
-  await backend.until((c) => c.received === 16);
-  t.is(backend.text, 'before and after');
-  t.false(idle);
+    node.pods.stopAll();
+    let idle = false;
+    const whenIdle = Promise.all([node.connections.whenIdle(), node.pods.whenIdle()]).then(() => {
+      idle = true;
+    });
+    t.is(node.pool.size, 0);
+    for (const pod of [client, server])
+      t.is(
+        pod
+          .run('ss -Hltn')
+          .split('\n')
+          .filter((line) => /:150/.test(line)).length,
+        0,
+      );
+    await t.throwsAsync(client.connect(server.ip, 8080), { message: /ECONNREFUSED/ });
+    await app.write(' and after');
+    await backend.until((c) => c.received === 16);
+    t.is(backend.text, 'before and after');
+    t.false(idle);
 
-  node.connections.cutAll(drained());
-  await Promise.all([app, backend].map((c) => c.until(({ error }) => error !== undefined)));
-  for (const direction of ['inbound', 'outbound'] as const) {
-    const record = await node.ended(direction);
-    t.is(record['error'], 'connection closed due to connection drain');
-    t.is(record['level'], 'error');
-  }
-  await whenIdle; // the sessions end with their last tunnel
-  t.true(idle);
-});
+    node.connections.cutAll(drained());
+    await Promise.all([app, backend].map((c) => c.until(({ error }) => error !== undefined)));
+    for (const direction of ['inbound', 'outbound'] as const) {
+      const record = await node.ended(direction);
+      t.is(record['error'], 'connection closed due to connection drain');
+      t.is(record['level'], 'error');
+    }
+    await whenIdle; // the sessions end with their last tunnel
+    t.true(idle);
+  },
+);
 
-test('who waits in a queue that ends with the proxy is served before', async (t) => {
+test.serial('who waits in a queue that ends with the proxy is served before', async (t) => {
   const node = await TestNode.open(t);
   const client = node.addPod({ name: 'client' });
   const server = node.addPlain({ name: 'server' }); // which serves on
@@ -63,7 +66,7 @@ test('who waits in a queue that ends with the proxy is served before', async (t)
   t.is(app.text, 'served');
 });
 
-test('a pod that is released keeps what is open and begins nothing', async (t) => {
+test.serial('a pod that is released keeps what is open and begins nothing', async (t) => {
   const node = await TestNode.open(t);
   const client = node.addPod({ name: 'client' });
   const server = node.addPod({ name: 'server' });
@@ -87,7 +90,7 @@ test('a pod that is released keeps what is open and begins nothing', async (t) =
   await node.until(() => node.connections.size === 0);
 });
 
-test('a pod that goes while its connection is set up leaves nothing behind', async (t) => {
+test.serial('a pod that goes while its connection is set up leaves nothing behind', async (t) => {
   const node = await TestNode.open(t);
   const client = node.addPod({ name: 'client' });
   const silent = node.addPlain({ name: 'silent' });
@@ -104,7 +107,7 @@ test('a pod that goes while its connection is set up leaves nothing behind', asy
   t.is(node.pool.size, 0);
 });
 
-test('a pod with another namespace takes the place of the one with its uid', async (t) => {
+test.serial('a pod with another namespace takes the place of the one with its uid', async (t) => {
   const node = await TestNode.open(t);
   const before = node.addPod({ name: 'client' });
   const server = node.addPod({ name: 'server' });

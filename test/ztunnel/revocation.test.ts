@@ -11,7 +11,7 @@ import { TemporaryFolder } from '../support/temporary-folder.ts';
 import { makeTestCa } from '../support/test-ca.ts';
 import { TestNode } from '../support/ztunnel-pods.ts';
 
-test('a revoked peer is cut off and not let in again, in and out', async (t) => {
+test.serial('a revoked peer is cut off and not let in again, in and out', async (t) => {
   const ca = makeTestCa();
   const metrics = new Metrics();
   const revocation = new RevocationCheck(metrics, makeCrl(ca, []));
@@ -61,26 +61,29 @@ test('a revoked peer is cut off and not let in again, in and out', async (t) => 
   t.is(toGood.error, undefined);
 });
 
-test('a change of the file is told once it has settled; a file that is no list is refused', async (t) => {
-  using temporary = new TemporaryFolder();
-  const folder = temporary.path;
-  const path = join(folder, 'crl');
-  writeFileSync(path, makeCrl(makeTestCa(), ['01']));
-  t.true(readRevocations(path).length > 0);
-  const { promise, resolve } = Promise.withResolvers<undefined>();
-  let told = 0;
-  using _watch = watchFile(
-    path,
-    () => {
-      told++;
-      resolve(undefined);
-    },
-    50,
-  );
-  writeFileSync(path, 'not a list');
-  writeFileSync(path, 'still none');
-  await promise;
-  t.is(told, 1);
-  t.throws(() => readRevocations(path), { code: 'ERR_CRL', message: /Cannot use CRL_PATH/ });
-  t.throws(() => readRevocations(join(folder, 'missing')), { code: 'ERR_CRL' });
-});
+test.serial(
+  'a change of the file is told once it has settled; a file that is no list is refused',
+  async (t) => {
+    using temporary = new TemporaryFolder();
+    const folder = temporary.path;
+    const path = join(folder, 'crl');
+    writeFileSync(path, makeCrl(makeTestCa(), ['01']));
+    t.true(readRevocations(path).length > 0);
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    let told = 0;
+    using _watch = watchFile(
+      path,
+      () => {
+        told++;
+        resolve(undefined);
+      },
+      50,
+    );
+    writeFileSync(path, 'not a list');
+    writeFileSync(path, 'still none');
+    await promise;
+    t.is(told, 1);
+    t.throws(() => readRevocations(path), { code: 'ERR_CRL', message: /Cannot use CRL_PATH/ });
+    t.throws(() => readRevocations(join(folder, 'missing')), { code: 'ERR_CRL' });
+  },
+);

@@ -55,7 +55,7 @@ async function statusOf(session: HboneSession, authority: string): Promise<numbe
   }
 }
 
-test('a tunnel leads to the pod it was opened to, and to no other place', async (t) => {
+test.serial('a tunnel leads to the pod it was opened to, and to no other place', async (t) => {
   const node = await TestNode.open(t);
   const client = node.addPod({ name: 'client' });
   const server = node.addPod({ name: 'server' });
@@ -79,7 +79,7 @@ test('a tunnel leads to the pod it was opened to, and to no other place', async 
   session.close();
 });
 
-test('a peer without a certificate of ours gets no session', async (t) => {
+test.serial('a peer without a certificate of ours gets no session', async (t) => {
   const node = await TestNode.open(t);
   const client = node.addPod({ name: 'client' });
   const server = node.addPod({ name: 'server' });
@@ -97,70 +97,78 @@ test('a peer without a certificate of ours gets no session', async (t) => {
   t.is(rejected[2]?.['direction'], 'inbound');
 });
 
-test('plaintext from outside is served with its address kept, until policy asks for an identity', async (t) => {
-  const node = await TestNode.open(t);
-  const server = node.addPod({ name: 'server' });
-  const outside = node.addPlain({ name: 'outside' });
-  const accepted = server.accept(8080);
-  const app = await outside.connect(server.ip, 8080);
-  await app.write('plain');
-  const { app: backend, peer } = await accepted;
-  t.is(peer.ip, outside.ip);
-  await backend.until((c) => c.received === 5);
-  await backend.write('answer');
-  await app.until((c) => c.received === 6);
-  // The change closes what is open, and refuses what is new.
-  node.state.setPolicy(denyOthers('*'));
-  await node.connections.recheck(pause);
-  await Promise.all([app, backend].map((c) => c.until(({ error }) => error !== undefined)));
-  const record = await node.ended('inbound');
-  t.regex(
-    String(record['error']),
-    /^connection closed due to policy change: explicitly denied by: istio-system\/policy/,
-  );
-  t.is(record['src.identity'], undefined);
-  server.listen(8081, () => {
-    t.fail('served although denied');
-  });
-  const refused = await outside.connect(server.ip, 8081);
-  await refused.until(({ error }) => error !== undefined);
-  const [, second] = await node.records((r) => 'error' in r, 2);
-  t.regex(
-    String(second?.['error']),
-    /^connection closed due to policy rejection: explicitly denied/,
-  );
-  t.is(node.metric('istio_tcp_connections_failed_total', 'response_flags="DENY"'), 2);
-});
+test.serial(
+  'plaintext from outside is served with its address kept, until policy asks for an identity',
+  async (t) => {
+    const node = await TestNode.open(t);
+    const server = node.addPod({ name: 'server' });
+    const outside = node.addPlain({ name: 'outside' });
+    const accepted = server.accept(8080);
+    const app = await outside.connect(server.ip, 8080);
+    await app.write('plain');
+    const { app: backend, peer } = await accepted;
+    t.is(peer.ip, outside.ip);
+    await backend.until((c) => c.received === 5);
+    await backend.write('answer');
+    await app.until((c) => c.received === 6);
+    // The change closes what is open, and refuses what is new.
+    node.state.setPolicy(denyOthers('*'));
+    await node.connections.recheck(pause);
+    await Promise.all([app, backend].map((c) => c.until(({ error }) => error !== undefined)));
+    const record = await node.ended('inbound');
+    t.regex(
+      String(record['error']),
+      /^connection closed due to policy change: explicitly denied by: istio-system\/policy/,
+    );
+    t.is(record['src.identity'], undefined);
+    server.listen(8081, () => {
+      t.fail('served although denied');
+    });
+    const refused = await outside.connect(server.ip, 8081);
+    await refused.until(({ error }) => error !== undefined);
+    const [, second] = await node.records((r) => 'error' in r, 2);
+    t.regex(
+      String(second?.['error']),
+      /^connection closed due to policy rejection: explicitly denied/,
+    );
+    t.is(node.metric('istio_tcp_connections_failed_total', 'response_flags="DENY"'), 2);
+  },
+);
 
-test('a change of policy closes the connections that it forbids, and no others', async (t) => {
-  const node = await TestNode.open(t);
-  const [good, bad] = ['good', 'bad'].map((name) => node.addPod({ name })) as [TestPod, TestPod];
-  const server = node.addPod({ name: 'server' });
-  const backends: Collector[] = [];
-  server.listen(8080, (app) => {
-    backends.push(app);
-  });
-  const goodApp = await good.connect(server.ip, 8080);
-  const badApp = await bad.connect(server.ip, 8080);
-  await goodApp.write('hello');
-  await badApp.write('hello');
-  await node.records((r) => r['message'] === 'connection opened', 4);
-  node.state.setPolicy(deny('bad'));
-  // Two deltas at once ask for it twice.
-  await Promise.all([node.connections.recheck(pause), node.connections.recheck(pause)]);
-  await badApp.until(({ error }) => error !== undefined);
-  await goodApp.write(' again');
-  await node.until(() => backends.some((app) => app.text === 'hello again'));
-  const record = await node.ended('inbound');
-  t.is(record['src.workload'], 'bad');
-  t.regex(String(record['error']), /connection closed due to policy change/);
-  const [outbound] = await node.records((r) => r['direction'] === 'outbound' && 'bytes_sent' in r);
-  t.is(outbound?.['src.workload'], 'bad');
-  t.is(node.metric('istio_tcp_connections_closed_total', 'reporter="destination"'), 1);
-  t.is(node.metric('istio_tcp_connections_failed_total', 'response_flags="DENY"'), 1);
-});
+test.serial(
+  'a change of policy closes the connections that it forbids, and no others',
+  async (t) => {
+    const node = await TestNode.open(t);
+    const [good, bad] = ['good', 'bad'].map((name) => node.addPod({ name })) as [TestPod, TestPod];
+    const server = node.addPod({ name: 'server' });
+    const backends: Collector[] = [];
+    server.listen(8080, (app) => {
+      backends.push(app);
+    });
+    const goodApp = await good.connect(server.ip, 8080);
+    const badApp = await bad.connect(server.ip, 8080);
+    await goodApp.write('hello');
+    await badApp.write('hello');
+    await node.records((r) => r['message'] === 'connection opened', 4);
+    node.state.setPolicy(deny('bad'));
+    // Two deltas at once ask for it twice.
+    await Promise.all([node.connections.recheck(pause), node.connections.recheck(pause)]);
+    await badApp.until(({ error }) => error !== undefined);
+    await goodApp.write(' again');
+    await node.until(() => backends.some((app) => app.text === 'hello again'));
+    const record = await node.ended('inbound');
+    t.is(record['src.workload'], 'bad');
+    t.regex(String(record['error']), /connection closed due to policy change/);
+    const [outbound] = await node.records(
+      (r) => r['direction'] === 'outbound' && 'bytes_sent' in r,
+    );
+    t.is(outbound?.['src.workload'], 'bad');
+    t.is(node.metric('istio_tcp_connections_closed_total', 'reporter="destination"'), 1);
+    t.is(node.metric('istio_tcp_connections_failed_total', 'response_flags="DENY"'), 1);
+  },
+);
 
-test('a policy that the pod names and that comes late is waited for', async (t) => {
+test.serial('a policy that the pod names and that comes late is waited for', async (t) => {
   const node = await TestNode.open(t);
   const client = node.addPod({ name: 'client' });
   const server = node.addPod({ name: 'server', policies: ['shop/late'] });
@@ -179,7 +187,7 @@ test('a policy that the pod names and that comes late is waited for', async (t) 
   t.is(backend.text, 'x');
 });
 
-test('a policy that never comes refuses the connection', async (t) => {
+test.serial('a policy that never comes refuses the connection', async (t) => {
   const node = await TestNode.open(t);
   const client = node.addPod({ name: 'client' });
   const server = node.addPod({ name: 'server', policies: ['shop/missing'] });
@@ -193,47 +201,53 @@ test('a policy that never comes refuses the connection', async (t) => {
   t.is(node.waiters.waiting, 0);
 });
 
-test('a client that resets its tunnel while the policy is waited for leaves nothing behind', async (t) => {
-  const node = await TestNode.open(t);
-  const client = node.addPod({ name: 'client' });
-  const server = node.addPod({ name: 'server', policies: ['shop/missing'] });
-  const app = await client.connect(server.ip, 8080);
-  await node.until(() => node.waiters.waiting === 1);
-  app.stream.reset();
-  await node.ended('inbound');
-  await node.ended('outbound');
-  t.is(node.waiters.waiting, 0);
-  t.is(node.connections.size, 0);
-});
+test.serial(
+  'a client that resets its tunnel while the policy is waited for leaves nothing behind',
+  async (t) => {
+    const node = await TestNode.open(t);
+    const client = node.addPod({ name: 'client' });
+    const server = node.addPod({ name: 'server', policies: ['shop/missing'] });
+    const app = await client.connect(server.ip, 8080);
+    await node.until(() => node.waiters.waiting === 1);
+    app.stream.reset();
+    await node.ended('inbound');
+    await node.ended('outbound');
+    t.is(node.waiters.waiting, 0);
+    t.is(node.connections.size, 0);
+  },
+);
 
-test('an application that takes the PROXY protocol learns who asked, and for what', async (t) => {
-  const node = await TestNode.open(t);
-  const client = node.addPod({ name: 'client' });
-  const server = node.addPod({
-    name: 'server',
-    applicationTunnel: { port: 9000 },
-  });
-  const accepted = server.accept(9000);
-  const app = await client.connect(server.ip, 8080);
-  await app.write('payload');
-  const { app: backend, peer } = await accepted;
-  t.is(peer.ip, parseIpAddress('127.0.0.1'));
-  const identity = 'spiffe://cluster.local/ns/shop/sa/client';
-  const length = 16 + 12 + 3 + identity.length;
-  await backend.until((c) => c.received === length + 7);
-  const bytes = backend.data;
-  t.is(bytes.subarray(0, 14).toString('hex'), '0d0a0d0a000d0a515549540a2111');
-  t.is(bytes.readUInt16BE(14), length - 16);
-  t.is([...bytes.subarray(16, 20)].join('.'), client.ip);
-  t.is([...bytes.subarray(20, 24)].join('.'), server.ip);
-  t.is(bytes.readUInt16BE(26), 8080);
-  t.is(bytes.readUInt8(28), 0xd0);
-  t.is(bytes.readUInt16BE(29), identity.length);
-  t.is(bytes.subarray(31, length).toString(), identity);
-  t.is(bytes.subarray(length).toString(), 'payload');
-});
+test.serial(
+  'an application that takes the PROXY protocol learns who asked, and for what',
+  async (t) => {
+    const node = await TestNode.open(t);
+    const client = node.addPod({ name: 'client' });
+    const server = node.addPod({
+      name: 'server',
+      applicationTunnel: { port: 9000 },
+    });
+    const accepted = server.accept(9000);
+    const app = await client.connect(server.ip, 8080);
+    await app.write('payload');
+    const { app: backend, peer } = await accepted;
+    t.is(peer.ip, parseIpAddress('127.0.0.1'));
+    const identity = 'spiffe://cluster.local/ns/shop/sa/client';
+    const length = 16 + 12 + 3 + identity.length;
+    await backend.until((c) => c.received === length + 7);
+    const bytes = backend.data;
+    t.is(bytes.subarray(0, 14).toString('hex'), '0d0a0d0a000d0a515549540a2111');
+    t.is(bytes.readUInt16BE(14), length - 16);
+    t.is([...bytes.subarray(16, 20)].join('.'), client.ip);
+    t.is([...bytes.subarray(20, 24)].join('.'), server.ip);
+    t.is(bytes.readUInt16BE(26), 8080);
+    t.is(bytes.readUInt8(28), 0xd0);
+    t.is(bytes.readUInt16BE(29), identity.length);
+    t.is(bytes.subarray(31, length).toString(), identity);
+    t.is(bytes.subarray(length).toString(), 'payload');
+  },
+);
 
-test('what another proxy says about its workload decides nothing', async (t) => {
+test.serial('what another proxy says about its workload decides nothing', async (t) => {
   const node = await TestNode.open(t);
   const client = node.addPod({ name: 'client' });
   const server = node.addPod({ name: 'server' });
@@ -249,7 +263,7 @@ test('what another proxy says about its workload decides nothing', async (t) => 
   session.close();
 });
 
-test('a connection to 15008 that says nothing is not a session', async (t) => {
+test.serial('a connection to 15008 that says nothing is not a session', async (t) => {
   const node = await TestNode.open(t);
   const client = node.addPod({ name: 'client' });
   const server = node.addPod({ name: 'server' });
@@ -264,7 +278,7 @@ test('a connection to 15008 that says nothing is not a session', async (t) => {
   raw.stream.reset();
 });
 
-test('what policies in dry-run would have said is told, and decides nothing', async (t) => {
+test.serial('what policies in dry-run would have said is told, and decides nothing', async (t) => {
   const node = await TestNode.open(t);
   const client = node.addPod({ name: 'client' });
   const server = node.addPod({ name: 'server' });
