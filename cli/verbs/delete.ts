@@ -5,13 +5,16 @@ import { readManifests } from '../manifests.ts';
 import { textAt } from '../object-fields.ts';
 import { DEFAULT_NAMESPACE, parseObjectReferences } from '../references.ts';
 import { Sandbox, sandboxName } from '../sandbox.ts';
+import { waitOptions, waitUntilInForce } from '../until-in-force.ts';
 import { nameOf } from './apply.ts';
 
 export const deleteObjects = defineVerb({
   name: 'delete',
   group: 'Objects',
   summary: 'Delete objects by name, or those that files of YAML name',
-  details: `Examples:
+  details: `It returns when no proxy goes by them any more; pods may still be ending then.
+
+Examples:
   halo delete pod web-1
   halo delete svc/web deploy/web -n shop
   halo delete -f app.yaml`,
@@ -33,6 +36,7 @@ export const deleteObjects = defineVerb({
       complete: 'files',
     },
     'ignore-missing': { type: 'flag', summary: 'what does not exist is no failure' },
+    ...waitOptions,
     ...namespaceOptions,
     ...sandboxOptions,
   },
@@ -47,6 +51,7 @@ export const deleteObjects = defineVerb({
     const { deleted, missing } = await sandbox.post<DeleteResponse>('/v1/delete', { objects });
     for (const object of deleted) terminal.out(`${nameOf(object)} deleted\n`);
     for (const object of missing) terminal.note(`${nameOf(object)} does not exist\n`);
+    await waitUntilInForce(sandbox, terminal, options);
     return missing.length > 0 && !options['ignore-missing'] ? EXIT.failed : EXIT.ok;
   },
 });
