@@ -44,8 +44,9 @@ export async function runL4(settings: L4Settings): Promise<L4Outcome> {
     try {
       rows.push(...(await question.ask(context)));
     } catch (error) {
-      measuring.note(`${question.name} failed: ${describeError(error)}`);
-      failures.push({ question: question.name, error: describeError(error) });
+      const [first = ''] = describeError(error).split('\n');
+      measuring.note(`${question.name} failed: ${first}`);
+      failures.push({ question: question.name, error: first });
     }
   }
   return { rows, failures };

@@ -11,6 +11,8 @@ import type { LoadOperations } from './protocol.ts';
 
 /** Connections that are being made at once where many are to be held. */
 const HOLD_PARALLEL = 32;
+/** What has met nobody by then is tried anew: who waits for it would not see that others get through. */
+const TRY_TIMEOUT_MS = 250;
 const payload = allocateShared(HEADROOM + 1);
 
 /** Short connections, so many at once; the rate is of those that ended after the warm-up. */
@@ -90,7 +92,7 @@ async function tryOn(
 ): Promise<void> {
   while (!signal.aborted) {
     try {
-      (await exchangeByte(to, netns)).end();
+      (await exchangeByte(to, { netns, timeoutMs: TRY_TIMEOUT_MS })).end();
     } catch {
       // Not in the mesh yet, or just being taken in: the next try tells.
     }
@@ -99,11 +101,13 @@ async function tryOn(
   netns.close();
 }
 
-/** Connects, and sends a byte there and back. */
-async function exchangeByte(to: SocketAddress, netns?: Netns): Promise<Exchange> {
-  const stream = await connectTcp(to, netns === undefined ? {} : { netns });
-  const exchange = new Exchange(stream);
-  await exchange.answered;
+/** Connects, and sends a byte there and back; `timeoutMs` is for each of both. */
+async function exchangeByte(
+  to: SocketAddress,
+  options: Readonly<{ netns?: Netns; timeoutMs?: number }> = {},
+): Promise<Exchange> {
+  const exchange = new Exchange(await connectTcp(to, options));
+  await exchange.answer(options.timeoutMs);
   return exchange;
 }
 
@@ -117,8 +121,21 @@ class Exchange implements ByteSink {
     stream.write(payload, HEADROOM, 1);
   }
 
-  get answered(): Promise<undefined> {
-    return this.#answered.promise;
+  /** Resolves with the byte. @throws {Error} when the connection ends before, or the time is over. */
+  async answer(timeoutMs?: number): Promise<void> {
+    if (timeoutMs === undefined) {
+      await this.#answered.promise;
+      return;
+    }
+    const timer = setTimeout(() => {
+      this.#stream.reset();
+      this.#answered.reject(new Error(`Cannot exchange a byte: none within ${timeoutMs} ms`));
+    }, timeoutMs);
+    try {
+      await this.#answered.promise;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   end(): void {

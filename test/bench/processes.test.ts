@@ -1,0 +1,47 @@
+import test from 'ava';
+import {
+  processMemory,
+  processorTimeUs,
+  processTree,
+  startedAtMs,
+} from '../../bench/harness/processes.ts';
+import { startChild, stopChild } from '../../bench/harness/child.ts';
+import { busyPart, parseProcessorTimes } from '../../bench/harness/machine-load.ts';
+
+test("a process's time and memory are read from /proc", (t) => {
+  const before = processorTimeUs([process.pid]);
+  const own = process.cpuUsage();
+  const endsMs = performance.now() + 100;
+  while (performance.now() < endsMs);
+  const spentUs = processorTimeUs([process.pid]) - before;
+  const { user, system } = process.cpuUsage(own);
+  t.true(Math.abs(spentUs - user - system) < 40_000, `${spentUs} us, not ${user + system}`);
+  const { resident, privateDirty } = processMemory([process.pid]);
+  t.true(privateDirty > 1e6 && resident > privateDirty);
+  t.true(Math.abs(startedAtMs(process.pid) - (Date.now() - process.uptime() * 1000)) < 1000);
+});
+
+test('a process that is not there has used nothing', (t) => {
+  const nobody = [2 ** 22 + 1];
+  t.is(processorTimeUs(nobody), 0);
+  t.deepEqual(processMemory(nobody), { resident: 0, privateDirty: 0 });
+});
+
+test('a process tree holds children, and a stopped child has ended', async (t) => {
+  const child = startChild(['sh', '-c', 'sleep 60 & echo started; wait']);
+  for await (const _line of child.stdout) break;
+  const tree = processTree(child.pid ?? 0);
+  t.is(tree.length, 2);
+  t.true(processTree(process.pid).includes(child.pid ?? 0));
+  for (const pid of tree.slice(1)) process.kill(pid);
+  await stopChild(child);
+  t.true(child.exitCode !== null || child.signalCode !== null);
+});
+
+test('how busy a machine is comes from the first line of /proc/stat', (t) => {
+  const before = parseProcessorTimes('cpu  100 0 100 700 100 0 0 0 5 5\ncpu0 1 1 1 1 1 1 1 1\n');
+  const after = parseProcessorTimes('cpu  120 0 110 760 110 0 0 0 9 9\n');
+  t.deepEqual(before, { idle: 800, total: 1000 });
+  t.true(Math.abs(busyPart(before, after) - 0.3) < 1e-9);
+  t.is(busyPart(before, before), 0);
+});
