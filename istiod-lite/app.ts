@@ -23,6 +23,7 @@ import { VipAllocator } from './translate/vips.ts';
 import { xdsMetrics } from './xds/metrics.ts';
 import { XDS_SERVICE, XdsServer } from './xds/server.ts';
 import { StreamLimiter } from './xds/stream-limiter.ts';
+import { frameOf } from './xds/wire.ts';
 
 /** A reconnecting proxy names every resource that it holds: 100,000 names and versions are some 12 MB. */
 const MAX_RECEIVE_BYTES = 64 * 1024 * 1024;
@@ -70,9 +71,11 @@ export async function startControlPlane(
   const snapshot = new Snapshot(kept.revision);
   const vips = new VipAllocator(kept.vips);
   const meshLog = log.scope('config');
-  const translator = new Translator(config, vips, (message) => {
+  const onTrouble = (message: string): void => {
     meshLog.error(message);
-  });
+  };
+  // Frames are made in the slices of translation, not when a proxy waits for all of them.
+  const translator = new Translator(config, vips, { onTrouble, prepare: frameOf });
   const xds = new XdsServer({
     ...{ translator, log: log.scope('xds'), metrics: xdsMetrics(metrics) },
     authenticate: (authorization) => authenticator.authenticate(authorization),
@@ -87,19 +90,16 @@ export async function startControlPlane(
   stack.use(status);
   const updates = metrics.counter('pilot_inbound_updates', 'Objects that changed');
   const joiner = stack.use(
-    new ChangeJoiner((changes) => {
+    new ChangeJoiner(async (changes) => {
       const change = snapshot.apply(changes);
       if (change === undefined) return;
       updates.cell().value += change.changes.length;
-      xds.push(translator.apply(snapshot, change));
+      await xds.push(await translator.applyInSlices(snapshot, change));
       status.touch();
       meshLog.debug('revision', { revision: change.revision, changes: change.changes.length });
     }),
   );
   let problems: readonly ConfigProblem[] = [];
-  const onTrouble = (message: string): void => {
-    meshLog.error(message);
-  };
   const lastGood =
     config.statusDir === undefined
       ? undefined
@@ -110,6 +110,13 @@ export async function startControlPlane(
       ...(lastGood === undefined ? {} : { lastGood }),
     }),
   );
+  let complete = false;
+  const settle = async (): Promise<void> => {
+    await joiner.flush();
+    if (!complete) return;
+    xds.open(snapshot.revision);
+    configured.open();
+  };
   await source.start({
     onChange: (changes) => {
       joiner.add(changes);
@@ -125,16 +132,15 @@ export async function startControlPlane(
     },
     // Until then nothing is served: what is missing would be told as gone to a proxy that still has it.
     onComplete: () => {
-      joiner.flush();
-      xds.open(snapshot.revision);
-      configured.open();
+      complete = true;
+      void settle();
     },
   });
-  joiner.flush();
+  await settle();
 
   const refresh = async (): Promise<number> => {
     await source.refresh();
-    joiner.flush();
+    await settle();
     return snapshot.revision;
   };
 

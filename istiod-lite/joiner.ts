@@ -7,12 +7,14 @@ export const JOIN_MS = 100;
 
 /** Lets the first change after a quiet time through at once, and joins what follows within 100 ms into one. */
 export class ChangeJoiner implements Disposable {
-  readonly #onChange: (changes: ChangeSet) => void;
+  readonly #onChange: (changes: ChangeSet) => void | Promise<void>;
+  #busy: Promise<void> | undefined;
   readonly #joinMs: number;
   readonly #waiting = new Map<ObjectKey, KubernetesObject | undefined>();
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(onChange: (changes: ChangeSet) => void, joinMs = JOIN_MS) {
+  /** @param onChange takes a change; while it is at work the next ones wait. It does not reject. */
+  constructor(onChange: (changes: ChangeSet) => void | Promise<void>, joinMs = JOIN_MS) {
     this.#onChange = onChange;
     this.#joinMs = joinMs;
   }
@@ -20,11 +22,12 @@ export class ChangeJoiner implements Disposable {
   add({ upserts, removals }: ChangeSet): void {
     for (const key of removals) this.#waiting.set(key, undefined);
     for (const object of upserts) this.#waiting.set(object.key, object);
-    if (this.#timer === undefined) this.flush();
+    if (this.#timer === undefined) void this.flush();
   }
 
-  /** Lets through what is waiting. */
-  flush(): void {
+  /** Lets through what is waiting; resolves when it has been taken, and what was let through before. */
+  async flush(): Promise<void> {
+    while (this.#busy !== undefined) await this.#busy;
     if (this.#waiting.size === 0) return;
     const upserts: KubernetesObject[] = [];
     const removals: ObjectKey[] = [];
@@ -35,9 +38,14 @@ export class ChangeJoiner implements Disposable {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      this.flush();
+      void this.flush();
     }, this.#joinMs);
-    this.#onChange({ upserts, removals });
+    const work = this.#onChange({ upserts, removals });
+    if (work === undefined) return;
+    this.#busy = work.finally(() => {
+      this.#busy = undefined;
+    });
+    await this.#busy;
   }
 
   [Symbol.dispose](): void {

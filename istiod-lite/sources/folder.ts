@@ -5,7 +5,7 @@ import { describeError } from '../../base/errors.ts';
 import type { ObjectKey } from '../../mesh/kubernetes/object.ts';
 import type { ConfigProblem } from '../../mesh/kubernetes/problem.ts';
 import { YAML_LIMITS } from '../../mesh/kubernetes/yaml.ts';
-import { Breather } from './breather.ts';
+import { Breather } from '../breather.ts';
 import { FileSet, type Origin } from './file-set.ts';
 import type { LastGood } from './last-good.ts';
 import { isMissing, isSame, lookAt, type Found, type Seen } from './look.ts';

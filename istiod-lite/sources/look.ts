@@ -2,7 +2,7 @@ import { lstatSync, realpathSync, type Dirent, type Stats } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { describeError } from '../../base/errors.ts';
-import { Breather } from './breather.ts';
+import { Breather } from '../breather.ts';
 
 /** By which one state of a file is told from another. */
 export type Seen = Readonly<{ mtimeMs: number; size: number; ino: number }>;

@@ -13,6 +13,7 @@ import {
   type AddressRecord,
 } from '../../mesh/xds/codec.ts';
 import { encodeAuthorization } from '../../mesh/xds/codec-policy.ts';
+import { Breather } from '../breather.ts';
 import { trackedPicture, type Picture, type Snapshot, type SnapshotChange } from '../snapshot.ts';
 import {
   serviceEntryWorkloads,
@@ -48,6 +49,13 @@ export type ObjectStatus = Readonly<{
   vips: ReadonlyMap<string, string>;
 }>;
 
+export type TranslatorOptions = Readonly<{
+  /** What is no single object's fault, or cannot be said in its status. */
+  onTrouble?: (message: string) => void;
+  /** Is called with each resource that is new or different, before it is published. */
+  prepare?: (resource: MeshResource) => void;
+}>;
+
 type Unit = Readonly<{
   facts: ReadonlySet<string>;
   resources: ReadonlyMap<string, MeshResource>;
@@ -64,6 +72,7 @@ export class Translator {
   readonly #settings: MeshSettings;
   readonly #vips: VipAllocator;
   readonly #onTrouble: (message: string) => void;
+  readonly #prepare: (resource: MeshResource) => void;
   readonly #units = new Map<ObjectKey, Unit>();
   readonly #dependents = new Map<string, Set<ObjectKey>>();
   readonly #owners = new Map<string, ObjectKey>();
@@ -73,14 +82,11 @@ export class Translator {
     [AUTHORIZATION_TYPE, new Map()],
   ]);
 
-  constructor(
-    settings: MeshSettings,
-    vips: VipAllocator,
-    onTrouble: (message: string) => void = () => undefined,
-  ) {
+  constructor(settings: MeshSettings, vips: VipAllocator, options: TranslatorOptions = {}) {
     this.#settings = settings;
     this.#vips = vips;
-    this.#onTrouble = onTrouble;
+    this.#onTrouble = options.onTrouble ?? (() => undefined);
+    this.#prepare = options.prepare ?? (() => undefined);
   }
 
   /** The resources of a type by name; `undefined` for a type that is not served. */
@@ -98,11 +104,34 @@ export class Translator {
   }
 
   /** Follows a change of the snapshot. */
-  apply(snapshot: Snapshot, { revision, changes, facts }: SnapshotChange): ResourceChange {
+  apply(snapshot: Snapshot, change: SnapshotChange): ResourceChange {
+    const steps = this.#steps(snapshot, change);
+    for (;;) {
+      const { done, value } = steps.next();
+      if (done) return value;
+    }
+  }
+
+  /** As apply(), while others have the thread in between; the snapshot must not change until it has resolved. */
+  async applyInSlices(snapshot: Snapshot, change: SnapshotChange): Promise<ResourceChange> {
+    const breather = new Breather();
+    const steps = this.#steps(snapshot, change);
+    for (;;) {
+      const { done, value } = steps.next();
+      if (done) return value;
+      const breath = breather.breathe();
+      if (breath !== undefined) await breath;
+    }
+  }
+
+  /** Translates an object a step; at the end everything is published at once. */
+  *#steps(
+    snapshot: Snapshot,
+    { revision, changes, facts }: SnapshotChange,
+  ): Generator<undefined, ResourceChange, undefined> {
     const dirty = new Set<ObjectKey>(changes.map(({ key }) => key));
     for (const fact of facts) for (const key of this.#dependents.get(fact) ?? []) dirty.add(key);
     if (!this.#units.has(MESH_UNIT)) dirty.add(MESH_UNIT);
-    const changed = new Map([...this.#resources.keys()].map((type) => [type, new Set<string>()]));
     const made = new Map<ObjectKey, Unit | undefined>();
     for (const key of dirty) {
       const object = snapshot.find(key);
@@ -111,7 +140,9 @@ export class Translator {
         const unit = this.#translate(snapshot, key, object);
         if (unit !== undefined) made.set(key, unit);
       }
+      yield;
     }
+    const changed = new Map([...this.#resources.keys()].map((type) => [type, new Set<string>()]));
     // First all that goes, then all that comes: a name may pass from one unit to another.
     for (const [key, unit] of made) this.#withdraw(key, unit, changed);
     for (const [key, unit] of made) this.#publish(key, unit, changed);
@@ -143,6 +174,8 @@ export class Translator {
     const resources = new Map<string, MeshResource>();
     for (const record of translation.addresses) add(resources, addressResource(record));
     for (const policy of translation.policies) add(resources, policyResource(policy));
+    for (const resource of resources.values())
+      if (!this.#isPublished(resource)) this.#prepare(resource);
     if (object !== undefined) this.#setStatus(object, translation);
     return { facts, resources };
   }
@@ -200,11 +233,14 @@ export class Translator {
         continue;
       }
       this.#owners.set(id, key);
-      const ofType = this.#resources.get(resource.typeUrl);
-      if (ofType?.get(resource.name)?.version === resource.version) continue;
-      ofType?.set(resource.name, resource);
+      if (this.#isPublished(resource)) continue;
+      this.#resources.get(resource.typeUrl)?.set(resource.name, resource);
       changed.get(resource.typeUrl)?.add(resource.name);
     }
+  }
+
+  #isPublished({ typeUrl, name, version }: MeshResource): boolean {
+    return this.#resources.get(typeUrl)?.get(name)?.version === version;
   }
 }
 

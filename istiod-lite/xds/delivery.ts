@@ -19,6 +19,8 @@ export type Rejection = Readonly<{
 /** A message of a proxy is cut to this length; it goes into status and logs. */
 const MAX_MESSAGE = 2048;
 const MAX_REJECTIONS = 100;
+/** Responses that a proxy has not answered; one is usual. */
+const MAX_IN_FLIGHT = 32;
 
 /** Which revisions one proxy has: what was sent to it, what it took, and what it refused. */
 export class Delivery {
@@ -32,14 +34,22 @@ export class Delivery {
     if (!this.#waiting.has(what)) this.#waiting.set(what, revision);
   }
 
-  /** What waited was sent. */
+  /** What waited was sent; `partly`: there is more of it, which waits on. */
   sent(
     what: object,
-    response: Readonly<{ typeUrl: string; nonce: string; names: readonly string[] }>,
+    response: Readonly<{
+      typeUrl: string;
+      nonce: string;
+      names: readonly string[];
+      partly?: boolean;
+    }>,
   ): void {
     const from = this.#waiting.get(what);
-    this.#waiting.delete(what);
-    if (from !== undefined) this.#inFlight.push({ ...response, from });
+    if (response.partly !== true) this.#waiting.delete(what);
+    if (from === undefined) return;
+    const { typeUrl, nonce, names } = response;
+    this.#inFlight.push({ typeUrl, nonce, names, from });
+    if (this.#inFlight.length > MAX_IN_FLIGHT) this.#joinOldest(typeUrl);
   }
 
   /** The proxy took a response. An answer to a later one counts for those before it. */
@@ -78,6 +88,15 @@ export class Delivery {
   answeredRevision(current: number): number {
     const open = [...this.#waiting.values(), ...this.#inFlight.map(({ from }) => from)];
     return Math.min(current, ...open.map((from) => from - 1));
+  }
+
+  /** A proxy that reads and never answers is remembered by its first unanswered revision and its last responses. */
+  #joinOldest(typeUrl: string): void {
+    const [oldest, second] = this.#inFlight.filter((each) => each.typeUrl === typeUrl);
+    if (oldest === undefined || second === undefined) return;
+    this.#inFlight = this.#inFlight
+      .filter((each) => each !== oldest)
+      .map((each) => (each === second ? { ...second, from: oldest.from } : each));
   }
 
   #forget(typeUrl: string, taken: ReadonlySet<string>): void {

@@ -25,7 +25,7 @@ export type StreamEvents = Readonly<{
 const MAX_BACKLOG = 16;
 
 /** What goes out next, and under what delivery knows it. */
-type Outgoing = Readonly<{ typeUrl: string; answer: Answer; what: object }>;
+type Outgoing = Readonly<{ typeUrl: string; answer: Answer; what: object; partly?: boolean }>;
 
 /** One proxy's stream: its subscriptions, and one merged push that waits while another is on its way. */
 export class ProxyStream {
@@ -34,7 +34,8 @@ export class ProxyStream {
   readonly #store: ResourceStore;
   readonly #send: SendResponse;
   readonly #events: StreamEvents;
-  readonly #revision: () => number;
+  /** What it has been told of, or begins with. */
+  #revision: number;
   readonly #subscriptions = new Map<string, Subscription>();
   readonly #delivery = new Delivery();
   /** Answers to requests; they go before pushes. */
@@ -50,7 +51,8 @@ export class ProxyStream {
     parts: Readonly<{
       store: ResourceStore;
       send: SendResponse;
-      revision: () => number;
+      /** Of what is in the store now. */
+      revision: number;
       events: StreamEvents;
     }>,
   ) {
@@ -75,7 +77,7 @@ export class ProxyStream {
     // A refusal is known by the presence of its text: ztunnel sends code 0 with it. What was refused is not sent again.
     if (errorDetail !== undefined) {
       const { message } = errorDetail;
-      const revision = this.#revision();
+      const revision = this.#revision;
       const rejection = this.#delivery.rejected(typeUrl, responseNonce, message, revision);
       if (rejection !== undefined) this.#events.onRejected(rejection);
       this.#events.onAnswer();
@@ -92,12 +94,13 @@ export class ProxyStream {
     if (responseNonce !== '' && this.#delivery.acknowledged(typeUrl, responseNonce))
       this.#events.onAnswer();
     const answer = known.change(asked);
-    if (answer !== undefined) this.#queue(typeUrl, answer, this.#revision());
+    if (answer !== undefined) this.#queue(typeUrl, answer, this.#revision);
     return undefined;
   }
 
   /** Takes note of a change; what of it concerns the proxy is sent as soon as the line is free. */
   push({ revision, changed }: ResourceChange): void {
+    this.#revision = revision;
     let any = false;
     for (const [typeUrl, names] of changed) {
       const subscription = this.#subscriptions.get(typeUrl);
@@ -120,7 +123,7 @@ export class ProxyStream {
     // A ztunnel asks for both; until it has, it has not the whole of any revision.
     const whole = [ADDRESS_TYPE, AUTHORIZATION_TYPE].every((type) => this.#subscriptions.has(type));
     if (this.node.type === 'ztunnel' && !whole) return -1;
-    return this.#delivery.answeredRevision(this.#revision());
+    return this.#delivery.answeredRevision(this.#revision);
   }
 
   rejections(): readonly Rejection[] {
@@ -146,13 +149,13 @@ export class ProxyStream {
     if (this.#sending || this.#closed) return;
     const next = this.#next();
     if (next === undefined) return;
-    const { typeUrl, answer, what } = next;
-    const revision = this.#revision();
+    const { typeUrl, answer, what, partly = false } = next;
+    const revision = this.#revision;
     this.#count++;
     const nonce = `${revision}-${this.#count}-${this.#nonceSalt}`;
     const { frames, removed } = answer;
     const bytes = encodeResponse({ revision, typeUrl, nonce, frames, removed });
-    this.#delivery.sent(what, { typeUrl, nonce, names: answer.names });
+    this.#delivery.sent(what, { typeUrl, nonce, names: answer.names, partly });
     this.#sending = true;
     this.#events.onSent(typeUrl, bytes.length);
     void this.#send(bytes).then(() => {
@@ -167,17 +170,20 @@ export class ProxyStream {
       if (this.#answers.length === MAX_BACKLOG - 1) this.#events.onBacklog(false);
       return answer;
     }
-    const policies = this.#subscriptions.get(AUTHORIZATION_TYPE);
     // New policies go before the workloads that name them, and policies that go, after those that named them.
-    const policiesFirst = policies?.hasPending === true && !policies.pendingRemoves;
-    const order = policiesFirst
-      ? [AUTHORIZATION_TYPE, ADDRESS_TYPE]
-      : [ADDRESS_TYPE, AUTHORIZATION_TYPE];
-    for (const typeUrl of order) {
-      const subscription = this.#subscriptions.get(typeUrl);
-      if (subscription?.hasPending === true)
-        return { typeUrl, answer: subscription.take(), what: subscription };
+    const policies = this.#subscriptions.get(AUTHORIZATION_TYPE);
+    const addresses = this.#subscriptions.get(ADDRESS_TYPE);
+    if (policies?.hasPending === true && addresses?.hasPending === true) {
+      const answer = policies.takePresent();
+      if (answer !== undefined)
+        return {
+          ...{ typeUrl: AUTHORIZATION_TYPE, answer, what: policies },
+          partly: policies.hasPending,
+        };
     }
+    for (const subscription of [addresses, policies])
+      if (subscription?.hasPending === true)
+        return { typeUrl: subscription.typeUrl, answer: subscription.take(), what: subscription };
     if (this.#pendingSinceMs !== 0) {
       this.#events.onDelivered(performance.now() - this.#pendingSinceMs);
       this.#pendingSinceMs = 0;

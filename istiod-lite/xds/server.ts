@@ -14,6 +14,7 @@ import {
   type DeltaDiscoveryRequest,
 } from '../../mesh/proto/gen/discovery.ts';
 import type { ResourceChange, Translator } from '../translate/translator.ts';
+import { Breather } from '../breather.ts';
 import { AddressIndex } from './address-index.ts';
 import type { Rejection } from './delivery.ts';
 import { parseNode, type ProxyNode } from './node.ts';
@@ -117,14 +118,20 @@ export class XdsServer {
     this.#ready = true;
   }
 
-  /** Sends what changed to those whom it concerns. */
-  push(change: ResourceChange): void {
+  /** Sends what changed to those whom it concerns, while others have the thread in between. */
+  async push(change: ResourceChange): Promise<void> {
     this.#revision = change.revision;
     const addresses = this.#store.resources(ADDRESS_TYPE);
     for (const name of change.changed.get(ADDRESS_TYPE) ?? [])
       this.#addresses.update(name, addresses?.get(name));
     this.#parts.metrics.pushed(change);
-    for (const stream of this.#streams) stream.push(change);
+    const breather = new Breather();
+    // Those who come meanwhile begin with what is there now.
+    for (const stream of [...this.#streams]) {
+      stream.push(change);
+      const breath = breather.breathe();
+      if (breath !== undefined) await breath;
+    }
     this.#wake();
   }
 
@@ -293,7 +300,7 @@ export class XdsServer {
     const { log, metrics } = this.#parts;
     const stream = new ProxyStream(node, {
       store: this.#store,
-      revision: () => this.#revision,
+      revision: this.#revision,
       send: (bytes) =>
         new Promise((resolve) => {
           // The callback comes when the bytes have left for the connection, or never will.

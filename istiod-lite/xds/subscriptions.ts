@@ -103,11 +103,17 @@ export class Subscription {
     return this.hasPending;
   }
 
-  /** Whether what is waiting takes something away. */
-  get pendingRemoves(): boolean {
+  /** Of what is waiting that which is there; what is gone waits on. `undefined` when nothing is there. */
+  takePresent(): Answer | undefined {
     const existing = this.#existing();
-    for (const name of this.#pending) if (!existing.has(name)) return true;
-    return false;
+    const gone = new Set<string>();
+    const present = new Set<string>();
+    for (const name of this.#pending) (existing.has(name) ? present : gone).add(name);
+    if (present.size === 0) return undefined;
+    this.#pending = present;
+    const answer = this.take();
+    this.#pending = gone;
+    return answer;
   }
 
   /** All that is waiting, as it is now. */

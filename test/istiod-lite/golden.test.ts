@@ -66,8 +66,8 @@ function translate(text: string): string {
   set.setFile('in.yaml', text);
   const snapshot = new Snapshot();
   const troubles: string[] = [];
-  const translator = new Translator(settings, new VipAllocator(), (message) => {
-    troubles.push(message);
+  const translator = new Translator(settings, new VipAllocator(), {
+    onTrouble: (message) => troubles.push(message),
   });
   const change = snapshot.apply(set.takeChanges());
   if (change !== undefined) translator.apply(snapshot, change);

@@ -40,14 +40,32 @@ test('the first change goes through at once, those that follow are joined, the l
   t.is(named(seen[1]), '+three,-two,-one');
 });
 
-test('flush() lets through what is waiting', (t) => {
+test('flush() lets through what is waiting', async (t) => {
   const seen: ChangeSet[] = [];
   using joiner = new ChangeJoiner((changes) => {
     seen.push(changes);
   });
-  joiner.flush();
+  await joiner.flush();
   joiner.add({ upserts: objects('one'), removals: [] });
   joiner.add({ upserts: objects('two'), removals: [] });
-  joiner.flush();
+  await joiner.flush();
   t.deepEqual(seen.map(named), ['+one', '+two']);
+});
+
+test('a change waits until the one before has been taken, and flush() for both', async (t) => {
+  const seen: string[] = [];
+  const first = Promise.withResolvers<undefined>();
+  using joiner = new ChangeJoiner(async (changes) => {
+    seen.push(named(changes));
+    if (seen.length === 1) await first.promise;
+    seen.push('taken');
+  }, 1);
+  joiner.add({ upserts: objects('one'), removals: [] });
+  joiner.add({ upserts: objects('two'), removals: [] });
+  const flushed = joiner.flush();
+  await new Promise((resolve) => setTimeout(resolve, 10)); // more than the time of joining
+  t.deepEqual(seen, ['+one']);
+  first.resolve(undefined);
+  await flushed;
+  t.deepEqual(seen, ['+one', 'taken', '+two', 'taken']);
 });

@@ -65,6 +65,15 @@ export class XdsClient implements Disposable {
     return this.error;
   }
 
+  /** Reads nothing until resume(). */
+  pause(): void {
+    this.#stream.pause();
+  }
+
+  resume(): void {
+    this.#stream.resume();
+  }
+
   get waiting(): number {
     return this.#received.length;
   }

@@ -61,3 +61,33 @@ test('a rejection holds for the resources that it names until they are taken', (
   t.deepEqual(delivery.rejections(), []);
   t.is(delivery.rejected(A, 'n3', 'again', 1), undefined);
 });
+
+test('a proxy that reads and never answers costs no more and no less than it did', (t) => {
+  const delivery = new Delivery();
+  for (let revision = 1; revision <= 10_000; revision++) {
+    const what = {};
+    delivery.waits(what, revision);
+    delivery.sent(what, {
+      typeUrl: revision % 2 === 0 ? A : 'other',
+      nonce: `n${revision}`,
+      names: ['x'],
+    });
+  }
+  t.is(delivery.answeredRevision(10_000), 0);
+  t.false(delivery.acknowledged(A, 'n2'), 'long forgotten');
+  t.true(delivery.acknowledged(A, 'n10000'));
+  t.true(delivery.acknowledged('other', 'n9999'));
+  t.is(delivery.answeredRevision(10_000), 10_000);
+});
+
+test('what is sent in two parts is there when both have been answered', (t) => {
+  const delivery = new Delivery();
+  const what = {};
+  delivery.waits(what, 3);
+  delivery.sent(what, { typeUrl: A, nonce: 'n1', names: ['new'], partly: true });
+  delivery.acknowledged(A, 'n1');
+  t.is(delivery.answeredRevision(3), 2);
+  delivery.sent(what, { typeUrl: A, nonce: 'n2', names: ['gone'] });
+  delivery.acknowledged(A, 'n2');
+  t.is(delivery.answeredRevision(3), 3);
+});
