@@ -26,11 +26,8 @@ import { MeshError } from '../../base/errors.ts';
  *
  * A failure is a 4xx or 5xx with ErrorResponse.
  */
-export const API_VERSION = 'v1';
-
 export const EXEC_PROTOCOL = 'halo-exec';
 export const BYTES_PROTOCOL = 'halo-bytes';
-
 export const DEFAULT_SANDBOX_NAME = 'default';
 
 /** Every path of a sandbox; unix socket paths are at most 107 bytes (sun_path less its NUL). */

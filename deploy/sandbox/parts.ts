@@ -211,7 +211,9 @@ export class Part {
     for (;;) {
       const failure = await askReady(this.spec.adminSocket, this.spec.readyPath);
       if (ended.aborted) return;
-      this.#change(failure === undefined ? 'ready' : 'starting', failure ?? '');
+      // A successor that is not ready yet may answer there already: this process is as ready as it was.
+      if (failure === undefined || !this.#replacing)
+        this.#change(failure === undefined ? 'ready' : 'starting', failure ?? '');
       await pause(failure === undefined ? READY_PERIOD_MS : STARTING_PERIOD_MS, ended);
     }
   }
