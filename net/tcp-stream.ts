@@ -106,6 +106,8 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
       return;
     }
     this.#watched = true;
+    // From here on whatever ends this process is a reset to the peer, who must not take it for an end.
+    setAbortiveClose(this.#fd, true);
     // Registering tells at once what is already there.
     watch(this.#fd, READABLE | WRITABLE | PEER_ENDED | EDGE, this);
   }
@@ -139,13 +141,12 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     this.#ended = true;
     const result = shutdownWrite(this.#fd);
     if (result < 0) this.#fail(-result);
-    else if (this.#peerEnded) this.#close();
+    else if (this.#peerEnded) this.#close('in order');
   }
 
   reset(): void {
     if (this.#closed) return;
-    setAbortiveClose(this.#fd);
-    this.#close();
+    this.#close('abort');
   }
 
   onEvent(mask: number): void {
@@ -195,7 +196,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
         this.#peerEnded = true;
         if (this.#failure !== undefined) this.#breakOff(this.#failure);
         else sink.onEnd();
-        if (this.#ended) this.#close();
+        if (this.#ended) this.#close('in order');
         return;
       } else if (got === -EAGAIN) {
         this.#readable = false;
@@ -250,15 +251,14 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
 
   #breakOff(error: Error): void {
     const sink = this.#sink;
-    setAbortiveClose(this.#fd);
-    this.#close();
+    this.#close('abort');
     sink?.onError(error);
   }
 
-  #close(): void {
+  #close(how: 'abort' | 'in order'): void {
     if (this.#closed) return;
-    this.#peer ??= undefined;
     this.#closed = true;
+    setAbortiveClose(this.#fd, how === 'abort');
     this.#pending = undefined;
     if (this.#watched) unwatch(this.#fd);
     closeDescriptor(this.#fd);

@@ -91,7 +91,7 @@ export class DescriptorCarrier implements Carrier, EventHandler {
 
   reset(): void {
     if (this.#closed) return;
-    setAbortiveClose(this.descriptor);
+    setAbortiveClose(this.descriptor, true);
     this.close();
   }
 

@@ -1,5 +1,5 @@
 import type { Transferable } from 'node:worker_threads';
-import { MeshError, type Side } from '../../base/errors.ts';
+import { describeError, MeshError, type Side } from '../../base/errors.ts';
 
 /** What one side of a link can be asked: by name, with what, for what. */
 export type CallMap = Readonly<Record<string, Readonly<{ request: unknown; response: unknown }>>>;
@@ -155,6 +155,6 @@ export class ThreadLink<Local extends CallMap, Remote extends CallMap> implement
 
 function toPlainError(error: unknown): PlainError {
   if (error instanceof MeshError)
-    return { code: error.code, side: error.side, message: error.message };
-  return { code: 'ERR_THREAD_CALL', side: 'local', message: String(error) };
+    return { code: error.code, side: error.side, message: describeError(error) };
+  return { code: 'ERR_THREAD_CALL', side: 'local', message: describeError(error) };
 }

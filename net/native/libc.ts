@@ -171,9 +171,12 @@ export function setIntOption(fd: number, level: number, name: number, value: num
   return c.setsockopt(fd, level, name, optionValue.address, 4) === 0 ? 0 : -lastErrno();
 }
 
-/** SO_LINGER with no time: close() then sends RST. */
-export function setAbortiveClose(fd: number): void {
-  optionValue.buffer.writeInt32LE(1, 0);
+/**
+ * SO_LINGER with no time: a close then sends RST, also the one that the kernel makes when this process is killed. Off
+ * again, a close sends what is left, then FIN.
+ */
+export function setAbortiveClose(fd: number, on: boolean): void {
+  optionValue.buffer.writeInt32LE(on ? 1 : 0, 0);
   optionValue.buffer.writeInt32LE(0, 4);
   c.setsockopt(fd, 1, 13, optionValue.address, 8);
 }

@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import net from 'node:net';
 import test, { type ExecutionContext } from 'ava';
@@ -89,6 +90,19 @@ test('a reset of ours reaches the peer as one', async (t) => {
   theirs.resume();
   ours.reset();
   const seen = new Promise((resolve) => theirs.prependListener('error', resolve));
+  t.like(await seen, { code: 'ECONNRESET' });
+});
+
+test('the death of this process is a reset to its peers, not an end', async (t) => {
+  const program = new URL('./programs/echo-once.ts', import.meta.url).pathname;
+  const child = spawn(process.execPath, [...process.execArgv, program]);
+  t.teardown(() => child.kill('SIGKILL'));
+  const [port] = (await once(child.stdout, 'data')) as [Buffer];
+  const client = net.connect(Number(port.toString()), '127.0.0.1');
+  client.write('question');
+  t.is(String((await once(client, 'data'))[0]), 'half of an answer');
+  const seen = new Promise((resolve) => client.on('error', resolve).on('end', resolve));
+  child.kill('SIGKILL');
   t.like(await seen, { code: 'ECONNRESET' });
 });
 
