@@ -6,6 +6,8 @@ import { SslContext } from './native/openssl-context.ts';
  * another round trip.
  */
 const GROUPS = '*X25519MLKEM768/*X25519:P-256/P-384';
+/** For those who accept nothing that a quantum computer could open one day. */
+export const POST_QUANTUM_GROUPS = 'X25519MLKEM768';
 /** As istio/ztunnel; the smaller key first, which is faster and beyond any attack. */
 const CIPHER_SUITES = 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384';
 

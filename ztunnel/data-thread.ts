@@ -22,6 +22,7 @@ import { decodeAddress } from '../mesh/xds/codec.ts';
 import { decodeAuthorization } from '../mesh/xds/codec-policy.ts';
 import { prepareNetns } from '../net/netns.ts';
 import { closeReactor, setFaultHandler } from '../net/reactor.ts';
+import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
 import { answerExplain } from './answer-explain.ts';
 import { DnsProxy, resolverSockets } from './dns.ts';
 import { dumpState } from './dump.ts';
@@ -63,6 +64,7 @@ const contexts = new TlsContexts({
     pool.retireIdentity(identity);
   },
   ...keyLog(config.keyLogFile),
+  ...(config.compliancePolicy === 'pqc' && { groups: POST_QUANTUM_GROUPS }),
 });
 
 const resolvers = readResolvers();

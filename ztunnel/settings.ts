@@ -96,6 +96,10 @@ const hbone = {
   poolIdleMs: duration('POOL_UNUSED_RELEASE_TIMEOUT', 'Idle sessions are closed', 300_000, 1000),
   responseBaggage: flag('ENABLE_RESPONSE_BAGGAGE', 'Tell clients who answered them', true),
   crlPath: text('CRL_PATH', 'File of revocation lists (PEM or DER), watched'),
+  compliancePolicy: env.choiceSetting('COMPLIANCE_POLICY', ['pqc'], {
+    description: 'pqc: a post-quantum key exchange is required, not only preferred',
+    default: undefined,
+  }),
   keyLogFile: text('KEY_LOG_FILE', 'DANGEROUS: TLS secrets are appended to this file'),
 };
 
@@ -144,11 +148,6 @@ const unsupported = {
   fakeCa: not('FAKE_CA', 'certificates come from a CA', ['false', '0']),
   socks5: not('UNSTABLE_ENABLE_SOCKS5', 'there is no SOCKS5 listener', ['false', '0']),
   tls12: not('TLS12_ENABLED', 'only TLS 1.3 is spoken', ['false', '0']),
-  compliancePolicy: not(
-    'COMPLIANCE_POLICY',
-    'X25519MLKEM768 is preferred in every session, nothing else can be required',
-    [],
-  ),
 };
 
 /** All of the node proxy's environment, in the order in which `--help` lists it. */

@@ -10,6 +10,8 @@ export type TlsContextsOptions = Readonly<{
   /** A certificate has taken another's place. */
   onRenewed: (identity: SpiffeId) => void;
   onKeyLog?: (line: string) => void;
+  /** The only key exchanges, in OpenSSL's form; absent: those of TlsContext. */
+  groups?: string;
   now?: () => number;
 }>;
 
@@ -45,8 +47,12 @@ export class TlsContexts implements Disposable {
     const { identity } = certificate;
     const before = this.#entries.get(identity);
     if (before !== undefined && isSame(before.certificate, certificate)) return before.context;
-    const { onKeyLog } = this.#options;
-    const context = new TlsContext({ ...certificate, ...(onKeyLog && { onKeyLog }) });
+    const { onKeyLog, groups } = this.#options;
+    const context = new TlsContext({
+      ...certificate,
+      ...(onKeyLog && { onKeyLog }),
+      ...(groups !== undefined && { groups }),
+    });
     this.#entries.set(identity, { certificate, context });
     if (before !== undefined) {
       before.context.free();

@@ -9,7 +9,7 @@ import type { WorkloadCertificate } from '../../mesh/model/certificate.ts';
 import { connectTcp } from '../../net/tcp.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
 import { acceptTls, connectTls } from '../../net/tls.ts';
-import { TlsContext, type TlsContextOptions } from '../../net/tls-context.ts';
+import { POST_QUANTUM_GROUPS, TlsContext, type TlsContextOptions } from '../../net/tls-context.ts';
 import type { TlsSession } from '../../net/tls-session.ts';
 import { Collector } from '../support/collect.ts';
 import { makeTestCa } from '../support/test-ca.ts';
@@ -206,6 +206,17 @@ test('openssl s_client is served with TLS 1.3 and gets no ticket', async (t) => 
 test('a peer without the post-quantum group is met with X25519', async (t) => {
   const [a] = await ourPair(t, contextOf(server), contextOf(client, { groups: 'X25519' }));
   t.is(a.group, 'x25519');
+});
+
+test('where a post-quantum group is required, a peer without it is refused', async (t) => {
+  const { port, next } = serve(t, contextOf(server, { groups: POST_QUANTUM_GROUPS }));
+  const accepted = next();
+  const dialled = connectTls(
+    await connectTcp({ ip: loopback.ip, port }),
+    contextOf(client, { groups: 'X25519' }),
+  );
+  await t.throwsAsync(dialled, { code: 'ERR_TLS_HANDSHAKE' });
+  await t.throwsAsync(accepted, { code: 'ERR_TLS_HANDSHAKE' });
 });
 
 const refusals: [string, () => [WorkloadCertificate, WorkloadCertificate], RegExp][] = [

@@ -137,7 +137,6 @@ for (const [name, text, expected] of [
 
 for (const [name, value] of [
   ['TLS12_ENABLED', 'true'],
-  ['COMPLIANCE_POLICY', 'fips-140-2'],
   ['FAKE_CA', 'true'],
   ['PROXY_MODE', 'dedicated'],
   ['LOCAL_XDS', 'workloads: []'],
@@ -162,6 +161,7 @@ for (const [name, value] of [
   ['HTTP2_FRAME_SIZE', '16383'],
   ['ZTUNNEL_WORKER_THREADS', '257'],
   ['ZTUNNEL_WORKER_THREADS', '0%'],
+  ['COMPLIANCE_POLICY', 'fips-140-2'],
   ['NODE_NAME', ''],
   ['ISTIO_METAJSON_X', '{'],
 ] as const) {
