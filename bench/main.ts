@@ -4,6 +4,7 @@ import { describeError, MeshError } from '../base/errors.ts';
 import { compareRuns, formatChanges } from './harness/compare.ts';
 import { recordEnvironment } from './harness/environment.ts';
 import { lookAtLoad } from './harness/machine-load.ts';
+import { formatProfile, functionTimes, readProfile } from './harness/profile.ts';
 import { readResults, writeResults, type Results } from './harness/results.ts';
 import { formatRows } from './harness/table.ts';
 import { QUESTIONS } from './l4/questions.ts';
@@ -12,16 +13,20 @@ import { PEERS, runL4 } from './l4/run.ts';
 /*
  * npm run bench -- l4 [options]       one run; see README.md beside this file
  * npm run bench -- compare A B        what differs between two runs' files
+ * npm run bench -- profile FILE...    where the time goes in files of --cpu-prof
  */
 
 const USAGE = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only QUESTION,...] [--env NAME=VALUE]
                               [--out FILE] [--allow-busy]
        npm run bench -- compare A B
+       npm run bench -- profile FILE...
 questions: ${QUESTIONS.map(({ name }) => name).join(', ')}
 `;
 const FOLDER = join(import.meta.dirname, 'results');
 /** The exit codes of the `halo` command: 1 failed, 2 not understood. */
 const [OK, FAILED, USAGE_ERROR] = [0, 1, 2];
+/** Beyond these nothing is left that could be gained. */
+const PROFILE_LINES = 30;
 /** Fewer rounds prove nothing. Design: at least 5. */
 const MIN_ROUNDS = 5;
 
@@ -32,6 +37,7 @@ async function main([command, ...args]: readonly string[]): Promise<number> {
   try {
     if (command === 'l4') return await benchL4(args);
     if (command === 'compare' && args.length === 2) return compare(args);
+    if (command === 'profile' && args.length > 0) return showProfiles(args);
   } catch (error) {
     process.stderr.write(`bench: ${describeError(error)}\n`);
     return FAILED;
@@ -90,6 +96,14 @@ function compare([before = '', after = '']: readonly string[]): number {
   const changes = compareRuns(readResults(before), readResults(after));
   process.stdout.write(formatChanges(changes));
   return changes.some(({ verdict }) => verdict === 'worse') ? FAILED : OK;
+}
+
+function showProfiles(files: readonly string[]): number {
+  for (const file of files)
+    process.stdout.write(
+      `${file}\n${formatProfile(functionTimes(readProfile(file)), PROFILE_LINES)}\n`,
+    );
+  return OK;
 }
 
 function selectQuestions(only: string | undefined): typeof QUESTIONS {
