@@ -104,7 +104,8 @@ export function translateServiceEntry(
   const vips = new Map<string, string>();
   const records = ownedHosts(picture, settings, entry).map((host): MeshService => {
     const given = spec.addresses.map((address) => vipOf(address, network));
-    if (given.length === 0 && wantsVip(entry, host)) vips.set(host, allocateVip(entry.ref, host));
+    if (given.length === 0 && wantsVip(entry, host))
+      vips.set(host, allocateVip(entry.ref, host, statusAddresses(entry, host)));
     const allocated = vips.get(host);
     return {
       ...{ name, namespace, hostname: host },
@@ -167,6 +168,11 @@ function isCanonical(
   if (serviceOfHost(picture, settings, host) !== undefined) return false;
   for (const other of picture.entriesOfHost(host)) if (compareByAge(other, entry) < 0) return false;
   return true;
+}
+
+/** What somebody, upstream's control plane perhaps, has given to a host before. */
+function statusAddresses({ status }: ServiceEntry, host: string): string[] {
+  return status.addresses.flatMap((each) => (each.host === host ? [each.value] : []));
 }
 
 /** A resolution of NONE has no VIP to go to; a wildcard only where the proxy resolves what was asked for. */

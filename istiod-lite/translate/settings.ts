@@ -42,8 +42,12 @@ export const NOTHING: Translation = {
   vips: new Map(),
 };
 
-/** Gives a host a VIP of its own, always the same one. */
-export type AllocateVip = (entry: ObjectReference, host: string) => string;
+/** Gives a host a VIP of its own, always the same one: that which its status says, where nobody else has it. */
+export type AllocateVip = (
+  entry: ObjectReference,
+  host: string,
+  inStatus: readonly string[],
+) => string;
 
 /** The network that every pod and Service of this cluster is in. */
 export function clusterNetwork(picture: Picture, settings: MeshSettings): string {

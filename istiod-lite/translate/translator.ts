@@ -23,7 +23,13 @@ import {
 import { staticStrictPolicy, translatePeerAuthentication } from './peer-authentication.ts';
 import { translatePolicy } from './policies.ts';
 import { translateService, translateServiceEntry } from './services.ts';
-import { NOTHING, type Condition, type MeshSettings, type Translation } from './settings.ts';
+import {
+  NOTHING,
+  type AllocateVip,
+  type Condition,
+  type MeshSettings,
+  type Translation,
+} from './settings.ts';
 import type { VipAllocator } from './vips.ts';
 import { translatePod } from './workloads.ts';
 
@@ -163,8 +169,8 @@ export class Translator {
       translation =
         object === undefined
           ? meshTranslation(picture, this.#settings)
-          : translateObject(picture, this.#settings, object, (entry, host) =>
-              this.#vips.allocate(entry, host),
+          : translateObject(picture, this.#settings, object, (...request) =>
+              this.#vips.allocate(...request),
             );
     } catch (error) {
       // One object must not stop all others; what it was translated to before stays.
@@ -249,7 +255,7 @@ export function translateObject(
   picture: Picture,
   settings: MeshSettings,
   object: KnownObject,
-  allocateVip: (entry: ObjectReference, host: string) => string,
+  allocateVip: AllocateVip,
 ): Translation {
   switch (object.kind) {
     case 'Pod':

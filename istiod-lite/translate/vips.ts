@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { cidrContains, parseCidr, tryParseIpAddress } from '../../base/address.ts';
+import { cidrContains, parseCidr, tryParseIpAddress, type IpAddress } from '../../base/address.ts';
 import { MeshError } from '../../base/errors.ts';
 import type { ObjectReference } from '../../mesh/kubernetes/object.ts';
 
@@ -27,11 +27,18 @@ export class VipAllocator {
     }
   }
 
-  /** @throws {MeshError} ERR_NO_VIP when all 65,534 are in use. */
-  allocate(entry: ObjectReference, host: string): string {
+  /**
+   * @param wanted the first of these that is of the range and free is taken, when the host has none yet.
+   * @throws {MeshError} ERR_NO_VIP when all 65,534 are in use.
+   */
+  allocate(entry: ObjectReference, host: string, wanted: readonly string[] = []): string {
     const name = nameOf(entry, host);
     const given = this.#given.get(name);
     if (given !== undefined) return given;
+    const free = wanted
+      .flatMap((text) => tryParseIpAddress(text) ?? [])
+      .find((ip) => this.#isFree(ip));
+    if (free !== undefined) return this.#give(name, free);
     if (this.#taken.size >= SIZE)
       throw new MeshError(
         'ERR_NO_VIP',
@@ -42,10 +49,7 @@ export class VipAllocator {
     for (let step = 0; ; step++) {
       const place = FIRST + ((start + step) % SIZE);
       const address = `240.240.${place >> 8}.${place & 0xff}`;
-      if (this.#taken.has(address)) continue;
-      this.#given.set(name, address);
-      this.#taken.add(address);
-      return address;
+      if (!this.#taken.has(address)) return this.#give(name, address);
     }
   }
 
@@ -57,6 +61,16 @@ export class VipAllocator {
       this.#given.delete(name);
       this.#taken.delete(address);
     }
+  }
+
+  #isFree(ip: IpAddress): boolean {
+    return cidrContains(RANGE, ip) && !this.#taken.has(ip);
+  }
+
+  #give(name: string, address: string): string {
+    this.#given.set(name, address);
+    this.#taken.add(address);
+    return address;
   }
 
   /** What must be kept for the next life. */

@@ -65,9 +65,13 @@ export const serviceEntrySchema = fields(
         subjectAltNames: list(text()),
       }),
     ),
+    status: fields(
+      { addresses: list(fields({ host: text(), value: text() }, 'ignore')) },
+      'ignore',
+    ),
   },
   'error',
-  ['apiVersion', 'kind', 'metadata', 'status'],
+  ['apiVersion', 'kind', 'metadata'],
 );
 
 export type WorkloadEntry = ObjectBase &

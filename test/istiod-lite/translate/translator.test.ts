@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import test from 'ava';
 import fc from 'fast-check';
 import { Snapshot } from '../../../istiod-lite/snapshot.ts';
+import { FileSet } from '../../../istiod-lite/sources/file-set.ts';
 import { DEFAULT_SETTINGS } from '../../../istiod-lite/check.ts';
 import { Translator } from '../../../istiod-lite/translate/translator.ts';
 import { VipAllocator } from '../../../istiod-lite/translate/vips.ts';
@@ -114,4 +115,24 @@ test('one changed pod among a thousand makes one changed resource', (t) => {
   t.is(apply(Array.from({ length: 1000 }, (_, n) => pod(n, 'True')).flat()).length, 1000);
   t.deepEqual(apply(pod(500, 'False')), ['Kubernetes//Pod/shop/p500']);
   t.deepEqual(apply(pod(500, 'False')), []);
+});
+
+test('a ServiceEntry has the VIP that its status gives to its host', (t) => {
+  const set = new FileSet();
+  set.setFile(
+    'a.yaml',
+    `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: out, namespace: shop }
+spec: { hosts: [api.example.com], resolution: DNS, ports: [{ number: 443, name: tls, protocol: TLS }] }
+status: { addresses: [{ host: other.example.com, value: 240.240.7.7 }, { host: api.example.com, value: 240.240.8.8 }] }
+`,
+  );
+  t.deepEqual(set.problems(), []);
+  const snapshot = new Snapshot();
+  const translator = new Translator(DEFAULT_SETTINGS, new VipAllocator());
+  const change = snapshot.apply(set.takeChanges());
+  if (change !== undefined) translator.apply(snapshot, change);
+  const vips = [...translator.statuses()].flatMap((status) => [...status.vips]);
+  t.deepEqual(vips, [['api.example.com', '240.240.8.8']]);
 });

@@ -47,3 +47,11 @@ test('when all VIPs are in use the next one is refused with a reason', (t) => {
   for (let n = 0; n < 65_534; n++) vips.allocate(entry('a'), `h${n}`);
   t.throws(() => vips.allocate(entry('b'), 'x'), { code: 'ERR_NO_VIP' });
 });
+
+test('a VIP that the status says is honoured where it is of the range and nobody else has it', (t) => {
+  const vips = new VipAllocator();
+  t.is(vips.allocate(entry('a'), 'a.example.com', ['10.96.0.1', '240.240.1.2']), '240.240.1.2');
+  t.not(vips.allocate(entry('b'), 'b.example.com', ['240.240.1.2']), '240.240.1.2');
+  t.not(vips.allocate(entry('c'), 'c.example.com', ['10.96.0.1', 'no address']), '10.96.0.1');
+  t.is(vips.allocate(entry('a'), 'a.example.com', ['240.240.9.9']), '240.240.1.2', 'kept');
+});
