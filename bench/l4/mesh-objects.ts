@@ -10,6 +10,9 @@ export const IMAGES: Readonly<Record<string, readonly string[]>> = {
 /** Budgets are measured with this many policies. Design: everything switched on. */
 const POLICIES = 100;
 
+/** Accounts of further pods beside the client, so that there are many pairs of identities. */
+export const MORE_CLIENTS: readonly string[] = Array.from({ length: 7 }, (_, n) => `client-${n}`);
+
 /** Who may connect. */
 const CLIENTS = [MESH_NAMESPACE, LATE_NAMESPACE].map(
   (namespace) => `cluster.local/ns/${namespace}/sa/client`,
@@ -21,10 +24,14 @@ export function meshYaml(): string {
     podYaml('client', { namespace, node: 'node-1' }),
     podYaml('server', { namespace, node: 'node-2' }),
   ]);
+  const more = MORE_CLIENTS.map((name) =>
+    podYaml(name, { namespace: MESH_NAMESPACE, node: 'node-1' }),
+  );
   return [
     namespaceYaml(MESH_NAMESPACE),
     namespaceYaml(PLAIN_NAMESPACE, {}),
     ...pods,
+    ...more,
     serviceYaml(
       SERVICE,
       Object.fromEntries(LOAD_PORTS.map((port) => [port, port])),

@@ -59,7 +59,8 @@ export type LoadOperations = {
   handshakes: {
     ask: To &
       Readonly<{
-        certificate: WorkloadCertificate;
+        /** One session after another takes the next of them. */
+        certificates: readonly WorkloadCertificate[];
         peers: readonly string[];
         groups: string;
         parallel: number;

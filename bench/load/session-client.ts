@@ -27,11 +27,15 @@ export async function fetchCertificate(
 export async function runHandshakes(
   ask: LoadOperations['handshakes']['ask'],
 ): Promise<LoadOperations['handshakes']['answer']> {
-  using context = makeContext(ask);
+  using stack = new DisposableStack();
+  const { certificates, groups } = ask;
+  const contexts = certificates.map((certificate) => stack.use(makeContext(certificate, groups)));
   const shakeAll = async (count: number): Promise<void> => {
     let left = count;
     const worker = async (): Promise<void> => {
       while (left-- > 0) {
+        const context = contexts[left % contexts.length];
+        if (context === undefined) throw new Error('Cannot open sessions without a certificate');
         const session = await openSession(ask, context);
         await refusedTunnel(session);
         session.close();
@@ -51,7 +55,7 @@ export class HeldSessions {
   readonly #open: HboneSession[] = [];
 
   async hold(ask: LoadOperations['holdSessions']['ask']): Promise<{ held: number }> {
-    using context = makeContext(ask);
+    using context = makeContext(ask.certificate, ask.groups);
     for (let index = 0; index < ask.count; index++) {
       const session = await openSession(ask, context);
       this.#open.push(session);
@@ -67,15 +71,9 @@ export class HeldSessions {
   }
 }
 
-type SessionAsk = Readonly<{
-  host: string;
-  port: number;
-  certificate: WorkloadCertificate;
-  peers: readonly string[];
-  groups: string;
-}>;
+type SessionAsk = Readonly<{ host: string; port: number; peers: readonly string[] }>;
 
-function makeContext({ certificate, groups }: SessionAsk): TlsContext {
+function makeContext(certificate: WorkloadCertificate, groups: string): TlsContext {
   const { chainPem, privateKeyPem, rootsPem } = certificate;
   return new TlsContext({ chainPem, privateKeyPem, rootsPem, groups });
 }
