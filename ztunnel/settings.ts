@@ -198,7 +198,7 @@ function parseDnsProxyAddress(text: string): DnsProxyAddress {
   const port = checkPort(Number(digits));
   if (host === 'localhost') return { ips: LOCALHOST, port };
   const ip = parseIpAddress(host.replace(/^\[(.*)\]$/, '$1'));
-  // Beyond the pod's loopback, anyone could ask in the pod's name (attacks.md, D1).
+  // Beyond the pod's loopback, anyone could ask in the pod's name.
   if (!isLoopback(ip)) throw new Error('only a loopback address is accepted');
   return { ips: [ip], port };
 }

@@ -13,7 +13,7 @@ const MAX_NAME_BYTES = 255;
 const MAX_LABEL_BYTES = 63;
 /** RFC 1035 section 4.2.1: what every client takes over UDP. */
 export const MIN_UDP_BYTES = 512;
-/** What fits one packet on every path (DNS flag day 2020); it also bounds amplification (attacks.md, D1). */
+/** What fits one packet on every path (DNS flag day 2020); it also bounds amplification. */
 export const MAX_UDP_BYTES = 1232;
 /** The records of a message that is looked at; a header may claim 65,535 in each section. */
 const MAX_RECORDS = 1024;
