@@ -9,6 +9,7 @@ import type { AuthorizationPolicy, PolicyMatch, PolicyRule } from '../mesh/model
 import { authorize, type PolicyConnection } from '../mesh/model/authorize.ts';
 import { CompiledPolicies } from '../mesh/model/compiled-policies.ts';
 import { parseSpiffeId } from '../mesh/model/identity.ts';
+import { makeMatch } from '../test/support/policies.ts';
 
 const RULES_PER_POLICY = 10;
 const policyCount = Number(process.argv.slice(2).find((word) => !word.startsWith('-')) ?? 10_000);
@@ -23,21 +24,6 @@ function makeRandom(seed: number): (below: number) => number {
 }
 
 const random = makeRandom(20_240_601);
-const nothing: PolicyMatch = {
-  namespaces: [],
-  notNamespaces: [],
-  principals: [],
-  notPrincipals: [],
-  serviceAccounts: [],
-  notServiceAccounts: [],
-  sourceIps: [],
-  notSourceIps: [],
-  destinationIps: [],
-  notDestinationIps: [],
-  destinationPorts: [],
-  notDestinationPorts: [],
-};
-
 const namespace = (): string => `ns-${random(500)}`;
 const account = (): string => `sa-${random(50)}`;
 const principal = (): string => `cluster.local/ns/${namespace()}/sa/${account()}`;
@@ -52,7 +38,7 @@ const NO_PORT = [1];
 /** Ten kinds of rule: each field alone or with others, positive and negative, one clause or several. */
 function makeMixedRule(kind: number): PolicyRule {
   const one = (match: Partial<PolicyMatch>): PolicyRule => ({
-    clauses: [{ matches: [{ ...nothing, ...match }] }],
+    clauses: [{ matches: [makeMatch(match)] }],
   });
   switch (kind) {
     case 0:
@@ -83,9 +69,9 @@ function makeMixedRule(kind: number): PolicyRule {
     case 8:
       return {
         clauses: [
-          { matches: [port(), port()].map((to) => ({ ...nothing, destinationPorts: [to] })) },
-          { matches: [{ ...nothing, namespaces: [exact(`${namespace()}-x`)] }] },
-          { matches: [{ ...nothing, sourceIps: [network()] }] },
+          { matches: [port(), port()].map((to) => makeMatch({ destinationPorts: [to] })) },
+          { matches: [makeMatch({ namespaces: [exact(`${namespace()}-x`)] })] },
+          { matches: [makeMatch({ sourceIps: [network()] })] },
         ],
       };
     default:

@@ -66,7 +66,7 @@ async function callers(calls: number): Promise<Map<string, number>> {
 
 /** The endpoints of the service's IPv4 slice by the pod they are. */
 function isEndpointReady(slice: KubernetesObject, pod: string): boolean | undefined {
-  const { endpoints = [] } = slice as unknown as {
+  const { endpoints = [] } = slice as KubernetesObject & {
     endpoints?: readonly { targetRef?: { name: string }; conditions: { ready: boolean } }[];
   };
   return endpoints.find(({ targetRef }) => targetRef?.name === pod)?.conditions.ready;

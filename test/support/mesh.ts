@@ -244,7 +244,7 @@ export class Mesh implements AsyncDisposable {
 
   /** The address of a Service. */
   async vip(service: string, family: 4 | 6 = 4, namespace = 'shop'): Promise<string> {
-    const { spec } = (await this.object('Service', service, namespace)) as unknown as {
+    const { spec } = (await this.object('Service', service, namespace)) as KubernetesObject & {
       spec: { clusterIPs: readonly string[] };
     };
     const found = spec.clusterIPs.find((address) => address.includes(':') === (family === 6));
