@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util';
 import { describeError, MeshError } from '../base/errors.ts';
 import { compareRuns, formatChanges } from './harness/compare.ts';
 import { recordEnvironment } from './harness/environment.ts';
-import { lookAtLoad } from './harness/machine-load.ts';
+import { lookAtLoad, watchOthers } from './harness/machine-load.ts';
 import { formatProfile, functionTimes, readProfile } from './harness/profile.ts';
 import { readResults, writeResults, type Results } from './harness/results.ts';
 import { formatRows } from './harness/table.ts';
@@ -65,31 +65,41 @@ async function benchL4(args: readonly string[]): Promise<number> {
   const questions = selectQuestions(values.only);
   const environment = Object.fromEntries(values.env.map(readVariable));
   const { quiet, busy } = await lookAtLoad();
-  const percent = `${(busy * 100).toFixed(0)} %`;
+  const percent = formatPercent(busy);
   if (!quiet && !values['allow-busy']) {
     const mend = 'wait until it is quiet, or measure all the same with --allow-busy';
     throw benchError('ERR_BENCH_BUSY', `the machine is busy (${percent}); ${mend}`);
   }
   if (!quiet) note(`the machine is busy (${percent}): these figures prove nothing`);
-  const startedAt = new Date().toISOString();
-  const [ms, warmMs] = [seconds * 1000, Math.min(500, seconds * 500)];
-  const outcome = await runL4({ rounds, ms, warmMs, note, questions, environment });
-  const results: Results = {
-    ...{ benchmark: 'l4', startedAt, quiet },
+  const path = isAbsolute(values.out) ? values.out : join(FOLDER, values.out);
+  const run = {
+    ...{ benchmark: 'l4', startedAt: new Date().toISOString() },
     environment: recordEnvironment(
       Object.fromEntries(PEERS.map(({ name, versionCommand }) => [name, versionCommand])),
     ),
     settings: { rounds, seconds, questions: questions.map(({ name }) => name), environment },
-    ...outcome,
   };
-  const path = isAbsolute(values.out) ? values.out : join(FOLDER, values.out);
+  const others = watchOthers();
+  const outcome = await runL4({
+    ...{ rounds, ms: seconds * 1000, warmMs: Math.min(500, seconds * 500), note },
+    ...{ questions, environment },
+    onAnswer(soFar) {
+      // A run that is interrupted leaves what it has.
+      writeResults(path, { ...run, quiet: false, ...soFar });
+    },
+  });
+  const meanwhile = others();
+  const results: Results = { ...run, quiet: quiet && meanwhile.quiet, ...outcome };
   writeResults(path, results);
   process.stdout.write(formatRows(results.rows));
   for (const { question, error } of results.failures)
     process.stdout.write(`not measured: ${question}: ${error}\n`);
   note(`written to ${path}`);
+  if (!meanwhile.quiet)
+    note(`others used ${formatPercent(meanwhile.busy)} meanwhile: these figures prove nothing`);
   const missed = results.rows.some(({ meetsMust }) => meetsMust === false);
-  return missed || results.failures.length > 0 ? FAILED : OK;
+  const valid = results.quiet || values['allow-busy'];
+  return missed || !valid || results.failures.length > 0 ? FAILED : OK;
 }
 
 function compare([before = '', after = '']: readonly string[]): number {
@@ -113,6 +123,10 @@ function selectQuestions(only: string | undefined): typeof QUESTIONS {
   if (unknown !== undefined)
     throw benchError('ERR_BENCH_USAGE', `there is no question ${JSON.stringify(unknown)}`);
   return QUESTIONS.filter(({ name }) => names.includes(name));
+}
+
+function formatPercent(part: number): string {
+  return `${(part * 100).toFixed(0)} %`;
 }
 
 function readNumber(option: string, text: string): number {

@@ -7,7 +7,7 @@ const LOOK_MS = 2000;
 const MAX_BUSY = 0.08;
 
 export type MachineLoad = Readonly<{
-  /** The part of all processors that was not idle, 0 to 1. */
+  /** The part of all processors that was not idle, or that others used, 0 to 1. */
   busy: number;
   quiet: boolean;
 }>;
@@ -20,13 +20,15 @@ export async function lookAtLoad(lookMs: number = LOOK_MS): Promise<MachineLoad>
   return { busy, quiet: busy <= MAX_BUSY };
 }
 
-type ProcessorTimes = Readonly<{ idle: number; total: number }>;
+/** `working`: in processes, the kernel's work for them included; not interrupts, nor what other machines took. */
+type ProcessorTimes = Readonly<{ idle: number; working: number; total: number }>;
 
 /** The first line of /proc/stat: user nice system idle iowait irq softirq steal ... (proc(5)). */
 export function parseProcessorTimes(text: string): ProcessorTimes {
   const fields = /^cpu +(.*)$/m.exec(text)?.[1]?.split(' ').map(Number).slice(0, 8) ?? [];
   const total = fields.reduce((sum, field) => sum + field, 0);
-  return { idle: (fields[3] ?? 0) + (fields[4] ?? 0), total };
+  const [user = 0, nice = 0, system = 0, idle = 0, iowait = 0] = fields;
+  return { idle: idle + iowait, working: user + nice + system, total };
 }
 
 export function busyPart(before: ProcessorTimes, after: ProcessorTimes): number {
@@ -36,4 +38,33 @@ export function busyPart(before: ProcessorTimes, after: ProcessorTimes): number 
 
 function readProcessorTimes(): ProcessorTimes {
   return parseProcessorTimes(readFileSync('/proc/stat', 'utf8'));
+}
+
+/**
+ * Watches what others use from now on, until the answer is asked for: that is after every child of this process has ended,
+ * because only then its time is known to be ours.
+ */
+export function watchOthers(): () => MachineLoad {
+  const [before, ownBefore] = [readProcessorTimes(), readOwnTime()];
+  return () => {
+    const busy = othersPart(before, readProcessorTimes(), readOwnTime() - ownBefore);
+    return { busy, quiet: busy <= MAX_BUSY };
+  };
+}
+
+/** The part of all processors that others worked on. @param ownTicks that we did. */
+export function othersPart(
+  before: ProcessorTimes,
+  after: ProcessorTimes,
+  ownTicks: number,
+): number {
+  const total = after.total - before.total;
+  return total <= 0 ? 0 : Math.max(0, (after.working - before.working - ownTicks) / total);
+}
+
+/** User and system time of this process and of its children that have ended, in ticks: fields 14 to 17 (proc(5)). */
+function readOwnTime(): number {
+  const stat = readFileSync('/proc/self/stat', 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0);
 }

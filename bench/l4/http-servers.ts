@@ -1,8 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { startChild, stopChild } from '../harness/child.ts';
+import { TemporaryFolder } from '../harness/temporary-folder.ts';
 import { HTTP_PORT } from '../load/protocol.ts';
 import { httpServerConfiguration } from '../peers/nginx.ts';
 import type { Rig } from './rig.ts';
@@ -24,10 +24,7 @@ export async function startHttpServers(rig: Rig): Promise<HttpServers> {
   const requests = async (place: Route['server']): Promise<number> =>
     readRequests(await rig.client(place).ask('get', statusPage));
   for (const place of PLACES) {
-    const folder = mkdtempSync(join(tmpdir(), 'halo-bench-http-'));
-    stack.defer(() => {
-      rmSync(folder, { recursive: true, force: true });
-    });
+    const folder = stack.use(new TemporaryFolder('http')).path;
     const file = join(folder, 'http.conf');
     writeFileSync(file, httpServerConfiguration(folder, HTTP_PORT));
     const command = ['nginx', '-p', folder, '-e', 'stderr', '-c', file];

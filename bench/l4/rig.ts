@@ -1,6 +1,4 @@
-import { mkdtempSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync, readlinkSync } from 'node:fs';
 import { controlPlaneOf, ztunnelsOf } from '../../cli/parts.ts';
 import { Sandbox } from '../../cli/sandbox.ts';
 import { waitForProxies } from '../../cli/sync.ts';
@@ -11,6 +9,7 @@ import { netnsPath } from '../../deploy/sandbox/networks.ts';
 import { NETNS_ANNOTATION } from '../../deploy/sandbox/pods.ts';
 import { runChild } from '../harness/child.ts';
 import { outsidePid } from '../harness/processes.ts';
+import { TemporaryFolder } from '../harness/temporary-folder.ts';
 import { LoadClient, startLoadServer } from '../load/load-client.ts';
 import { IMAGES, meshYaml } from './mesh-objects.ts';
 import { MESH_NAMESPACE, podOf, SERVICE, type Place } from './places.ts';
@@ -50,8 +49,11 @@ export class Rig implements AsyncDisposable {
 
   /** @param environment of the ztunnels, such as DATA_THREADS. */
   static async start(environment: Readonly<Record<string, string>> = {}): Promise<Rig> {
-    useOwnState();
+    // A folder of its own: a run meets neither the user's sandboxes nor another run's.
+    const state = new TemporaryFolder('state');
+    process.env['XDG_STATE_HOME'] = state.path;
     const rig = new Rig();
+    rig.#stack.use(state);
     try {
       await rig.#start(environment);
       return rig;
@@ -196,15 +198,6 @@ export class Rig implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
   }
-}
-
-/** So that a run meets neither the user's sandboxes nor another run's. */
-function useOwnState(): void {
-  const home = mkdtempSync(join(tmpdir(), 'halo-bench-'));
-  process.env['XDG_STATE_HOME'] = home;
-  process.on('exit', () => {
-    rmSync(home, { recursive: true, force: true });
-  });
 }
 
 /** The last resort of a run that is interrupted: all inside ends with the process outside. */

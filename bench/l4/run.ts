@@ -14,6 +14,8 @@ export type L4Settings = Readonly<Pick<Context, 'rounds' | 'ms' | 'warmMs' | 'no
     questions: readonly Question[];
     /** Of the ztunnels, such as ZTUNNEL_WORKER_THREADS. */
     environment: Readonly<Record<string, string>>;
+    /** Told after each question what there is so far. */
+    onAnswer(outcome: L4Outcome): void;
   }>;
 
 export type L4Outcome = Readonly<{
@@ -26,7 +28,7 @@ export type L4Outcome = Readonly<{
  * while they are not asked. A question that fails is told and does not keep the others from being asked.
  */
 export async function runL4(settings: L4Settings): Promise<L4Outcome> {
-  const { questions, environment, ...measuring } = settings;
+  const { questions, environment, onAnswer, ...measuring } = settings;
   measuring.note('starting the mesh');
   await using rig = await Rig.start(environment);
   await using stack = new AsyncDisposableStack();
@@ -48,6 +50,7 @@ export async function runL4(settings: L4Settings): Promise<L4Outcome> {
       measuring.note(`${question.name} failed: ${first}`);
       failures.push({ question: question.name, error: first });
     }
+    onAnswer({ rows, failures });
   }
   return { rows, failures };
 }

@@ -1,5 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -9,6 +7,7 @@ import { makeResource, ScriptedXds, type ScriptedStream } from '../../test/suppo
 import { startChild, stopChild, type Child } from '../harness/child.ts';
 import { encodeState } from '../harness/mesh-state.ts';
 import { processMemory } from '../harness/processes.ts';
+import { TemporaryFolder } from '../harness/temporary-folder.ts';
 import type { AloneReport, AloneTask } from './ztunnel-alone.ts';
 
 /*
@@ -21,7 +20,7 @@ const SETTLE_MS = 3000;
 const MAIN = join(import.meta.dirname, '../../ztunnel/main.ts');
 
 const task = JSON.parse(process.argv[2] ?? '{}') as AloneTask;
-const folder = mkdtempSync(join(tmpdir(), 'halo-bench-alone-'));
+const folder = new TemporaryFolder('alone').path; // gone with this process
 const xds = await ScriptedXds.start();
 const zdsPath = join(folder, 'zds.sock');
 const zds = new ZdsServer({ path: zdsPath, snapshot: () => [], log: () => undefined });
@@ -85,7 +84,6 @@ for (let start = 0; start <= task.starts; start++) {
 }
 zds.close();
 xds.stop();
-rmSync(folder, { recursive: true, force: true });
 const report: AloneReport = { startsMs, memory };
 console.log(JSON.stringify(report));
 process.exit(0);

@@ -1,10 +1,10 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { makeTestCa } from '../../test/support/test-ca.ts';
 import { startChild, stopChild, type Child } from '../harness/child.ts';
 import { processTree } from '../harness/processes.ts';
+import { TemporaryFolder } from '../harness/temporary-folder.ts';
 
 /** Buffers of every proxy, as design section 8 sets the peers' conditions. */
 export const BUFFER_BYTES = 64 * 1024;
@@ -58,13 +58,13 @@ export class ProxyPair implements AsyncDisposable {
   readonly name: string;
   readonly offsets: PairOffsets;
   readonly #children: readonly Child[];
-  readonly #files: PairFiles;
+  readonly #folder: TemporaryFolder;
 
-  private constructor(kind: ProxyKind, children: readonly Child[], files: PairFiles) {
+  private constructor(kind: ProxyKind, children: readonly Child[], folder: TemporaryFolder) {
     this.name = kind.name;
     this.offsets = kind.offsets;
     this.#children = children;
-    this.#files = files;
+    this.#folder = folder;
   }
 
   /** Starts both and waits until they serve. @throws {Error} when one does not start. */
@@ -73,7 +73,8 @@ export class ProxyPair implements AsyncDisposable {
     plan: PairPlan,
     enter: Readonly<Record<Side, Enter>>,
   ): Promise<ProxyPair> {
-    const files = writeFiles();
+    const folder = new TemporaryFolder('peer');
+    const files = writeFiles(folder.path);
     const children = (['server', 'client'] as const).map((side) => {
       const file = join(files.folder, `${kind.name}-${side}.conf`);
       writeFileSync(file, kind.configuration(side, plan, files));
@@ -81,7 +82,7 @@ export class ProxyPair implements AsyncDisposable {
       const logged = ['sh', '-c', 'log=$1; shift; exec "$@" >> "$log" 2>&1', 'sh', log];
       return startChild(enter[side]([...logged, ...kind.command(file, files)]));
     });
-    const pair = new ProxyPair(kind, children, files);
+    const pair = new ProxyPair(kind, children, folder);
     try {
       const [port = 0] = plan.ports;
       await pair.#serves(enter.client, '127.0.0.1', port + kind.offsets.client);
@@ -103,14 +104,14 @@ export class ProxyPair implements AsyncDisposable {
     while (!(await answers(enter, host, port))) {
       const ended = this.#children.some(({ exitCode }) => exitCode !== null);
       if (ended || performance.now() > deadline)
-        throw new Error(`Cannot start ${this.name}: see the logs in ${this.#files.folder}`);
+        throw new Error(`Cannot start ${this.name}: see the logs in ${this.#folder.path}`);
       await wait(50);
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#children.map(stopChild));
-    rmSync(this.#files.folder, { recursive: true, force: true });
+    this.#folder[Symbol.dispose]();
   }
 }
 
@@ -126,8 +127,7 @@ async function answers(enter: Enter, host: string, port: number): Promise<boolea
 }
 
 /** A CA of the pair's own, with a certificate for each side. */
-function writeFiles(): PairFiles {
-  const folder = mkdtempSync(join(tmpdir(), 'halo-bench-peer-'));
+function writeFiles(folder: string): PairFiles {
   const ca = makeTestCa();
   const write = (name: string, text: string): string => {
     const path = join(folder, name);

@@ -6,7 +6,12 @@ import {
   startedAtMs,
 } from '../../bench/harness/processes.ts';
 import { startChild, stopChild } from '../../bench/harness/child.ts';
-import { busyPart, parseProcessorTimes } from '../../bench/harness/machine-load.ts';
+import {
+  busyPart,
+  othersPart,
+  parseProcessorTimes,
+  watchOthers,
+} from '../../bench/harness/machine-load.ts';
 
 test("a process's time and memory are read from /proc", (t) => {
   const before = processorTimeUs([process.pid]);
@@ -39,9 +44,22 @@ test('a process tree holds children, and a stopped child has ended', async (t) =
 });
 
 test('how busy a machine is comes from the first line of /proc/stat', (t) => {
-  const before = parseProcessorTimes('cpu  100 0 100 700 100 0 0 0 5 5\ncpu0 1 1 1 1 1 1 1 1\n');
-  const after = parseProcessorTimes('cpu  120 0 110 760 110 0 0 0 9 9\n');
-  t.deepEqual(before, { idle: 800, total: 1000 });
+  const before = parseProcessorTimes('cpu  100 0 100 700 100 0 0 10 5 5\ncpu0 1 1 1 1 1 1 1 1\n');
+  const after = parseProcessorTimes('cpu  120 0 110 760 110 0 0 10 9 9\n');
+  t.deepEqual(before, { idle: 800, working: 200, total: 1010 });
   t.true(Math.abs(busyPart(before, after) - 0.3) < 1e-9);
   t.is(busyPart(before, before), 0);
+});
+
+test('what we use ourselves is not taken for load by others', (t) => {
+  const before = { idle: 800, working: 200, total: 1000 };
+  const after = { idle: 900, working: 300, total: 1200 };
+  t.is(othersPart(before, after, 60), 0.2);
+  t.is(othersPart(before, after, 101), 0); // ticks are rounded
+  t.is(othersPart(before, before, 0), 0);
+});
+
+test('a watch over others answers with a part', (t) => {
+  const { busy } = watchOthers()();
+  t.true(busy >= 0 && busy <= 1);
 });
