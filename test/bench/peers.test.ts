@@ -9,7 +9,6 @@ import { readWrkErrors } from '../../bench/l4/requests.ts';
 import { haproxy } from '../../bench/peers/haproxy.ts';
 import { nginx } from '../../bench/peers/nginx.ts';
 import { ProxyPair } from '../../bench/peers/proxy-pair.ts';
-import { systemPath } from '../../mesh/runtime/command.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
 
 const enter = { client: asItIs, server: asItIs };
