@@ -147,14 +147,6 @@ export function leafCertificates(dump: ConfigDump): LeafCertificate[] {
   });
 }
 
-/** How many connections a ztunnel has open, by direction. */
-export function countConnections(dump: ConfigDump): { inbound: number; outbound: number } {
-  const states = Object.values(valueAt(dump, 'workloadState') ?? {});
-  const count = (direction: string): number =>
-    states.reduce((sum: number, state) => sum + listAt(state, 'connections', direction).length, 0);
-  return { inbound: count('inbound'), outbound: count('outbound') };
-}
-
 function waypointOf(object: unknown): string {
   return textAt(object, 'waypoint', 'destination') || 'None';
 }

@@ -1,7 +1,7 @@
 import { chmodSync, closeSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { MeshError } from '../base/errors.ts';
-import { EAGAIN, systemError } from './native/errno.ts';
+import { EAGAIN, EPIPE, systemError } from './native/errno.ts';
 import {
   acceptSocket,
   AF_UNIX,
@@ -79,7 +79,7 @@ export class SeqpacketSocket implements EventHandler {
   send(bytes: Uint8Array, descriptor?: number): void {
     if (bytes.length === 0 || bytes.length > MAX_MESSAGE_BYTES)
       throw messageSizeError(`${bytes.length} bytes`);
-    const result = this.#closed ? -32 : outgoing.send(this.#fd, bytes, descriptor);
+    const result = this.#closed ? -EPIPE : outgoing.send(this.#fd, bytes, descriptor);
     if (result < 0) throw systemError(-result, 'send a message on a unix socket');
   }
 

@@ -1,5 +1,22 @@
 import ffi from 'node:ffi';
-import { EAGAIN, ECONNRESET, EINTR, EPIPE, lastErrno } from './errno.ts';
+import {
+  EAGAIN,
+  ECONNABORTED,
+  ECONNREFUSED,
+  ECONNRESET,
+  EFAULT,
+  EHOSTUNREACH,
+  EINTR,
+  EIO,
+  ENETDOWN,
+  ENETUNREACH,
+  ENOBUFS,
+  ENOMEM,
+  ENOTCONN,
+  EPIPE,
+  ETIMEDOUT,
+  lastErrno,
+} from './errno.ts';
 import { checkRange, type SharedBytes } from './memory.ts';
 
 /*
@@ -56,21 +73,8 @@ export const EPOLL_CTL_MOD = 3;
 
 /** The kernel wrote into errno what these mean; anything else is not an answer that a stream socket gives. */
 const streamErrnos = new Set([
-  EAGAIN,
-  EINTR,
-  EPIPE,
-  5,
-  12,
-  14,
-  100,
-  101,
-  103,
-  ECONNRESET,
-  105,
-  107,
-  110,
-  111,
-  113,
+  ...[EAGAIN, EINTR, EIO, ENOMEM, EFAULT, EPIPE, ENETDOWN, ENETUNREACH, ECONNABORTED],
+  ...[ECONNRESET, ENOBUFS, ENOTCONN, ETIMEDOUT, ECONNREFUSED, EHOSTUNREACH],
 ]);
 
 /**
