@@ -13,7 +13,7 @@ async function runTests(...lines: string[]): Promise<Ended> {
   symlinkSync(join(root, 'node_modules'), join(project.path, 'node_modules'));
   writeFileSync(
     join(project.path, 'package.json'),
-    '{"type":"module","ava":{"workerThreads":false}}',
+    '{"type":"module","ava":{"workerThreads":false,"timeout":"3s"}}',
   );
   writeFileSync(join(project.path, 'test.js'), ["import test from 'ava';", ...lines].join('\n'));
   return await runProgram(process.execPath, [runner], { cwd: project.path });
@@ -57,6 +57,16 @@ test('the runner counts a rejection that nobody handled as a failure', async (t)
     "test('a', async (t) => { Promise.reject(new Error('left alone')); await null; t.pass(); });",
   );
   t.regex(ended.stdout, /left alone/);
+  t.is(ended.code, 1);
+});
+
+test('the runner names the tests that hang', async (t) => {
+  const ended = await runTests(
+    "test('a', (t) => t.pass());",
+    "test('b hangs', async (t) => { await new Promise((end) => setTimeout(end, 60_000)); t.pass(); });",
+  );
+  t.regex(ended.stdout, /^FAILED b hangs$/m);
+  t.is(lastLine(ended), '1 passed, 1 failed');
   t.is(ended.code, 1);
 });
 

@@ -14,7 +14,8 @@ import { TapReport } from './tap-report.ts';
 const PROGRESS_INTERVAL_MS = 5_000;
 
 const ava = join(import.meta.dirname, '../../node_modules/ava/entrypoints/cli.js');
-const args = [...process.execArgv, ava, '--tap', ...process.argv.slice(2)];
+const reporting = ['--import', join(import.meta.dirname, 'report-timeouts.ts')];
+const args = [...process.execArgv, ...reporting, ava, '--tap', ...process.argv.slice(2)];
 const runner = spawn(process.execPath, args, { stdio: ['inherit', 'pipe', 'inherit'] });
 const closed = once(runner, 'close');
 
