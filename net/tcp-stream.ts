@@ -25,8 +25,11 @@ import {
   WRITABLE,
 } from './reactor.ts';
 
-/** One read at the most; large reads are what makes bulk cheap, and one buffer serves the whole thread. */
-export const READ_BYTES = 256 << 10;
+/**
+ * One read at the most; large reads are what makes bulk cheap, and one buffer serves the whole thread. With the headroom
+ * it is one HTTP/2 frame that fills 16 TLS records: a few bytes more would cost a frame and a record of their own.
+ */
+export const READ_BYTES = (256 << 10) - HEADROOM;
 /** Reads of one connection in one turn, so that a bulk flow does not starve the others. */
 const READS_PER_TURN = 4;
 /** What an unhindered socket says it takes: more than any source offers at once. */

@@ -28,7 +28,7 @@ export class TlsOutput {
     const idle = this.isEmpty;
     const sent = idle ? (this.#carrier.sendNative?.(address, length) ?? 0) : 0;
     if (sent < length) this.#keep(address + BigInt(sent), length - sent);
-    dropOutput();
+    dropOutput(length);
     // A stream may write with a session of its own, so it gets the bytes once the shared output is free again.
     if (idle && this.#carrier.sendNative === undefined) this.sendUnsent();
   }

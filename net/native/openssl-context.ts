@@ -28,8 +28,13 @@ const VERIFY_FAIL_IF_NO_PEER_CERT = 2;
 /** A leaf and its intermediates; nobody's mesh has more. */
 const MAX_CHAIN_DEPTH = 10;
 const MAX_CERTIFICATE_LIST_BYTES = 64n << 10n;
-/** Several records a system call, with read-ahead. */
-const READ_BUFFER_BYTES = 128n << 10n;
+/** RFC 8446 sections 5.1 and 5.2, with AES-GCM: header, the largest plaintext, its type, the tag. */
+const FULL_RECORD_BYTES = 5n + (16n << 10n) + 1n + 16n;
+/**
+ * Several records a system call, with read-ahead: exactly so many full ones, and where OpenSSL aligns the first. With
+ * room for a part of one more, each read would be followed by another for a few bytes.
+ */
+const READ_BUFFER_BYTES = 16n * FULL_RECORD_BYTES + 8n;
 const ALPN_OK = 0;
 const ALPN_ALERT_FATAL = 2;
 

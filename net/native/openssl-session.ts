@@ -9,8 +9,6 @@ import type { SslContext } from './openssl-context.ts';
 import { takeErrorReason, verificationProblem } from './openssl-error.ts';
 import { openssl } from './openssl-library.ts';
 
-const BIO_CTRL_RESET = 1;
-const BIO_CTRL_INFO = 3;
 const BIO_NOCLOSE = 0;
 const SSL_ERROR_WANT_READ = 2;
 const SSL_ERROR_WANT_WRITE = 3;
@@ -25,25 +23,38 @@ export const FAILED = -2;
 const slot = allocateShared(8);
 const lengthSlot = allocateShared(8);
 
+/** The largest write() and its records, and some for alerts and key updates. */
+const OUTPUT_BYTES = 512 << 10;
+
 /**
  * What every session of this thread writes into: records gather here and go out in one system call, and an idle
- * session owns no write buffer. Whoever makes a session write takes the bytes (takeOutput) before anyone else writes.
+ * session owns no write buffer. Whoever makes a session write takes the bytes (outputLength() and so on) before anyone
+ * else writes. A pair of BIOs, not a memory BIO: that zeroes its memory, all of it, whenever it is emptied.
  */
-const output = openssl.BIO_new(openssl.BIO_s_mem());
+const output = makePair();
+
+function makePair(): { writer: bigint; reader: bigint } {
+  if (openssl.BIO_new_bio_pair(slot.address, BigInt(OUTPUT_BYTES), lengthSlot.address, 1n) !== 1)
+    throw new Error(`Cannot make the output of TLS sessions: ${takeErrorReason()}`);
+  return {
+    writer: slot.buffer.readBigUInt64LE(0),
+    reader: lengthSlot.buffer.readBigUInt64LE(0),
+  };
+}
 
 /** How many bytes wait to be sent by the session that wrote last. */
 export function outputLength(): number {
-  return Number(openssl.BIO_ctrl_pending(output));
+  return Math.max(0, openssl.BIO_nread0(output.reader, slot.address));
 }
 
-/** Where they are; true until the next call that writes, or dropOutput(). */
+/** Where they are, one behind the other; after outputLength(), and true until dropOutput(). */
 export function outputAddress(): bigint {
-  openssl.BIO_ctrl(output, BIO_CTRL_INFO, 0n, slot.address);
   return slot.buffer.readBigUInt64LE(0);
 }
 
-export function dropOutput(): void {
-  openssl.BIO_ctrl(output, BIO_CTRL_RESET, 0n, 0n);
+/** @param length all of them: the next ones then begin where these did. */
+export function dropOutput(length: number): void {
+  openssl.BIO_nread(output.reader, slot.address, length);
 }
 
 /** Owns an SSL. Every call after free() fails; none crashes. */
@@ -67,8 +78,8 @@ export class Ssl {
     // An empty memory BIO means "later", not "the end".
     if (descriptor === undefined) openssl.BIO_ctrl(this.#input, 130, -1n, 0n);
     openssl.SSL_set0_rbio(this.#address, this.#input);
-    openssl.BIO_up_ref(output);
-    openssl.SSL_set0_wbio(this.#address, output);
+    openssl.BIO_up_ref(output.writer);
+    openssl.SSL_set0_wbio(this.#address, output.writer);
     openssl.SSL_set_read_ahead(this.#address, 1);
     if (role === 'client') openssl.SSL_set_connect_state(this.#address);
     else openssl.SSL_set_accept_state(this.#address);
