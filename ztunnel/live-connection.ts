@@ -1,5 +1,6 @@
 import type { SocketAddress } from '../base/address.ts';
 import type { MeshError } from '../base/errors.ts';
+import { makeTraceparent, parseTraceparent, traceIdOf } from '../mesh/hbone/headers.ts';
 import type { SpiffeId } from '../mesh/model/identity.ts';
 import type { Service } from '../mesh/model/service.ts';
 import type { Workload } from '../mesh/model/workload.ts';
@@ -7,6 +8,7 @@ import {
   type ConnectionRecord,
   logConnectionEnd,
   logConnectionOpened,
+  type Traced,
 } from '../mesh/proxy/access-log.ts';
 import type { ConnectionMeter, Traffic } from '../mesh/proxy/connection-metrics.ts';
 import type { Live, LiveDescription } from '../mesh/proxy/connections.ts';
@@ -41,18 +43,21 @@ export type LiveConnectionOptions = Readonly<{
   podUid: string;
   direction: 'inbound' | 'outbound';
   ends: ConnectionEnds;
+  /** As the client's proxy sent it, whatever it is. */
+  traceparent?: string | undefined;
   /** See Live.check(); a connection that is checked by nobody says it is permitted. */
   check?: () => string | undefined;
 }>;
 
 /** One connection from the moment it is known to its one record in log and metrics. */
-export class LiveConnection implements Live {
+export class LiveConnection implements Live, Traced {
   readonly podUid: string;
   readonly direction: 'inbound' | 'outbound';
   readonly ends: ConnectionEnds;
   readonly #parts: DataParts;
   readonly #beganMs = performance.now();
   readonly #cut = new AbortController();
+  #traceparent: string | undefined;
   #check: (() => string | undefined) | undefined;
   #meter: ConnectionMeter | undefined;
   #relay: Relay | undefined;
@@ -65,12 +70,22 @@ export class LiveConnection implements Live {
     this.direction = options.direction;
     this.ends = options.ends;
     this.#check = options.check;
+    this.#traceparent = parseTraceparent(options.traceparent);
     this.#parts.connections.add(this);
   }
 
   /** Aborts when the connection is cut before its relay has begun: by policy, its client, its deadline, its pod's end. */
   get signal(): AbortSignal {
     return this.#cut.signal;
+  }
+
+  /** What the other proxy of this connection is told, or has told us; made when it is first asked for. */
+  get traceparent(): string {
+    return (this.#traceparent ??= makeTraceparent());
+  }
+
+  get traceId(): string {
+    return traceIdOf(this.traceparent);
   }
 
   get peerChain(): readonly Buffer[] | undefined {
@@ -170,6 +185,7 @@ export class LiveConnection implements Live {
     const { bytesRead = 0, bytesWritten = 0 } = this.#downstream ?? {};
     return {
       direction: this.direction,
+      trace: this,
       source,
       destination: { ...destination, serviceHostname: service?.hostname },
       clientToServerBytes: bytesRead,

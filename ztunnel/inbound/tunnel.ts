@@ -60,6 +60,7 @@ export async function serveTunnel(
       tlsGroup: session.tlsGroup,
       peerChain: session.peerChain,
     },
+    traceparent: request.traceparent,
     check: () => checkAdmission(decide()),
   });
   request.stream.setHandler({
