@@ -3,7 +3,7 @@ import type { MeshError } from '../base/errors.ts';
 import { makeTraceparent, parseTraceparent, traceIdOf } from '../mesh/hbone/headers.ts';
 import type { SpiffeId } from '../mesh/model/identity.ts';
 import type { Service } from '../mesh/model/service.ts';
-import type { Workload } from '../mesh/model/workload.ts';
+import type { WorkloadDescription } from '../mesh/model/workload.ts';
 import {
   type ConnectionRecord,
   logConnectionEnd,
@@ -17,17 +17,17 @@ import { Relay, type RelayEnd } from '../net/relay.ts';
 import { failureFlag } from './failure-flag.ts';
 import type { DataParts } from './parts.ts';
 
-/** What is known of the two ends; filled in as a connection goes on. */
+/** What is known of the two ends, for its record; filled in as a connection goes on. */
 export type ConnectionEnds = {
   source: {
     address: SocketAddress;
-    workload?: Workload | undefined;
+    workload?: WorkloadDescription | undefined;
     identity?: SpiffeId | undefined;
   };
   destination: {
     address: SocketAddress;
     hboneTarget?: SocketAddress | string | undefined;
-    workload?: Workload | undefined;
+    workload?: WorkloadDescription | undefined;
     identity?: SpiffeId | undefined;
   };
   service?: Service | undefined;

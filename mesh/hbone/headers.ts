@@ -97,6 +97,9 @@ export function parseForwardedHost(header: string): string | undefined {
   return undefined;
 }
 
+/** Of the inner tunnel of double HBONE: the network that the source is in. */
+export const FORWARDED_NETWORK = 'x-forwarded-network';
+
 /** W3C Trace Context, section 3.2: version 00, and neither id all zeros. */
 const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 

@@ -1,7 +1,7 @@
 import type { SocketAddress } from '../../base/address.ts';
 import { describeError } from '../../base/errors.ts';
 import type { SpiffeId } from '../model/identity.ts';
-import type { Workload } from '../model/workload.ts';
+import type { WorkloadDescription } from '../model/workload.ts';
 import type { LogFields, LogSpan } from '../runtime/log-line.ts';
 import type { Logger } from '../runtime/log.ts';
 
@@ -17,7 +17,7 @@ export type ConnectionRecord = Readonly<{
   trace: Traced;
   source: Readonly<{
     address: SocketAddress;
-    workload?: Workload | undefined;
+    workload?: WorkloadDescription | undefined;
     identity?: SpiffeId | undefined;
   }>;
   destination: Readonly<{
@@ -27,7 +27,7 @@ export type ConnectionRecord = Readonly<{
     hboneTarget?: SocketAddress | string | undefined;
     /** The host name of the service that was called. */
     serviceHostname?: string | undefined;
-    workload?: Workload | undefined;
+    workload?: WorkloadDescription | undefined;
     identity?: SpiffeId | undefined;
   }>;
   clientToServerBytes: number;
@@ -91,6 +91,11 @@ export function logConnectionRejected(
   });
 }
 
+/** What a peer has not said of its workload is '', and no more known than a workload that is not there. */
+function known(text: string | undefined): string | undefined {
+  return text === '' ? undefined : text;
+}
+
 /** The names and their order are those of istio/ztunnel, which log pipelines parse. */
 function connectionFields(
   record: Pick<ConnectionRecord, 'direction' | 'source' | 'destination'>,
@@ -98,17 +103,17 @@ function connectionFields(
   const { source, destination, direction } = record;
   return {
     'src.addr': source.address,
-    'src.workload': source.workload?.name,
-    'src.namespace': source.workload?.namespace,
+    'src.workload': known(source.workload?.name),
+    'src.namespace': known(source.workload?.namespace),
     'src.identity': source.identity,
-    'src.cluster': source.workload?.clusterId,
+    'src.cluster': known(source.workload?.clusterId),
     'dst.addr': destination.address,
     'dst.hbone_addr': destination.hboneTarget,
     'dst.service': destination.serviceHostname,
-    'dst.workload': destination.workload?.name,
-    'dst.namespace': destination.workload?.namespace,
+    'dst.workload': known(destination.workload?.name),
+    'dst.namespace': known(destination.workload?.namespace),
     'dst.identity': destination.identity,
-    'dst.cluster': destination.workload?.clusterId,
+    'dst.cluster': known(destination.workload?.clusterId),
     direction,
   };
 }

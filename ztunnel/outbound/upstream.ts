@@ -9,7 +9,7 @@ import { MeshError } from '../../base/errors.ts';
 import { unreachable } from '../../base/unreachable.ts';
 import { formatAuthority } from '../../mesh/hbone/authority.ts';
 import { mayTryElsewhere, openTunnel, type Tunnel } from '../../mesh/hbone/client.ts';
-import { makeBaggage, makeForwarded } from '../../mesh/hbone/headers.ts';
+import { FORWARDED_NETWORK, makeBaggage, makeForwarded } from '../../mesh/hbone/headers.ts';
 import { HboneSession, type SessionOptions } from '../../mesh/hbone/session.ts';
 import { HBONE_PORT } from '../../mesh/model/ports.ts';
 import type { SpiffeId } from '../../mesh/model/identity.ts';
@@ -240,12 +240,17 @@ async function connectInnerTunnel(
   noteSession(live, pod.identity, session);
   const headers = [
     ...tunnelHeaders(caller, route.service?.hostname),
-    ...['x-forwarded-network', parts.network],
+    ...[FORWARDED_NETWORK, parts.network],
   ];
   try {
-    const { stream } = await openTunnel(session, { authority: where, headers }, { signal });
+    const tunnel = await openTunnel(session, { authority: where, headers }, { signal });
     session.retire(); // it carries this tunnel alone, and ends with it
-    return stream;
+    // Which endpoint it is was the gateway's choice: only the endpoint can tell.
+    const { responseBaggage, peerDescriptions } = parts;
+    live.ends.destination.workload = responseBaggage
+      ? peerDescriptions.describe(tunnel.baggage)
+      : undefined;
+    return tunnel.stream;
   } catch (error) {
     session.close();
     throw error;

@@ -136,3 +136,12 @@ test('a trace id is not asked for where no line is written', (t) => {
   };
   t.deepEqual(lineOf('text', 'info,access=off', quiet), []);
 });
+
+test('what a peer has not said of its workload is left out', (t) => {
+  const nothing = { name: '', namespace: '', clusterId: '' };
+  const [line = ''] = lineOf('text', 'info', (logger) => {
+    const source = { ...outbound.source, workload: testWorkload('client-1', nothing) };
+    logConnectionEnd(logger, { ...outbound, source });
+  });
+  t.notRegex(line, /src\.(?:workload|namespace|cluster)=/);
+});
