@@ -88,10 +88,7 @@ test.serial(
     const app = await client.connect(server.ip, 8080);
     await app.until(({ error }) => error !== undefined);
     const outbound = await node.ended('outbound');
-    t.regex(
-      String(outbound['error']),
-      /cannot be checked for revocation: Cannot read certificate/,
-    );
+    t.regex(String(outbound['error']), /cannot be checked for revocation: Cannot read certificate/);
     t.is(node.metric('istio_tcp_connections_failed_total', 'response_flags="IDENTITY_ERROR"'), 1);
     const inbound = await node.ended('inbound');
     t.is(inbound['message'], 'connection failed');
