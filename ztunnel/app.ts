@@ -112,6 +112,7 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
       logger.warn(message);
     },
   });
+  pods.reportPending(() => zds.pendingPods);
   stack.defer(() => {
     zds.close();
     listeners?.close();

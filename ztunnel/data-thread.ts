@@ -6,6 +6,7 @@ import { Forwarder } from '../mesh/dns/forward.ts';
 import { HostResolver } from '../mesh/dns/host-resolver.ts';
 import { DnsMetrics } from '../mesh/dns/metrics.ts';
 import { readResolvers } from '../mesh/dns/resolv-conf.ts';
+import { PeerDescriptions } from '../mesh/hbone/peer-descriptions.ts';
 import { SessionPool } from '../mesh/hbone/pool.ts';
 import type { SpiffeId, TrustDomain } from '../mesh/model/identity.ts';
 import { workloadIdentity } from '../mesh/model/workload.ts';
@@ -93,6 +94,7 @@ const parts: DataParts = {
   keepAlive: keepAliveOf(config),
   tunnelOnLoopback: config.localhostAppTunnel,
   responseBaggage: config.responseBaggage,
+  peerDescriptions: new PeerDescriptions(),
   clientHttp2: { ...http2Of(config), maxStreams: config.poolMaxStreams },
   serverHttp2: http2Of(config),
   trustDomains: new Set<TrustDomain>([config.trustDomain, ...config.trustDomainAliases]),

@@ -1,12 +1,14 @@
 import type { SocketAddress } from '../base/address.ts';
 import type { MeshError } from '../base/errors.ts';
+import { makeTraceparent, parseTraceparent, traceIdOf } from '../mesh/hbone/headers.ts';
 import type { SpiffeId } from '../mesh/model/identity.ts';
 import type { Service } from '../mesh/model/service.ts';
-import type { Workload } from '../mesh/model/workload.ts';
+import type { WorkloadDescription } from '../mesh/model/workload.ts';
 import {
   type ConnectionRecord,
   logConnectionEnd,
   logConnectionOpened,
+  type Traced,
 } from '../mesh/proxy/access-log.ts';
 import type { ConnectionMeter, Traffic } from '../mesh/proxy/connection-metrics.ts';
 import type { Live, LiveDescription } from '../mesh/proxy/connections.ts';
@@ -15,17 +17,17 @@ import { Relay, type RelayEnd } from '../net/relay.ts';
 import { failureFlag } from './failure-flag.ts';
 import type { DataParts } from './parts.ts';
 
-/** What is known of the two ends; filled in as a connection goes on. */
+/** What is known of the two ends, for its record; filled in as a connection goes on. */
 export type ConnectionEnds = {
   source: {
     address: SocketAddress;
-    workload?: Workload | undefined;
+    workload?: WorkloadDescription | undefined;
     identity?: SpiffeId | undefined;
   };
   destination: {
     address: SocketAddress;
     hboneTarget?: SocketAddress | string | undefined;
-    workload?: Workload | undefined;
+    workload?: WorkloadDescription | undefined;
     identity?: SpiffeId | undefined;
   };
   service?: Service | undefined;
@@ -41,18 +43,21 @@ export type LiveConnectionOptions = Readonly<{
   podUid: string;
   direction: 'inbound' | 'outbound';
   ends: ConnectionEnds;
+  /** As the client's proxy sent it, whatever it is. */
+  traceparent?: string | undefined;
   /** See Live.check(); a connection that is checked by nobody says it is permitted. */
   check?: () => string | undefined;
 }>;
 
 /** One connection from the moment it is known to its one record in log and metrics. */
-export class LiveConnection implements Live {
+export class LiveConnection implements Live, Traced {
   readonly podUid: string;
   readonly direction: 'inbound' | 'outbound';
   readonly ends: ConnectionEnds;
   readonly #parts: DataParts;
   readonly #beganMs = performance.now();
   readonly #cut = new AbortController();
+  #traceparent: string | undefined;
   #check: (() => string | undefined) | undefined;
   #meter: ConnectionMeter | undefined;
   #relay: Relay | undefined;
@@ -65,12 +70,22 @@ export class LiveConnection implements Live {
     this.direction = options.direction;
     this.ends = options.ends;
     this.#check = options.check;
+    this.#traceparent = parseTraceparent(options.traceparent);
     this.#parts.connections.add(this);
   }
 
   /** Aborts when the connection is cut before its relay has begun: by policy, its client, its deadline, its pod's end. */
   get signal(): AbortSignal {
     return this.#cut.signal;
+  }
+
+  /** What the other proxy of this connection is told, or has told us; made when it is first asked for. */
+  get traceparent(): string {
+    return (this.#traceparent ??= makeTraceparent());
+  }
+
+  get traceId(): string {
+    return traceIdOf(this.traceparent);
   }
 
   get peerChain(): readonly Buffer[] | undefined {
@@ -170,6 +185,7 @@ export class LiveConnection implements Live {
     const { bytesRead = 0, bytesWritten = 0 } = this.#downstream ?? {};
     return {
       direction: this.direction,
+      trace: this,
       source,
       destination: { ...destination, serviceHostname: service?.hostname },
       clientToServerBytes: bytesRead,

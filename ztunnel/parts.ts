@@ -1,6 +1,7 @@
 import { getSystemErrorName } from 'node:util';
 import type { MeshError } from '../base/errors.ts';
 import type { SpiffeId, TrustDomain } from '../mesh/model/identity.ts';
+import type { PeerDescriptions } from '../mesh/hbone/peer-descriptions.ts';
 import type { SessionPool } from '../mesh/hbone/pool.ts';
 import type { ConnectionMetrics } from '../mesh/proxy/connection-metrics.ts';
 import type { Connections } from '../mesh/proxy/connections.ts';
@@ -38,16 +39,18 @@ export type DataParts = Readonly<{
   packetMark: number;
   keepAlive: KeepAlive | undefined;
   tunnelOnLoopback: boolean;
+  /** ENABLE_RESPONSE_BAGGAGE: clients are told who answered them, and what peers say of themselves is read. */
   responseBaggage: boolean;
+  peerDescriptions: PeerDescriptions;
   clientHttp2: Http2Options;
   serverHttp2: Http2Options;
   /** Own, and those that are one with it. */
   trustDomains: ReadonlySet<TrustDomain>;
-  /** By the node's own resolvers. */
   /** Absent: revocation is not checked. */
   revocation?: Readonly<{
     check: (chain: readonly Buffer[], side: 'downstream' | 'upstream') => MeshError | undefined;
   }>;
+  /** By the node's own resolvers. */
   resolveHostname: (hostname: string) => Promise<readonly string[]>;
   /** In the thread that serves DNS, and nowhere when it is off. */
   dns?: DnsProxy;

@@ -48,6 +48,18 @@ export class PodManager implements ZdsHandler {
     });
   }
 
+  /** @param count how many pods could not be served yet and are tried again. */
+  reportPending(count: () => number): void {
+    const { metrics } = this.#parts;
+    const name = 'workload_manager_pending_proxy_count';
+    const pending = metrics
+      .gauge(name, 'Pods that cannot be served yet, and are tried again')
+      .cell();
+    metrics.onCollect(() => {
+      pending.value = count();
+    });
+  }
+
   pods(): ReadonlyMap<string, ZdsPodInfo> {
     return new Map([...this.#pods].map(([uid, { info }]) => [uid, info]));
   }

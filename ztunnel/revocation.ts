@@ -8,10 +8,20 @@ import type { Pods } from './pods.ts';
 export class RevocationCheck {
   readonly #revocations = new Revocations();
   readonly #rejections: MetricCell;
+  readonly #untracked: Readonly<Record<'downstream' | 'upstream', MetricCell>>;
 
   constructor(metrics: Metrics, file: Uint8Array) {
     const name = 'istio_crl_policy_rejections_total';
     this.#rejections = metrics.counter(name, 'Peers refused for a revoked certificate').cell();
+    const untracked = metrics.counter(
+      'istio_crl_untracked_connections_total',
+      'Peers refused because their certificates cannot be looked for in a list',
+      { labelNames: ['reporter'] },
+    );
+    this.#untracked = {
+      downstream: untracked.cell('destination'),
+      upstream: untracked.cell('source'),
+    };
     this.load(file);
   }
 
@@ -20,9 +30,18 @@ export class RevocationCheck {
     this.#revocations.replace(readRevocationLists(Buffer.from(file)));
   }
 
-  /** Why a peer must not be talked to; `undefined` when it may. */
+  /** Why a peer must not be talked to; `undefined` when it may. Does not throw. */
   check(chain: readonly Buffer[], side: 'downstream' | 'upstream'): MeshError | undefined {
-    const serialNumber = this.#revocations.find(chain);
+    let serialNumber: string | undefined;
+    try {
+      if (chain.length === 0) throw new Error('there are none');
+      serialNumber = this.#revocations.find(chain);
+    } catch (cause) {
+      // OpenSSL has verified it; but whether it was revoked nobody would know, now or after the next list.
+      this.#untracked[side].value++;
+      const message = 'Cannot trust the peer: its certificates cannot be checked for revocation';
+      return new MeshError('ERR_PEER_IDENTITY', side, message, { cause });
+    }
     if (serialNumber === undefined) return undefined;
     this.#rejections.value++;
     const message = `Cannot trust the peer: certificate ${serialNumber} is revoked`;

@@ -94,7 +94,11 @@ const hbone = {
     ...([100, 1, 65_535] as const),
   ),
   poolIdleMs: duration('POOL_UNUSED_RELEASE_TIMEOUT', 'Idle sessions are closed', 300_000, 1000),
-  responseBaggage: flag('ENABLE_RESPONSE_BAGGAGE', 'Tell clients who answered them', true),
+  responseBaggage: flag(
+    'ENABLE_RESPONSE_BAGGAGE',
+    'Tell clients who answered them, and read what peers say of themselves, for telemetry',
+    true,
+  ),
   crlPath: text('CRL_PATH', 'File of revocation lists (PEM or DER), watched'),
   compliancePolicy: env.choiceSetting('COMPLIANCE_POLICY', ['pqc'], {
     description: 'pqc: a post-quantum key exchange is required, not only preferred',

@@ -1,5 +1,5 @@
 import { MeshError } from '../../base/errors.ts';
-import type { HeaderList } from '../../net/h2/headers.ts';
+import { findHeader, type HeaderList } from '../../net/h2/headers.ts';
 import type { Http2Stream } from '../../net/h2/stream.ts';
 import { Http2StreamError } from '../../net/h2/errors.ts';
 import type { HboneSession } from './session.ts';
@@ -14,7 +14,11 @@ export type TunnelRequestHeaders = Readonly<{
 }>;
 
 /** A tunnel that the peer has answered with 200: a stream of bytes from here on. */
-export type Tunnel = Readonly<{ stream: Http2Stream; responseHeaders: HeaderList }>;
+export type Tunnel = Readonly<{
+  stream: Http2Stream;
+  /** What the one who answered says of its workload. */
+  baggage: string | undefined;
+}>;
 
 /** The peer's proxy has answered, and it was not 200. */
 export class TunnelRefusedError extends MeshError {
@@ -47,7 +51,7 @@ export function openTunnel(
           finish();
           const status = Number(headers[1]);
           if (headers[0] === ':status' && status === 200)
-            resolve({ stream: opened, responseHeaders: headers });
+            resolve({ stream: opened, baggage: findHeader(headers, 'baggage') });
           else fail(new TunnelRefusedError(status));
         },
         onError(error) {

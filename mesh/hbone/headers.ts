@@ -97,6 +97,9 @@ export function parseForwardedHost(header: string): string | undefined {
   return undefined;
 }
 
+/** Of the inner tunnel of double HBONE: the network that the source is in. */
+export const FORWARDED_NETWORK = 'x-forwarded-network';
+
 /** W3C Trace Context, section 3.2: version 00, and neither id all zeros. */
 const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
@@ -115,7 +118,12 @@ export function makeTraceparent(): string {
   return `00-${ids.slice(0, 32)}-${ids.slice(32)}-00`;
 }
 
-/** The peer's `traceparent` where it is well-formed, else a new one. */
-export function continueTraceparent(header: string | undefined): string {
-  return header?.length === 55 && TRACEPARENT.test(header) ? header : makeTraceparent();
+/** The trace id of a well-formed `traceparent`: 32 hexadecimal digits. */
+export function traceIdOf(traceparent: string): string {
+  return traceparent.slice(3, 35);
+}
+
+/** A `traceparent` as it came, `undefined` where it is not well-formed. */
+export function parseTraceparent(header: string | undefined): string | undefined {
+  return header?.length === 55 && TRACEPARENT.test(header) ? header : undefined;
 }

@@ -4,6 +4,7 @@ import type { Http2ConnectionError } from '../../net/h2/errors.ts';
 import type { HeaderList } from '../../net/h2/headers.ts';
 import type { Http2Options } from '../../net/h2/options.ts';
 import type { Http2Stream } from '../../net/h2/stream.ts';
+import { FORWARDED_NETWORK } from './headers.ts';
 
 /** One request on a tunnel session, not answered yet; nothing of it has been judged. */
 export type TunnelRequest = Readonly<{
@@ -14,6 +15,8 @@ export type TunnelRequest = Readonly<{
   baggage: string | undefined;
   forwarded: string | undefined;
   traceparent: string | undefined;
+  /** `x-forwarded-network`: the network that the source says it is in. */
+  forwardedNetwork: string | undefined;
 }>;
 
 export interface TunnelServerHandler {
@@ -58,6 +61,7 @@ function readRequest(stream: Http2Stream, headers: HeaderList): TunnelRequest {
   let baggage: string | undefined;
   let forwarded: string | undefined;
   let traceparent: string | undefined;
+  let forwardedNetwork: string | undefined;
   for (let at = 0; at < headers.length; at += 2) {
     const value = headers[at + 1] ?? '';
     switch (headers[at]) {
@@ -76,8 +80,11 @@ function readRequest(stream: Http2Stream, headers: HeaderList): TunnelRequest {
       case 'traceparent':
         traceparent ??= value;
         break;
+      case FORWARDED_NETWORK:
+        forwardedNetwork ??= value;
+        break;
       default:
     }
   }
-  return { stream, method, authority, baggage, forwarded, traceparent };
+  return { stream, method, authority, baggage, forwarded, traceparent, forwardedNetwork };
 }

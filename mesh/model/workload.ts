@@ -49,6 +49,21 @@ export type Workload = Readonly<{
   authorizationPolicies: readonly PolicyKey[];
 }>;
 
+/**
+ * What telemetry tells of a workload: one that the control plane has told of, or one that only a peer speaks for. Of the
+ * latter nothing is proved, so it has none of what decisions ask for. Texts that are absent are ''.
+ */
+export type WorkloadDescription = Pick<
+  Workload,
+  | 'name'
+  | 'namespace'
+  | 'clusterId'
+  | 'workloadName'
+  | 'canonicalName'
+  | 'canonicalRevision'
+  | 'locality'
+>;
+
 export function workloadIdentity(workload: Workload): SpiffeId {
   return makeSpiffeId(workload);
 }

@@ -1,6 +1,6 @@
 import type { SpiffeId } from '../model/identity.ts';
 import type { Service } from '../model/service.ts';
-import type { Workload } from '../model/workload.ts';
+import type { WorkloadDescription } from '../model/workload.ts';
 import type { MetricCell, MetricFamily, Metrics } from '../runtime/metrics.ts';
 
 /** Why a connection failed; `CONNECT` stands for whatever has no word of its own. */
@@ -16,8 +16,8 @@ export type FailureFlag =
 /** Who talks to whom, as far as it is known. */
 export type Traffic = Readonly<{
   reporter: 'source' | 'destination';
-  source?: Workload | undefined;
-  destination?: Workload | undefined;
+  source?: WorkloadDescription | undefined;
+  destination?: WorkloadDescription | undefined;
   service?: Service | undefined;
   /** Proved by mTLS, or undefined. */
   sourceIdentity?: SpiffeId | undefined;

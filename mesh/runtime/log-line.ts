@@ -8,12 +8,21 @@ export type LogValue = string | number | bigint | boolean | SocketAddress | unde
 /** Names with their values, in the order in which they appear; `undefined` is left out. */
 export type LogFields = Readonly<Record<string, LogValue>>;
 
+/** What a record belongs to: a connection, under an id that those who see its other parts log too. */
+export type LogSpan = Readonly<{
+  /** A word. */
+  name: string;
+  /** Hexadecimal: it is written as it is. */
+  id: string;
+}>;
+
 export type LogRecord = Readonly<{
   timeMs: number;
   level: LogLevel;
   scope: string;
   message: string;
   fields: LogFields;
+  span?: LogSpan | undefined;
 }>;
 
 export type LogFormat = 'text' | 'json';
@@ -34,10 +43,12 @@ export function formatLogLine(record: LogRecord, format: LogFormat): string {
   return format === 'json' ? formatJsonLine(record) : formatTextLine(record);
 }
 
-/** RFC 3339 time, level, scope and message between tabs, then `name=value` between spaces. */
+/** RFC 3339 time, level, scope (with its span) and message between tabs, then `name=value` between spaces. */
 function formatTextLine(record: LogRecord): string {
-  const { timeMs, level, scope, message, fields } = record;
-  let line = `${formatTime(timeMs)}\t${level}\t${scope}\t${escapeMessage(message)}`;
+  const { timeMs, level, scope, message, fields, span } = record;
+  let line = `${formatTime(timeMs)}\t${level}\t${scope}`;
+  if (span !== undefined) line += `:${span.name}{id=${span.id}}`;
+  line += `\t${escapeMessage(message)}`;
   let separator = '\t';
   for (const name in fields) {
     const value = fields[name];
@@ -48,8 +59,9 @@ function formatTextLine(record: LogRecord): string {
   return `${line}\n`;
 }
 
+/** The span comes last, an object under its name, as istio/ztunnel has it. */
 function formatJsonLine(record: LogRecord): string {
-  const { timeMs, level, scope, message, fields } = record;
+  const { timeMs, level, scope, message, fields, span } = record;
   let line = `{"level":"${level}","time":"${formatTime(timeMs)}","scope":${quote(scope)}`;
   line += `,"message":${quote(message)}`;
   for (const name in fields) {
@@ -57,6 +69,7 @@ function formatJsonLine(record: LogRecord): string {
     if (value === undefined) continue;
     line += `,${quote(name)}:${formatJsonValue(value)}`;
   }
+  if (span !== undefined) line += `,"${span.name}":{"id":"${span.id}"}`;
   return `${line}}\n`;
 }
 

@@ -1,6 +1,12 @@
 import { MeshError } from '../../base/errors.ts';
 import { choiceSetting, parsedSetting, type SettingOptions } from './env.ts';
-import { formatLogLine, type LogFields, type LogFormat, type LogLevel } from './log-line.ts';
+import {
+  formatLogLine,
+  type LogFields,
+  type LogFormat,
+  type LogLevel,
+  type LogSpan,
+} from './log-line.ts';
 import { openLineWriter, type LineWriter } from './log-writer.ts';
 
 /** Writes records of one scope. */
@@ -10,7 +16,7 @@ export interface Logger {
   info(message: string, fields?: LogFields): void;
   debug(message: string, fields?: LogFields): void;
   trace(message: string, fields?: LogFields): void;
-  log(level: LogLevel, message: string, fields?: LogFields): void;
+  log(level: LogLevel, message: string, fields?: LogFields, span?: LogSpan): void;
   /** Ask before building what is dear to build. */
   isEnabled(level: LogLevel): boolean;
 }
@@ -62,9 +68,9 @@ export function openLog(options: LogOptions): Log {
     scope(name) {
       let logger = scopes.get(name);
       if (logger === undefined) {
-        logger = new ScopeLogger((level, message, fields) => {
+        logger = new ScopeLogger((level, message, fields, span) => {
           writer.write(
-            formatLogLine({ timeMs: now(), level, scope: name, message, fields }, format),
+            formatLogLine({ timeMs: now(), level, scope: name, message, fields, span }, format),
           );
         });
         logger.setRank(rankOf(levels, name));
@@ -170,11 +176,18 @@ function rankOf(levels: LogLevels, scope: string): number {
 
 const NO_FIELDS: LogFields = {};
 
+type WriteRecord = (
+  level: LogLevel,
+  message: string,
+  fields: LogFields,
+  span: LogSpan | undefined,
+) => void;
+
 class ScopeLogger implements Logger {
-  readonly #write: (level: LogLevel, message: string, fields: LogFields) => void;
+  readonly #write: WriteRecord;
   #rank = 0;
 
-  constructor(write: (level: LogLevel, message: string, fields: LogFields) => void) {
+  constructor(write: WriteRecord) {
     this.#write = write;
   }
 
@@ -186,8 +199,8 @@ class ScopeLogger implements Logger {
     return RANKS[level] <= this.#rank;
   }
 
-  log(level: LogLevel, message: string, fields: LogFields = NO_FIELDS): void {
-    if (RANKS[level] <= this.#rank) this.#write(level, message, fields);
+  log(level: LogLevel, message: string, fields: LogFields = NO_FIELDS, span?: LogSpan): void {
+    if (RANKS[level] <= this.#rank) this.#write(level, message, fields, span);
   }
 
   error(message: string, fields?: LogFields): void {

@@ -59,6 +59,7 @@ export class ZdsClient {
   #retryTimer: NodeJS.Timeout | undefined;
   #delayMs = FIRST_RECONNECT_MS;
   #work: Promise<void> = Promise.resolve();
+  #retrying = 0;
   #ready = false;
   #draining = false;
   #closed = false;
@@ -70,6 +71,11 @@ export class ZdsClient {
 
   get ready(): boolean {
     return this.#ready;
+  }
+
+  /** Pods that could not be served when they came and are tried again. */
+  get pendingPods(): number {
+    return this.#pending.size + this.#retrying;
   }
 
   /**
@@ -245,10 +251,15 @@ export class ZdsClient {
   }
 
   async #retryPending(): Promise<void> {
-    const pending = [...this.#pending];
-    this.#pending.clear();
-    for (const [uid, { info, netns }] of pending)
-      await this.#start(uid, info, netns).catch(() => undefined); // told, and pending again
+    // One at a time: who waits for its turn must be found when the agent is lost or takes the pod back.
+    for (const uid of [...this.#pending.keys()]) {
+      const pod = this.#pending.get(uid);
+      if (pod === undefined) continue;
+      this.#pending.delete(uid);
+      this.#retrying = 1;
+      await this.#start(uid, pod.info, pod.netns).catch(() => undefined); // told, and pending again
+      this.#retrying = 0;
+    }
     this.#tellReady();
   }
 

@@ -55,8 +55,12 @@ test.serial(
       bytes_recv: text.length,
       error: undefined,
     };
-    t.like(await mesh.record({ direction: 'outbound', node: 'node-1' }, mark), ends);
-    t.like(await mesh.record({ direction: 'inbound', node: 'node-2' }, mark), ends);
+    const outbound = await mesh.record({ direction: 'outbound', node: 'node-1' }, mark);
+    const inbound = await mesh.record({ direction: 'inbound', node: 'node-2' }, mark);
+    for (const record of [outbound, inbound]) t.like(record, ends);
+    // One connection, one trace: what finds its two records.
+    t.regex(JSON.stringify(outbound['outbound']), /^\{"id":"[0-9a-f]{32}"\}$/);
+    t.deepEqual(inbound['inbound'], outbound['outbound']);
     const labels = { ...MUTUAL_TLS, source_principal: CLIENT, destination_principal: WEB };
     for (const [node, reporter, before] of [
       ['node-1', 'source', atClient],

@@ -9,6 +9,7 @@ import {
 } from '../../base/address.ts';
 import { MeshError } from '../../base/errors.ts';
 import { captureScript, formatCaptureRules } from '../../deploy/node-agent/rules.ts';
+import { PeerDescriptions } from '../../mesh/hbone/peer-descriptions.ts';
 import { SessionPool } from '../../mesh/hbone/pool.ts';
 import type { WorkloadCertificate } from '../../mesh/model/certificate.ts';
 import { DEFAULT_TRUST_DOMAIN, type SpiffeId } from '../../mesh/model/identity.ts';
@@ -161,6 +162,7 @@ export class TestNode {
       keepAlive: undefined,
       tunnelOnLoopback: true,
       responseBaggage: true,
+      peerDescriptions: new PeerDescriptions(),
       clientHttp2: {},
       serverHttp2: {},
       trustDomains: new Set([DEFAULT_TRUST_DOMAIN]),

@@ -103,6 +103,27 @@ test('the program from start to drain: readiness, pages, a pod, and the end at t
   const { app: backend } = await accepted;
   await backend.until((c) => c.received === 5);
 
+  // A pod whose ports are taken is tried again until they are free.
+  const late = node.addPlain({ name: 'late' });
+  const taken = late.listen(15006, () => undefined);
+  const lateInfo = { name: 'late', namespace: 'shop', serviceAccount: 'late' };
+  const lateNetns = adoptNetns(duplicate(late.netns.fd));
+  t.like(await agent.add({ uid: 'uid-2', info: lateInfo, netns: lateNetns }), { kind: 'refused' });
+  const counts = async (): Promise<string[]> =>
+    (
+      (await ask(admin, '/metrics')).body.match(/^workload_manager_\w+_proxy_count \d+$/gm) ?? []
+    ).sort();
+  const [active, pending] = ['active', 'pending'].map(
+    (kind) => `workload_manager_${kind}_proxy_count`,
+  );
+  t.deepEqual(await counts(), [`${active} 1`, `${pending} 1`]);
+  t.regex((await ask(admin, '/healthz/ready')).body, /pending: workload proxy manager/);
+  taken.close();
+  while ((await ask(admin, '/healthz/ready')).status !== 200)
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  t.deepEqual(await counts(), [`${active} 2`, `${pending} 0`]);
+  await agent.remove('uid-2');
+
   const dump = JSON.parse((await ask(admin, '/config_dump')).body) as Record<string, unknown>;
   for (const key of [
     ...['workloads', 'services', 'policies', 'stagedServices', 'staticConfig', 'version'],
@@ -125,7 +146,8 @@ test('the program from start to drain: readiness, pages, a pod, and the end at t
   for (const line of [
     'istio_build{component="ztunnel",tag="test-build"} 1',
     'workload_manager_active_proxy_count 1',
-    'workload_manager_proxies_started_total 1',
+    'workload_manager_proxies_started_total 2',
+    'workload_manager_proxies_stopped_total 1',
     'istio_tcp_sockets_open{reporter="source"} 1',
   ])
     t.true(metrics.split('\n').includes(line), line);

@@ -1,6 +1,12 @@
+import { sign, X509Certificate } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
+import { derBitString, derOid, derSequence, derTime, derUnsigned } from '../../base/der-write.ts';
+import { makeName } from '../../certs/issue.ts';
+import { publicKeyDer } from '../../certs/keys.ts';
+import { Oid } from '../../certs/oids.ts';
+import { DEFAULT_TRUST_DOMAIN } from '../../mesh/model/identity.ts';
 import { Metrics } from '../../mesh/runtime/metrics.ts';
 import { formatMetrics } from '../../mesh/runtime/metrics-text.ts';
 import { readRevocations } from '../../ztunnel/follow-revocations.ts';
@@ -8,7 +14,7 @@ import { cutRevoked, RevocationCheck } from '../../ztunnel/revocation.ts';
 import { watchFile } from '../../ztunnel/watch-file.ts';
 import { makeCrl } from '../support/crl.ts';
 import { TemporaryFolder } from '../support/temporary-folder.ts';
-import { makeTestCa } from '../support/test-ca.ts';
+import { issueBy, makeKeys, makeTestCa, type TestCa } from '../support/test-ca.ts';
 import { TestNode } from '../support/ztunnel-pods.ts';
 
 test.serial('a revoked peer is cut off and not let in again, in and out', async (t) => {
@@ -60,6 +66,59 @@ test.serial('a revoked peer is cut off and not let in again, in and out', async 
   await again.until((c) => c.received === 5);
   t.is(toGood.error, undefined);
 });
+
+test.serial(
+  'a peer whose chain cannot be looked for in a list is refused and counted, in and out',
+  async (t) => {
+    // OpenSSL trusts a root of version 1; our own reader of certificates does not know what to make of one.
+    const ca = makeOldCa();
+    const metrics = new Metrics();
+    const revocation = new RevocationCheck(metrics, makeCrl(makeTestCa(), []));
+    const untracked = (): string[] =>
+      formatMetrics(metrics.snapshot(), 'prometheus').match(/^istio_crl_untracked\S* \d+$/gm) ?? [];
+    const name = 'istio_crl_untracked_connections_total';
+    t.deepEqual(untracked(), [`${name}{reporter="destination"} 0`, `${name}{reporter="source"} 0`]);
+    const node = await TestNode.open(t, { revocation });
+    node.issue = (identity) => ca.issue(identity);
+    const client = node.addPod({ name: 'client' });
+    const server = node.addPod({ name: 'server' });
+    server.listen(8080, () => {
+      t.fail('served');
+    });
+    const app = await client.connect(server.ip, 8080);
+    await app.until(({ error }) => error !== undefined);
+    const outbound = await node.ended('outbound');
+    t.regex(String(outbound['error']), /cannot be checked for revocation: Cannot read certificate/);
+    t.is(node.metric('istio_tcp_connections_failed_total', 'response_flags="IDENTITY_ERROR"'), 1);
+    const inbound = await node.ended('inbound');
+    t.is(inbound['message'], 'connection failed');
+    t.deepEqual(untracked(), [`${name}{reporter="destination"} 1`, `${name}{reporter="source"} 1`]);
+    t.is(node.pool.size, 0);
+  },
+);
+
+test('no chain at all is no chain that may pass', (t) => {
+  const revocation = new RevocationCheck(new Metrics(), makeCrl(makeTestCa(), []));
+  t.like(revocation.check([], 'upstream'), { code: 'ERR_PEER_IDENTITY', side: 'upstream' });
+});
+
+/** A CA whose root is of version 1, as before extensions existed. */
+function makeOldCa(): Pick<TestCa, 'issue'> {
+  const keys = makeKeys();
+  const nowMs = Date.now();
+  const name = makeName(DEFAULT_TRUST_DOMAIN, 'old root');
+  const algorithm = derSequence(derOid(Oid.ecdsaWithSha256));
+  const notAfterMs = nowMs + 86_400_000;
+  const body = derSequence(
+    ...[derUnsigned(Buffer.from([1])), algorithm, name],
+    ...[derSequence(derTime(nowMs - 60_000), derTime(notAfterMs)), name],
+    publicKeyDer(keys.publicKey),
+  );
+  const signature = derBitString(sign('sha256', body, keys.privateKey));
+  const rootPem = new X509Certificate(derSequence(body, algorithm, signature)).toString();
+  const signer = { privateKey: keys.privateKey, name, notAfterMs };
+  return issueBy({ rootPem, intermediatesPem: [], signer });
+}
 
 test.serial(
   'a change of the file is told once it has settled; a file that is no list is refused',

@@ -1,5 +1,6 @@
 import { MeshError } from '../../base/errors.ts';
 import { STATE_WAIT_MS, type DataParts } from '../parts.ts';
+import type { Traced } from '../../mesh/proxy/access-log.ts';
 import type { ConnectionEnds } from '../live-connection.ts';
 import type { Admission, RefusalStatus } from './admission.ts';
 import { logDecision } from './log-decision.ts';
@@ -29,7 +30,7 @@ export class RefusedError extends MeshError {
  */
 export async function awaitAdmission(
   parts: DataParts,
-  live: Readonly<{ signal: AbortSignal; ends: ConnectionEnds }>,
+  live: Readonly<{ signal: AbortSignal; ends: ConnectionEnds }> & Traced,
   decide: () => Admission,
 ): Promise<Admitted> {
   const { signal } = live;
@@ -44,7 +45,7 @@ export async function awaitAdmission(
     signal.throwIfAborted();
   }
   if (decision.kind !== 'wait' && decision.decision !== undefined)
-    logDecision(parts.policyLog, decision.decision, live.ends);
+    logDecision(parts.policyLog, decision.decision, live);
   if (decision.kind === 'admit') return decision;
   if (decision.kind === 'refuse') throw new RefusedError(decision.status, decision.reason);
   const missing = decision.policies.join(', ');

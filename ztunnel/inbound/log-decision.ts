@@ -1,4 +1,5 @@
 import type { Decision } from '../../mesh/model/authorize.ts';
+import { connectionSpan, type Traced } from '../../mesh/proxy/access-log.ts';
 import type { ConnectionEnds } from '../live-connection.ts';
 import type { PolicyLog } from '../parts.ts';
 
@@ -6,9 +7,11 @@ import type { PolicyLog } from '../parts.ts';
 export function logDecision(
   { logger, level }: PolicyLog,
   decision: Decision,
-  { source, destination }: ConnectionEnds,
+  live: Readonly<{ ends: ConnectionEnds }> & Traced,
 ): void {
   if (decision.dryRun.length === 0 && !logger.isEnabled(level)) return;
+  const { source, destination } = live.ends;
+  const span = connectionSpan('inbound', live);
   const ends = {
     'src.addr': source.address,
     'src.identity': source.identity,
@@ -18,9 +21,8 @@ export function logDecision(
   };
   // Whoever tries a policy out wants to see it: not only at debug.
   for (const { policy, rule, action } of decision.dryRun)
-    logger.info('dry-run policy matched', { policy, rule, action, ...ends });
-  logger.log(level, `connection ${decision.kind === 'allow' ? 'allowed' : 'denied'} by policy`, {
-    ...{ policy: decision.by?.policy, rule: decision.by?.rule, reason: decision.reason },
-    ...ends,
-  });
+    logger.log('info', 'dry-run policy matched', { policy, rule, action, ...ends }, span);
+  const { by, reason } = decision;
+  const message = `connection ${decision.kind === 'allow' ? 'allowed' : 'denied'} by policy`;
+  logger.log(level, message, { policy: by?.policy, rule: by?.rule, reason, ...ends }, span);
 }

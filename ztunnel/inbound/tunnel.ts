@@ -4,7 +4,8 @@ import { makeBaggage, parseForwardedHost } from '../../mesh/hbone/headers.ts';
 import { acceptTunnel, refuseTunnel, type TunnelRequest } from '../../mesh/hbone/server.ts';
 import type { SpiffeId } from '../../mesh/model/identity.ts';
 import type { Service } from '../../mesh/model/service.ts';
-import type { Workload } from '../../mesh/model/workload.ts';
+import type { Workload, WorkloadDescription } from '../../mesh/model/workload.ts';
+import { keyOfService } from '../../mesh/proxy/state/vips.ts';
 import { HEADROOM } from '../../net/byte-stream.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
 import { LiveConnection } from '../live-connection.ts';
@@ -36,11 +37,13 @@ export async function serveTunnel(
   pod: PodContext,
 ): Promise<void> {
   const { peer, peerIdentity, local } = session;
+  // Of the request, only this is kept for as long as the tunnel lives; what it says of its source has no part in it.
+  const { method, authority } = request;
   let workload = parts.state.localWorkload(pod);
   const decide = (): Admission => {
     workload = parts.state.localWorkload(pod) ?? workload;
-    const admission = admitTunnel(parts.state, admissionRequest(request, session, parts, workload));
-    return restrictPort(admission, pod);
+    const asked = admissionRequest({ method, authority }, session, parts, workload);
+    return restrictPort(admitTunnel(parts.state, asked), pod);
   };
   // Registered before the first decision, so that a change of policy in between is not missed.
   const live = new LiveConnection({
@@ -48,18 +51,19 @@ export async function serveTunnel(
     ends: {
       source: {
         address: peer,
-        workload: parts.state.workloadAt(parts.network, peer.ip),
+        workload: describeSource(parts, request, peer),
         identity: peerIdentity,
       },
       destination: {
         address: local,
-        hboneTarget: request.authority,
+        hboneTarget: authority,
         workload,
         identity: pod.identity,
       },
       tlsGroup: session.tlsGroup,
       peerChain: session.peerChain,
     },
+    traceparent: request.traceparent,
     check: () => checkAdmission(decide()),
   });
   request.stream.setHandler({
@@ -89,6 +93,25 @@ export async function serveTunnel(
   }
 }
 
+/**
+ * Who the source is, for telemetry alone. Its address tells, unless it is in another network: then the address is that of
+ * a gateway, and there is nothing but what its proxy says of it.
+ */
+function describeSource(
+  parts: DataParts,
+  { forwardedNetwork, baggage }: TunnelRequest,
+  peer: SocketAddress,
+): WorkloadDescription | undefined {
+  const { network, state, responseBaggage, peerDescriptions } = parts;
+  if (forwardedNetwork === undefined || isSameNetwork(forwardedNetwork, network))
+    return state.workloadAt(network, peer.ip);
+  return responseBaggage ? peerDescriptions.describe(baggage) : undefined;
+}
+
+function isSameNetwork(one: string, other: string): boolean {
+  return one === other || one.toLowerCase() === other.toLowerCase();
+}
+
 /** A pod that is served for one purpose gets nothing else through. */
 function restrictPort(admission: Admission, { onlyPort }: PodContext): Admission {
   if (admission.kind !== 'admit' || onlyPort === undefined) return admission;
@@ -105,14 +128,13 @@ function statusOf({ signal }: LiveConnection, error: unknown): RefusalStatus {
 }
 
 function admissionRequest(
-  request: TunnelRequest,
+  request: Pick<TunnelRequest, 'method' | 'authority'>,
   session: TunnelSession,
   parts: DataParts,
   workload: Workload | undefined,
 ): AdmissionRequest {
   return {
-    method: request.method,
-    authority: request.authority,
+    ...request,
     workload,
     localIp: session.local.ip,
     peerIp: session.peer.ip,
@@ -158,7 +180,5 @@ function hintedService(
   if (host === undefined || workload === undefined) return undefined;
   return parts.state
     .servicesByHost(host)
-    .find(({ namespace }) =>
-      [...workload.services.keys()].some((key) => key === `${namespace}/${host}`),
-    );
+    .find((service) => workload.services.has(keyOfService(service)));
 }

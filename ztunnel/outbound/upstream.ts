@@ -9,7 +9,7 @@ import { MeshError } from '../../base/errors.ts';
 import { unreachable } from '../../base/unreachable.ts';
 import { formatAuthority } from '../../mesh/hbone/authority.ts';
 import { mayTryElsewhere, openTunnel, type Tunnel } from '../../mesh/hbone/client.ts';
-import { makeBaggage, makeForwarded, makeTraceparent } from '../../mesh/hbone/headers.ts';
+import { FORWARDED_NETWORK, makeBaggage, makeForwarded } from '../../mesh/hbone/headers.ts';
 import { HboneSession, type SessionOptions } from '../../mesh/hbone/session.ts';
 import { HBONE_PORT } from '../../mesh/model/ports.ts';
 import type { SpiffeId } from '../../mesh/model/identity.ts';
@@ -157,7 +157,7 @@ function socketOptions({ parts, pod }: Caller, signal: AbortSignal): TcpConnectO
 }
 
 async function connectTunnel(caller: Caller, route: TunnelRoute): Promise<ByteStream> {
-  const { parts, pod, live, source } = caller;
+  const { parts, pod, live } = caller;
   const { connectTo, peers } = route;
   const { identity } = pod;
   // Also where a session is open: without a valid certificate nothing new is begun.
@@ -178,7 +178,7 @@ async function connectTunnel(caller: Caller, route: TunnelRoute): Promise<ByteSt
   };
   const request = {
     authority: formatAuthority(route.authority),
-    headers: tunnelHeaders(source, caller.sourceAddress, route.service?.hostname),
+    headers: tunnelHeaders(caller, route.service?.hostname),
   };
   let stale = 0;
   let pooled: HboneSession | undefined;
@@ -229,7 +229,7 @@ async function connectInnerTunnel(
   route: Extract<OutboundRoute, { kind: 'double-hbone' }>,
   outer: ByteStream,
 ): Promise<ByteStream> {
-  const { parts, pod, live, source } = caller;
+  const { parts, pod, live } = caller;
   const { signal } = live;
   const { authority, peers } = route.inner;
   const where = formatAuthority(authority);
@@ -239,13 +239,18 @@ async function connectInnerTunnel(
   });
   noteSession(live, pod.identity, session);
   const headers = [
-    ...tunnelHeaders(source, caller.sourceAddress, route.service?.hostname),
-    ...['x-forwarded-network', parts.network],
+    ...tunnelHeaders(caller, route.service?.hostname),
+    ...[FORWARDED_NETWORK, parts.network],
   ];
   try {
-    const { stream } = await openTunnel(session, { authority: where, headers }, { signal });
+    const tunnel = await openTunnel(session, { authority: where, headers }, { signal });
     session.retire(); // it carries this tunnel alone, and ends with it
-    return stream;
+    // Which endpoint it is was the gateway's choice: only the endpoint can tell.
+    const { responseBaggage, peerDescriptions } = parts;
+    live.ends.destination.workload = responseBaggage
+      ? peerDescriptions.describe(tunnel.baggage)
+      : undefined;
+    return tunnel.stream;
   } catch (error) {
     session.close();
     throw error;
@@ -258,14 +263,13 @@ function endpointDeadlineMs(route: Readonly<{ service?: Service }>): number {
 }
 
 function tunnelHeaders(
-  source: Workload,
-  sourceAddress: SocketAddress,
+  { source, sourceAddress, live }: Caller,
   hostname: string | undefined,
 ): readonly string[] {
   return [
     ...['baggage', makeBaggage(source)],
     ...['forwarded', makeForwarded(sourceAddress, hostname)],
-    ...['traceparent', makeTraceparent()],
+    ...['traceparent', live.traceparent],
   ];
 }
 

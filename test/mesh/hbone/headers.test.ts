@@ -2,12 +2,13 @@ import test from 'ava';
 import fc from 'fast-check';
 import { socketAddress } from '../../../base/address.ts';
 import {
-  continueTraceparent,
   makeBaggage,
   makeForwarded,
   makeTraceparent,
   parseBaggage,
   parseForwardedHost,
+  parseTraceparent,
+  traceIdOf,
 } from '../../../mesh/hbone/headers.ts';
 import { makeWorkload } from '../../support/workloads.ts';
 
@@ -74,7 +75,7 @@ test('no header makes a parser throw', (t) => {
     fc.property(fc.string({ unit: 'binary', maxLength: 300 }), (header) => {
       parseBaggage(header);
       parseForwardedHost(header);
-      return continueTraceparent(header).length === 55;
+      return (parseTraceparent(header) ?? makeTraceparent()).length === 55;
     }),
   );
   t.pass();
@@ -110,9 +111,10 @@ test('makeTraceparent() makes a new one each time', (t) => {
   for (const header of made) t.regex(header, /^00-[0-9a-f]{32}-[0-9a-f]{16}-00$/);
 });
 
-test('continueTraceparent() keeps a well-formed one and replaces any other', (t) => {
+test('parseTraceparent() takes a well-formed one and no other (M5)', (t) => {
   const good = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
-  t.is(continueTraceparent(good), good);
+  t.is(parseTraceparent(good), good);
+  t.is(traceIdOf(good), '0af7651916cd43dd8448eb211c80319c');
   const bad = [
     undefined,
     '',
@@ -123,5 +125,5 @@ test('continueTraceparent() keeps a well-formed one and replaces any other', (t)
     `00-0af7651916cd43dd8448eb211c80319c-${'0'.repeat(16)}-01`,
     'x'.repeat(100_000),
   ];
-  for (const header of bad) t.not(continueTraceparent(header), header);
+  for (const header of bad) t.is(parseTraceparent(header), undefined);
 });

@@ -17,6 +17,7 @@ const server = makeSpiffeId({ trustDomain, namespace: 'apps', serviceAccount: 's
 
 const outbound: ConnectionRecord = {
   direction: 'outbound',
+  trace: { traceId: '0af7651916cd43dd8448eb211c80319c' },
   source: {
     address: socketAddress('10.0.0.1', 40_000),
     workload: testWorkload('client-1'),
@@ -55,7 +56,7 @@ const ends =
 
 test('an outbound connection leaves one line with both identities', (t) => {
   t.deepEqual(lineOf('text', 'info', logTo), [
-    '1970-01-01T00:00:00.000Z\tinfo\taccess\tconnection complete\t' +
+    '1970-01-01T00:00:00.000Z\tinfo\taccess:outbound{id=0af7651916cd43dd8448eb211c80319c}\tconnection complete\t' +
       `${ends}direction="outbound" bytes_sent=84 bytes_recv=1553 duration="12ms"\n`,
   ]);
 });
@@ -74,7 +75,7 @@ test('a failed connection is an error with its causes', (t) => {
   const [line = ''] = lineOf('text', 'info', (logger) => {
     logConnectionEnd(logger, { ...outbound, error });
   });
-  t.regex(line, /\terror\taccess\tconnection complete\t/);
+  t.regex(line, /\terror\taccess:outbound\{id=\w+\}\tconnection complete\t/);
   t.true(line.endsWith('duration="12ms" error="Cannot connect: connection refused"\n'));
 });
 
@@ -90,7 +91,7 @@ test('what is not known is left out', (t) => {
   t.is(src, '10.0.0.1:40000');
   t.deepEqual(Object.keys(rest), [
     ...['level', 'time', 'scope', 'message', 'dst.addr', 'direction'],
-    ...['bytes_sent', 'bytes_recv', 'duration'],
+    ...['bytes_sent', 'bytes_recv', 'duration', 'outbound'],
   ]);
 });
 
@@ -100,7 +101,7 @@ test('an opened connection is told at debug level alone', (t) => {
   };
   t.deepEqual(lineOf('text', 'info', opened), []);
   t.deepEqual(lineOf('text', 'info,access=debug', opened), [
-    `1970-01-01T00:00:00.000Z\tdebug\taccess\tconnection opened\t${ends}direction="outbound"\n`,
+    `1970-01-01T00:00:00.000Z\tdebug\taccess:outbound{id=0af7651916cd43dd8448eb211c80319c}\tconnection opened\t${ends}direction="outbound"\n`,
   ]);
 });
 
@@ -121,4 +122,26 @@ test('a connection refused early leaves a warning with its addresses', (t) => {
 
 test('nothing is written when the scope is off', (t) => {
   t.deepEqual(lineOf('text', 'info,access=off', logTo), []);
+});
+
+test('a trace id is not asked for where no line is written', (t) => {
+  const trace = {
+    get traceId(): string {
+      return (t.fail('asked for'), '');
+    },
+  };
+  const quiet: typeof logTo = (logger) => {
+    logConnectionOpened(logger, { ...outbound, trace });
+    logConnectionEnd(logger, { ...outbound, trace });
+  };
+  t.deepEqual(lineOf('text', 'info,access=off', quiet), []);
+});
+
+test('what a peer has not said of its workload is left out', (t) => {
+  const nothing = { name: '', namespace: '', clusterId: '' };
+  const [line = ''] = lineOf('text', 'info', (logger) => {
+    const source = { ...outbound.source, workload: testWorkload('client-1', nothing) };
+    logConnectionEnd(logger, { ...outbound, source });
+  });
+  t.notRegex(line, /src\.(?:workload|namespace|cluster)=/);
 });

@@ -35,6 +35,22 @@ test('a JSON line has level, time, scope and message, then the fields', (t) => {
   );
 });
 
+const span = { name: 'inbound', id: '0af7651916cd43dd8448eb211c80319c' };
+
+test('the span of a record stands behind the scope in text, and last in JSON', (t) => {
+  const record = { timeMs, level: 'info', scope: 'access', message: 'a message' } as const;
+  t.is(
+    formatLogLine({ ...record, fields: { bytes_sent: 12 }, span }, 'text'),
+    '2026-01-02T03:04:05.678Z\tinfo\taccess:inbound{id=0af7651916cd43dd8448eb211c80319c}\t' +
+      'a message\tbytes_sent=12\n',
+  );
+  t.is(
+    formatLogLine({ ...record, fields: { bytes_sent: 12 }, span }, 'json'),
+    '{"level":"info","time":"2026-01-02T03:04:05.678Z","scope":"access","message":"a message",' +
+      '"bytes_sent":12,"inbound":{"id":"0af7651916cd43dd8448eb211c80319c"}}\n',
+  );
+});
+
 test('no value and no message can begin a line, a field or a terminal sequence of its own (M4)', (t) => {
   const hostile = 'x\n2026\tinfo\r\u001b[2J\u009b31m\u0085\u2028\u202ey" admin="true';
   for (const format of ['text', 'json'] as const) {

@@ -209,8 +209,10 @@ test('a pod that cannot be served is told to the agent and makes the proxy unrea
     error: 'no room',
   });
   t.false(client.ready);
+  t.is(client.pendingPods, 1);
   await server.remove('bad');
   t.true(client.ready);
+  t.is(client.pendingPods, 0);
 });
 
 test('a descriptor that is no namespace is refused and used for nothing', async (t) => {

@@ -10,7 +10,8 @@ import { connectTcp } from '../../../net/tcp.ts';
 import { Collector } from '../../support/collect.ts';
 import { makeMatch, makePolicy, makeRule, text } from '../../support/policies.ts';
 import { makeTestCa } from '../../support/test-ca.ts';
-import { TestNode, type TestPod } from '../../support/ztunnel-pods.ts';
+import { makeService, makeWorkload } from '../../support/workloads.ts';
+import { TestNode, type AccessRecord, type TestPod } from '../../support/ztunnel-pods.ts';
 
 /** Everyone but `principal` is refused, also who has none. */
 function denyOthers(principal: string): AuthorizationPolicy {
@@ -247,21 +248,150 @@ test.serial(
   },
 );
 
-test.serial('what another proxy says about its workload decides nothing', async (t) => {
+const CLIENT = 'spiffe://cluster.local/ns/shop/sa/client';
+/** A source that claims to be somebody else, and to have been called for somebody else. */
+const LIES = [
+  ...['baggage', 'k8s.cluster.name=lie,k8s.namespace.name=lie,k8s.pod.name=lie,service.name=lie'],
+  ...['forwarded', 'for="10.7.0.99:1";host=admin.shop.svc.cluster.local'],
+];
+const ELSEWHERE = ['x-forwarded-network', 'elsewhere'];
+
+test.serial('M2: a source that claims to be another workload is refused as itself', async (t) => {
   const node = await TestNode.open(t);
   const client = node.addPod({ name: 'client' });
   const server = node.addPod({ name: 'server' });
-  node.state.setPolicy(deny('client'));
-  const session = await openSession(node, client, server);
-  const headers = [
-    ...['baggage', 'k8s.namespace.name=admin,service.name=admin'],
-    ...['forwarded', 'for="10.7.0.99:1";host=admin.shop.svc.cluster.local'],
-  ];
-  await t.throwsAsync(openTunnel(session, { authority: `${server.ip}:8080`, headers }), {
-    message: 'Cannot open a tunnel: http status: 401',
+  node.know(makeWorkload({ name: 'admin', ips: ['10.7.0.99'] }));
+  let served = 0;
+  server.listen(8080, () => {
+    served++;
   });
+  const authority = `${server.ip}:8080`;
+  const session = await openSession(node, client, server);
+  for (const policy of [deny('client'), denyOthers('cluster.local/ns/shop/sa/admin')]) {
+    node.state.setPolicy(policy);
+    for (const headers of [LIES, [...LIES, ...ELSEWHERE]])
+      await t.throwsAsync(openTunnel(session, { authority, headers }), {
+        message: 'Cannot open a tunnel: http status: 401',
+      });
+  }
+  for (const record of await node.records((r) => 'bytes_sent' in r, 4)) {
+    t.is(record['src.identity'], CLIENT);
+    t.is(record['dst.service'], undefined);
+  }
+  t.is(served, 0);
   session.close();
 });
+
+test.serial(
+  'M2: a source of this network that claims to be another workload is told of as itself',
+  async (t) => {
+    const node = await TestNode.open(t, { network: 'Home' });
+    const client = node.addPod({ name: 'client', network: 'Home' });
+    const server = node.addPod({ name: 'server', network: 'Home' });
+    node.state.setService(makeService({ name: 'admin', vips: ['10.96.0.99'] }));
+    server.listen(8080, () => undefined);
+    const authority = `${server.ip}:8080`;
+    const session = await openSession(node, client, server);
+    for (const network of [[], ['x-forwarded-network', 'hOME']]) {
+      const headers = [...LIES, ...network];
+      const { stream } = await openTunnel(session, { authority, headers });
+      stream.reset();
+    }
+    for (const record of await node.records((r) => 'bytes_sent' in r, 2)) {
+      t.like(record, { 'src.workload': 'client', 'src.namespace': 'shop' });
+      t.like(record, { 'src.cluster': 'Kubernetes', 'src.identity': CLIENT });
+      // Nor is it believed whom it called: the pod serves no such service.
+      t.is(record['dst.service'], undefined);
+    }
+    const opened = 'istio_tcp_connections_opened_total';
+    t.is(node.metric(opened, 'source_workload="client"', `source_principal="${CLIENT}"`), 2);
+    t.is(node.metric(opened, '"lie"'), 0);
+    session.close();
+  },
+);
+
+test.serial(
+  'a source in another network is told of as it says, its identity as it proved',
+  async (t) => {
+    const node = await TestNode.open(t, { network: 'home' });
+    const gateway = node.addPod({ name: 'gateway', network: 'home' });
+    const server = node.addPod({ name: 'server', network: 'home' });
+    server.listen(8080, () => undefined);
+    const authority = `${server.ip}:8080`;
+    const session = await openSession(node, gateway, server);
+    const baggage =
+      'k8s.cluster.name=west,k8s.namespace.name=far,k8s.deployment.name=caller,' +
+      'service.name=caller-app,service.version=v2,cloud.region=r,cloud.availability_zone=z';
+    for (const header of [baggage, 'k8s.pod.name=a"b,service.name=\u009b', '']) {
+      const headers = [...['baggage', header], ...ELSEWHERE];
+      const { stream } = await openTunnel(session, { authority, headers });
+      stream.reset();
+    }
+    const [told, hostile, silent] = await node.records((r) => 'bytes_sent' in r, 3);
+    t.like(told, { 'src.workload': 'caller', 'src.namespace': 'far', 'src.cluster': 'west' });
+    t.is(told?.['src.identity'], CLIENT);
+    // Never the gateway, whose address it is.
+    for (const record of [hostile, silent]) {
+      t.is(record?.['src.workload'], undefined);
+      t.is(record?.['src.identity'], CLIENT);
+    }
+    const labels = [
+      ...['source_workload="caller"', 'source_workload_namespace="far"', 'source_cluster="west"'],
+      ...['source_canonical_service="caller-app"', 'source_canonical_revision="v2"'],
+      ...['source_region="r"', 'source_zone="z"', `source_principal="${CLIENT}"`],
+    ];
+    t.is(node.metric('istio_tcp_connections_opened_total', ...labels), 1);
+    t.is(node.metric('istio_tcp_connections_opened_total', 'source_workload="unknown"'), 2);
+    session.close();
+  },
+);
+
+test.serial('without ENABLE_RESPONSE_BAGGAGE nothing is said or read', async (t) => {
+  const node = await TestNode.open(t, { network: 'home', responseBaggage: false });
+  const client = node.addPod({ name: 'client', network: 'home' });
+  const server = node.addPod({ name: 'server', network: 'home' });
+  server.listen(8080, () => undefined);
+  const session = await openSession(node, client, server);
+  const headers = [...LIES, ...ELSEWHERE];
+  const tunnel = await openTunnel(session, { authority: `${server.ip}:8080`, headers });
+  t.is(tunnel.baggage, undefined);
+  tunnel.stream.reset();
+  const record = await node.ended('inbound');
+  t.is(record['src.workload'], undefined);
+  t.is(record['src.identity'], CLIENT);
+  session.close();
+});
+
+test.serial(
+  'a connection is logged under the trace of its client, or a new one (M5)',
+  async (t) => {
+    const node = await TestNode.open(t);
+    const client = node.addPod({ name: 'client' });
+    const server = node.addPod({ name: 'server' });
+    server.listen(8080, () => undefined);
+    const session = await openSession(node, client, server);
+    const trace = '0af7651916cd43dd8448eb211c80319c';
+    const traceparents = [`00-${trace}-b7ad6b7169203331-01`, `00-${trace}-x`, 'x'.repeat(20_000)];
+    for (const traceparent of [...traceparents, undefined]) {
+      const headers = traceparent === undefined ? [] : ['traceparent', traceparent];
+      const { stream } = await openTunnel(session, { authority: `${server.ip}:8080`, headers });
+      stream.reset();
+    }
+    const records = await node.records((r) => 'bytes_sent' in r, 4);
+    const [continued, ...made] = records.map((record) => idOf(record, 'inbound'));
+    t.is(continued, trace);
+    for (const id of made) t.regex(id, /^[0-9a-f]{32}$/);
+    t.is(new Set([continued, ...made]).size, 4);
+    // Each with the lines of other scopes about it.
+    const decisions = node.log.filter(({ scope }) => scope === 'rbac');
+    t.deepEqual(decisions.map((line) => idOf(line, 'inbound')).sort(), [continued, ...made].sort());
+    session.close();
+  },
+);
+
+function idOf(line: AccessRecord, span: 'inbound' | 'outbound'): string {
+  return (line[span] as { id: string }).id;
+}
 
 test.serial('a connection to 15008 that says nothing is not a session', async (t) => {
   const node = await TestNode.open(t);
