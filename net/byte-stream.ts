@@ -56,6 +56,12 @@ export interface ByteStream {
 
 /** Who takes a stream's input. Every call comes from the reactor; none may throw. */
 export interface ByteSink {
+  /**
+   * Where the sink hands everything on to, as it is. Between two sockets bulk may then move inside the kernel, without
+   * onData(); whatever else is told stays the same.
+   */
+  readonly target?: ByteStream;
+
   /** How many bytes onData() would take now; a source reads no more than this, and nothing at 0. */
   capacity(): number;
 

@@ -54,24 +54,24 @@ export class Relay {
 class Direction implements ByteSink {
   readonly #relay: Relay;
   readonly #from: ByteStream;
-  readonly #to: ByteStream;
+  readonly target: ByteStream;
 
   constructor(relay: Relay, from: ByteStream, to: ByteStream) {
     this.#relay = relay;
     this.#from = from;
-    this.#to = to;
+    this.target = to;
   }
 
   capacity(): number {
-    return this.#to.capacity();
+    return this.target.capacity();
   }
 
   onData(bytes: SharedBytes, offset: number, length: number): number {
-    return this.#to.write(bytes, offset, length);
+    return this.target.write(bytes, offset, length);
   }
 
   onEnd(): void {
-    this.#to.end();
+    this.target.end();
     this.#relay.directionEnded();
   }
 
@@ -80,6 +80,6 @@ class Direction implements ByteSink {
   }
 
   onWritable(): void {
-    this.#to.resume();
+    this.target.resume();
   }
 }

@@ -10,6 +10,7 @@ import {
   writeFrom,
 } from './native/libc.ts';
 import { allocateShared } from './native/memory.ts';
+import { SplicePipe } from './splice-pipe.ts';
 import { originalDestination, socketPeer, socketLocal } from './socket-address.ts';
 import {
   BROKEN,
@@ -30,6 +31,8 @@ import {
  * it is one HTTP/2 frame that fills 16 TLS records: a few bytes more would cost a frame and a record of their own.
  */
 export const READ_BYTES = (256 << 10) - HEADROOM;
+/** Input that comes in pieces of at least so much is moved inside the kernel, where that can be; below, copying is cheaper. */
+const SPLICED_BYTES = 64 << 10;
 /** Reads of one connection in one turn, so that a bulk flow does not starve the others. */
 const READS_PER_TURN = 4;
 /** What an unhindered socket says it takes: more than any source offers at once. */
@@ -61,6 +64,10 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   #failure: Error | undefined;
   /** Read, but not taken by the sink. */
   #pending: { bytes: SharedBytes; offset: number; length: number } | undefined;
+  /** The last read filled the buffer: there is more. */
+  #bulk = false;
+  /** Holds what was read and the sink's target, another socket, has not taken. */
+  #pipe: SplicePipe | undefined;
   #peer: SocketAddress | undefined;
   bytesRead = 0;
   bytesWritten = 0;
@@ -100,7 +107,9 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     return this.#fd;
   }
 
+  /** @throws {Error} while bytes for the target of the sink before are on their way inside the kernel. */
   setSink(sink: ByteSink): void {
+    if (this.#pipe !== undefined) throw new Error('Cannot take the input of a relay from it');
     this.#sink = sink;
     this.#paused = false;
     if (this.#closed) return;
@@ -118,7 +127,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
-    if (this.#readable || this.#hungUp || this.#pending !== undefined) this.#queueTask();
+    if (this.#readable || this.#hungUp || this.#hasUndelivered()) this.#queueTask();
   }
 
   capacity(): number {
@@ -176,6 +185,10 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   #pump(): void {
     if (this.#sink === undefined || this.#paused) return;
     if (this.#pending !== undefined && !this.#deliverPending(this.#sink)) return;
+    if (!this.#deliverPipe(this.#sink)) {
+      this.#paused = true;
+      return;
+    }
     for (let reads = 0; (this.#readable || this.#hungUp) && !this.#peerEnded; reads++) {
       const sink: ByteSink = this.#sink; // onData() may have set another one
       if (reads === READS_PER_TURN) {
@@ -188,27 +201,46 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
         if (this.#broken) this.#breakOff(errnoError('ECONNRESET'));
         return;
       }
-      const got = readInto(this.#fd, incoming, HEADROOM, room);
-      if (got > 0) {
-        this.bytesRead += got;
-        if (got < room) this.#readable = false;
-        const taken = sink.onData(incoming, HEADROOM, got);
-        if (taken < got) this.#keep(HEADROOM + taken, got - taken);
-        if (this.#stopped()) return;
-      } else if (got === 0) {
-        this.#peerEnded = true;
-        if (this.#failure !== undefined) this.#breakOff(this.#failure);
-        else sink.onEnd();
-        if (this.#ended) this.#close('in order');
-        return;
-      } else if (got === -EAGAIN) {
-        this.#readable = false;
-        return; // with FIN on its way the kernel will tell the next edge
-      } else {
-        this.#breakOff(this.#failure ?? errnoError(errnoName(-got)));
-        return;
-      }
+      const got = this.#bulk ? this.#moveBulk(sink, room) : this.#readOnce(sink, room);
+      if (this.#stopped()) return;
+      if (got > 0) continue;
+      if (got === 0) this.#onPeerEnd(sink);
+      else if (got === -EAGAIN)
+        this.#readable = false; // with FIN on its way the kernel will tell the next edge
+      else this.#breakOff(this.#failure ?? errnoError(errnoName(-got)));
+      return;
     }
+  }
+
+  /** Bytes read and handed to the sink, or what read() answered. */
+  #readOnce(sink: ByteSink, room: number): number {
+    const got = readInto(this.#fd, incoming, HEADROOM, room);
+    if (got <= 0) return got;
+    this.bytesRead += got;
+    if (got < room) this.#readable = false;
+    this.#bulk = got === READ_BYTES && sink.target instanceof TcpStream;
+    const taken = sink.onData(incoming, HEADROOM, got);
+    if (taken < got) this.#keep(HEADROOM + taken, got - taken);
+    return got;
+  }
+
+  /** As #readOnce(), inside the kernel from socket to socket; where no pipe can be had, as before. */
+  #moveBulk(sink: ByteSink, room: number): number {
+    const pipe = SplicePipe.take();
+    if (pipe === undefined) return this.#readOnce(sink, room);
+    const moved = pipe.fill(this.#fd);
+    this.#bulk = moved >= SPLICED_BYTES;
+    if (moved > 0) this.bytesRead += moved;
+    this.#pipe = pipe;
+    if (!this.#deliverPipe(sink)) this.#paused = true;
+    return moved;
+  }
+
+  #onPeerEnd(sink: ByteSink): void {
+    this.#peerEnded = true;
+    if (this.#failure !== undefined) this.#breakOff(this.#failure);
+    else sink.onEnd();
+    if (this.#ended) this.#close('in order');
   }
 
   /** Behind a call, because the sink may have changed it: the compiler would think it knows. */
@@ -225,6 +257,32 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     incoming.buffer.copy(bytes.buffer, HEADROOM, offset, offset + length);
     this.#pending = { bytes, offset: HEADROOM, length };
     this.#paused = true;
+  }
+
+  /** True when all that was in the pipe is with the target. */
+  #deliverPipe({ target }: ByteSink): boolean {
+    const pipe = this.#pipe;
+    if (pipe === undefined) return true;
+    if (pipe.length > 0 && !(target instanceof TcpStream && target.#drain(pipe))) return false;
+    this.#pipe = undefined;
+    pipe.release();
+    return true;
+  }
+
+  /** As write(), of a pipe: whether it is empty now. */
+  #drain(pipe: SplicePipe): boolean {
+    if (!this.#writable || this.#ended || this.#closed) return false;
+    const before = pipe.length;
+    const result = pipe.drain(this.#fd);
+    this.bytesWritten += before - pipe.length;
+    if (result === 0) return true;
+    this.#writable = false;
+    if (result !== -EAGAIN) this.#fail(-result);
+    return false;
+  }
+
+  #hasUndelivered(): boolean {
+    return this.#pending !== undefined || this.#pipe !== undefined;
   }
 
   #deliverPending(sink: ByteSink): boolean {
@@ -263,6 +321,8 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     this.#closed = true;
     setAbortiveClose(this.#fd, how === 'abort');
     this.#pending = undefined;
+    this.#pipe?.release();
+    this.#pipe = undefined;
     if (this.#watched) unwatch(this.#fd);
     closeDescriptor(this.#fd);
   }

@@ -45,6 +45,8 @@ const library = ffi.dlopen(null, {
   setns: { return: 'i32', arguments: ['i32', 'i32'] },
   ioctl: { return: 'i32', arguments: ['i32', 'u64', 'u64'] },
   fcntl: { return: 'i32', arguments: ['i32', 'i32', 'u64'] },
+  pipe2: { return: 'i32', arguments: ['pointer', 'i32'] },
+  splice: { return: 'i32', arguments: ['i32', 'pointer', 'i32', 'pointer', 'u64', 'u32'] },
 });
 const c = library.functions;
 
@@ -57,12 +59,17 @@ export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
 export const SOCK_SEQPACKET = 5;
-const SOCK_NONBLOCK = 0x800;
-const SOCK_CLOEXEC = 0x80000;
+const O_NONBLOCK = 0x800;
+const O_CLOEXEC = 0x80000;
+const SOCK_NONBLOCK = O_NONBLOCK;
+const SOCK_CLOEXEC = O_CLOEXEC;
 const SHUT_WR = 1;
 const CLONE_NEWNET = 0x40000000;
 const NS_GET_NSTYPE = 0xb703n;
 const F_DUPFD_CLOEXEC = 1030;
+const F_SETPIPE_SZ = 1031;
+const SPLICE_F_MOVE = 1;
+const SPLICE_F_NONBLOCK = 2;
 
 /** struct epoll_event is packed on x86-64 alone. */
 export const EPOLL_EVENT_BYTES = process.arch === 'x64' ? 12 : 16;
@@ -111,6 +118,41 @@ export function writeNative(fd: number, address: bigint, length: number): number
   if (streamErrnos.has(errno) && errno !== EINTR) return -errno;
   const again = c.write(fd, address, BigInt(length));
   return again >= 0 ? again : -lastErrno();
+}
+
+const pipeEnds = (() => {
+  const buffer = Buffer.alloc(8);
+  return { buffer, address: ffi.getRawPointer(buffer) };
+})();
+
+/**
+ * A pipe that never waits and that children do not inherit.
+ *
+ * @param bytes its size, as far as the kernel grants it.
+ * @returns its ends, or -errno.
+ */
+export function openPipe(bytes: number): Readonly<{ input: number; output: number }> | number {
+  if (c.pipe2(pipeEnds.address, O_NONBLOCK | O_CLOEXEC) !== 0) return -lastErrno();
+  const [output, input] = [pipeEnds.buffer.readInt32LE(0), pipeEnds.buffer.readInt32LE(4)];
+  c.fcntl(input, F_SETPIPE_SZ, BigInt(bytes));
+  return { input, output };
+}
+
+/**
+ * Moves bytes between a socket and a pipe inside the kernel.
+ *
+ * @returns how many, 0 at the end of `from`, -EAGAIN when none can be moved now, or another -errno.
+ */
+export function spliceBytes(from: number, to: number, length: number): number {
+  const moved = c.splice(from, 0n, to, 0n, BigInt(length), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  if (moved >= 0) return moved;
+  const errno = lastErrno();
+  if (streamErrnos.has(errno) && errno !== EINTR) return -errno;
+  // As in readInto(): an end that comes after an error is not believed.
+  const again = c.splice(from, 0n, to, 0n, BigInt(length), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  if (again > 0) return again;
+  if (again === 0) return errno === EINTR ? 0 : -ECONNRESET;
+  return -lastErrno();
 }
 
 export function closeDescriptor(fd: number): void {

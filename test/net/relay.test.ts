@@ -1,4 +1,6 @@
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { readdirSync, readlinkSync } from 'node:fs';
 import net from 'node:net';
 import { setImmediate as nextRound } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
@@ -118,6 +120,61 @@ test('a reader that stops stops the writer at its source', async (t) => {
   t.true(bytes()[0] < payload.length);
   t.true((await read(server)).equals(payload));
 });
+
+/** Pipes through which this process moves bytes: two descriptors each. */
+function openPipes(): number {
+  return readdirSync('/proc/self/fd').filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).startsWith('pipe:');
+    } catch {
+      return false; // the folder's own descriptor
+    }
+  }).length;
+}
+
+test('bulk that moves inside the kernel is whole, however its reader reads, and so is what comes after', async (t) => {
+  const { client, server, ended, bytes } = await setUp(t);
+  const payload = randomBytes(48 << 20);
+  client.end(payload);
+  server.write('a little, the other way');
+  const chunks: Buffer[] = [];
+  server.on('data', (chunk: Buffer) => {
+    chunks.push(chunk);
+    if (chunks.length % 64 !== 0) return;
+    // Long enough that the kernel's buffers fill up behind it.
+    server.pause();
+    setTimeout(() => server.resume(), 5);
+  });
+  await once(server, 'end');
+  t.true(Buffer.concat(chunks).equals(payload));
+  server.end(', and the end');
+  t.is((await read(client)).toString(), 'a little, the other way, and the end');
+  t.deepEqual(await ended, { kind: 'complete' });
+  t.deepEqual(bytes(), [payload.length, 36]);
+});
+
+test.serial(
+  'a reset behind bulk that its reader has not taken is a reset to the reader, and leaves no pipes behind',
+  async (t) => {
+    const { client, server, ended, bytes } = await setUp(t);
+    const before = openPipes();
+    server.pause();
+    client.write(Buffer.alloc(64 << 20, 'pressure'));
+    for (let still = 0, last = -1; still < 50; ) {
+      const [moved] = bytes();
+      still = moved === last ? still + 1 : 0;
+      last = moved;
+      await nextRound();
+    }
+    t.true(openPipes() > before, 'nothing moves inside the kernel');
+    const seen = new Promise((resolve) => server.prependListener('error', resolve));
+    client.resetAndDestroy();
+    t.like(await ended, { kind: 'broken', by: 'downstream' });
+    server.resume();
+    t.like(await seen, { code: 'ECONNRESET' });
+    t.true(openPipes() <= before + 2, 'more than one, which is kept for the next');
+  },
+);
 
 test('the used heap does not grow while 1 GiB is relayed', async (t) => {
   const { client, server, ended, bytes } = await setUp(t);
