@@ -1,6 +1,7 @@
 import { getSystemErrorName } from 'node:util';
 import type { MeshError } from '../base/errors.ts';
 import type { SpiffeId, TrustDomain } from '../mesh/model/identity.ts';
+import type { OwnPorts } from '../mesh/model/ports.ts';
 import type { SessionPool } from '../mesh/hbone/pool.ts';
 import type { ConnectionMetrics } from '../mesh/proxy/connection-metrics.ts';
 import type { Connections } from '../mesh/proxy/connections.ts';
@@ -11,7 +12,7 @@ import type { Logger } from '../mesh/runtime/log.ts';
 import type { Http2Options } from '../net/h2/options.ts';
 import type { Netns } from '../net/netns.ts';
 import type { KeepAlive } from '../net/socket-options.ts';
-import type { DnsProxy } from './dns.ts';
+import type { DnsPod, DnsProxy, PodNames } from './dns.ts';
 import type { TlsContexts } from './tls-contexts.ts';
 
 /** Where decisions of policy are written. */
@@ -34,8 +35,9 @@ export type DataParts = Readonly<{
   policyLog: PolicyLog;
   /** The network of this node. */
   network: string;
-  /** Of every socket in a pod: the rules there let it pass. */
-  packetMark: number;
+  ownPorts: OwnPorts;
+  /** Of every socket in a pod, so that the rules there let it pass; undefined where they know it by other means. */
+  packetMark: number | undefined;
   keepAlive: KeepAlive | undefined;
   tunnelOnLoopback: boolean;
   responseBaggage: boolean;
@@ -43,14 +45,16 @@ export type DataParts = Readonly<{
   serverHttp2: Http2Options;
   /** Own, and those that are one with it. */
   trustDomains: ReadonlySet<TrustDomain>;
-  /** By the node's own resolvers. */
   /** Absent: revocation is not checked. */
   revocation?: Readonly<{
     check: (chain: readonly Buffer[], side: 'downstream' | 'upstream') => MeshError | undefined;
   }>;
+  /** By the node's own resolvers. */
   resolveHostname: (hostname: string) => Promise<readonly string[]>;
   /** In the thread that serves DNS, and nowhere when it is off. */
   dns?: DnsProxy;
+  /** Names as the pod's own clients would resolve them, for what they leave to us. */
+  namesOf: (pod: DnsPod) => PodNames;
 }>;
 
 /** A pod as its connections see it. */
@@ -61,7 +65,8 @@ export type PodContext = Readonly<{
   serviceAccount: string;
   /** As far as it is known; final once the control plane has told of the pod. */
   identity: SpiffeId;
-  netns: Netns;
+  /** Undefined: the one that this process is in. */
+  netns: Netns | undefined;
   /** Where tunnels may lead to, when that is not for policy alone to say. */
   onlyPort?: number;
   /** Aborts when the pod is gone for good. */
