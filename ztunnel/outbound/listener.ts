@@ -1,3 +1,5 @@
+import { formatSocketAddress, type SocketAddress } from '../../base/address.ts';
+import { MeshError } from '../../base/errors.ts';
 import { logConnectionRejected } from '../../mesh/proxy/access-log.ts';
 import { TcpListener } from '../../net/tcp-listener.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
@@ -25,15 +27,22 @@ export async function serveOutbound(
 ): Promise<void> {
   const { peer } = downstream;
   const destination = downstream.originalDestination();
-  const source = await findLocalWorkload(parts, pod);
-  if (source === undefined) {
+  const reject = (error: MeshError): void => {
     downstream.reset();
     logConnectionRejected(parts.accessLog, {
-      direction: 'outbound',
-      sourceAddress: peer,
-      destinationAddress: destination,
-      error: unknownWorkload(pod),
+      ...{ direction: 'outbound', sourceAddress: peer, destinationAddress: destination, error },
     });
+  };
+  if (isSameAddress(destination, downstream.local)) {
+    // Nobody redirected it, so it would lead back to here, by whatever address of the pod.
+    const where = formatSocketAddress(destination);
+    const message = `Cannot connect to ${where}: attempted recursive call to ourselves`;
+    reject(new MeshError('ERR_OWN_PORT', 'downstream', message));
+    return;
+  }
+  const source = await findLocalWorkload(parts, pod);
+  if (source === undefined) {
+    reject(unknownWorkload(pod));
     return;
   }
   await carryOutbound(parts, pod, {
@@ -43,4 +52,8 @@ export async function serveOutbound(
       downstream.reset();
     },
   });
+}
+
+function isSameAddress(a: SocketAddress, b: SocketAddress): boolean {
+  return a.ip === b.ip && a.port === b.port;
 }
