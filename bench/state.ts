@@ -6,6 +6,7 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import { parseIpAddress, socketAddress } from '../base/address.ts';
+import { OWN_PORTS } from '../mesh/model/ports.ts';
 import type { WorkloadUid } from '../mesh/model/workload.ts';
 import { applyDelta } from '../mesh/proxy/state/apply.ts';
 import { deltaOf } from '../mesh/proxy/state/decode.ts';
@@ -47,6 +48,7 @@ const route = (index: number): string =>
     sourceIp: parseIpAddress('11.0.0.0'),
     destination: socketAddress(ipOf(10, index % serviceCount), 80),
     network: 'network',
+    ownPorts: OWN_PORTS,
     tried,
     resolved,
     random: Math.random,

@@ -80,6 +80,7 @@ export async function startControlPlane(
     ...{ translator, log: log.scope('xds'), metrics: xdsMetrics(metrics) },
     authenticate: (authorization) => authenticator.authenticate(authorization),
     trustedNodeAccounts: new Set(config.trustedNodeAccounts),
+    dedicatedAccounts: new Set(config.dedicatedAccounts),
     expected: () => nodeProxies(snapshot, config.trustedNodeAccounts),
     limiter: new StreamLimiter(),
   });

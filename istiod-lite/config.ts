@@ -88,6 +88,10 @@ export const SETTINGS = {
     description: 'Accounts of node proxies, <namespace>/<account>',
     default: ['istio-system/ztunnel'],
   }),
+  dedicatedAccounts: listSetting('DEDICATED_PROXY_ACCOUNTS', {
+    description: 'Accounts of workloads that run a ztunnel of their own, <namespace>/<account>',
+    default: [],
+  }),
   defaultTtlMs: durationSetting('DEFAULT_WORKLOAD_CERT_TTL', {
     description: 'Lifetime of a certificate when none is asked for',
     ...{ default: DAY_MS, minMs: 1000 },

@@ -10,14 +10,15 @@ import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
 import { addBuildMetric, addProcessMetrics } from '../mesh/runtime/process-metrics.ts';
 import type { ProgramContext } from '../mesh/runtime/program.ts';
-import { Readiness } from '../mesh/runtime/readiness.ts';
+import { Readiness, type ReadinessGate } from '../mesh/runtime/readiness.ts';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../mesh/xds/codec.ts';
 import { DeltaClient } from '../mesh/xds/delta-client.ts';
-import { makeNode } from '../mesh/xds/node.ts';
+import { makeNode, type NodeFacts } from '../mesh/xds/node.ts';
 import { ZdsClient } from '../mesh/zds/client.ts';
 import { ListenerClient } from '../mesh/zds/listeners.ts';
 import { prepareNetns } from '../net/netns.ts';
 import type { ZtunnelConfig } from './config.ts';
+import { serveDedicated } from './dedicated.ts';
 import { followRevocations, readRevocations } from './follow-revocations.ts';
 import { serveSelf } from './serve-self.ts';
 import type { ServerAddress } from './settings.ts';
@@ -26,6 +27,8 @@ import { PodManager } from './pod-manager.ts';
 import type { ControlCalls, DataThreadCalls, DataThreadSettings } from './thread-calls.ts';
 import { addStreamMetrics, XdsApplier } from './xds-applier.ts';
 
+const POD_GATE = 'workload proxy manager';
+
 /** Starts the node proxy: joins its parts, and leaves in the stack what undoes them. */
 export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Promise<void> {
   const { config, log, stack, stopping, stop } = context;
@@ -33,7 +36,7 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
   const readiness = new Readiness();
   const gates = {
     state: readiness.gate('state manager'),
-    pods: readiness.gate('workload proxy manager'),
+    pods: readiness.gate(POD_GATE),
   };
   const readinessServer = stack.use(
     await openAdminServer({
@@ -86,35 +89,27 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
   });
   void xds.synced.then(() => {
     gates.state.open();
-    void serveSelf({ config, threads, certificates, logger });
+    // In dedicated mode its port is the workload's.
+    if (config.dedicatedWorkload === undefined)
+      void serveSelf({ config, threads, certificates, logger });
   });
 
+  const { dedicatedWorkload: workload, listenersPath } = config;
   const listeners =
-    config.listenersPath === undefined ? undefined : new ListenerClient(config.listenersPath);
+    workload !== undefined || listenersPath === undefined
+      ? undefined
+      : new ListenerClient(listenersPath);
   const pods = new PodManager({
     ...{ config, threads, certificates, listeners, metrics },
     synced: xds.synced,
   });
-  const zds = new ZdsClient({
-    path: config.zdsPath,
-    handler: pods,
-    onReady(ready) {
-      if (ready) void pods.offerSockets();
-      if (ready) gates.pods.open();
-      else readiness.gate('workload proxy manager');
-    },
-    onProtocolError(error) {
-      logger.error('the node agent breaks the protocol', { error: describeError(error) });
-      process.exitCode = 1;
-      stop('protocol error of the node agent');
-    },
-    log(message) {
-      logger.warn(message);
-    },
-  });
-  pods.reportPending(() => zds.pendingPods);
+  const agent = { pods, readiness, gate: gates.pods, logger, stop };
+  let zds: ZdsClient | undefined;
+  if (workload === undefined) zds = followNodeAgent(config.zdsPath, agent);
+  else void serveDedicated({ ...agent, workload });
+  pods.reportPending(() => zds?.pendingPods ?? 0);
   stack.defer(() => {
-    zds.close();
+    zds?.close();
     listeners?.close();
   });
 
@@ -134,6 +129,36 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
   stopping.throwIfAborted();
   void readiness.whenReady().then(() => {
     logger.info('ready', { node: config.nodeName, data_threads: threads.count });
+  });
+}
+
+type AgentParts = Readonly<{
+  pods: PodManager;
+  readiness: Readiness;
+  gate: ReadinessGate;
+  logger: Logger;
+  stop: (reason: string) => void;
+}>;
+
+/** Serves the pods that the node agent hands over; ready while it is there. */
+function followNodeAgent(path: string, parts: AgentParts): ZdsClient {
+  const { pods, readiness, gate, logger, stop } = parts;
+  return new ZdsClient({
+    path,
+    handler: pods,
+    onReady(ready) {
+      if (ready) void pods.offerSockets();
+      if (ready) gate.open();
+      else readiness.gate(POD_GATE);
+    },
+    onProtocolError(error) {
+      logger.error('the node agent breaks the protocol', { error: describeError(error) });
+      process.exitCode = 1;
+      stop('protocol error of the node agent');
+    },
+    log(message) {
+      logger.warn(message);
+    },
   });
 }
 
@@ -176,15 +201,15 @@ function openCaClient(config: ZtunnelConfig): CaClient {
     clusterId: config.clusterId,
     headers: config.caHeaders,
     ttlSeconds: Math.round(config.certificateTtlMs / 1000),
-    impersonate: true,
+    // A workload's own account may ask for itself alone.
+    impersonate: config.dedicatedWorkload === undefined,
   });
 }
 
 function xdsOptions(
   config: ZtunnelConfig,
 ): Pick<ConstructorParameters<typeof DeltaClient>[0], 'controlPlane' | 'roots' | 'node' | 'types'> {
-  const { podName, podNamespace, instanceIp, nodeName, serviceAccount } = config;
-  const facts = { podName, podNamespace, instanceIp, nodeName, serviceAccount };
+  const { instanceIp, nodeName } = config;
   return {
     controlPlane: {
       address: formatAddress(config.xdsAddress, 'XDS_ADDRESS'),
@@ -194,9 +219,25 @@ function xdsOptions(
       headers: config.xdsHeaders,
     },
     roots: config.xdsRootCa,
-    node: makeNode({ type: 'ztunnel', ...facts }, config.nodeMetadata),
+    node: makeNode(
+      { type: 'ztunnel', instanceIp, nodeName, ...ownPod(config) },
+      config.nodeMetadata,
+    ),
     types: [ADDRESS_TYPE, AUTHORIZATION_TYPE].map((typeUrl) => ({ typeUrl, onDemand: false })),
   };
+}
+
+/** Who this program is: in dedicated mode it speaks for its workload. */
+function ownPod({
+  dedicatedWorkload,
+  ...own
+}: ZtunnelConfig): Pick<NodeFacts, 'podName' | 'podNamespace' | 'serviceAccount'> {
+  if (dedicatedWorkload === undefined) {
+    const { podName, podNamespace, serviceAccount } = own;
+    return { podName, podNamespace, serviceAccount };
+  }
+  const { name, namespace, serviceAccount } = dedicatedWorkload;
+  return { podName: name, podNamespace: namespace, serviceAccount };
 }
 
 function formatAddress(server: ServerAddress | undefined, variable: string): string {
@@ -238,7 +279,7 @@ function describeXds(xds: DeltaClient): {
 
 type DrainParts = Readonly<{
   threads: DataThreads<ControlCalls, DataThreadCalls>;
-  zds: ZdsClient;
+  zds: ZdsClient | undefined;
   servers: readonly AsyncDisposable[];
 }>;
 
@@ -252,7 +293,7 @@ async function drain(
   const outcome = await runDrain(
     {
       async stopAccepting() {
-        zds.drain();
+        zds?.drain();
         // From here on these ports are the next process's alone.
         await Promise.all(servers.map((server) => server[Symbol.asyncDispose]()));
       },

@@ -15,6 +15,8 @@ export type ZtunnelConfig = Readonly<
   > & {
     dataThreads: number;
     terminationDeadlineMs: number;
+    /** Of every socket in a pod, so that the rules there let it pass; absent where they know it by other means. */
+    packetMark: number | undefined;
     /** Parsed; told to the control plane as it is. */
     nodeMetadataJson: ReadonlyMap<string, unknown>;
     adminPort: number;
@@ -35,6 +37,8 @@ const MAX_PROXY_CONFIG_BYTES = 64 * 1024;
 const DEFAULT_ADMIN_PORT = 15000;
 const DEFAULT_STATS_PORT = 15020;
 const READINESS_PORT = 15021;
+/** 0x539, as istio/ztunnel has it in pods. */
+const DEFAULT_PACKET_MARK = 1337;
 const DEFAULT_TERMINATION_DEADLINE_MS = 5_000;
 
 /** Other names of a variable; the first that is set counts. */
@@ -75,8 +79,13 @@ export function readZtunnelConfig(
     ztunnelSettings,
     vars,
   );
+  const dedicated = values.proxyMode === 'dedicated';
+  const packetMark = values.packetMark ?? (dedicated ? undefined : DEFAULT_PACKET_MARK);
   return {
     ...values,
+    packetMark,
+    // Answers to an address that is not ours find the way back by their mark alone.
+    originalSource: values.originalSource ?? (packetMark === undefined ? false : undefined),
     dataThreads: countDataThreads(values.dataThreads, proxyConfig.concurrency, sources.cpus),
     terminationDeadlineMs:
       terminationDeadlineMs ??

@@ -9,6 +9,7 @@ import { readResolvers } from '../mesh/dns/resolv-conf.ts';
 import { PeerDescriptions } from '../mesh/hbone/peer-descriptions.ts';
 import { SessionPool } from '../mesh/hbone/pool.ts';
 import type { SpiffeId, TrustDomain } from '../mesh/model/identity.ts';
+import { OWN_PORTS, OWN_PORTS_WITH_SOCKS5 } from '../mesh/model/ports.ts';
 import { workloadIdentity } from '../mesh/model/workload.ts';
 import { ConnectionMetrics } from '../mesh/proxy/connection-metrics.ts';
 import { Connections } from '../mesh/proxy/connections.ts';
@@ -48,7 +49,8 @@ const log = openLog({ format: logFormat, levels: logLevels });
 const logger = log.scope('ztunnel');
 const metrics = new Metrics();
 const connectionMetrics = new ConnectionMetrics(metrics);
-const state = new ProxyState(config.nodeName);
+// A dedicated proxy may not know its node.
+const state = new ProxyState(config.nodeName === '' ? undefined : config.nodeName);
 const waiters = new StateWaiters();
 const connections = new Connections();
 const pool = new SessionPool({ idleMs: config.poolIdleMs });
@@ -90,6 +92,7 @@ const parts: DataParts = {
   log: logger,
   policyLog: { logger: log.scope('rbac'), level: config.logPolicyInfo ? 'info' : 'debug' },
   network: config.network,
+  ownPorts: config.socks5 ? OWN_PORTS_WITH_SOCKS5 : OWN_PORTS,
   packetMark: config.packetMark,
   keepAlive: keepAliveOf(config),
   tunnelOnLoopback: config.localhostAppTunnel,
@@ -102,6 +105,7 @@ const parts: DataParts = {
     onDemandDns.value++;
     return hosts.resolve(hostname);
   },
+  namesOf: (pod) => dns.names(pod),
   // In one thread for all pods; see DnsProxy.
   ...(config.dnsCapture && index === 0 && { dns }),
 };
@@ -161,7 +165,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
         };
       }),
     dump: () => dumpState(state),
-    explain: (request) => answerExplain(state, config.network, request),
+    explain: (request) => answerExplain(state, parts, request),
     logLevels(levels) {
       log.setLevels(levels);
       return null;
@@ -213,8 +217,13 @@ async function applyXds(delta: XdsDelta): Promise<DataThreadCalls['applyXds']['r
   return { rejected, localIdentities: localIdentities() };
 }
 
-/** Those that will need a certificate: the pods of this node that speak HBONE through us. */
+/** Those that will need a certificate: the pods of this node that speak HBONE through us, or the one that we serve. */
 function localIdentities(): SpiffeId[] {
+  const { dedicatedWorkload } = config;
+  if (dedicatedWorkload !== undefined) {
+    const own = state.localWorkload(dedicatedWorkload);
+    return own === undefined ? [] : [workloadIdentity(own)];
+  }
   const found = new Set<SpiffeId>();
   for (const workload of state.workloads())
     if (workload.node === config.nodeName && workload.tunnelProtocol === 'HBONE')

@@ -1,8 +1,11 @@
 import { parseIpAddress, type SocketAddress } from '../base/address.ts';
 import { describeError, MeshError } from '../base/errors.ts';
-import type { AnswerEvent } from '../mesh/dns/answer.ts';
+import { answerMessage, type AnswerEvent, type AnswerParts } from '../mesh/dns/answer.ts';
 import { DnsCache } from '../mesh/dns/cache.ts';
+import { encodeUpstreamQuery } from '../mesh/dns/encode.ts';
 import { Forwarder } from '../mesh/dns/forward.ts';
+import { HostResolver } from '../mesh/dns/host-resolver.ts';
+import type { DnsQuery } from '../mesh/dns/message.ts';
 import type { DnsMetrics } from '../mesh/dns/metrics.ts';
 import type { NameScope } from '../mesh/dns/names.ts';
 import { DnsServer } from '../mesh/dns/server.ts';
@@ -15,6 +18,7 @@ import { connectTcp } from '../net/tcp.ts';
 import { listenTcp, type TcpListener } from '../net/tcp-listener.ts';
 import { openUdp, type UdpSocket } from '../net/udp.ts';
 import type { ZtunnelConfig } from './config.ts';
+import { podSocketOptions } from './pod-socket-options.ts';
 
 export type DnsProxyParts = Readonly<{
   config: Pick<
@@ -33,7 +37,10 @@ export type DnsProxyParts = Readonly<{
   log: Logger;
 }>;
 
-export type DnsPod = PodName & Readonly<{ netns: Netns }>;
+export type DnsPod = PodName & Readonly<{ netns: Netns | undefined }>;
+
+/** Resolves host names for a pod. */
+export type PodNames = Pick<HostResolver, 'resolve'>;
 
 /**
  * Answers the names of the mesh in every pod, and forwards what else is asked.
@@ -54,24 +61,40 @@ export class DnsProxy {
    * @throws {MeshError} the system's error where an address is taken; nothing is left open then.
    */
   serve(pod: DnsPod): PodDns {
-    const { config, state, resolvers } = this.#parts;
-    const workload = (): Workload | undefined => state.localWorkload(pod);
-    // Of this pod alone: what it can forge in its own namespace, no other pod may be told.
-    const cache = new DnsCache();
-    const sockets = resolverSockets(config.packetMark, pod.netns);
-    const answers = {
-      lookup: state,
-      scope: () => this.#scopeOf(workload()),
-      forwarder: new Forwarder({ resolvers, sockets, cache }),
-      onEvent: (event: AnswerEvent) => {
-        this.#note(event, workload(), pod);
-      },
-    };
-    const opened = openSockets(this.#parts.config, pod.netns, (stream) => {
+    const { config } = this.#parts;
+    const answers = this.#answersOf(pod);
+    const opened = openSockets(config, pod, (stream) => {
       server.serveStream(stream);
     });
     const server = new DnsServer(answers, opened.udp);
     return new PodDns(server, opened.tcp, config.portReuse);
+  }
+
+  /** Resolves what a client in the pod names to us instead of asking for it: with the answers that it would get. */
+  names(pod: DnsPod): PodNames {
+    const answers = this.#answersOf(pod);
+    const ask = async (query: DnsQuery): Promise<Buffer> => {
+      const answer = await answerMessage(answers, encodeUpstreamQuery(query, query.id), 'tcp');
+      if (answer !== undefined) return answer;
+      throw new MeshError('ERR_DNS_FORMAT', 'local', 'Cannot answer a query of our own');
+    };
+    return new HostResolver({ ask }, this.#parts.config);
+  }
+
+  #answersOf(pod: DnsPod): AnswerParts {
+    const { config, state, resolvers } = this.#parts;
+    const workload = (): Workload | undefined => state.localWorkload(pod);
+    // Of this pod alone: what it can forge in its own namespace, no other pod may be told.
+    const cache = new DnsCache();
+    const sockets = resolverSockets(podSocketOptions(config, pod));
+    return {
+      lookup: state,
+      scope: () => this.#scopeOf(workload()),
+      forwarder: new Forwarder({ resolvers, sockets, cache }),
+      onEvent: (event) => {
+        this.#note(event, workload(), pod);
+      },
+    };
   }
 
   #scopeOf(workload: Workload | undefined): NameScope | undefined {
@@ -136,8 +159,9 @@ export class PodDns implements Disposable {
 }
 
 /** Sockets towards resolvers, which see the pod's address, and which the rules in the pod let pass. */
-export function resolverSockets(mark?: number, netns?: Netns): ResolverSockets {
-  const options = { ...(netns && { netns }), ...(mark !== undefined && { mark }) };
+export function resolverSockets(
+  options: ReturnType<typeof podSocketOptions> = {},
+): ResolverSockets {
   return {
     openUdp: ({ ip }) => openUdp({ local: { ip: anyAddress(ip), port: 0 }, ...options }),
     connectTcp: (to, { timeoutMs }) => connectTcp(to, { ...options, timeoutMs }),
@@ -147,19 +171,17 @@ export function resolverSockets(mark?: number, netns?: Netns): ResolverSockets {
 type OpenedSockets = Readonly<{ udp: readonly UdpSocket[]; tcp: readonly TcpListener[] }>;
 
 function openSockets(
-  {
-    dnsProxyAddress: { ips, port },
-    packetMark: mark,
-    portReuse: reusePort,
-  }: DnsProxyParts['config'],
-  netns: Netns,
+  config: DnsProxyParts['config'],
+  pod: Pick<DnsPod, 'netns'>,
   onStream: (stream: Parameters<DnsServer['serveStream']>[0]) => void,
 ): OpenedSockets {
+  const { dnsProxyAddress, portReuse: reusePort } = config;
+  const { ips, port } = dnsProxyAddress;
+  const options = { ...podSocketOptions(config, pod), reusePort };
   using opened = new DisposableStack();
   const udp: UdpSocket[] = [];
   const tcp: TcpListener[] = [];
   for (const ip of ips) {
-    const options = { netns, mark, reusePort };
     try {
       udp.push(
         opened.adopt(openUdp({ local: { ip, port }, ...options }), (each) => {

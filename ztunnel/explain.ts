@@ -8,6 +8,7 @@ import type {
   OutboundExplanation,
   PolicyExplanation,
 } from '../mesh/model/explain.ts';
+import type { OwnPorts } from '../mesh/model/ports.ts';
 import type { SpiffeId } from '../mesh/model/identity.ts';
 import { nearestAllow } from '../mesh/model/nearest-allow.ts';
 import { workloadIdentity, type Workload, type WorkloadUid } from '../mesh/model/workload.ts';
@@ -27,17 +28,21 @@ export function explainOutbound(
   destination: SocketAddress,
   options: Readonly<{
     network: string;
+    ownPorts: OwnPorts;
     /** Absent: the workload's first address. */
     sourceIp?: IpAddress;
     resolved?: ReadonlyMap<string, readonly IpAddress[]>;
   }>,
 ): OutboundExplanation {
-  const { network, resolved = new Map<string, readonly IpAddress[]>() } = options;
+  const { network, ownPorts, resolved = new Map<string, readonly IpAddress[]>() } = options;
   const sourceIp = options.sourceIp ?? source.addresses[0] ?? destination.ip;
   const steps: ExplainStep[] = [];
   const route = selectRoute(
     state,
-    { source, sourceIp, destination, network, tried: NOTHING_TRIED, resolved, random: () => 0 },
+    {
+      ...{ source, sourceIp, destination, network, ownPorts },
+      ...{ tried: NOTHING_TRIED, resolved, random: () => 0 },
+    },
     steps,
   );
   return {
@@ -75,6 +80,7 @@ export type InboundQuestion = Readonly<{
   peerIdentity?: SpiffeId;
   target: Readonly<{ authority: string } | { destination: SocketAddress }>;
   network: string;
+  ownPorts: OwnPorts;
 }>;
 
 /** What would become of a connection that reaches `question.workload` now, and which policy says so. */
@@ -97,6 +103,7 @@ export function explainInbound(state: ProxyState, question: InboundQuestion): In
           peerIp,
           peerIdentity,
           network,
+          ownPorts: question.ownPorts,
           tunnelOnLoopback: true,
         },
         steps,
@@ -126,14 +133,14 @@ export function explainInbound(state: ProxyState, question: InboundQuestion): In
 
 function explainPlaintext(
   state: ProxyState,
-  { workload, peerIp, target, network }: InboundQuestion,
+  { workload, peerIp, target, network, ownPorts }: InboundQuestion,
   steps: ExplainStep[],
 ): Admission {
   if ('authority' in target)
     return { kind: 'refuse', status: 400, reason: 'a tunnel is not opened without an identity' };
   return admitPlaintext(
     state,
-    { workload, destination: target.destination, peerIp },
+    { workload, destination: target.destination, peerIp, ownPorts },
     network,
     steps,
   );

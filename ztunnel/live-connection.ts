@@ -62,6 +62,8 @@ export class LiveConnection implements Live, Traced {
   #meter: ConnectionMeter | undefined;
   #relay: Relay | undefined;
   #downstream: ByteStream | undefined;
+  /** What went over the downstream before the relay, such as a SOCKS5 handshake: none of the payload. */
+  #before = { read: 0, written: 0 };
   #over = false;
 
   constructor(options: LiveConnectionOptions) {
@@ -121,6 +123,7 @@ export class LiveConnection implements Live, Traced {
     this.#meter = this.#parts.metrics.open(this.#traffic());
     logConnectionOpened(this.#parts.accessLog, this.#record());
     this.#downstream = downstream;
+    this.#before = { read: downstream.bytesRead, written: downstream.bytesWritten };
     this.#relay = new Relay(downstream, upstream, (end) => {
       this.#ended(end);
     });
@@ -135,8 +138,15 @@ export class LiveConnection implements Live, Traced {
   }
 
   updateMetrics(): void {
+    const { read, written } = this.#payload();
+    this.#meter?.update(read, written);
+  }
+
+  /** Bytes from and to the downstream so far. */
+  #payload(): Readonly<{ read: number; written: number }> {
     const { bytesRead = 0, bytesWritten = 0 } = this.#downstream ?? {};
-    this.#meter?.update(bytesRead, bytesWritten);
+    const { read, written } = this.#before;
+    return { read: bytesRead - read, written: bytesWritten - written };
   }
 
   describe(): LiveDescription {
@@ -182,14 +192,14 @@ export class LiveConnection implements Live, Traced {
 
   #record(error?: unknown): ConnectionRecord {
     const { source, destination, service, tlsGroup } = this.ends;
-    const { bytesRead = 0, bytesWritten = 0 } = this.#downstream ?? {};
+    const { read, written } = this.#payload();
     return {
       direction: this.direction,
       trace: this,
       source,
       destination: { ...destination, serviceHostname: service?.hostname },
-      clientToServerBytes: bytesRead,
-      serverToClientBytes: bytesWritten,
+      clientToServerBytes: read,
+      serverToClientBytes: written,
       durationMs: performance.now() - this.#beganMs,
       tlsGroup,
       error,

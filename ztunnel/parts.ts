@@ -2,6 +2,7 @@ import { getSystemErrorName } from 'node:util';
 import type { MeshError } from '../base/errors.ts';
 import type { SpiffeId, TrustDomain } from '../mesh/model/identity.ts';
 import type { PeerDescriptions } from '../mesh/hbone/peer-descriptions.ts';
+import type { OwnPorts } from '../mesh/model/ports.ts';
 import type { SessionPool } from '../mesh/hbone/pool.ts';
 import type { ConnectionMetrics } from '../mesh/proxy/connection-metrics.ts';
 import type { Connections } from '../mesh/proxy/connections.ts';
@@ -12,7 +13,7 @@ import type { Logger } from '../mesh/runtime/log.ts';
 import type { Http2Options } from '../net/h2/options.ts';
 import type { Netns } from '../net/netns.ts';
 import type { KeepAlive } from '../net/socket-options.ts';
-import type { DnsProxy } from './dns.ts';
+import type { DnsPod, DnsProxy, PodNames } from './dns.ts';
 import type { TlsContexts } from './tls-contexts.ts';
 
 /** Where decisions of policy are written. */
@@ -35,8 +36,9 @@ export type DataParts = Readonly<{
   policyLog: PolicyLog;
   /** The network of this node. */
   network: string;
-  /** Of every socket in a pod: the rules there let it pass. */
-  packetMark: number;
+  ownPorts: OwnPorts;
+  /** Of every socket in a pod, so that the rules there let it pass; undefined where they know it by other means. */
+  packetMark: number | undefined;
   keepAlive: KeepAlive | undefined;
   tunnelOnLoopback: boolean;
   /** ENABLE_RESPONSE_BAGGAGE: clients are told who answered them, and what peers say of themselves is read. */
@@ -54,6 +56,8 @@ export type DataParts = Readonly<{
   resolveHostname: (hostname: string) => Promise<readonly string[]>;
   /** In the thread that serves DNS, and nowhere when it is off. */
   dns?: DnsProxy;
+  /** Names as the pod's own clients would resolve them, for what they leave to us. */
+  namesOf: (pod: DnsPod) => PodNames;
 }>;
 
 /** A pod as its connections see it. */
@@ -64,7 +68,8 @@ export type PodContext = Readonly<{
   serviceAccount: string;
   /** As far as it is known; final once the control plane has told of the pod. */
   identity: SpiffeId;
-  netns: Netns;
+  /** Undefined: the one that this process is in. */
+  netns: Netns | undefined;
   /** Where tunnels may lead to, when that is not for policy alone to say. */
   onlyPort?: number;
   /** Aborts when the pod is gone for good. */

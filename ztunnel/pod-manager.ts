@@ -64,7 +64,8 @@ export class PodManager implements ZdsHandler {
     return new Map([...this.#pods].map(([uid, { info }]) => [uid, info]));
   }
 
-  async add(uid: string, info: ZdsPodInfo, netns: Netns): Promise<void> {
+  /** @param netns is closed in any case; absent: this process's own. */
+  async add(uid: string, info: ZdsPodInfo, netns?: Netns): Promise<void> {
     const { config, listeners, certificates, synced } = this.#parts;
     let sockets: PodSockets | undefined;
     try {
@@ -76,7 +77,7 @@ export class PodManager implements ZdsHandler {
       if (sockets !== undefined) closePodSockets(sockets);
       throw error;
     } finally {
-      netns.close();
+      netns?.close();
     }
     if (listeners === undefined) closePodSockets(sockets);
     const { trustDomain } = config;
@@ -87,11 +88,17 @@ export class PodManager implements ZdsHandler {
   }
 
   /** All data threads serve a pod, or none does. */
-  async #handOver(uid: string, info: ZdsPodInfo, netns: Netns, sockets: PodSockets): Promise<void> {
+  async #handOver(
+    uid: string,
+    info: ZdsPodInfo,
+    netns: Netns | undefined,
+    sockets: PodSockets,
+  ): Promise<void> {
     const { threads } = this.#parts;
     try {
       for (let index = 0; index < threads.count; index++) {
-        const handover = { uid, ...info, netnsFd: duplicate(netns.fd), ...copyPodSockets(sockets) };
+        const netnsFd = netns && duplicate(netns.fd);
+        const handover = { uid, ...info, netnsFd, ...copyPodSockets(sockets) };
         await threads.link(index).call('addPod', handover);
       }
     } catch (error) {

@@ -1,12 +1,18 @@
 import { closeSync } from 'node:fs';
 import { parseIpAddress } from '../base/address.ts';
 import { MeshError } from '../base/errors.ts';
-import { HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT } from '../mesh/model/ports.ts';
+import {
+  HBONE_PORT,
+  INBOUND_PLAINTEXT_PORT,
+  OUTBOUND_PORT,
+  SOCKS5_PORT,
+} from '../mesh/model/ports.ts';
 import type { ListenerClient } from '../mesh/zds/listeners.ts';
 import { duplicate } from '../net/descriptor.ts';
 import type { Netns } from '../net/netns.ts';
 import { bindListener, type BoundListener } from '../net/tcp.ts';
 import type { ZtunnelConfig } from './config.ts';
+import { podSocketOptions } from './pod-socket-options.ts';
 import type { HandedListener } from './thread-calls.ts';
 
 /** The listening sockets of a pod, as the control thread holds them. */
@@ -14,17 +20,18 @@ export type PodSockets = Readonly<{
   outbound: HandedListener;
   plaintext: HandedListener;
   hbone: HandedListener;
+  socks5: HandedListener | undefined;
 }>;
 
 /**
  * Gets the listening sockets of a pod: those that our node agent keeps, so that they outlive this process, or ones made
- * here when the agent has no such channel.
+ * here when the agent has no such channel, or there is no agent.
  *
  * @throws {MeshError} when one cannot be had; none is left open then.
  */
 export async function openPodSockets(
   uid: string,
-  netns: Netns,
+  netns: Netns | undefined,
   config: ZtunnelConfig,
   agent: ListenerClient | undefined,
 ): Promise<PodSockets> {
@@ -47,6 +54,7 @@ export async function openPodSockets(
       outbound: await open(OUTBOUND_PORT),
       plaintext: await open(INBOUND_PLAINTEXT_PORT),
       hbone: await open(HBONE_PORT),
+      socks5: config.socks5 ? bindSocks5(netns, config) : undefined,
     };
   } catch (error) {
     for (const fd of opened) closeSync(fd);
@@ -54,24 +62,36 @@ export async function openPodSockets(
   }
 }
 
-export function closePodSockets({ outbound, plaintext, hbone }: PodSockets): void {
-  for (const { fd } of [outbound, plaintext, hbone]) closeSync(fd);
+export function closePodSockets({ outbound, plaintext, hbone, socks5 }: PodSockets): void {
+  for (const { fd } of [outbound, plaintext, hbone, ...(socks5 ? [socks5] : [])]) closeSync(fd);
 }
 
 /** Copies for one data thread, which closes them itself. */
-export function copyPodSockets({ outbound, plaintext, hbone }: PodSockets): PodSockets {
+export function copyPodSockets({ outbound, plaintext, hbone, socks5 }: PodSockets): PodSockets {
   const copy = (listener: HandedListener): HandedListener => ({
     ...listener,
     fd: duplicate(listener.fd),
   });
-  return { outbound: copy(outbound), plaintext: copy(plaintext), hbone: copy(hbone) };
+  return {
+    ...{ outbound: copy(outbound), plaintext: copy(plaintext), hbone: copy(hbone) },
+    socks5: socks5 && copy(socks5),
+  };
 }
 
-function bindInPod(netns: Netns, port: number, config: ZtunnelConfig): BoundListener {
+/** Always ours: a node agent knows nothing of it. Nobody but the pod itself may speak in its name. */
+function bindSocks5(netns: Netns | undefined, config: ZtunnelConfig): HandedListener {
+  const listener = bindListener({
+    address: { ip: parseIpAddress('127.0.0.1'), port: SOCKS5_PORT },
+    ...podSocketOptions(config, { netns }),
+    reusePort: config.portReuse,
+  });
+  return { ...listener, kept: false };
+}
+
+function bindInPod(netns: Netns | undefined, port: number, config: ZtunnelConfig): BoundListener {
   return bindListener({
     address: { ip: parseIpAddress(config.ipv6 ? '::' : '0.0.0.0'), port },
-    netns,
-    mark: config.packetMark,
+    ...podSocketOptions(config, { netns }),
     ...(config.originalSource !== false && { transparent: 'best-effort' }),
     reusePort: config.portReuse,
   });

@@ -7,6 +7,7 @@ import type { PodDns } from './dns.ts';
 import { listenHbone } from './inbound/listener.ts';
 import { listenPlaintext } from './inbound/passthrough.ts';
 import { InboundSessions } from './inbound/sessions.ts';
+import { listenSocks5 } from './outbound/socks5-listener.ts';
 import { listenOutbound } from './outbound/listener.ts';
 import type { DataParts, PodContext } from './parts.ts';
 import type { HandedListener, PodHandover } from './thread-calls.ts';
@@ -36,7 +37,7 @@ class PodProxy {
         }
         return known.identity;
       },
-      netns: adoptNetns(handover.netnsFd),
+      netns: handover.netnsFd === undefined ? undefined : adoptNetns(handover.netnsFd),
       gone: this.#gone.signal,
     };
     this.#listeners = this.#listen(parts, handover);
@@ -45,7 +46,7 @@ class PodProxy {
     } catch (error) {
       // Its names would find nobody to answer them: the node agent is told, and tries again.
       for (const { listener } of this.#listeners) listener.close();
-      this.context.netns.close();
+      this.context.netns?.close();
       throw error;
     }
   }
@@ -74,16 +75,18 @@ class PodProxy {
   leave(): void {
     this.#gone.abort(podGone(this.context.uid));
     this.#dns?.[Symbol.dispose]();
-    this.context.netns.close();
+    this.context.netns?.close();
   }
 
-  #listen(parts: DataParts, { outbound, plaintext, hbone }: PodHandover): PodListener[] {
+  #listen(parts: DataParts, { outbound, plaintext, hbone, socks5 }: PodHandover): PodListener[] {
     const listeners: PodListener[] = [];
-    const begin: readonly [HandedListener, (handed: HandedListener) => TcpListener][] = [
+    const begin: [HandedListener, (handed: HandedListener) => TcpListener][] = [
       [outbound, (handed) => listenOutbound(parts, this.context, handed)],
       [plaintext, (handed) => listenPlaintext(parts, this.context, handed)],
       [hbone, (handed) => listenHbone(parts, this.context, handed, this.#sessions)],
     ];
+    if (socks5 !== undefined)
+      begin.push([socks5, (handed) => listenSocks5(parts, this.context, handed)]);
     try {
       for (const [handed, listen] of begin)
         listeners.push({ listener: listen(handed), kept: handed.kept });
@@ -91,7 +94,7 @@ class PodProxy {
     } catch (error) {
       for (const { listener } of listeners) listener.close();
       for (const [{ fd }] of begin.slice(listeners.length)) closeSync(fd);
-      this.context.netns.close();
+      this.context.netns?.close();
       throw error;
     }
   }

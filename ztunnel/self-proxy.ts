@@ -1,5 +1,4 @@
 import { makeSpiffeId, type TrustDomain } from '../mesh/model/identity.ts';
-import { openNetns } from '../net/netns.ts';
 import type { TcpListener } from '../net/tcp-listener.ts';
 import { listenHbone } from './inbound/listener.ts';
 import { InboundSessions } from './inbound/sessions.ts';
@@ -20,7 +19,7 @@ export class SelfProxy {
     this.context = {
       ...{ uid: `self ${name}`, name, namespace, serviceAccount },
       identity: makeSpiffeId({ trustDomain, namespace, serviceAccount }),
-      netns: openNetns('/proc/thread-self/ns/net'),
+      netns: undefined,
       onlyPort: statsPort,
       gone: new AbortController().signal,
     };

@@ -2,6 +2,7 @@ import { checkPort, isLoopback, parseIpAddress, type IpAddress } from '../base/a
 import { parseTrustDomain, type TrustDomain } from '../mesh/model/identity.ts';
 import * as env from '../mesh/runtime/env.ts';
 import { logSettings } from '../mesh/runtime/log.ts';
+import { modeSettings } from './mode-settings.ts';
 
 /** A control plane's host and port; TLS is always spoken. */
 export type ServerAddress = Readonly<{ host: string; port: number }>;
@@ -15,7 +16,6 @@ const DAY_MS = 86_400_000;
 const LOCALHOST = ['127.0.0.1', '::1'].map(parseIpAddress);
 
 const general = {
-  nodeName: env.required(text('NODE_NAME', 'The node whose pods are served')),
   podName: text('POD_NAME', "This program's own pod", ''),
   podNamespace: text('POD_NAMESPACE', "This program's own namespace", ''),
   serviceAccount: text('SERVICE_ACCOUNT', "This program's own service account", ''),
@@ -63,9 +63,13 @@ const controlPlane = {
 
 const sockets = {
   ipv6: flag('IPV6_ENABLED', 'Serve IPv6 too', true),
-  packetMark: integer('PACKET_MARK', 'SO_MARK of every socket in a pod', 1337, 1, 2 ** 32 - 1),
+  packetMark: env.integerSetting('PACKET_MARK', {
+    description: 'SO_MARK of every socket in a pod; unset: 1337, in dedicated mode none',
+    ...{ default: undefined, min: 1, max: 2 ** 32 - 1 },
+  }),
   originalSource: env.booleanSetting('ENABLE_ORIG_SRC', {
-    description: "Keep the client's address towards the app; unset: where the kernel lets us",
+    description:
+      "Keep the client's address towards the app; unset: where the kernel lets us and packets are marked",
     default: undefined,
   }),
   keepalive: flag('KEEPALIVE_ENABLED', 'TCP keepalive', true),
@@ -76,6 +80,7 @@ const sockets = {
   zdsPath: text('INPOD_UDS', "The node agent's socket", '/var/run/ztunnel/ztunnel.sock'),
   listenersPath: text('LISTENER_UDS', 'Where the node agent hands over listening sockets'),
   portReuse: flag('INPOD_PORT_REUSE', 'SO_REUSEPORT on listeners in pods', true),
+  socks5: flag('UNSTABLE_ENABLE_SOCKS5', 'Serve SOCKS5 in pods, on 127.0.0.1:15080', false),
   localhostAppTunnel: flag('LOCALHOST_APP_TUNNEL', 'Application tunnels end on localhost', true),
 };
 
@@ -144,19 +149,16 @@ const processSettings = {
 
 const unsupported = {
   proxy: not('ENABLE_PROXY', 'a node proxy without its proxy has no use', ['true', '1']),
-  proxyMode: not('PROXY_MODE', 'only the shared mode is there', ['shared']),
-  proxyWorkloadInfo: not('PROXY_WORKLOAD_INFO', 'it belongs to the dedicated mode', []),
   xdsOnDemand: not('XDS_ON_DEMAND', 'all workloads are subscribed to', ['false', '0']),
   localXdsPath: not('LOCAL_XDS_PATH', 'the state comes from a control plane', []),
   localXds: not('LOCAL_XDS', 'the state comes from a control plane', []),
   fakeCa: not('FAKE_CA', 'certificates come from a CA', ['false', '0']),
-  socks5: not('UNSTABLE_ENABLE_SOCKS5', 'there is no SOCKS5 listener', ['false', '0']),
   tls12: not('TLS12_ENABLED', 'only TLS 1.3 is spoken', ['false', '0']),
 };
 
 /** All of the node proxy's environment, in the order in which `--help` lists it. */
 export const ztunnelSettings = {
-  ...{ ...general, ...controlPlane, ...sockets, ...hbone, ...dns },
+  ...{ ...modeSettings, ...general, ...controlPlane, ...sockets, ...hbone, ...dns },
   ...{ ...processSettings, ...unsupported },
 };
 

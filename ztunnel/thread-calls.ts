@@ -34,10 +34,13 @@ export type PodHandover = Readonly<{
   name: string;
   namespace: string;
   serviceAccount: string;
-  netnsFd: number;
+  /** Absent: the namespace that this process is in. */
+  netnsFd: number | undefined;
   outbound: HandedListener;
   plaintext: HandedListener;
   hbone: HandedListener;
+  /** Absent: SOCKS5 is not served. */
+  socks5: HandedListener | undefined;
 }>;
 
 /** This proxy as a pod of the mesh, so that its metrics can be read over mTLS. */

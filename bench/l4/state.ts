@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { parseIpAddress, socketAddress } from '../../base/address.ts';
+import { OWN_PORTS } from '../../mesh/model/ports.ts';
 import { applyDelta } from '../../mesh/proxy/state/apply.ts';
 import { deltaOf } from '../../mesh/proxy/state/decode.ts';
 import { ProxyState } from '../../mesh/proxy/state/store.ts';
@@ -60,7 +61,8 @@ async function askEndpoints({ rounds }: Context, endpoints: number): Promise<Row
   const destination = socketAddress(ipOf(10, 0), 80);
   const route = (): string =>
     selectRoute(proxy, {
-      ...{ source, sourceIp, destination, network: NETWORK, tried, resolved, random: Math.random },
+      ...{ source, sourceIp, destination, network: NETWORK, ownPorts: OWN_PORTS },
+      ...{ tried, resolved, random: Math.random },
     }).kind;
   if (route() !== 'hbone') throw new Error('Cannot measure routing: the route is no tunnel');
   const ours = timeCalls(rounds, route);

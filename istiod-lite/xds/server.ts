@@ -32,6 +32,8 @@ export type XdsServerParts = Readonly<{
   authenticate: (authorization: readonly string[]) => Promise<StreamCaller>;
   /** Accounts that may ask as ztunnel, `<namespace>/<account>`: they learn of every workload. */
   trustedNodeAccounts: ReadonlySet<string>;
+  /** Accounts of workloads with a ztunnel of their own: they learn as much, and the CA gives them their own identity alone. */
+  dedicatedAccounts: ReadonlySet<string>;
   /** Proxies that run, whether they are connected or not: whoever waits for all proxies waits for these too. */
   expected?: () => Iterable<ExpectedProxy>;
   limiter: StreamLimiter;
@@ -291,9 +293,10 @@ export class XdsServer {
       return `the token is of namespace ${caller.namespace}, the node id of ${node.namespace}`;
     if (node.serviceAccount !== '' && node.serviceAccount !== caller.serviceAccount)
       return `the token is of account ${caller.serviceAccount}, the node's SERVICE_ACCOUNT is ${node.serviceAccount}`;
-    if (node.type === 'ztunnel' && !this.#parts.trustedNodeAccounts.has(account))
-      return `${account} is no account of a node proxy (CA_TRUSTED_NODE_ACCOUNTS)`;
-    return undefined;
+    const { trustedNodeAccounts, dedicatedAccounts } = this.#parts;
+    if (node.type !== 'ztunnel' || trustedNodeAccounts.has(account)) return undefined;
+    if (dedicatedAccounts.has(account)) return undefined;
+    return `${account} is no account of a node proxy (CA_TRUSTED_NODE_ACCOUNTS), nor of a dedicated one (DEDICATED_PROXY_ACCOUNTS)`;
   }
 
   #open(call: DeltaCall, node: ProxyNode): ProxyStream {

@@ -2,8 +2,11 @@
 export const OUTBOUND_PORT = 15001;
 export const INBOUND_PLAINTEXT_PORT = 15006;
 export const HBONE_PORT = 15008;
+/** On loopback alone, and only where it is asked for. */
+export const SOCKS5_PORT = 15080;
 
 /** Nothing is ever proxied to these: it would come back to the proxy itself. */
-export function isOwnPort(port: number): boolean {
-  return port === OUTBOUND_PORT || port === INBOUND_PLAINTEXT_PORT || port === HBONE_PORT;
-}
+export type OwnPorts = ReadonlySet<number>;
+export const OWN_PORTS: OwnPorts = new Set([OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT, HBONE_PORT]);
+/** Where SOCKS5 is served; elsewhere its port is an application's like any other. */
+export const OWN_PORTS_WITH_SOCKS5: OwnPorts = new Set([...OWN_PORTS, SOCKS5_PORT]);

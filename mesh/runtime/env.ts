@@ -205,11 +205,14 @@ export function required<T>(inner: Setting<T | undefined>): Setting<T> {
     ...inner,
     description: `${inner.description}; required`,
     read(env) {
-      const value = inner.read(env);
-      if (value === undefined) throw new Error(`not set, expected ${inner.accepts}`);
-      return value;
+      return inner.read(env) ?? refuseUnset(inner.accepts);
     },
   };
+}
+
+/** @throws {Error} always: in place of the value of a variable that is needed and not set. */
+export function refuseUnset(accepts: string): never {
+  throw new Error(`not set, expected ${accepts}`);
 }
 
 /**

@@ -8,7 +8,7 @@ import { openNetns, type Netns } from '../../net/netns.ts';
  * A network namespace of a test, with its loopback up. It has no name and no process: this process's descriptor alone
  * keeps it, so nothing is left of it however the test ends.
  */
-export async function makeNamespace(t: ExecutionContext): Promise<Netns> {
+export async function makeNamespace(t: Pick<ExecutionContext, 'teardown'>): Promise<Netns> {
   const child = spawn('unshare', ['--net', 'cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
   child.stdin.write('entered\n');
   await once(child.stdout, 'data'); // what answers is inside

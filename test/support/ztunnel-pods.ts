@@ -13,7 +13,12 @@ import { PeerDescriptions } from '../../mesh/hbone/peer-descriptions.ts';
 import { SessionPool } from '../../mesh/hbone/pool.ts';
 import type { WorkloadCertificate } from '../../mesh/model/certificate.ts';
 import { DEFAULT_TRUST_DOMAIN, type SpiffeId } from '../../mesh/model/identity.ts';
-import { HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT } from '../../mesh/model/ports.ts';
+import {
+  HBONE_PORT,
+  INBOUND_PLAINTEXT_PORT,
+  OUTBOUND_PORT,
+  OWN_PORTS,
+} from '../../mesh/model/ports.ts';
 import type { Workload } from '../../mesh/model/workload.ts';
 import { ConnectionMetrics } from '../../mesh/proxy/connection-metrics.ts';
 import { Connections } from '../../mesh/proxy/connections.ts';
@@ -158,6 +163,7 @@ export class TestNode {
       log: log.scope('ztunnel'),
       policyLog: { logger: log.scope('rbac'), level: 'debug' },
       network: '',
+      ownPorts: OWN_PORTS,
       packetMark: MARK,
       keepAlive: undefined,
       tunnelOnLoopback: true,
@@ -167,6 +173,7 @@ export class TestNode {
       serverHttp2: {},
       trustDomains: new Set([DEFAULT_TRUST_DOMAIN]),
       resolveHostname: () => Promise.resolve([]),
+      namesOf: () => ({ resolve: () => Promise.resolve([]) }),
       ...parts,
     };
     this.pods = new Pods(this.parts, DEFAULT_TRUST_DOMAIN);
@@ -247,6 +254,7 @@ export class TestNode {
       outbound: listen(OUTBOUND_PORT),
       plaintext: listen(INBOUND_PLAINTEXT_PORT),
       hbone: listen(HBONE_PORT),
+      socks5: undefined,
     };
   }
 

@@ -138,11 +138,9 @@ for (const [name, text, expected] of [
 for (const [name, value] of [
   ['TLS12_ENABLED', 'true'],
   ['FAKE_CA', 'true'],
-  ['PROXY_MODE', 'dedicated'],
   ['LOCAL_XDS', 'workloads: []'],
   ['LOCAL_XDS_PATH', '/x'],
   ['XDS_ON_DEMAND', 'true'],
-  ['UNSTABLE_ENABLE_SOCKS5', 'true'],
 ] as const) {
   test(`${name}=${value} is known but not supported, and says so`, (t) => {
     const error = t.throws(() => read({ [name]: value }), { code: 'ERR_ENV' });
@@ -171,9 +169,70 @@ for (const [name, value] of [
   });
 }
 
+for (const [name, vars, expected] of [
+  [
+    'an unknown PROXY_MODE',
+    { PROXY_MODE: 'sidecar' },
+    'PROXY_MODE: found "sidecar", expected shared or dedicated',
+  ],
+  [
+    'dedicated mode without its workload',
+    { PROXY_MODE: 'dedicated' },
+    'PROXY_WORKLOAD_INFO: not set, expected <namespace>/<name>/<service account> in dedicated mode',
+  ],
+  [
+    'a workload in shared mode',
+    { PROXY_WORKLOAD_INFO: 'shop/web-1/web' },
+    'PROXY_WORKLOAD_INFO: set, and only PROXY_MODE=dedicated has a use for it; unset it',
+  ],
+  ['shared mode without a node', { NODE_NAME: '' }, 'NODE_NAME: not set, expected text'],
+  [
+    'a wrong SOCKS5 switch',
+    { UNSTABLE_ENABLE_SOCKS5: 'yes' },
+    'UNSTABLE_ENABLE_SOCKS5: found "yes", expected true or false',
+  ],
+] as const)
+  test(`${name} is refused with exactly what is wrong`, (t) => {
+    const error = t.throws(() => read(vars), { code: 'ERR_ENV' });
+    t.is(error.message, `Cannot read the environment:\n  ${expected}`);
+  });
+
+for (const text of [
+  ...['shop', 'shop/web-1', 'shop/web-1/web/x', '/web-1/web', 'shop//web', 'shop/web-1/'],
+  ...['shop/Web/web', 'shop/web-1/we b', 'sh.op/web-1/web', 'shop/-web/web', 'shop/../web'],
+  `shop/${'w'.repeat(254)}/web`,
+])
+  test(`PROXY_WORKLOAD_INFO=${text.slice(0, 32)} is refused`, (t) => {
+    const vars = { PROXY_MODE: 'dedicated', PROXY_WORKLOAD_INFO: text };
+    const error = t.throws(() => read(vars), { code: 'ERR_ENV' });
+    t.regex(
+      error.message,
+      /^Cannot read the environment:\n {2}PROXY_WORKLOAD_INFO: found ".*", expected <namespace>\/<name>\/<service account>$/,
+    );
+  });
+
+test('dedicated mode needs no node, marks nothing unless told to, and keeps no address without marks', (t) => {
+  const vars = { NODE_NAME: '', PROXY_MODE: 'dedicated', PROXY_WORKLOAD_INFO: 'shop/web-1/web' };
+  const dedicatedWorkload = { namespace: 'shop', name: 'web-1', serviceAccount: 'web' };
+  t.like(read(vars), {
+    ...{ proxyMode: 'dedicated', dedicatedWorkload, nodeName: '' },
+    ...{ packetMark: undefined, originalSource: false },
+  });
+  t.like(read({ ...vars, PACKET_MARK: '7' }), { packetMark: 7, originalSource: undefined });
+  t.like(read({ ...vars, ENABLE_ORIG_SRC: 'true' }), { originalSource: true });
+});
+
+test('without a mode the proxy is shared, without SOCKS5', (t) => {
+  t.like(read({}), { proxyMode: 'shared', dedicatedWorkload: undefined, socks5: false });
+  t.true(read({ UNSTABLE_ENABLE_SOCKS5: 'true' }).socks5);
+});
+
 test('--help names every setting, and hides no unsupported one', (t) => {
   const help = ztunnelSettingsHelp();
-  for (const name of ['NODE_NAME', 'KEY_LOG_FILE', 'ADMIN_UDS', 'PROXY_CONFIG', 'LISTENER_UDS'])
+  for (const name of [
+    ...['PROXY_MODE', 'PROXY_WORKLOAD_INFO', 'UNSTABLE_ENABLE_SOCKS5', 'NODE_NAME'],
+    ...['KEY_LOG_FILE', 'ADMIN_UDS', 'PROXY_CONFIG', 'LISTENER_UDS'],
+  ])
     t.regex(help, new RegExp(`^  ${name} `, 'm'));
   t.regex(help, /^ {2}TLS12_ENABLED +Not supported: only TLS 1\.3 is spoken/m);
   t.regex(help, /^ {2}POOL_UNUSED_RELEASE_TIMEOUT .*\[5m\]$/m);

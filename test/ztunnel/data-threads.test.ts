@@ -8,6 +8,7 @@ import { encodeAddress } from '../../mesh/xds/codec.ts';
 import { encodeAuthorization } from '../../mesh/xds/codec-policy.ts';
 import { duplicate } from '../../net/descriptor.ts';
 import { readZtunnelConfig } from '../../ztunnel/config.ts';
+import { copyPodSockets } from '../../ztunnel/pod-sockets.ts';
 import type { ControlCalls, DataThreadCalls, PodHandover } from '../../ztunnel/thread-calls.ts';
 import { makeMatch, makePolicy, makeRule, text } from '../support/policies.ts';
 import { TestNode, type TestPod } from '../support/ztunnel-pods.ts';
@@ -16,16 +17,11 @@ const COUNT = 120;
 
 /** The same sockets, as descriptors of one more thread. */
 function copyHandover(handover: PodHandover): PodHandover {
-  const copy = (handed: PodHandover['hbone']): PodHandover['hbone'] => ({
-    ...handed,
-    fd: duplicate(handed.fd),
-  });
+  const { netnsFd } = handover;
   return {
     ...handover,
-    netnsFd: duplicate(handover.netnsFd),
-    outbound: copy(handover.outbound),
-    plaintext: copy(handover.plaintext),
-    hbone: copy(handover.hbone),
+    netnsFd: netnsFd === undefined ? undefined : duplicate(netnsFd),
+    ...copyPodSockets(handover),
   };
 }
 

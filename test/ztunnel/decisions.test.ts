@@ -1,7 +1,7 @@
 import test from 'ava';
 import fc from 'fast-check';
 import { formatSocketAddress, parseIpAddress, socketAddress } from '../../base/address.ts';
-import { isOwnPort } from '../../mesh/model/ports.ts';
+import { OWN_PORTS } from '../../mesh/model/ports.ts';
 import { workloadIdentity, type Workload } from '../../mesh/model/workload.ts';
 import { ProxyState } from '../../mesh/proxy/state/store.ts';
 import { admitPlaintext, admitTunnel } from '../../ztunnel/inbound/admit.ts';
@@ -101,6 +101,7 @@ test('in no mesh is a waypoint that somebody configured left out, or one called 
         sourceIp: parseIpAddress('10.0.0.9'),
         destination: to,
         network: '',
+        ownPorts: OWN_PORTS,
         tried: new Set(),
         resolved: new Map([['db.example.com', [parseIpAddress('192.0.2.1')]]]),
         random: () => draw,
@@ -140,6 +141,7 @@ test('in no mesh is a workload that speaks HBONE dialled plainly', (t) => {
         sourceIp: parseIpAddress('10.0.0.9'),
         destination: to,
         network: '',
+        ownPorts: OWN_PORTS,
         tried: new Set(),
         resolved: new Map([['db.example.com', [parseIpAddress('192.0.2.1')]]]),
         random: () => draw,
@@ -198,6 +200,7 @@ test('in no mesh is a connection admitted to another address, to an own port, or
         peerIp: parseIpAddress('10.0.0.9'),
         peerIdentity: workloadIdentity(client),
         network: '',
+        ownPorts: OWN_PORTS,
         tunnelOnLoopback: true,
       });
       if (found.kind !== 'admit') return true;
@@ -210,7 +213,7 @@ test('in no mesh is a connection admitted to another address, to an own port, or
             : '127.0.0.1';
       return (
         found.connectTo.ip === expected &&
-        !isOwnPort(found.connectTo.port) &&
+        !OWN_PORTS.has(found.connectTo.port) &&
         local.waypoint === undefined &&
         local.waypointProblem === undefined &&
         // "here" is an ALLOW without rules, "late" never comes.
@@ -228,14 +231,15 @@ test('in no mesh is plaintext admitted to another address than the one it came f
     fc.property(mesh, fc.nat(9), fc.boolean(), destination, (state, index, own, other) => {
       const local = pick(state, index);
       const to = { ip: (own ? local?.addresses[0] : undefined) ?? other.ip, port: other.port };
-      const request = { workload: local, destination: to, peerIp: parseIpAddress('10.0.0.9') };
+      const peerIp = parseIpAddress('10.0.0.9');
+      const request = { workload: local, destination: to, peerIp, ownPorts: OWN_PORTS };
       const found = admitPlaintext(state, request, '');
       if (found.kind !== 'admit') return true;
       admitted++;
       return (
         found.connectTo.ip === to.ip &&
         found.connectTo.port === to.port &&
-        !isOwnPort(to.port) &&
+        !OWN_PORTS.has(to.port) &&
         local?.waypoint === undefined &&
         local?.authorizationPolicies.length === 0
       );

@@ -1,5 +1,6 @@
 import test from 'ava';
 import { parseIpAddress, socketAddress } from '../../base/address.ts';
+import { OWN_PORTS } from '../../mesh/model/ports.ts';
 import { parseSpiffeId } from '../../mesh/model/identity.ts';
 import type { Workload } from '../../mesh/model/workload.ts';
 import { ProxyState } from '../../mesh/proxy/state/store.ts';
@@ -24,7 +25,10 @@ function mesh(...workloads: readonly Workload[]): ProxyState {
 }
 
 test('explainOutbound() tells each step and the next hop', (t) => {
-  const found = explainOutbound(mesh(), client, socketAddress('10.96.0.1', 80), { network: '' });
+  const found = explainOutbound(mesh(), client, socketAddress('10.96.0.1', 80), {
+    network: '',
+    ownPorts: OWN_PORTS,
+  });
   t.deepEqual(found, {
     direction: 'outbound',
     source: {
@@ -56,7 +60,10 @@ test('explainOutbound() tells each step and the next hop', (t) => {
 test('explainOutbound() gives the reason of a refusal, and survives JSON', (t) => {
   const state = mesh();
   state.deleteWorkload(podUid('web'));
-  const found = explainOutbound(state, client, socketAddress('10.96.0.1', 80), { network: '' });
+  const found = explainOutbound(state, client, socketAddress('10.96.0.1', 80), {
+    network: '',
+    ownPorts: OWN_PORTS,
+  });
   t.is(found.outcome.kind, 'reject');
   t.regex(found.outcome.reason, /no healthy upstream: web\S* has no endpoints/);
   t.deepEqual(JSON.parse(JSON.stringify(found)), found as unknown);
@@ -69,6 +76,7 @@ const question = {
   peerIdentity: parseSpiffeId('spiffe://cluster.local/ns/shop/sa/client'),
   target: { authority: '10.0.0.2:8080' },
   network: '',
+  ownPorts: OWN_PORTS,
 };
 
 function policed(): ProxyState {

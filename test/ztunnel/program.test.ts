@@ -58,6 +58,7 @@ test('the program from start to drain: readiness, pages, a pod, and the end at t
       INPOD_UDS: join(folder, 'agent', 'zds.sock'),
       ADMIN_UDS: admin,
       ISTIO_META_DNS_CAPTURE: 'false',
+      UNSTABLE_ENABLE_SOCKS5: 'true',
       ISTIO_META_ISTIO_VERSION: 'test-build',
       PROXY_CONFIG: JSON.stringify({ proxyAdminPort: adminPort, statsPort }),
       CONNECTION_TERMINATION_DEADLINE: '1s',
@@ -95,6 +96,11 @@ test('the program from start to drain: readiness, pages, a pod, and the end at t
   stream.respond({ typeUrl: AUTHORIZATION_TYPE, nonce: '2' });
   while ((await ask(admin, '/healthz/ready')).status !== 200)
     await new Promise((resolve) => setTimeout(resolve, 20));
+
+  // SOCKS5 in the pod's namespace.
+  t.regex(client.run('ss -Htln "sport = :15080"'), / 127\.0\.0\.1:15080 /);
+  const refused = 'curl -sS --socks5 127.0.0.1:15080 http://0.0.0.0:15080/ 2>&1 || true';
+  t.regex(client.run(refused), /\(2\)$/m);
 
   // A long connection, of the kind that needs no certificate.
   const accepted = outside.accept(8080);

@@ -2,6 +2,7 @@ import type { IpAddress, SocketAddress } from '../../base/address.ts';
 import type { PolicyKey } from '../../mesh/model/authorization.ts';
 import type { Decision } from '../../mesh/model/authorize.ts';
 import type { SpiffeId } from '../../mesh/model/identity.ts';
+import type { OwnPorts } from '../../mesh/model/ports.ts';
 import type { Service } from '../../mesh/model/service.ts';
 import type { Workload } from '../../mesh/model/workload.ts';
 
@@ -18,6 +19,7 @@ export type TunnelRequest = Readonly<{
   peerIdentity: SpiffeId;
   /** The network of this node. */
   network: string;
+  ownPorts: OwnPorts;
   /** True: an application tunnel is dialled on loopback (LOCALHOST_APP_TUNNEL). */
   tunnelOnLoopback: boolean;
 }>;
@@ -28,6 +30,7 @@ export type PlaintextRequest = Readonly<{
   /** Where the client wanted to go before redirection. */
   destination: SocketAddress;
   peerIp: IpAddress;
+  ownPorts: OwnPorts;
 }>;
 
 /** A PROXY protocol header to be sent before the payload: who asked, for what. */

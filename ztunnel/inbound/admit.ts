@@ -12,7 +12,6 @@ import { endpointPort } from '../../mesh/model/endpoint.ts';
 import type { ExplainStep } from '../../mesh/model/explain.ts';
 import type { GatewayAddress } from '../../mesh/model/gateway-address.ts';
 import type { SpiffeId } from '../../mesh/model/identity.ts';
-import { isOwnPort } from '../../mesh/model/ports.ts';
 import type { Service } from '../../mesh/model/service.ts';
 import type { Workload } from '../../mesh/model/workload.ts';
 import { comesFromGateway, describeGateway, isInstance } from '../../mesh/proxy/state/gateway.ts';
@@ -64,7 +63,7 @@ export function admitTunnel(
   const upstream = findUpstream(state, request, workload, authority, note);
   if (upstream.kind === 'refuse') return upstream;
   const { address, target, service } = upstream;
-  if (isOwnPort(address.port))
+  if (request.ownPorts.has(address.port))
     return refuse(503, `port ${address.port} is the proxy's own and is never proxied to`);
 
   const source = { network: request.network, ip: request.peerIp, identity: request.peerIdentity };
@@ -92,7 +91,7 @@ export function admitPlaintext(
   const { workload, destination, peerIp } = request;
   note?.('local workload', () => workload?.uid ?? 'not known yet');
   if (workload === undefined) return refuse(503, 'the local workload is not known');
-  if (isOwnPort(destination.port))
+  if (request.ownPorts.has(destination.port))
     return refuse(503, `port ${destination.port} is the proxy's own and is never proxied to`);
   // A packet for another address reaches a pod only when somebody uses the pod as a router.
   if (workload.addresses.length > 0 && !workload.addresses.includes(destination.ip))

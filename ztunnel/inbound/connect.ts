@@ -1,8 +1,9 @@
 import { formatSocketAddress, type IpAddress, type SocketAddress } from '../../base/address.ts';
 import { MeshError } from '../../base/errors.ts';
-import { connectTcp, type TcpConnectOptions } from '../../net/tcp.ts';
+import { connectTcp } from '../../net/tcp.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
 import type { DataParts, PodContext } from '../parts.ts';
+import { podConnectOptions } from '../pod-socket-options.ts';
 
 export type LocalDial = Readonly<{
   connectTo: SocketAddress;
@@ -33,7 +34,7 @@ export async function connectLocal(
   transparent: boolean,
 ): Promise<TcpStream> {
   const source = transparent ? dial.bindTo : undefined;
-  const options = socketOptions(parts, pod, dial.signal);
+  const options = podConnectOptions(parts, pod, dial.signal);
   if (source === undefined) return await connectTcp(dial.connectTo, options);
   const bound = { ...options, transparent: true, source: { ip: source, port: 0 } };
   return await connectTcp(dial.connectTo, bound);
@@ -52,7 +53,7 @@ export async function connectRedirected(
 ): Promise<TcpStream> {
   const { bindTo, connectTo } = dial;
   if (!transparent || bindTo === undefined) return await connectLocal(parts, pod, dial, false);
-  const options = { ...socketOptions(parts, pod, dial.signal), transparent: true };
+  const options = { ...podConnectOptions(parts, pod, dial.signal), transparent: true };
   for (let tries = 0; tries < MAX_PORT_TRIES; tries++) {
     const port = takePort(dial.peerPort);
     try {
@@ -63,11 +64,6 @@ export async function connectRedirected(
   }
   const message = `Cannot connect to ${formatSocketAddress(connectTo)} from ${bindTo}: ${MAX_PORT_TRIES} ports are in use`;
   throw new MeshError('ERR_NO_PORT', 'local', message);
-}
-
-function socketOptions(parts: DataParts, pod: PodContext, signal: AbortSignal): TcpConnectOptions {
-  const { packetMark: mark, keepAlive } = parts;
-  return { netns: pod.netns, mark, signal, ...(keepAlive && { keepAlive }) };
 }
 
 /** Never the client's own port. */

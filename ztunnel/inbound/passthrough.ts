@@ -46,7 +46,8 @@ async function servePlaintext(
   const source = parts.state.workloadAt(parts.network, peer.ip);
   const decide = (): Admission => {
     const workload = parts.state.localWorkload(pod) ?? found;
-    return admitPlaintext(parts.state, { workload, destination, peerIp: peer.ip }, parts.network);
+    const { state, network, ownPorts } = parts;
+    return admitPlaintext(state, { workload, destination, peerIp: peer.ip, ownPorts }, network);
   };
   const live = new LiveConnection({
     ...{ parts, podUid: pod.uid, direction: 'inbound' },

@@ -140,6 +140,7 @@ function admissionRequest(
     peerIp: session.peer.ip,
     peerIdentity: session.peerIdentity,
     network: parts.network,
+    ownPorts: parts.ownPorts,
     tunnelOnLoopback: parts.tunnelOnLoopback,
   };
 }

@@ -1,14 +1,12 @@
-import type { SpiffeId } from '../../mesh/model/identity.ts';
-import { workloadIdentity } from '../../mesh/model/workload.ts';
+import { formatSocketAddress, type SocketAddress } from '../../base/address.ts';
+import { MeshError } from '../../base/errors.ts';
 import { logConnectionRejected } from '../../mesh/proxy/access-log.ts';
 import { TcpListener } from '../../net/tcp-listener.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
-import { LiveConnection } from '../live-connection.ts';
-import { holdDownstream } from '../hold-downstream.ts';
 import { findLocalWorkload, unknownWorkload } from '../local-workload.ts';
 import { acceptOptions, type DataParts, type PodContext } from '../parts.ts';
 import type { HandedListener } from '../thread-calls.ts';
-import { connectFirst } from './upstream.ts';
+import { carryOutbound } from './carry.ts';
 
 /** Accepts what the pod's rules redirect to 15001. */
 export function listenOutbound(
@@ -29,48 +27,33 @@ export async function serveOutbound(
 ): Promise<void> {
   const { peer } = downstream;
   const destination = downstream.originalDestination();
-  const source = await findLocalWorkload(parts, pod);
-  if (source === undefined) {
+  const reject = (error: MeshError): void => {
     downstream.reset();
     logConnectionRejected(parts.accessLog, {
-      direction: 'outbound',
-      sourceAddress: peer,
-      destinationAddress: destination,
-      error: unknownWorkload(pod),
+      ...{ direction: 'outbound', sourceAddress: peer, destinationAddress: destination, error },
     });
+  };
+  if (isSameAddress(destination, downstream.local)) {
+    // Nobody redirected it, so it would lead back to here, by whatever address of the pod.
+    const where = formatSocketAddress(destination);
+    const message = `Cannot connect to ${where}: attempted recursive call to ourselves`;
+    reject(new MeshError('ERR_OWN_PORT', 'downstream', message));
     return;
   }
-  const live: LiveConnection = new LiveConnection({
-    ...{ parts, podUid: pod.uid, direction: 'outbound' },
-    ends: {
-      source: { address: peer, workload: source },
-      destination: { address: destination },
-      originalDestination: destination,
-    },
-    check: () => checkSource(parts, pod, live.ends.source.identity),
-  });
-  holdDownstream(downstream, (error) => {
-    live.cut(error);
-  });
-  try {
-    const upstream = await connectFirst(parts, pod, source, { peer, destination }, live);
-    live.relay(downstream, upstream);
-  } catch (error) {
-    downstream.reset(); // the client must not mistake a failure for an end
-    live.fail(error);
+  const source = await findLocalWorkload(parts, pod);
+  if (source === undefined) {
+    reject(unknownWorkload(pod));
+    return;
   }
+  await carryOutbound(parts, pod, {
+    ...{ downstream, source, destination },
+    onConnected: () => undefined,
+    onRefused: () => {
+      downstream.reset();
+    },
+  });
 }
 
-/** The identity that a connection was opened with must still be the pod's; one that goes in plain text has none. */
-function checkSource(
-  parts: DataParts,
-  pod: PodContext,
-  openedAs: SpiffeId | undefined,
-): string | undefined {
-  const workload = parts.state.localWorkload(pod);
-  // A pod that is being deleted keeps what it has open.
-  if (workload === undefined || openedAs === undefined) return undefined;
-  return workloadIdentity(workload) === openedAs
-    ? undefined
-    : `the identity of ${workload.uid} has changed`;
+function isSameAddress(a: SocketAddress, b: SocketAddress): boolean {
+  return a.ip === b.ip && a.port === b.port;
 }

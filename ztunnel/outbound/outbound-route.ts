@@ -1,5 +1,6 @@
 import { formatSocketAddress, type IpAddress, type SocketAddress } from '../../base/address.ts';
 import type { Authority } from '../../mesh/hbone/authority.ts';
+import type { OwnPorts } from '../../mesh/model/ports.ts';
 import type { SpiffeId } from '../../mesh/model/identity.ts';
 import type { Service } from '../../mesh/model/service.ts';
 import type { Workload, WorkloadUid } from '../../mesh/model/workload.ts';
@@ -12,6 +13,7 @@ export type OutboundRequest = Readonly<{
   destination: SocketAddress;
   /** The network of this node. */
   network: string;
+  ownPorts: OwnPorts;
   /** The uids of routes that failed: `route.workload.uid`. */
   tried: ReadonlySet<WorkloadUid>;
   /** Answers to `resolve` routes, an empty one where the name has no address. */

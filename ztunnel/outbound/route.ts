@@ -2,7 +2,7 @@ import { isLoopback, type SocketAddress } from '../../base/address.ts';
 import type { Authority } from '../../mesh/hbone/authority.ts';
 import type { ExplainStep } from '../../mesh/model/explain.ts';
 import type { GatewayAddress } from '../../mesh/model/gateway-address.ts';
-import { HBONE_PORT, isOwnPort } from '../../mesh/model/ports.ts';
+import { HBONE_PORT } from '../../mesh/model/ports.ts';
 import type { Service } from '../../mesh/model/service.ts';
 import { workloadIdentity, type Workload } from '../../mesh/model/workload.ts';
 import { comesFromGateway, describeGateway } from '../../mesh/proxy/state/gateway.ts';
@@ -33,8 +33,8 @@ export function selectRoute(
   const note =
     steps && ((step: string, found: () => string) => void steps.push({ step, found: found() }));
   const context = { state, request, note };
-  const { destination, source, network } = request;
-  if (isLoopback(destination.ip) && isOwnPort(destination.port))
+  const { destination, source, network, ownPorts } = request;
+  if (isLoopback(destination.ip) && ownPorts.has(destination.port))
     return reject('ERR_OWN_PORT', 'attempted recursive call to ourselves');
 
   // Who answers for the address here decides whether a service was addressed; a workload goes first.

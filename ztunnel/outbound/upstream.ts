@@ -17,10 +17,11 @@ import type { Service } from '../../mesh/model/service.ts';
 import type { Workload, WorkloadUid } from '../../mesh/model/workload.ts';
 import type { ByteStream } from '../../net/byte-stream.ts';
 import { Http2StreamError } from '../../net/h2/errors.ts';
-import { connectTcp, type TcpConnectOptions } from '../../net/tcp.ts';
+import { connectTcp } from '../../net/tcp.ts';
 import type { TlsContext } from '../../net/tls-context.ts';
 import type { LiveConnection } from '../live-connection.ts';
 import type { DataParts, PodContext } from '../parts.ts';
+import { podConnectOptions } from '../pod-socket-options.ts';
 import type { OutboundRoute } from './outbound-route.ts';
 import { selectRoute } from './route.ts';
 
@@ -84,6 +85,7 @@ async function tryEndpoints(
       sourceIp: downstream.peer.ip,
       destination: downstream.destination,
       network: parts.network,
+      ownPorts: parts.ownPorts,
       tried,
       resolved,
       random: Math.random,
@@ -142,18 +144,12 @@ async function connectRoute(
     case 'plain':
     case 'passthrough':
       return await connectTcp(route.connectTo, {
-        ...socketOptions(caller, caller.live.signal),
+        ...podConnectOptions(caller.parts, caller.pod, caller.live.signal),
         ...(route.kind === 'plain' && { timeoutMs: endpointDeadlineMs(route) }),
       });
     default:
       return unreachable(route);
   }
-}
-
-/** Everything that a pod's proxy dials is dialled inside the pod's namespace, with the mark that the rules let pass. */
-function socketOptions({ parts, pod }: Caller, signal: AbortSignal): TcpConnectOptions {
-  const { packetMark: mark, keepAlive } = parts;
-  return { netns: pod.netns, mark, signal, ...(keepAlive && { keepAlive }) };
 }
 
 async function connectTunnel(caller: Caller, route: TunnelRoute): Promise<ByteStream> {
@@ -166,7 +162,7 @@ async function connectTunnel(caller: Caller, route: TunnelRoute): Promise<ByteSt
   const timeoutMs = endpointDeadlineMs(route);
   // It serves all who wait for it, so it ends with the pod, not with this connection.
   const open = async (): Promise<HboneSession> => {
-    const tcp = { ...socketOptions(caller, pod.gone), timeoutMs };
+    const tcp = { ...podConnectOptions(parts, pod, pod.gone), timeoutMs };
     const context = (): Promise<TlsContext> => parts.contexts.get(identity);
     const limits = { timeoutMs, signal: pod.gone };
     const options = { context, peers, http2: parts.clientHttp2, ...checkChainOf(parts), ...limits };

@@ -16,7 +16,12 @@ import { makeKeys, makeTestCa } from '../../support/test-ca.ts';
 import { makeTokenIssuer, type TestAccount } from '../../support/tokens.ts';
 
 const WEB = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/web');
+const CART = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/cart');
 const OWN = parseSpiffeId('spiffe://cluster.local/ns/istio-system/sa/ztunnel');
+/** What no pod of Kubernetes has, such as a program on a machine of its own. */
+const WORKLOAD: TestAccount = {
+  ...{ namespace: 'shop', serviceAccount: 'web', podName: '', podUid: '', node: '' },
+};
 const DAY = 86_400_000;
 const issuer = makeTokenIssuer();
 const start = (t: ExecutionContext): Promise<CaServer> => startCaServer(t, issuer);
@@ -38,6 +43,23 @@ test('RSA keys are accepted, and a caller gets its own identity without asking f
   const { clientOptions } = await start(t);
   using client = new CaClient({ ...clientOptions, keyKind: 'rsa-2048', impersonate: false });
   t.is((await client.fetch(OWN)).identity, OWN);
+});
+
+test("a workload gets its own identity by its own account's token, and no other in any way", async (t) => {
+  const { clientOptions, outcomes } = await startCaServer(t, issuer, ['shop/web', 'shop/cart']);
+  const token = await issuer.token(WORKLOAD);
+  using own = new CaClient({ ...clientOptions, token, impersonate: false });
+  t.is((await own.fetch(WEB)).identity, WEB);
+  await t.throwsAsync(own.fetch(CART), { code: 'ERR_CA_REFUSED', message: /request failure/ });
+  using impersonating = new CaClient({ ...clientOptions, token, impersonate: true });
+  for (const identity of [CART, WEB])
+    await t.throwsAsync(impersonating.fetch(identity), {
+      ...{ code: 'ERR_CA_REFUSED', message: /impersonation/ },
+    });
+  t.deepEqual(
+    outcomes.map((outcome) => (outcome.kind === 'issued' ? outcome.identity : outcome.kind)),
+    [WEB, 'refused', 'refused', 'refused'],
+  );
 });
 
 test('the token is read from its file for each request', async (t) => {

@@ -420,6 +420,29 @@ for (const [name, account, request, code] of strangers)
     t.deepEqual(control.running.xds.proxies(), []);
   });
 
+/** How a ztunnel of pod web-1 alone describes itself. */
+const dedicatedNode: ReturnType<typeof ztunnelNode> = {
+  id: 'ztunnel~1.1.1.1~web-1.shop~shop.svc.cluster.local',
+  cluster: '',
+  metadata: { NAMESPACE: 'shop' },
+};
+const dedicatedCalls: readonly (readonly [string, string, string, status | undefined])[] = [
+  ['of an account that may have one is told everything', 'shop', 'web', undefined],
+  ['of another account is refused', 'shop', 'cart', status.PERMISSION_DENIED],
+  ['of that account in another namespace is refused', 'front', 'web', status.PERMISSION_DENIED],
+];
+for (const [name, namespace, serviceAccount, code] of dedicatedCalls)
+  test(`a dedicated proxy ${name}`, async (t) => {
+    await using control = new TestControlPlane();
+    for (const [file, text] of Object.entries(shop)) control.write(file, text);
+    await control.start({ DEDICATED_PROXY_ACCOUNTS: 'shop/web' });
+    const token = await control.issuer.token({ ...ZTUNNEL, namespace, serviceAccount });
+    using client = new XdsClient(control, token);
+    client.send({ node: dedicatedNode, typeUrl: ADDRESS_TYPE });
+    if (code === undefined) t.deepEqual(broughtBy(await client.next()), [uid('web-1'), WEB]);
+    else t.is((await client.ended()).code, code);
+  });
+
 test('the metrics count proxies, responses and rejections', async (t) => {
   await using control = await plane(shop);
   using client = await connectZtunnel(control);

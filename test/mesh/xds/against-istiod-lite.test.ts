@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import test from 'ava';
 import { parseIpAddress, socketAddress } from '../../../base/address.ts';
+import { OWN_PORTS } from '../../../mesh/model/ports.ts';
 import { applyDelta } from '../../../mesh/proxy/state/apply.ts';
 import { deltaOf } from '../../../mesh/proxy/state/decode.ts';
 import { ProxyState } from '../../../mesh/proxy/state/store.ts';
@@ -76,8 +77,9 @@ test('a proxy follows istiod-lite through changes, and through its restart', asy
   const route = (): string => {
     const source = state.localWorkload(pod);
     if (source === undefined) return 'no client';
-    return explainOutbound(state, source, socketAddress('10.96.0.1', 80), { network: '' }).outcome
-      .reason;
+    return explainOutbound(state, source, socketAddress('10.96.0.1', 80), {
+      ...{ network: '', ownPorts: OWN_PORTS },
+    }).outcome.reason;
   };
   t.regex(route(), /to 10\.1\.0\.1:80/);
 

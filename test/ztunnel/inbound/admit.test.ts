@@ -1,5 +1,6 @@
 import test from 'ava';
 import { formatSocketAddress, parseIpAddress, parseSocketAddress } from '../../../base/address.ts';
+import { OWN_PORTS, OWN_PORTS_WITH_SOCKS5, type OwnPorts } from '../../../mesh/model/ports.ts';
 import { policyKey } from '../../../mesh/model/authorization.ts';
 import type { ExplainStep } from '../../../mesh/model/explain.ts';
 import { parseSpiffeId } from '../../../mesh/model/identity.ts';
@@ -59,6 +60,7 @@ function admit(
     peerIp: parseIpAddress('10.0.0.1'),
     peerIdentity: parseSpiffeId('spiffe://cluster.local/ns/shop/sa/client'),
     network: '',
+    ownPorts: OWN_PORTS,
     tunnelOnLoopback: true,
     ...rest,
   };
@@ -473,6 +475,7 @@ const plaintexts = test.macro({
         workload: state.workload(podUid('local')),
         destination: parseSocketAddress(to),
         peerIp: parseIpAddress(peer ?? '10.0.0.1'),
+        ownPorts: OWN_PORTS,
       },
       '',
     );
@@ -506,6 +509,21 @@ for (const port of [15001, 15006, 15008]) {
     /^503 port/,
   );
 }
+test("the SOCKS5 port is the proxy's own only where SOCKS5 is served", (t) => {
+  const open = shape(admit(plain, '10.0.0.2:15080'));
+  t.is(open, 'admit 10.0.0.2:15080 from 10.0.0.1');
+  const guarded = shape(admit(plain, '10.0.0.2:15080', { ownPorts: OWN_PORTS_WITH_SOCKS5 }));
+  t.regex(guarded, /^503 port 15080/);
+  const request = {
+    workload: plain.workload(podUid('local')),
+    destination: parseSocketAddress('10.0.0.2:15080'),
+    peerIp: parseIpAddress('10.0.0.1'),
+  };
+  const plaintext = (ownPorts: OwnPorts): string =>
+    shape(admitPlaintext(plain, { ...request, ownPorts }, ''));
+  t.is(plaintext(OWN_PORTS), open);
+  t.regex(plaintext(OWN_PORTS_WITH_SOCKS5), /^503 port 15080/);
+});
 test(
   'plaintext to an address that is not of the pod',
   plaintexts,
@@ -556,6 +574,7 @@ test('admitPlaintext() waits for policies and knows its workload', (t) => {
     workload: state.workload(podUid('local')),
     destination: parseSocketAddress('10.0.0.2:8080'),
     peerIp: parseIpAddress('10.0.0.1'),
+    ownPorts: OWN_PORTS,
   };
   t.is(shape(admitPlaintext(state, request, '')), 'wait shop/late');
   const unknown = { ...request, workload: undefined };

@@ -1,5 +1,6 @@
 import test from 'ava';
 import { formatSocketAddress, parseIpAddress, parseSocketAddress } from '../../../base/address.ts';
+import { OWN_PORTS } from '../../../mesh/model/ports.ts';
 import { formatAuthority } from '../../../mesh/hbone/authority.ts';
 import type { ExplainStep } from '../../../mesh/model/explain.ts';
 import { ProxyState } from '../../../mesh/proxy/state/store.ts';
@@ -37,6 +38,7 @@ function route(state: ProxyState, to: string, asked: Asked = {}): OutboundRoute 
     sourceIp: source.addresses[0] ?? parseIpAddress('10.0.0.1'),
     destination: parseSocketAddress(to),
     network: '',
+    ownPorts: OWN_PORTS,
     tried: new Set(),
     resolved: new Map(),
     random: () => 0,
@@ -679,6 +681,7 @@ test('selectRoute() tells its steps when asked', (t) => {
       sourceIp: parseIpAddress('10.0.0.1'),
       destination: parseSocketAddress(VIP),
       network: '',
+      ownPorts: OWN_PORTS,
       tried: new Set(),
       resolved: new Map(),
       random: () => 0,

@@ -54,6 +54,26 @@ test.serial(
   },
 );
 
+test.serial(
+  'what comes to 15001 without redirection would go round for ever, and is refused',
+  async (t) => {
+    const node = await TestNode.open(t);
+    const client = node.addPod({ name: 'client' });
+    // An address of the pod that the control plane has not told of.
+    client.run('ip addr add 10.8.8.8/32 dev lo');
+    // One thread plays both ends: its reset may come before its own connect is done.
+    await t.throwsAsync(async () => {
+      const app = await client.connect('10.8.8.8', 15001);
+      await app.until((c) => c.error !== undefined);
+      throw app.error ?? new Error('ended in order');
+    });
+    const [record] = await node.records(({ direction }) => direction === 'outbound');
+    t.like(record, { message: 'connection failed', 'dst.addr': '10.8.8.8:15001' });
+    t.regex(String(record?.['error']), /recursive call to ourselves/);
+    t.is(node.connections.size, 0);
+  },
+);
+
 const WEB = { 'shop/web.shop.svc.cluster.local': ['80:8080'] };
 
 /** Answers what it gets with the name of its pod. */
