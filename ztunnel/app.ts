@@ -11,6 +11,7 @@ import { Metrics } from '../mesh/runtime/metrics.ts';
 import { addBuildMetric, addProcessMetrics } from '../mesh/runtime/process-metrics.ts';
 import type { ProgramContext } from '../mesh/runtime/program.ts';
 import { Readiness } from '../mesh/runtime/readiness.ts';
+import type { DemandKey } from '../mesh/proxy/state/answered.ts';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../mesh/xds/codec.ts';
 import { DeltaClient } from '../mesh/xds/delta-client.ts';
 import { makeNode } from '../mesh/xds/node.ts';
@@ -18,6 +19,7 @@ import { ZdsClient } from '../mesh/zds/client.ts';
 import { ListenerClient } from '../mesh/zds/listeners.ts';
 import { prepareNetns } from '../net/netns.ts';
 import type { ZtunnelConfig } from './config.ts';
+import { DemandHolders } from './demand-holders.ts';
 import { followRevocations, readRevocations } from './follow-revocations.ts';
 import { serveSelf } from './serve-self.ts';
 import type { ServerAddress } from './settings.ts';
@@ -51,7 +53,14 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
   const certificates = stack.use(
     new CertificateManager({ fetch: (identity, options) => caClient.fetch(identity, options) }),
   );
-  const threads = stack.use(startThreads(context, certificates, logger));
+  const ended = new AbortController();
+  const holders: DemandHolders = new DemandHolders({
+    demand: (key) => xds.demand(ADDRESS_TYPE, key, ended.signal),
+    release: (key) => {
+      xds.release(ADDRESS_TYPE, key);
+    },
+  });
+  const threads = stack.use(startThreads(context, certificates, holders, logger));
   if (config.crlPath !== undefined) stack.use(followRevocations(config.crlPath, threads, logger));
   certificates.subscribe((certificate) => {
     threads.notifyAll('certificate', certificate);
@@ -59,7 +68,7 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
 
   const applier = new XdsApplier(threads, certificates);
   const streamMetrics = addStreamMetrics(metrics);
-  const xds = new DeltaClient({
+  const xds: DeltaClient = new DeltaClient({
     ...xdsOptions(config),
     apply: (typeUrl, resources, removed) => applier.apply(typeUrl, resources, removed),
     onEvent(event) {
@@ -78,7 +87,6 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
           logger.error('resource refused, its last good version stays', { name, error: reason });
     },
   });
-  const ended = new AbortController();
   const running = xds.run(ended.signal);
   stack.defer(async () => {
     ended.abort();
@@ -139,6 +147,7 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
 function startThreads(
   { config, log, stop }: ProgramContext<ZtunnelConfig>,
   certificates: CertificateManager,
+  holders: DemandHolders,
   logger: Logger,
 ): DataThreads<ControlCalls, DataThreadCalls> {
   const settings: DataThreadSettings = {
@@ -151,8 +160,16 @@ function startThreads(
     count: config.dataThreads,
     entry: new URL('./data-thread.ts', import.meta.url),
     settings,
-    handlers: () => ({
+    handlers: (index) => ({
       certificate: ({ identity }: { identity: SpiffeId }) => certificates.get(identity),
+      async demand({ key }: { key: DemandKey }) {
+        await holders.demand(index, key);
+        return null;
+      },
+      release({ key }: { key: DemandKey }) {
+        holders.release(index, key);
+        return null;
+      },
     }),
     onCrash(index, error) {
       // Its connections are gone and its sockets unserved; a new process finds all pods again.
@@ -194,7 +211,11 @@ function xdsOptions(
     },
     roots: config.xdsRootCa,
     node: makeNode({ type: 'ztunnel', ...facts }, config.nodeMetadata),
-    types: [ADDRESS_TYPE, AUTHORIZATION_TYPE].map((typeUrl) => ({ typeUrl, onDemand: false })),
+    types: [
+      { typeUrl: ADDRESS_TYPE, onDemand: config.xdsOnDemand },
+      // A policy that is not known is one that is not enforced, so all of them are followed.
+      { typeUrl: AUTHORIZATION_TYPE, onDemand: false },
+    ],
   };
 }
 
@@ -229,10 +250,14 @@ function adminListen({
 function describeXds(xds: DeltaClient): {
   connected: boolean;
   resources: Record<string, number>;
+  demanded: number;
   lastError: string | null;
 } {
-  const { connected, resources, lastError } = xds.status;
-  return { connected, resources: Object.fromEntries(resources), lastError: lastError ?? null };
+  const { connected, resources, demanded, lastError } = xds.status;
+  return {
+    ...{ connected, demanded, resources: Object.fromEntries(resources) },
+    lastError: lastError ?? null,
+  };
 }
 
 type DrainParts = Readonly<{

@@ -11,6 +11,7 @@ import type { Logger } from '../mesh/runtime/log.ts';
 import type { Http2Options } from '../net/h2/options.ts';
 import type { Netns } from '../net/netns.ts';
 import type { KeepAlive } from '../net/socket-options.ts';
+import type { Demand } from './demand.ts';
 import type { DnsProxy } from './dns.ts';
 import type { TlsContexts } from './tls-contexts.ts';
 
@@ -25,6 +26,8 @@ export type PolicyLog = Readonly<{
 export type DataParts = Readonly<{
   state: ProxyState;
   waiters: StateWaiters;
+  /** Absent where everything is subscribed to (XDS_ON_DEMAND). */
+  demand?: Demand;
   pool: SessionPool;
   contexts: TlsContexts;
   connections: Connections;
@@ -34,6 +37,8 @@ export type DataParts = Readonly<{
   policyLog: PolicyLog;
   /** The network of this node. */
   network: string;
+  /** With it begins the uid of a pod of this node. */
+  clusterId: string;
   /** Of every socket in a pod: the rules there let it pass. */
   packetMark: number;
   keepAlive: KeepAlive | undefined;

@@ -157,6 +157,7 @@ export class TestNode {
       log: log.scope('ztunnel'),
       policyLog: { logger: log.scope('rbac'), level: 'debug' },
       network: '',
+      clusterId: 'Kubernetes',
       packetMark: MARK,
       keepAlive: undefined,
       tunnelOnLoopback: true,

@@ -141,7 +141,6 @@ for (const [name, value] of [
   ['PROXY_MODE', 'dedicated'],
   ['LOCAL_XDS', 'workloads: []'],
   ['LOCAL_XDS_PATH', '/x'],
-  ['XDS_ON_DEMAND', 'true'],
   ['UNSTABLE_ENABLE_SOCKS5', 'true'],
 ] as const) {
   test(`${name}=${value} is known but not supported, and says so`, (t) => {
@@ -170,6 +169,13 @@ for (const [name, value] of [
     t.true(error.message.includes(`  ${name}: `), error.message);
   });
 }
+
+test('XDS_ON_DEMAND with DNS in pods is refused, and --help says what to choose', (t) => {
+  const error = t.throws(() => read({ XDS_ON_DEMAND: 'true' }), { code: 'ERR_ENV' });
+  t.regex(error.message, /XDS_ON_DEMAND: .*set ISTIO_META_DNS_CAPTURE=false/);
+  t.like(read({ XDS_ON_DEMAND: 'true', ISTIO_META_DNS_CAPTURE: 'false' }), { xdsOnDemand: true });
+  t.regex(ztunnelSettingsHelp(), /XDS_ON_DEMAND.*needs ISTIO_META_DNS_CAPTURE=false/);
+});
 
 test('--help names every setting, and hides no unsupported one', (t) => {
   const help = ztunnelSettingsHelp();
