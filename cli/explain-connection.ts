@@ -38,7 +38,7 @@ export async function explainConnection(
     destination: formatSocketAddress(destination),
   })) as OutboundExplanation;
   const { kind, reason, authority, connectTo, via } = outbound.outcome;
-  if (kind === 'reject') {
+  if (kind === 'reject' || kind === 'ask') {
     const verdict = `Refused by the ztunnel of ${proxy.node ?? 'its node'}: ${reason}`;
     return { ...story, outbound, allowed: false, verdict };
   }
@@ -95,6 +95,7 @@ function judge(
     case 'refuse':
       return { allowed: false, verdict: `Refused by ${who}: ${outcome.reason}` };
     case 'wait':
+    case 'ask':
       return { allowed: false, verdict: `Held up by ${who}: ${outcome.reason}` };
   }
 }

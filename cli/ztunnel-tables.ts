@@ -28,6 +28,18 @@ const WORKLOADS: DumpView = {
     ]),
 };
 
+const DEMANDED: DumpView = {
+  headings: ['KEY', 'STATE', 'FOR PODS'],
+  json: 'demanded',
+  perNode: true,
+  rows: (dump) =>
+    listAt(dump, 'demanded').map((entry) => [
+      textAt(entry, 'key'),
+      textAt(entry, 'state'),
+      textsAt(entry, 'pods').join(','),
+    ]),
+};
+
 const SERVICES: DumpView = {
   headings: ['NAMESPACE', 'SERVICE NAME', 'SERVICE VIP', 'WAYPOINT', 'ENDPOINTS'],
   json: 'services',
@@ -119,6 +131,7 @@ const CONNECTIONS: DumpView = {
 export const DUMP_VIEWS: ReadonlyMap<string, DumpView> = new Map([
   ['workloads', WORKLOADS],
   ['services', SERVICES],
+  ['demands', DEMANDED],
   ['policies', POLICIES],
   ['certificates', CERTIFICATES],
   ['connections', CONNECTIONS],

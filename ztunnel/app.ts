@@ -11,6 +11,7 @@ import { Metrics } from '../mesh/runtime/metrics.ts';
 import { addBuildMetric, addProcessMetrics } from '../mesh/runtime/process-metrics.ts';
 import type { ProgramContext } from '../mesh/runtime/program.ts';
 import { Readiness, type ReadinessGate } from '../mesh/runtime/readiness.ts';
+import type { DemandKey } from '../mesh/proxy/state/answered.ts';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../mesh/xds/codec.ts';
 import { DeltaClient } from '../mesh/xds/delta-client.ts';
 import { makeNode, type NodeFacts } from '../mesh/xds/node.ts';
@@ -19,6 +20,7 @@ import { ListenerClient } from '../mesh/zds/listeners.ts';
 import { prepareNetns } from '../net/netns.ts';
 import type { ZtunnelConfig } from './config.ts';
 import { serveDedicated } from './dedicated.ts';
+import { DemandHolders } from './demand-holders.ts';
 import { followRevocations, readRevocations } from './follow-revocations.ts';
 import { serveSelf } from './serve-self.ts';
 import type { ServerAddress } from './settings.ts';
@@ -54,7 +56,14 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
   const certificates = stack.use(
     new CertificateManager({ fetch: (identity, options) => caClient.fetch(identity, options) }),
   );
-  const threads = stack.use(startThreads(context, certificates, logger));
+  const ended = new AbortController();
+  const holders: DemandHolders = new DemandHolders({
+    demand: (key) => xds.demand(ADDRESS_TYPE, key, ended.signal),
+    release: (key) => {
+      xds.release(ADDRESS_TYPE, key);
+    },
+  });
+  const threads = stack.use(startThreads(context, certificates, holders, logger));
   if (config.crlPath !== undefined) stack.use(followRevocations(config.crlPath, threads, logger));
   certificates.subscribe((certificate) => {
     threads.notifyAll('certificate', certificate);
@@ -62,7 +71,7 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
 
   const applier = new XdsApplier(threads, certificates);
   const streamMetrics = addStreamMetrics(metrics);
-  const xds = new DeltaClient({
+  const xds: DeltaClient = new DeltaClient({
     ...xdsOptions(config),
     apply: (typeUrl, resources, removed) => applier.apply(typeUrl, resources, removed),
     onEvent(event) {
@@ -81,7 +90,6 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
           logger.error('resource refused, its last good version stays', { name, error: reason });
     },
   });
-  const ended = new AbortController();
   const running = xds.run(ended.signal);
   stack.defer(async () => {
     ended.abort();
@@ -165,6 +173,7 @@ function followNodeAgent(path: string, parts: AgentParts): ZdsClient {
 function startThreads(
   { config, log, stop }: ProgramContext<ZtunnelConfig>,
   certificates: CertificateManager,
+  holders: DemandHolders,
   logger: Logger,
 ): DataThreads<ControlCalls, DataThreadCalls> {
   const settings: DataThreadSettings = {
@@ -177,8 +186,16 @@ function startThreads(
     count: config.dataThreads,
     entry: new URL('./data-thread.ts', import.meta.url),
     settings,
-    handlers: () => ({
+    handlers: (index) => ({
       certificate: ({ identity }: { identity: SpiffeId }) => certificates.get(identity),
+      async demand({ key }: { key: DemandKey }) {
+        await holders.demand(index, key);
+        return null;
+      },
+      release({ key }: { key: DemandKey }) {
+        holders.release(index, key);
+        return null;
+      },
     }),
     onCrash(index, error) {
       // Its connections are gone and its sockets unserved; a new process finds all pods again.
@@ -223,7 +240,11 @@ function xdsOptions(
       { type: 'ztunnel', instanceIp, nodeName, ...ownPod(config) },
       config.nodeMetadata,
     ),
-    types: [ADDRESS_TYPE, AUTHORIZATION_TYPE].map((typeUrl) => ({ typeUrl, onDemand: false })),
+    types: [
+      { typeUrl: ADDRESS_TYPE, onDemand: config.xdsOnDemand },
+      // A policy that is not known is one that is not enforced, so all of them are followed.
+      { typeUrl: AUTHORIZATION_TYPE, onDemand: false },
+    ],
   };
 }
 
@@ -271,10 +292,14 @@ function adminListen({
 function describeXds(xds: DeltaClient): {
   connected: boolean;
   resources: Record<string, number>;
+  demanded: number;
   lastError: string | null;
 } {
-  const { connected, resources, lastError } = xds.status;
-  return { connected, resources: Object.fromEntries(resources), lastError: lastError ?? null };
+  const { connected, resources, demanded, lastError } = xds.status;
+  return {
+    ...{ connected, demanded, resources: Object.fromEntries(resources) },
+    lastError: lastError ?? null,
+  };
 }
 
 type DrainParts = Readonly<{

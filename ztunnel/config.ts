@@ -81,6 +81,7 @@ export function readZtunnelConfig(
   );
   const dedicated = values.proxyMode === 'dedicated';
   const packetMark = values.packetMark ?? (dedicated ? undefined : DEFAULT_PACKET_MARK);
+  checkOnDemand(values);
   return {
     ...values,
     packetMark,
@@ -118,6 +119,17 @@ export function dumpZtunnelConfig(config: ZtunnelConfig): Json {
     value instanceof Map ? (Object.fromEntries(value) as unknown) : value,
   );
   return JSON.parse(text) as Json;
+}
+
+/** DNS answers with every service there is, and on demand nobody has told us of them. The operator is to choose. */
+function checkOnDemand({
+  xdsOnDemand,
+  dnsCapture,
+}: Pick<ZtunnelConfig, 'xdsOnDemand' | 'dnsCapture'>): void {
+  if (!xdsOnDemand || !dnsCapture) return;
+  const reason = 'DNS in pods needs all services; set ISTIO_META_DNS_CAPTURE=false';
+  const message = `Cannot read the environment:\n  XDS_ON_DEMAND: ${reason}`;
+  throw new MeshError('ERR_ENV', 'local', message);
 }
 
 /** Ends before Kubernetes kills: 5 s before where there is time, else 1 s, but not at once. */

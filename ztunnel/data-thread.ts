@@ -26,6 +26,7 @@ import { prepareNetns } from '../net/netns.ts';
 import { closeReactor, setFaultHandler } from '../net/reactor.ts';
 import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
 import { answerExplain } from './answer-explain.ts';
+import { Demand } from './demand.ts';
 import { DnsProxy, resolverSockets } from './dns.ts';
 import { dumpState } from './dump.ts';
 import type { ZtunnelConfig } from './config.ts';
@@ -49,8 +50,17 @@ const log = openLog({ format: logFormat, levels: logLevels });
 const logger = log.scope('ztunnel');
 const metrics = new Metrics();
 const connectionMetrics = new ConnectionMetrics(metrics);
+const demand: Demand | undefined = config.xdsOnDemand
+  ? new Demand({
+      demand: (key) => link.call('demand', { key }),
+      release: (key) => {
+        link.notify('release', { key });
+      },
+    })
+  : undefined;
 // A dedicated proxy may not know its node.
-const state = new ProxyState(config.nodeName === '' ? undefined : config.nodeName);
+const nodeName = config.nodeName === '' ? undefined : config.nodeName;
+const state = new ProxyState(nodeName, demand?.answered);
 const waiters = new StateWaiters();
 const connections = new Connections();
 const pool = new SessionPool({ idleMs: config.poolIdleMs });
@@ -87,12 +97,14 @@ const dns = new DnsProxy({
 const revocation = revocations && new RevocationCheck(metrics, revocations);
 const parts: DataParts = {
   ...(revocation && { revocation }),
+  ...(demand && { demand }),
   ...{ state, waiters, pool, contexts, connections, metrics: connectionMetrics },
   accessLog: log.scope('access'),
   log: logger,
   policyLog: { logger: log.scope('rbac'), level: config.logPolicyInfo ? 'info' : 'debug' },
   network: config.network,
   ownPorts: config.socks5 ? OWN_PORTS_WITH_SOCKS5 : OWN_PORTS,
+  clusterId: config.clusterId,
   packetMark: config.packetMark,
   keepAlive: keepAliveOf(config),
   tunnelOnLoopback: config.localhostAppTunnel,
@@ -164,8 +176,8 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
           connection: { direction, source, originalDestination, actualDestination, protocol },
         };
       }),
-    dump: () => dumpState(state),
-    explain: (request) => answerExplain(state, parts, request),
+    dump: () => dumpState(state, demand),
+    explain: (request) => answerExplain(parts, request),
     logLevels(levels) {
       log.setLevels(levels);
       return null;

@@ -1,16 +1,19 @@
 import { dumpPolicy, dumpService, dumpWorkload, type Json } from '../mesh/admin/config-dump.ts';
 import type { ProxyState } from '../mesh/proxy/state/store.ts';
 import { keyOfService } from '../mesh/proxy/state/vips.ts';
+import type { Demand, DemandedKey } from './demand.ts';
 
 /** What a data thread puts into `/config_dump`. */
 export type StateDump = Readonly<{
   workloads: readonly Json[];
   services: readonly Json[];
   policies: readonly Json[];
+  /** On demand: what was asked for, of this thread's connections. */
+  demanded?: readonly Json[];
 }>;
 
 /** The state of a thread as JSON text, sorted by key; text, because a clone of it all would cost more. */
-export function dumpState(state: ProxyState): string {
+export function dumpState(state: ProxyState, demand?: Demand): string {
   const dump: StateDump = {
     workloads: sorted(state.workloads(), ({ uid }) => uid).map(dumpWorkload),
     services: sorted(state.services(), keyOfService).map((service) =>
@@ -19,8 +22,13 @@ export function dumpState(state: ProxyState): string {
     policies: sorted(state.policies(), ({ namespace, name }) => `${namespace}/${name}`).map(
       dumpPolicy,
     ),
+    ...(demand && { demanded: sorted(demand.list(), ({ key }) => key).map(dumpDemanded) }),
   };
   return JSON.stringify(dump);
+}
+
+function dumpDemanded({ key, answered, pods }: DemandedKey): Json {
+  return { key, state: answered ? 'Answered' : 'Pending', pods };
 }
 
 function sorted<T>(values: Iterable<T>, key: (value: T) => string): T[] {

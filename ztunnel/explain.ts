@@ -60,6 +60,7 @@ function describeOutcome(route: OutboundRoute): OutboundExplanation['outcome'] {
   return {
     kind: route.kind,
     reason: describeRoute(route),
+    ...(route.kind === 'ask' && { key: route.key }),
     ...('connectTo' in route && { connectTo: formatSocketAddress(route.connectTo) }),
     ...('authority' in route && {
       authority: formatAuthority(route.authority),
@@ -108,7 +109,7 @@ export function explainInbound(state: ProxyState, question: InboundQuestion): In
         },
         steps,
       );
-  const seen = admission.kind === 'wait' ? undefined : admission.destination;
+  const seen = 'destination' in admission ? admission.destination : undefined;
   const policies = seen === undefined ? [] : state.policiesFor(workload).policies;
   const connection: PolicyConnection = {
     sourceIp: peerIp,
@@ -153,6 +154,10 @@ function describeAdmission(
   if (admission.kind === 'wait') {
     const reason = `policies that the workload names have not arrived: ${admission.policies.join(', ')}`;
     return { kind: 'wait', reason };
+  }
+  if (admission.kind === 'ask') {
+    const { key } = admission;
+    return { kind: 'ask', reason: `the control plane is to be asked for ${key} first`, key };
   }
   const by = admission.decision?.by;
   const hit = by && { policy: by.policy, rule: by.rule };

@@ -13,6 +13,7 @@ import type { Logger } from '../mesh/runtime/log.ts';
 import type { Http2Options } from '../net/h2/options.ts';
 import type { Netns } from '../net/netns.ts';
 import type { KeepAlive } from '../net/socket-options.ts';
+import type { Demand } from './demand.ts';
 import type { DnsPod, DnsProxy, PodNames } from './dns.ts';
 import type { TlsContexts } from './tls-contexts.ts';
 
@@ -27,6 +28,8 @@ export type PolicyLog = Readonly<{
 export type DataParts = Readonly<{
   state: ProxyState;
   waiters: StateWaiters;
+  /** Absent where everything is subscribed to (XDS_ON_DEMAND). */
+  demand?: Demand;
   pool: SessionPool;
   contexts: TlsContexts;
   connections: Connections;
@@ -37,6 +40,8 @@ export type DataParts = Readonly<{
   /** The network of this node. */
   network: string;
   ownPorts: OwnPorts;
+  /** With it begins the uid of a pod of this node. */
+  clusterId: string;
   /** Of every socket in a pod, so that the rules there let it pass; undefined where they know it by other means. */
   packetMark: number | undefined;
   keepAlive: KeepAlive | undefined;

@@ -127,9 +127,10 @@ export class Pods {
     this.#pods.delete(uid);
     pod.stop();
     pod.leave();
-    const { pool, contexts, connections } = this.#parts;
+    const { pool, contexts, connections, demand } = this.#parts;
     connections.cutPending(uid, podGone(uid));
     pool.retirePod(uid);
+    demand?.forgetPod(uid);
     const { identity } = pod.context;
     const shared = this.contexts().some((other) => other.identity === identity);
     if (!shared) contexts.forget(identity);

@@ -44,6 +44,11 @@ const general = {
 const controlPlane = {
   xdsAddress: serverAddress('XDS_ADDRESS', 'Control plane; empty for none'),
   caAddress: serverAddress('CA_ADDRESS', 'Certificate authority'),
+  xdsOnDemand: flag(
+    'XDS_ON_DEMAND',
+    'Ask only for what connections need, instead of all; needs ISTIO_META_DNS_CAPTURE=false',
+    false,
+  ),
   xdsRootCa: text(
     'XDS_ROOT_CA',
     rootsHelp('control plane'),
@@ -149,7 +154,6 @@ const processSettings = {
 
 const unsupported = {
   proxy: not('ENABLE_PROXY', 'a node proxy without its proxy has no use', ['true', '1']),
-  xdsOnDemand: not('XDS_ON_DEMAND', 'all workloads are subscribed to', ['false', '0']),
   localXdsPath: not('LOCAL_XDS_PATH', 'the state comes from a control plane', []),
   localXds: not('LOCAL_XDS', 'the state comes from a control plane', []),
   fakeCa: not('FAKE_CA', 'certificates come from a CA', ['false', '0']),

@@ -3,6 +3,7 @@ import type { InboundExplanation, OutboundExplanation } from '../mesh/model/expl
 import type { SpiffeId } from '../mesh/model/identity.ts';
 import type { WorkloadUid } from '../mesh/model/workload.ts';
 import type { LiveConnection } from '../mesh/admin/config-dump.ts';
+import type { DemandKey } from '../mesh/proxy/state/answered.ts';
 import type { Rejection } from '../mesh/proxy/state/apply.ts';
 import type { LogFormat } from '../mesh/runtime/log-line.ts';
 import type { LogLevels } from '../mesh/runtime/log.ts';
@@ -114,4 +115,8 @@ export type DataThreadCalls = {
 /** What a data thread asks of the control thread. */
 export type ControlCalls = {
   certificate: { request: { identity: SpiffeId }; response: WorkloadCertificate };
+  /** On demand: answers when the control plane has answered for the key, and every thread has what it said. */
+  demand: { request: { key: DemandKey }; response: null };
+  /** The thread relies on the key no more. */
+  release: { request: { key: DemandKey }; response: null };
 };

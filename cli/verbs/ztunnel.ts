@@ -16,6 +16,7 @@ import { DUMP_VIEWS, type ConfigDump, type DumpView } from '../ztunnel-tables.ts
 const SUMMARIES: ReadonlyMap<string, string> = new Map([
   ['workloads', 'The workloads that a ztunnel knows'],
   ['services', 'The Services that a ztunnel knows, with their healthy endpoints of all'],
+  ['demands', 'What each ztunnel has asked the control plane for, where it asks on demand'],
   ['policies', 'The authorization policies that a ztunnel knows'],
   ['certificates', 'The certificates that each ztunnel holds'],
   ['connections', 'The connections that each ztunnel has open'],
@@ -38,7 +39,7 @@ function viewVerb(name: string, view: DumpView): Verb {
     details: `${
       view.perNode
         ? 'Of all nodes, or of one with --node.'
-        : 'All ztunnels are told the same; without --node it is what the first of them knows.'
+        : 'All ztunnels are told the same, unless they ask on demand (XDS_ON_DEMAND); without --node it is what the first of them knows.'
     }
 
 Examples:
@@ -89,8 +90,13 @@ Examples:
   });
 }
 
-/** The first cell is a namespace, `pod.namespace`, or a SPIFFE id. */
+/** The first cell is a namespace, `pod.namespace`, `namespace/hostname`, or a SPIFFE id. */
 function isOfNamespace(cell: unknown, namespace: string): boolean {
   const text = String(cell);
-  return text === namespace || text.endsWith(`.${namespace}`) || text.includes(`/ns/${namespace}/`);
+  return (
+    text === namespace ||
+    text.endsWith(`.${namespace}`) ||
+    text.startsWith(`${namespace}/`) ||
+    text.includes(`/ns/${namespace}/`)
+  );
 }

@@ -160,8 +160,9 @@ export class Subscription {
       if (key === WILDCARD) continue;
       if (this.#wanted.size < MAX_NAMES) this.#wanted.add(key);
       const names = this.#namesOf(key);
+      // An address in a service's network is no name of the service, so the answer must name it apart.
       if (names.length === 0) answer.removed.push(key);
-      for (const name of names) found.add(name);
+      for (const name of [...names, ...this.#inRange(key)]) found.add(name);
     }
     if (this.#node !== '')
       for (const name of this.#store.addresses.onNode(this.#node)) found.add(name);
@@ -176,12 +177,20 @@ export class Subscription {
     return names.flatMap((name) => [name, ...this.#store.addresses.endpointsOf(name)]);
   }
 
+  /** The services whose network holds an address, with their workloads. */
+  #inRange(key: string): string[] {
+    if (this.typeUrl !== ADDRESS_TYPE) return [];
+    const { addresses } = this.#store;
+    return addresses.inRange(key).flatMap((name) => [name, ...addresses.endpointsOf(name)]);
+  }
+
   #concerns(name: string): boolean {
     if (this.#wanted.has(name) || this.#sent.has(name)) return true;
     if (this.typeUrl !== ADDRESS_TYPE) return false;
     const { addresses } = this.#store;
     if (this.#node !== '' && addresses.nodeOf(name) === this.#node) return true;
     if (addresses.aliasesOf(name).some((alias) => this.#wanted.has(alias))) return true;
+    if (addresses.holds(name, this.#wanted)) return true;
     return addresses
       .servicesOf(name)
       .some((service) => this.#wanted.has(service) || this.#sent.has(service));

@@ -8,8 +8,10 @@ export type OutboundExplanation = Readonly<{
   destination: string;
   steps: readonly ExplainStep[];
   outcome: Readonly<{
-    kind: 'hbone' | 'double-hbone' | 'plain' | 'passthrough' | 'resolve' | 'reject';
+    kind: 'hbone' | 'double-hbone' | 'plain' | 'passthrough' | 'resolve' | 'ask' | 'reject';
     reason: string;
+    /** What the control plane must be asked for first. */
+    key?: string;
     /** The next hop, with the workload that is dialled there and the identities that are accepted of it. */
     connectTo?: string;
     authority?: string;
@@ -42,8 +44,10 @@ export type InboundExplanation = Readonly<{
   steps: readonly ExplainStep[];
   policies: readonly PolicyExplanation[];
   outcome: Readonly<{
-    kind: 'admit' | 'refuse' | 'wait';
+    kind: 'admit' | 'refuse' | 'wait' | 'ask';
     reason: string;
+    /** What the control plane must be asked for first. */
+    key?: string;
     /** Of the refusal; absent for plaintext, which is closed. */
     status?: number;
     connectTo?: string;

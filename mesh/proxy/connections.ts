@@ -85,6 +85,7 @@ export class Connections {
   }
 }
 
-function policyChange(reason: string): MeshError {
+/** Why a connection ends that was permitted when it began. */
+export function policyChange(reason: string): MeshError {
   return new MeshError('ERR_POLICY', 'local', `connection closed due to policy change: ${reason}`);
 }

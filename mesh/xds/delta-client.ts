@@ -83,11 +83,14 @@ export class DeltaClient {
   get status(): Readonly<{
     connected: boolean;
     resources: ReadonlyMap<string, number>;
+    /** Keys that are followed on demand. */
+    demanded: number;
     lastError?: string;
   }> {
     return {
       connected: this.#call !== undefined,
       resources: new Map([...this.#held].map(([typeUrl, held]) => [typeUrl, held.size])),
+      demanded: [...this.#held.values()].reduce((sum, held) => sum + held.demanded, 0),
       ...(this.#lastError && { lastError: describeError(this.#lastError) }),
     };
   }
@@ -124,8 +127,7 @@ export class DeltaClient {
     };
     const asked = held.demand(key, wake);
     if (asked === 'answered') return;
-    const { subscribe, unsubscribe } = asked;
-    if (subscribe.length > 0) this.#send(typeUrl, { subscribe, unsubscribe });
+    if (asked === 'new') this.#send(typeUrl, { subscribe: [key] });
     const onAbort = (): void => {
       held.forgetWaiter(key, wake);
       reject(signal.reason as Error);
@@ -136,6 +138,11 @@ export class DeltaClient {
     } finally {
       signal.removeEventListener('abort', onAbort);
     }
+  }
+
+  /** Nobody relies on a key any more that demand() asked for: it is followed only as long as something is held by it. */
+  release(typeUrl: string, key: string): void {
+    if (this.#held.get(typeUrl)?.release(key) === true) this.#send(typeUrl, { unsubscribe: [key] });
   }
 
   /** One stream, from connecting to its end. */
@@ -233,18 +240,19 @@ export class DeltaClient {
       if (rejected.has(name)) held.answer(name, ...aliases);
       else held.hold(name, version, aliases);
     }
-    for (const name of removed) held.drop(name);
+    const unsubscribe = removed.flatMap((name) => held.drop(name));
+    if (unsubscribe.length > 0) this.#send(typeUrl, { unsubscribe });
     return rejections;
   }
 
   #send(
     typeUrl: string,
-    names: Readonly<{ subscribe: readonly string[]; unsubscribe: readonly string[] }>,
+    names: Readonly<{ subscribe?: readonly string[]; unsubscribe?: readonly string[] }>,
   ): void {
     this.#write({
       typeUrl,
-      resourceNamesSubscribe: [...names.subscribe],
-      resourceNamesUnsubscribe: [...names.unsubscribe],
+      resourceNamesSubscribe: [...(names.subscribe ?? [])],
+      resourceNamesUnsubscribe: [...(names.unsubscribe ?? [])],
     });
   }
 

@@ -8,13 +8,13 @@ export type SubscribedType = Readonly<{
 }>;
 
 const WILDCARD = '*';
-/**
- * Keys that may be followed on demand. Each address that a pod dials is one, so a scan must not fill the memory; the
- * oldest one that stands for nothing is let go.
- */
-const MAX_DEMANDED = 65_536;
 
-type Demand = { answered: boolean; waiters: (() => void)[] };
+type Demand = {
+  answered: boolean;
+  waiters: (() => void)[];
+  /** Somebody relies on it; release() ends that. */
+  wanted: boolean;
+};
 
 /** What a client holds of one type across streams: versions by name, and the keys that it asked for. */
 export class HeldResources {
@@ -22,11 +22,18 @@ export class HeldResources {
   readonly #versions = new Map<string, string>();
   /** The keys by which a held resource may be asked for: its name and aliases. Empty unless on demand. */
   readonly #keysOf = new Map<string, readonly string[]>();
+  /** How many held resources each of those keys stands for. */
+  readonly #standing = new Map<string, number>();
   readonly #demands = new Map<string, Demand>();
   accepted = false;
 
   constructor(type: SubscribedType) {
     this.type = type;
+  }
+
+  /** Keys that were asked for and are still followed. */
+  get demanded(): number {
+    return this.#demands.size;
   }
 
   get size(): number {
@@ -53,14 +60,22 @@ export class HeldResources {
   hold(name: string, version: string, aliases: readonly string[]): void {
     this.#versions.set(name, version);
     if (!this.type.onDemand) return;
-    this.#keysOf.set(name, [name, ...aliases]);
-    this.answer(name, ...aliases);
+    const keys = [...new Set([name, ...aliases])];
+    const before = this.#keysOf.get(name) ?? [];
+    this.#keysOf.set(name, keys);
+    for (const key of keys) this.#standing.set(key, (this.#standing.get(key) ?? 0) + 1);
+    for (const key of before) this.#stepDown(key);
+    this.answer(...keys);
   }
 
-  drop(name: string): void {
+  /** @returns the keys to be unsubscribed from: they stand for nothing any more, and nobody wants them. */
+  drop(name: string): readonly string[] {
     this.#versions.delete(name);
-    this.answer(name, ...(this.#keysOf.get(name) ?? []));
+    const keys = this.#keysOf.get(name) ?? [];
     this.#keysOf.delete(name);
+    for (const key of keys) this.#stepDown(key);
+    this.answer(name, ...keys);
+    return keys.filter((key) => this.#letGo(key));
   }
 
   /** Wakes those who wait for any of these keys, whatever became of them. */
@@ -78,21 +93,31 @@ export class HeldResources {
   /**
    * Asks for a key; `wake` runs when a response has named it.
    *
-   * @returns what is to be sent now, or `answered` when there is nothing to wait for.
+   * @returns `new` when the key is to be subscribed to now, `answered` when there is nothing to wait for.
    */
-  demand(
-    key: string,
-    wake: () => void,
-  ): 'answered' | Readonly<{ subscribe: readonly string[]; unsubscribe: readonly string[] }> {
+  demand(key: string, wake: () => void): 'new' | 'asked' | 'answered' {
     const known = this.#demands.get(key);
+    if (known !== undefined) known.wanted = true;
     if (known?.answered === true) return 'answered';
     if (known !== undefined) {
       known.waiters.push(wake);
-      return { subscribe: [], unsubscribe: [] };
+      return 'asked';
     }
-    const unsubscribe = this.#demands.size >= MAX_DEMANDED ? this.#letGoOldest() : [];
-    this.#demands.set(key, { answered: false, waiters: [wake] });
-    return { subscribe: [key], unsubscribe };
+    this.#demands.set(key, { answered: false, waiters: [wake], wanted: true });
+    return 'new';
+  }
+
+  /**
+   * Nobody relies on a key any more. One that stands for something that is held stays subscribed, so that what is held
+   * stays true; there are no more of those than the mesh has.
+   *
+   * @returns whether it is to be unsubscribed from.
+   */
+  release(key: string): boolean {
+    const demand = this.#demands.get(key);
+    if (demand === undefined) return false;
+    demand.wanted = false;
+    return this.#letGo(key);
   }
 
   /** Who stopped waiting is not kept. */
@@ -101,12 +126,17 @@ export class HeldResources {
     if (demand !== undefined) demand.waiters = demand.waiters.filter((other) => other !== wake);
   }
 
-  #letGoOldest(): readonly string[] {
-    for (const [key, { answered }] of this.#demands) {
-      if (!answered || this.#versions.has(key)) continue;
-      this.#demands.delete(key);
-      return [key];
-    }
-    return [];
+  #letGo(key: string): boolean {
+    const demand = this.#demands.get(key);
+    if (demand === undefined || demand.wanted || this.#standing.has(key)) return false;
+    this.#demands.delete(key);
+    for (const wake of demand.waiters) wake();
+    return true;
+  }
+
+  #stepDown(key: string): void {
+    const left = (this.#standing.get(key) ?? 0) - 1;
+    if (left > 0) this.#standing.set(key, left);
+    else this.#standing.delete(key);
   }
 }

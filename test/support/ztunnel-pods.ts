@@ -164,6 +164,7 @@ export class TestNode {
       policyLog: { logger: log.scope('rbac'), level: 'debug' },
       network: '',
       ownPorts: OWN_PORTS,
+      clusterId: 'Kubernetes',
       packetMark: MARK,
       keepAlive: undefined,
       tunnelOnLoopback: true,

@@ -140,7 +140,6 @@ for (const [name, value] of [
   ['FAKE_CA', 'true'],
   ['LOCAL_XDS', 'workloads: []'],
   ['LOCAL_XDS_PATH', '/x'],
-  ['XDS_ON_DEMAND', 'true'],
 ] as const) {
   test(`${name}=${value} is known but not supported, and says so`, (t) => {
     const error = t.throws(() => read({ [name]: value }), { code: 'ERR_ENV' });
@@ -225,6 +224,13 @@ test('dedicated mode needs no node, marks nothing unless told to, and keeps no a
 test('without a mode the proxy is shared, without SOCKS5', (t) => {
   t.like(read({}), { proxyMode: 'shared', dedicatedWorkload: undefined, socks5: false });
   t.true(read({ UNSTABLE_ENABLE_SOCKS5: 'true' }).socks5);
+});
+
+test('XDS_ON_DEMAND with DNS in pods is refused, and --help says what to choose', (t) => {
+  const error = t.throws(() => read({ XDS_ON_DEMAND: 'true' }), { code: 'ERR_ENV' });
+  t.regex(error.message, /XDS_ON_DEMAND: .*set ISTIO_META_DNS_CAPTURE=false/);
+  t.like(read({ XDS_ON_DEMAND: 'true', ISTIO_META_DNS_CAPTURE: 'false' }), { xdsOnDemand: true });
+  t.regex(ztunnelSettingsHelp(), /XDS_ON_DEMAND.*needs ISTIO_META_DNS_CAPTURE=false/);
 });
 
 test('--help names every setting, and hides no unsupported one', (t) => {

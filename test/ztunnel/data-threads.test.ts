@@ -43,6 +43,8 @@ test('two data threads share the connections of one listener, the state, and the
     settings: { config, logFormat: 'text', logLevels: quiet },
     handlers: () => ({
       certificate: ({ identity }: { identity: SpiffeId }) => node.ca.issue(identity),
+      demand: () => null,
+      release: () => null,
     }),
     onCrash: (_index, error) => {
       t.fail(error.message);

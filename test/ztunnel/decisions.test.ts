@@ -2,8 +2,12 @@ import test from 'ava';
 import fc from 'fast-check';
 import { formatSocketAddress, parseIpAddress, socketAddress } from '../../base/address.ts';
 import { OWN_PORTS } from '../../mesh/model/ports.ts';
+import type { Service } from '../../mesh/model/service.ts';
 import { workloadIdentity, type Workload } from '../../mesh/model/workload.ts';
+import type { DemandKey } from '../../mesh/proxy/state/answered.ts';
 import { ProxyState } from '../../mesh/proxy/state/store.ts';
+import { keyOfService } from '../../mesh/proxy/state/vips.ts';
+import type { Admission } from '../../ztunnel/inbound/admission.ts';
 import { admitPlaintext, admitTunnel } from '../../ztunnel/inbound/admit.ts';
 import { selectRoute } from '../../ztunnel/outbound/route.ts';
 import { makePolicy } from '../support/policies.ts';
@@ -120,6 +124,7 @@ test('in no mesh is a waypoint that somebody configured left out, or one called 
         case 'reject':
           return true;
         case 'resolve':
+        case 'ask':
           return false; // it was answered
         case 'plain':
         case 'passthrough':
@@ -159,6 +164,8 @@ test('in no mesh is a workload that speaks HBONE dialled plainly', (t) => {
           return route.peers.includes(workloadIdentity(route.workload));
         case 'double-hbone':
           return route.inner.peers.length > 0;
+        case 'ask':
+          return false; // everything is known
         case 'resolve':
         case 'reject':
           return true;
@@ -167,6 +174,107 @@ test('in no mesh is a workload that speaks HBONE dialled plainly', (t) => {
     RUNS,
   );
   t.pass();
+});
+
+/** Whether the control plane's answer for a key holds a service: by name or address. */
+function isNamed(service: Service, key: DemandKey): boolean {
+  return (
+    keyOfService(service) === (key as string) ||
+    service.addresses.some(({ ip }) => `/${ip}` === key)
+  );
+}
+
+/** What a proxy knows that has asked for these keys, and what it had unasked; the order of things stays. */
+function knownOf(all: ProxyState, unasked: Workload, answered: ReadonlySet<DemandKey>): ProxyState {
+  const keys = [...answered];
+  const state = new ProxyState(undefined, answered);
+  for (const one of all.services())
+    if (keys.some((key) => isNamed(one, key))) state.setService(one);
+  for (const one of all.workloads())
+    if (
+      one.uid === unasked.uid ||
+      [...one.services.keys()].some((key) => state.service(key) !== undefined) ||
+      one.addresses.some((ip) => keys.some((key) => key === `${one.network}/${ip}`))
+    )
+      state.setWorkload(one);
+  return state;
+}
+
+/** The same things, each put in once. */
+function copyOf(all: ProxyState): ProxyState {
+  const state = new ProxyState();
+  for (const one of all.services()) state.setService(one);
+  for (const one of all.workloads()) state.setWorkload(one);
+  return state;
+}
+
+test('in every mesh, asking for what it needs leads a connection where knowing everything leads it', (t) => {
+  let asked = 0;
+  fc.assert(
+    fc.property(mesh, destination, random, (all, to, draw) => {
+      const source = all.workload(podUid('client'));
+      if (source === undefined) return false;
+      const request = {
+        ...{ source, destination: to, network: '', ownPorts: OWN_PORTS, random: () => draw },
+        ...{ sourceIp: parseIpAddress('10.0.0.9'), tried: new Set<never>() },
+        resolved: new Map([['db.example.com', [parseIpAddress('192.0.2.1')]]]),
+      };
+      const answered = new Set<DemandKey>();
+      let route = selectRoute(knownOf(all, source, answered), request);
+      while (route.kind === 'ask') {
+        if (answered.has(route.key)) return false; // it would ask for ever
+        answered.add(route.key);
+        asked++;
+        route = selectRoute(knownOf(all, source, answered), request);
+      }
+      t.deepEqual(route, selectRoute(copyOf(all), request));
+      return true;
+    }),
+    RUNS,
+  );
+  t.true(asked > RUNS.numRuns, `${asked} keys`);
+});
+
+test('in every mesh, asking for what it needs admits what knowing everything admits', (t) => {
+  const authority = fc.oneof(
+    destination.map(formatSocketAddress),
+    fc.constantFrom(...HOSTS).map((key) => `${key.slice('shop/'.length)}:80`),
+  );
+  let asked = 0;
+  fc.assert(
+    fc.property(mesh, fc.nat(9), fc.nat(9), authority, (all, index, peerIndex, wanted) => {
+      const local = pick(all, index);
+      const peer = pick(all, peerIndex);
+      const localIp = local?.addresses[0];
+      const peerIp = peer?.addresses[0];
+      if (!local || !peer || localIp === undefined || peerIp === undefined) return true;
+      const admitIn = (state: ProxyState): Admission => {
+        state.setPolicy(
+          makePolicy({ name: 'here', namespace: 'shop', scope: 'WORKLOAD_SELECTOR' }),
+        );
+        return admitTunnel(state, {
+          ...{ method: 'CONNECT', authority: wanted, workload: local, localIp, peerIp },
+          ...{ peerIdentity: workloadIdentity(peer), network: '', tunnelOnLoopback: true },
+          ownPorts: OWN_PORTS,
+        });
+      };
+      const answered = new Set<DemandKey>();
+      let found = admitIn(knownOf(all, local, answered));
+      while (found.kind === 'ask') {
+        if (answered.has(found.key)) return false; // it would ask for ever
+        answered.add(found.key);
+        asked++;
+        found = admitIn(knownOf(all, local, answered));
+      }
+      // Policy may refuse before anybody is asked, and then gives its own reason.
+      const outcome = (one: Admission): unknown =>
+        one.kind === 'refuse' ? { kind: 'refuse', status: one.status } : one;
+      t.deepEqual(outcome(found), outcome(admitIn(copyOf(all))));
+      return true;
+    }),
+    RUNS,
+  );
+  t.true(asked > 300, `${asked} keys`);
 });
 
 test('in no mesh is a connection admitted to another address, to an own port, or without its policies', (t) => {

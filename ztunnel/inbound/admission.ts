@@ -5,6 +5,7 @@ import type { SpiffeId } from '../../mesh/model/identity.ts';
 import type { OwnPorts } from '../../mesh/model/ports.ts';
 import type { Service } from '../../mesh/model/service.ts';
 import type { Workload } from '../../mesh/model/workload.ts';
+import type { DemandKey } from '../../mesh/proxy/state/answered.ts';
 
 /** One CONNECT request on a tunnel whose peer has been verified. */
 export type TunnelRequest = Readonly<{
@@ -55,6 +56,8 @@ export type Admission = Readonly<
     }
   /** Policies that the workload names have not arrived: ask again when they have. */
   | { kind: 'wait'; policies: readonly PolicyKey[] }
+  /** Ask again when the control plane has answered for this key. */
+  | { kind: 'ask'; key: DemandKey }
   /** `status` answers a tunnel; a plaintext connection is closed. */
   | {
       kind: 'refuse';

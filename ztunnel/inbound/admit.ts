@@ -12,8 +12,14 @@ import { endpointPort } from '../../mesh/model/endpoint.ts';
 import type { ExplainStep } from '../../mesh/model/explain.ts';
 import type { GatewayAddress } from '../../mesh/model/gateway-address.ts';
 import type { SpiffeId } from '../../mesh/model/identity.ts';
-import type { Service } from '../../mesh/model/service.ts';
+import { serviceKey, type Service, type ServiceKey } from '../../mesh/model/service.ts';
 import type { Workload } from '../../mesh/model/workload.ts';
+import {
+  unansweredAddress,
+  unansweredGateway,
+  unansweredService,
+  type DemandKey,
+} from '../../mesh/proxy/state/answered.ts';
 import { comesFromGateway, describeGateway, isInstance } from '../../mesh/proxy/state/gateway.ts';
 import type { ProxyState } from '../../mesh/proxy/state/store.ts';
 import { keyOfService } from '../../mesh/proxy/state/vips.ts';
@@ -23,6 +29,7 @@ const LOOPBACK = { 4: parseIpAddress('127.0.0.1'), 6: parseIpAddress('::1') };
 
 type Note = ((step: string, found: () => string) => void) | undefined;
 type Refusal = Extract<Admission, { kind: 'refuse' }>;
+type Ask = Extract<Admission, { kind: 'ask' }>;
 
 /** The address that a tunnel leads to, before policy. */
 type Upstream = Readonly<{
@@ -61,7 +68,7 @@ export function admitTunnel(
   note?.('local workload', () => workload?.uid ?? 'not known yet');
   if (workload === undefined) return refuse(503, 'the local workload is not known');
   const upstream = findUpstream(state, request, workload, authority, note);
-  if (upstream.kind === 'refuse') return upstream;
+  if (upstream.kind !== 'upstream') return upstream;
   const { address, target, service } = upstream;
   if (request.ownPorts.has(address.port))
     return refuse(503, `port ${address.port} is the proxy's own and is never proxied to`);
@@ -108,7 +115,7 @@ function findUpstream(
   workload: Workload,
   authority: Authority,
   note: Note,
-): Upstream | Refusal {
+): Upstream | Refusal | Ask {
   const { localIp, network } = request;
   if (authority.kind === 'hostname')
     return findByHostname(state, request, workload, authority, note);
@@ -117,6 +124,7 @@ function findUpstream(
     ip === localIp ||
     workload.applicationTunnel !== undefined ||
     isBehind(state, workload, network, ip);
+  if (typeof acceptable === 'object') return acceptable;
   note?.('destination of the tunnel', () =>
     ip === localIp
       ? `${ip}, this pod`
@@ -137,16 +145,23 @@ function findByHostname(
   workload: Workload,
   authority: Extract<Authority, { kind: 'hostname' }>,
   note: Note,
-): Upstream | Refusal {
+): Upstream | Refusal | Ask {
   const { localIp, network } = request;
   const { hostname, port } = authority;
+  for (const key of state.answered === undefined ? [] : meantBy(hostname, workload)) {
+    const unanswered = unansweredService(state, key);
+    if (unanswered !== undefined) return ask(unanswered);
+  }
   const service = state.serviceByHost(hostname, workload.namespace);
   note?.(`service ${hostname}`, () => (service ? keyOfService(service) : 'not known'));
   if (service === undefined) return refuse(503, `unknown host name ${hostname}`);
   const key = keyOfService(service);
-  const fronts = workload.applicationTunnel !== undefined || isWaypointOf(state, workload, service);
-  if (!workload.services.has(key) && !fronts)
-    return refuse(503, `this pod is not an endpoint of ${key}`);
+  const fronts =
+    workload.services.has(key) ||
+    workload.applicationTunnel !== undefined ||
+    isWaypointOf(state, workload, service);
+  if (typeof fronts === 'object') return fronts;
+  if (!fronts) return refuse(503, `this pod is not an endpoint of ${key}`);
   const declared = service.ports.find(({ servicePort }) => servicePort === port);
   const targetPort = endpointPort(workload, key, port, declared);
   if (targetPort === undefined) return refuse(503, `${key} has no port ${port} at this pod`);
@@ -172,16 +187,50 @@ function tunnelPort(workload: Workload, port: number): number {
     : applicationTunnel.port;
 }
 
-/** Whether `ip` is a service or workload whose waypoint is this pod. */
-function isBehind(state: ProxyState, workload: Workload, network: string, ip: IpAddress): boolean {
-  const service = state.serviceAt(network, ip, workload.namespace);
-  if (service !== undefined && isWaypointOf(state, workload, service)) return true;
-  const behind = state.workloadAt(network, ip)?.waypoint;
-  return behind !== undefined && isInstance(state, behind, workload);
+/**
+ * The services that a host name may stand for at this pod: those that the pod serves, one of its own namespace, and the
+ * one of the namespace that a name of the cluster's says. Few, and what is none of them is not served here.
+ */
+function meantBy(hostname: string, workload: Workload): readonly ServiceKey[] {
+  const served = [...workload.services.keys()].filter((key) => key.endsWith(`/${hostname}`));
+  const [, namespace, kind] = hostname.split('.');
+  const named = kind === 'svc' && namespace !== undefined ? [namespace] : [];
+  const namespaces = new Set([workload.namespace, ...named]);
+  return [...served, ...[...namespaces].map((each) => serviceKey(each, hostname))];
 }
 
-function isWaypointOf(state: ProxyState, workload: Workload, service: Service): boolean {
-  return waypointsOf(service).some((waypoint) => isInstance(state, waypoint, workload));
+/** Whether `ip` is a service or workload whose waypoint is this pod. */
+function isBehind(
+  state: ProxyState,
+  workload: Workload,
+  network: string,
+  ip: IpAddress,
+): boolean | Ask {
+  const key = unansweredAddress(state, network, ip);
+  if (key !== undefined) return ask(key);
+  const service = state.serviceAt(network, ip, workload.namespace);
+  const behindService = service !== undefined && isWaypointOf(state, workload, service);
+  if (behindService !== false) return behindService;
+  const behind = state.workloadAt(network, ip)?.waypoint;
+  return behind !== undefined && isAmong(state, [behind], workload);
+}
+
+function isWaypointOf(state: ProxyState, workload: Workload, service: Service): boolean | Ask {
+  return isAmong(state, waypointsOf(service), workload);
+}
+
+/** Whether the workload is an instance of one of the gateways. */
+function isAmong(
+  state: ProxyState,
+  gateways: readonly GatewayAddress[],
+  workload: Workload,
+): boolean | Ask {
+  for (const gateway of gateways) {
+    const key = unansweredGateway(state, gateway);
+    if (key !== undefined) return ask(key);
+    if (isInstance(state, gateway, workload)) return true;
+  }
+  return false;
 }
 
 function waypointsOf(service: Service): readonly GatewayAddress[] {
@@ -202,8 +251,12 @@ function authorize(
   note: Note,
 ): Admission {
   const bypassed = bypassesWaypoint(state, workload, source);
-  note?.('waypoint of the workload', () => bypassed ?? 'none, or the connection came through it');
-  if (bypassed !== undefined) return refuse(401, bypassed);
+  note?.('waypoint of the workload', () =>
+    typeof bypassed === 'object'
+      ? `to be asked for: ${bypassed.key}`
+      : (bypassed ?? 'none, or the connection came through it'),
+  );
+  if (typeof bypassed === 'string') return refuse(401, bypassed);
   const connection: PolicyConnection = {
     sourceIp: source.ip,
     ...(source.identity !== undefined && { sourceIdentity: source.identity }),
@@ -214,8 +267,10 @@ function authorize(
   note?.(`policy for ${formatSocketAddress(destination)}`, () =>
     decision.kind === 'wait' ? `not here yet: ${decision.policies.join(', ')}` : decision.reason,
   );
-  if (decision.kind === 'wait') return decision;
+  // What policy denies is denied already, whatever the control plane answers.
   if (decision.kind === 'deny') return { ...refuse(401, decision.reason), decision, destination };
+  if (bypassed !== undefined) return bypassed;
+  if (decision.kind === 'wait') return decision;
   return { kind: 'admit', connectTo: destination, destination, decision };
 }
 
@@ -227,18 +282,41 @@ function bypassesWaypoint(
   state: ProxyState,
   workload: Workload,
   source: Source,
-): string | undefined {
+): string | Ask | undefined {
   const { waypoint, waypointProblem } = workload;
   if (waypoint === undefined && waypointProblem === undefined) return undefined;
-  const accepted = waypoint === undefined ? [] : [waypoint];
-  for (const key of workload.services.keys()) {
+  const own = waypoint !== undefined && comesFromOneOf(state, [waypoint], source);
+  if (own !== false) return own === true ? undefined : own;
+  // Plain text comes from no waypoint: nobody needs to be asked.
+  for (const key of source.identity === undefined ? [] : workload.services.keys()) {
+    const unanswered = unansweredService(state, key);
+    if (unanswered !== undefined) return ask(unanswered);
     const service = state.service(key);
-    if (service !== undefined) accepted.push(...waypointsOf(service));
+    const standIn = service !== undefined && comesFromOneOf(state, waypointsOf(service), source);
+    if (standIn !== false) return standIn === true ? undefined : standIn;
   }
-  if (accepted.some((gateway) => comesFromGateway(state, gateway, source))) return undefined;
   return waypointProblem === undefined
     ? `the connection did not come from the waypoint ${waypoint ? describeGateway(waypoint) : ''}`
     : `the waypoint of ${workload.uid} cannot be used: ${waypointProblem}`;
+}
+
+function comesFromOneOf(
+  state: ProxyState,
+  gateways: readonly GatewayAddress[],
+  source: Source,
+): boolean | Ask {
+  if (source.identity === undefined) return false;
+  for (const gateway of gateways) {
+    const key =
+      unansweredGateway(state, gateway) ?? unansweredAddress(state, source.network, source.ip);
+    if (key !== undefined) return ask(key);
+    if (comesFromGateway(state, gateway, source)) return true;
+  }
+  return false;
+}
+
+function ask(key: DemandKey): Ask {
+  return { kind: 'ask', key };
 }
 
 function noteInto(steps: ExplainStep[] | undefined): Note {

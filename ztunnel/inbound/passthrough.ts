@@ -2,13 +2,14 @@ import { logConnectionRejected } from '../../mesh/proxy/access-log.ts';
 import { TcpListener } from '../../net/tcp-listener.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
 import { LiveConnection } from '../live-connection.ts';
+import { askForRecord } from '../ask.ts';
 import { holdDownstream } from '../hold-downstream.ts';
 import { findLocalWorkload, unknownWorkload } from '../local-workload.ts';
 import { acceptOptions, type DataParts, type PodContext } from '../parts.ts';
 import type { HandedListener } from '../thread-calls.ts';
 import type { Admission } from './admission.ts';
 import { admitPlaintext } from './admit.ts';
-import { awaitAdmission, checkAdmission } from './await-admission.ts';
+import { awaitAdmission, recheckAdmission } from './await-admission.ts';
 import { connectRedirected } from './connect.ts';
 
 /** Accepts what the pod's rules redirect to 15006: connections from outside the mesh. */
@@ -49,19 +50,23 @@ async function servePlaintext(
     const { state, network, ownPorts } = parts;
     return admitPlaintext(state, { workload, destination, peerIp: peer.ip, ownPorts }, network);
   };
-  const live = new LiveConnection({
+  const live: LiveConnection = new LiveConnection({
     ...{ parts, podUid: pod.uid, direction: 'inbound' },
     ends: {
       source: { address: peer, workload: source },
       destination: { address: destination, workload: found },
     },
-    check: () => checkAdmission(decide()),
+    check: () => recheckAdmission(parts, live, decide),
   });
   holdDownstream(downstream, (error) => {
     live.cut(error);
   });
   try {
     const { connectTo, bindTo } = await awaitAdmission(parts, live, decide);
+    if (parts.demand !== undefined) {
+      await askForRecord(parts, pod.uid, { peer }, live.signal);
+      live.ends.source.workload = parts.state.workloadAt(parts.network, peer.ip);
+    }
     const dial = { connectTo, ...(bindTo && { bindTo }), peerPort: peer.port, signal: live.signal };
     const upstream = await connectRedirected(parts, pod, dial, transparent);
     live.relay(downstream, upstream);

@@ -8,12 +8,18 @@ import type { Workload, WorkloadDescription } from '../../mesh/model/workload.ts
 import { keyOfService } from '../../mesh/proxy/state/vips.ts';
 import { HEADROOM } from '../../net/byte-stream.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
+import { askForRecord } from '../ask.ts';
 import { LiveConnection } from '../live-connection.ts';
 import { findLocalWorkload } from '../local-workload.ts';
 import type { DataParts, PodContext } from '../parts.ts';
 import type { Admission, RefusalStatus, TunnelRequest as AdmissionRequest } from './admission.ts';
 import { admitTunnel } from './admit.ts';
-import { awaitAdmission, checkAdmission, type Admitted, RefusedError } from './await-admission.ts';
+import {
+  awaitAdmission,
+  recheckAdmission,
+  type Admitted,
+  RefusedError,
+} from './await-admission.ts';
 import { connectLocal } from './connect.ts';
 import { makeProxyHeader } from './proxy-header.ts';
 
@@ -46,7 +52,7 @@ export async function serveTunnel(
     return restrictPort(admitTunnel(parts.state, asked), pod);
   };
   // Registered before the first decision, so that a change of policy in between is not missed.
-  const live = new LiveConnection({
+  const live: LiveConnection = new LiveConnection({
     ...{ parts, podUid: pod.uid, direction: 'inbound' },
     ends: {
       source: {
@@ -64,7 +70,7 @@ export async function serveTunnel(
       peerChain: session.peerChain,
     },
     traceparent: request.traceparent,
-    check: () => checkAdmission(decide()),
+    check: () => recheckAdmission(parts, live, decide),
   });
   request.stream.setHandler({
     onError(error) {
@@ -75,6 +81,11 @@ export async function serveTunnel(
     workload ??= await findLocalWorkload(parts, pod, live.signal);
     live.ends.destination.workload = workload;
     const admitted = await awaitAdmission(parts, live, decide);
+    if (parts.demand !== undefined) {
+      const about = { peer, workload, host: hintedHost(request) };
+      await askForRecord(parts, pod.uid, about, live.signal);
+      live.ends.source.workload = parts.state.workloadAt(parts.network, peer.ip);
+    }
     live.ends.service = admitted.service ?? hintedService(parts, request, workload);
     live.ends.originalDestination = live.ends.service?.hostname;
     const upstream = await connectLocal(parts, pod, dialOf(admitted, live), session.transparent);
@@ -171,13 +182,17 @@ function answer(request: TunnelRequest, parts: DataParts, workload: Workload | u
   );
 }
 
+function hintedHost({ forwarded }: TunnelRequest): string | undefined {
+  return forwarded === undefined ? undefined : parseForwardedHost(forwarded);
+}
+
 /** What the client says it was called for. A hint for telemetry; only a service that the pod serves is believed. */
 function hintedService(
   parts: DataParts,
   request: TunnelRequest,
   workload: Workload | undefined,
 ): Service | undefined {
-  const host = request.forwarded === undefined ? undefined : parseForwardedHost(request.forwarded);
+  const host = hintedHost(request);
   if (host === undefined || workload === undefined) return undefined;
   return parts.state
     .servicesByHost(host)

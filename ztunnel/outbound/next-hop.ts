@@ -9,6 +9,7 @@ import type { GatewayAddress } from '../../mesh/model/gateway-address.ts';
 import { parseSpiffeId, type SpiffeId } from '../../mesh/model/identity.ts';
 import type { Service } from '../../mesh/model/service.ts';
 import { workloadIdentity, type Workload } from '../../mesh/model/workload.ts';
+import { unansweredGateway } from '../../mesh/proxy/state/answered.ts';
 import { describeGateway, findGateway } from '../../mesh/proxy/state/gateway.ts';
 import type { ProxyState } from '../../mesh/proxy/state/store.ts';
 import { keyOfService } from '../../mesh/proxy/state/vips.ts';
@@ -22,6 +23,7 @@ export type RouteContext = Readonly<{
 }>;
 
 type Resolve = Extract<OutboundRoute, { kind: 'resolve' }>;
+export type Ask = Extract<OutboundRoute, { kind: 'ask' }>;
 
 /** Chooses an endpoint of a service for the caller, among those that have not been tried. */
 export function chooseEndpoint(
@@ -50,6 +52,7 @@ export type GatewayHop = Readonly<
   | { kind: 'found'; workload: Workload; service?: Service; connectTo?: SocketAddress }
   | { kind: 'none'; reason: string }
   | Resolve
+  | Ask
 >;
 
 /** Chooses an instance of a waypoint or network gateway that has not been tried. */
@@ -61,6 +64,8 @@ export function selectGateway(
   const { state, request } = context;
   const { tried, source } = request;
   const none = (reason: string): GatewayHop => ({ kind: 'none', reason });
+  const key = unansweredGateway(state, address);
+  if (key !== undefined) return { kind: 'ask', key };
   const gateway = findGateway(state, address, source.namespace);
   if (gateway === undefined) return none(`${describeGateway(address)} is not known`);
   let workload: Workload;

@@ -4,6 +4,7 @@ import type { OwnPorts } from '../../mesh/model/ports.ts';
 import type { SpiffeId } from '../../mesh/model/identity.ts';
 import type { Service } from '../../mesh/model/service.ts';
 import type { Workload, WorkloadUid } from '../../mesh/model/workload.ts';
+import type { DemandKey } from '../../mesh/proxy/state/answered.ts';
 
 /** A captured connection, and what has been learnt about it so far. */
 export type OutboundRequest = Readonly<{
@@ -56,6 +57,8 @@ export type OutboundRoute = Readonly<
   | { kind: 'passthrough'; connectTo: SocketAddress; service?: Service }
   /** Ask again with the addresses of this name in `resolved`. */
   | { kind: 'resolve'; hostname: string; workload: Workload }
+  /** Ask again when the control plane has answered for this key. */
+  | { kind: 'ask'; key: DemandKey }
   | { kind: 'reject'; code: RejectCode; reason: string; service?: Service; workload?: Workload }
 >;
 
@@ -72,6 +75,8 @@ export function describeRoute(route: OutboundRoute): string {
       return `plain TCP to ${formatSocketAddress(route.connectTo)}: not a destination of the mesh`;
     case 'resolve':
       return `the name ${route.hostname} is to be resolved first`;
+    case 'ask':
+      return `the control plane is to be asked for ${route.key} first`;
     case 'reject':
       return route.reason;
   }

@@ -5,6 +5,7 @@ import type { GatewayAddress } from '../../mesh/model/gateway-address.ts';
 import { HBONE_PORT } from '../../mesh/model/ports.ts';
 import type { Service } from '../../mesh/model/service.ts';
 import { workloadIdentity, type Workload } from '../../mesh/model/workload.ts';
+import { unansweredAddress, unansweredGateway } from '../../mesh/proxy/state/answered.ts';
 import { comesFromGateway, describeGateway } from '../../mesh/proxy/state/gateway.ts';
 import type { ProxyState } from '../../mesh/proxy/state/store.ts';
 import { keyOfService } from '../../mesh/proxy/state/vips.ts';
@@ -14,9 +15,16 @@ import {
   parseSans,
   peersOf,
   selectGateway,
+  type Ask,
+  type GatewayHop,
   type RouteContext,
 } from './next-hop.ts';
-import type { OutboundRequest, OutboundRoute, RejectCode } from './outbound-route.ts';
+import {
+  describeRoute,
+  type OutboundRequest,
+  type OutboundRoute,
+  type RejectCode,
+} from './outbound-route.ts';
 
 type Reject = Extract<OutboundRoute, { kind: 'reject' }>;
 
@@ -36,6 +44,8 @@ export function selectRoute(
   const { destination, source, network, ownPorts } = request;
   if (isLoopback(destination.ip) && ownPorts.has(destination.port))
     return reject('ERR_OWN_PORT', 'attempted recursive call to ourselves');
+  const key = unansweredAddress(state, network, destination.ip);
+  if (key !== undefined) return { kind: 'ask', key };
 
   // Who answers for the address here decides whether a service was addressed; a workload goes first.
   const addressed =
@@ -69,12 +79,16 @@ function routeToServiceWaypoint(
     return waypointUnavailable(service.waypointProblem, { service });
   const waypoint = chooseWaypoint(service, request.random);
   note?.('waypoint of the service', () => (waypoint ? describeGateway(waypoint) : 'none'));
-  if (waypoint === undefined || isCaller(context, waypoint)) return undefined;
-  return routeToWaypoint(context, waypoint, { service });
+  if (waypoint === undefined) return undefined;
+  const caller = isCaller(context, waypoint);
+  if (typeof caller === 'object') return caller;
+  return caller ? undefined : routeToWaypoint(context, waypoint, { service });
 }
 
 /** The caller is the waypoint: sending it to itself would never end. */
-function isCaller({ state, request, note }: RouteContext, waypoint: GatewayAddress): boolean {
+function isCaller({ state, request, note }: RouteContext, waypoint: GatewayAddress): boolean | Ask {
+  const key = unansweredGateway(state, waypoint);
+  if (key !== undefined) return { kind: 'ask', key };
   const identity = workloadIdentity(request.source);
   const source = { network: request.network, ip: request.sourceIp, identity };
   const from = comesFromGateway(state, waypoint, source);
@@ -99,7 +113,7 @@ function routeToWaypoint(
 ): OutboundRoute {
   const { request, note } = context;
   const hop = selectGateway(context, waypoint, 'waypoint');
-  if (hop.kind === 'resolve') return hop;
+  if (hop.kind === 'resolve' || hop.kind === 'ask') return hop;
   if (hop.kind === 'none') return waypointUnavailable(hop.reason, wanted);
   note?.('waypoint instance', () => hop.workload.uid);
   const { service } = wanted;
@@ -173,6 +187,7 @@ function routeToPod(
   // The workload's proxy refuses what does not come from its waypoint, so a connection that came to it by way of a
   // service (which has no waypoint) goes there too; istio/ztunnel would dial the pod.
   const fromWaypoint = waypoint !== undefined && isCaller(context, waypoint);
+  if (typeof fromWaypoint === 'object') return fromWaypoint;
   if (workload.waypointProblem !== undefined && !fromWaypoint)
     return waypointUnavailable(workload.waypointProblem, target);
   if (waypoint !== undefined && !fromWaypoint) {
@@ -210,10 +225,8 @@ function routeThroughNetworkGateway(
     });
   if (networkGateway === undefined) return failed(`${workload.uid} names no gateway`);
   const hop = selectGateway(context, networkGateway, 'gateway');
-  note?.(`gateway of network ${workload.network}`, () =>
-    hop.kind === 'found' ? hop.workload.uid : hop.kind === 'none' ? hop.reason : hop.hostname,
-  );
-  if (hop.kind === 'resolve') return hop;
+  note?.(`gateway of network ${workload.network}`, () => describeHop(hop));
+  if (hop.kind === 'resolve' || hop.kind === 'ask') return hop;
   if (hop.kind === 'none') return failed(hop.reason);
   if (hop.connectTo === undefined) return failed('its gateway has no address');
   const innerPeers = parseSans(remote.subjectAltNames);
@@ -233,6 +246,18 @@ function routeThroughNetworkGateway(
     workload: hop.workload,
     service,
   };
+}
+
+function describeHop(hop: GatewayHop): string {
+  switch (hop.kind) {
+    case 'found':
+      return hop.workload.uid;
+    case 'none':
+      return hop.reason;
+    case 'resolve':
+    case 'ask':
+      return describeRoute(hop);
+  }
 }
 
 /** A workload without an address (its name resolves to nothing) counts as tried. */

@@ -15,11 +15,13 @@ import { HBONE_PORT } from '../../mesh/model/ports.ts';
 import type { SpiffeId } from '../../mesh/model/identity.ts';
 import type { Service } from '../../mesh/model/service.ts';
 import type { Workload, WorkloadUid } from '../../mesh/model/workload.ts';
+import { addressKey, type DemandKey } from '../../mesh/proxy/state/answered.ts';
 import type { ByteStream } from '../../net/byte-stream.ts';
 import { Http2StreamError } from '../../net/h2/errors.ts';
 import { connectTcp } from '../../net/tcp.ts';
 import type { TlsContext } from '../../net/tls-context.ts';
 import type { LiveConnection } from '../live-connection.ts';
+import { askInTime, notTold } from '../ask.ts';
 import type { DataParts, PodContext } from '../parts.ts';
 import { podConnectOptions } from '../pod-socket-options.ts';
 import type { OutboundRoute } from './outbound-route.ts';
@@ -77,6 +79,10 @@ async function tryEndpoints(
   const { parts, source, live } = caller;
   const tried = new Set<WorkloadUid>();
   const resolved = new Map<string, readonly IpAddress[]>();
+  parts.demand?.touch(
+    { podUid: caller.pod.uid, side: 'outbound' },
+    addressKey(parts.network, downstream.destination.ip),
+  );
   let failure: Error | undefined;
   for (;;) {
     live.signal.throwIfAborted();
@@ -90,6 +96,10 @@ async function tryEndpoints(
       resolved,
       random: Math.random,
     });
+    if (route.kind === 'ask') {
+      await askFor(caller, route.key);
+      continue;
+    }
     if (route.kind === 'resolve') {
       resolved.set(route.hostname, await resolve(caller, route.hostname));
       continue;
@@ -109,6 +119,13 @@ async function tryEndpoints(
   }
 }
 
+/** @throws {MeshError} ERR_NOT_TOLD: where nothing is known, nothing is let through. */
+async function askFor({ parts, pod, live }: Caller, key: DemandKey): Promise<void> {
+  if (await askInTime(parts, { podUid: pod.uid, side: 'outbound' }, key, live.signal)) return;
+  live.signal.throwIfAborted();
+  throw notTold(key);
+}
+
 async function resolve({ parts, live }: Caller, hostname: string): Promise<readonly IpAddress[]> {
   try {
     const found = await abortable(parts.resolveHostname(hostname), live.signal);
@@ -119,7 +136,10 @@ async function resolve({ parts, live }: Caller, hostname: string): Promise<reado
 }
 
 /** What the record says about where it went. An attempt before may have been of another kind. */
-function noteRoute(live: LiveConnection, route: Exclude<OutboundRoute, { kind: 'resolve' }>): void {
+function noteRoute(
+  live: LiveConnection,
+  route: Exclude<OutboundRoute, { kind: 'resolve' | 'ask' }>,
+): void {
   const { ends } = live;
   ends.source.identity = undefined;
   ends.destination.identity = undefined;
@@ -134,7 +154,7 @@ function noteRoute(live: LiveConnection, route: Exclude<OutboundRoute, { kind: '
 
 async function connectRoute(
   caller: Caller,
-  route: Exclude<OutboundRoute, { kind: 'resolve' | 'reject' }>,
+  route: Exclude<OutboundRoute, { kind: 'resolve' | 'ask' | 'reject' }>,
 ): Promise<ByteStream> {
   switch (route.kind) {
     case 'hbone':

@@ -4,6 +4,7 @@ import type { Decision, PolicyConnection } from '../../model/authorize.ts';
 import { CompiledPolicies, type PolicyTarget } from '../../model/compiled-policies.ts';
 import type { Service, ServiceKey } from '../../model/service.ts';
 import type { Workload, WorkloadUid } from '../../model/workload.ts';
+import type { AnsweredKeys } from './answered.ts';
 import { EndpointSet, type EndpointView } from './endpoint-set.ts';
 import { Sharer } from './share.ts';
 import { keyOfService, preferService, VipIndex } from './vips.ts';
@@ -32,10 +33,16 @@ export class ProxyState {
   readonly #endpoints = new Map<ServiceKey, EndpointSet>();
   readonly #policies = new CompiledPolicies();
   readonly #node: string | undefined;
+  /** Absent where everything is subscribed to: then what is not here does not exist. */
+  readonly answered: AnsweredKeys | undefined;
 
-  /** @param node the node whose pods localWorkload() finds; all of them when left out. */
-  constructor(node?: string) {
+  /**
+   * @param node the node whose pods localWorkload() finds; all of them when left out.
+   * @param answered where the control plane is asked on demand.
+   */
+  constructor(node?: string, answered?: AnsweredKeys) {
     this.#node = node;
+    this.answered = answered;
   }
 
   // Workloads

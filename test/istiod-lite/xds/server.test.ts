@@ -147,6 +147,37 @@ test('an on-demand client gets what it asks for, with its endpoints and the pods
   t.deepEqual(broughtBy(await client.next()), [uid('late')]);
 });
 
+test('an on-demand client learns of the service whose network holds the address that it asks for', async (t) => {
+  const entry = (name: string, network: string): string => `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: ${name}, namespace: shop }
+spec:
+  hosts: [${name}.example.com]
+  addresses: [${network}]
+  ports: [{ number: 443, name: tls, protocol: TLS }]
+  resolution: NONE
+`;
+  await using control = await plane({ 'ranges.yaml': entry('range', '10.50.0.0/16') });
+  using client = await connectZtunnel(control);
+  client.send({
+    ...{ node: ztunnelNode(), typeUrl: ADDRESS_TYPE },
+    ...{ resourceNamesSubscribe: ['*'], resourceNamesUnsubscribe: ['*'] },
+  });
+  client.acknowledge(await client.next());
+  client.send({ typeUrl: ADDRESS_TYPE, resourceNamesSubscribe: ['/10.50.1.2'] });
+  const inside = await client.next();
+  t.deepEqual(broughtBy(inside), ['shop/range.example.com']);
+  t.deepEqual(inside.removedResources, ['/10.50.1.2']); // the address itself names nothing
+  client.acknowledge(inside);
+  client.send({ typeUrl: ADDRESS_TYPE, resourceNamesSubscribe: ['/10.60.1.2', 'other/10.50.1.2'] });
+  const outside = await client.next();
+  t.deepEqual(broughtBy(outside), []);
+  client.acknowledge(outside);
+  control.write('late.yaml', entry('late', '10.60.0.0/16'));
+  t.deepEqual(broughtBy(await client.next()), ['shop/late.example.com']);
+});
+
 test('changes within 100 ms come in one response, the first after a quiet time at once', async (t) => {
   await using control = await plane(shop);
   using client = await connectZtunnel(control);

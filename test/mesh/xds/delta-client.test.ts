@@ -492,3 +492,27 @@ test('demand() gives up with its signal, and asks nothing of a type that is not 
   await t.throwsAsync(client.demand(A, 'uid-2', impatient.signal), { message: 'enough' });
   await client.demand('type.test/other', 'x', new AbortController().signal);
 });
+
+test('a released key is unsubscribed from at once, or when what it stood for is gone', async (t) => {
+  const { server, client } = await start(t, onDemand);
+  const stream = await server.stream();
+  await stream.request();
+  const { signal } = new AbortController();
+  const asked = [client.demand(A, 'n/1', signal), client.demand(A, 'n/2', signal)];
+  await stream.request();
+  await stream.request();
+  stream.respond({
+    typeUrl: A,
+    nonce: '1',
+    resources: [makeResource(A, 'uid-1', '1', Buffer.from('x'), ['n/1'])],
+    removedResources: ['n/2'],
+  });
+  await Promise.all(asked);
+  await stream.request();
+  client.release(A, 'n/1');
+  client.release(A, 'n/2');
+  t.deepEqual((await stream.request()).resourceNamesUnsubscribe, ['n/2']);
+  stream.respond({ typeUrl: A, nonce: '2', removedResources: ['uid-1'] });
+  t.deepEqual((await stream.request()).resourceNamesUnsubscribe, ['n/1']);
+  t.is(client.status.demanded, 0);
+});

@@ -4,17 +4,42 @@ import { HeldResources } from '../../../mesh/xds/held-resources.ts';
 const onDemand = { typeUrl: 'type.test/A', onDemand: true };
 const ignore = (): void => undefined;
 
-test('a scan of addresses does not fill the memory: the oldest key that stands for nothing is let go', (t) => {
+test('a key that is released is let go when it stands for nothing, and kept as long as it stands for something', (t) => {
   const held = new HeldResources(onDemand);
-  held.demand('uid-held', ignore);
-  held.hold('uid-held', '1', []);
-  for (let index = 1; index < 65_536; index++) {
-    held.demand(`n/${index}`, ignore);
-    held.answer(`n/${index}`);
-  }
-  t.deepEqual(held.demand('n/new', ignore), { subscribe: ['n/new'], unsubscribe: ['n/1'] });
-  t.is(held.demand('uid-held', ignore), 'answered');
-  t.deepEqual(held.demand('n/1', ignore), { subscribe: ['n/1'], unsubscribe: ['n/2'] });
+  t.is(held.demand('n/10.0.0.9', ignore), 'new');
+  held.answer('n/10.0.0.9');
+  t.is(held.demand('n/10.0.0.9', ignore), 'answered');
+  t.true(held.release('n/10.0.0.9'));
+  t.false(held.release('n/10.0.0.9'));
+  t.is(held.demand('n/10.0.0.9', ignore), 'new');
+
+  t.is(held.demand('n/10.0.0.1', ignore), 'new');
+  held.hold('uid-1', '1', ['n/10.0.0.1']);
+  t.false(held.release('n/10.0.0.1'));
+  t.is(held.demand('n/10.0.0.1', ignore), 'answered');
+  t.deepEqual(held.drop('uid-1'), []); // wanted again: a later pod of this address must be told
+  held.hold('uid-2', '1', ['n/10.0.0.1']);
+  t.false(held.release('n/10.0.0.1'));
+  t.deepEqual(held.drop('uid-2'), ['n/10.0.0.1']);
+  t.is(held.demanded, 1);
+});
+
+test('an address that a new version has given up stands for nothing any more', (t) => {
+  const held = new HeldResources(onDemand);
+  held.demand('n/10.0.0.1', ignore);
+  held.hold('uid-1', '1', ['n/10.0.0.1']);
+  held.hold('uid-1', '2', ['n/10.0.0.2']);
+  t.true(held.release('n/10.0.0.1'));
+});
+
+test('of two resources at one address, the one that is left keeps its key', (t) => {
+  const held = new HeldResources(onDemand);
+  held.demand('n/10.0.0.1', ignore);
+  held.hold('uid-1', '1', ['n/10.0.0.1']);
+  held.hold('uid-2', '1', ['n/10.0.0.1']);
+  held.release('n/10.0.0.1');
+  t.deepEqual(held.drop('uid-1'), []);
+  t.deepEqual(held.drop('uid-2'), ['n/10.0.0.1']);
 });
 
 test('a removal by name wakes those who asked by an alias', (t) => {

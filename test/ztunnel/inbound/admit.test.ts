@@ -4,6 +4,7 @@ import { OWN_PORTS, OWN_PORTS_WITH_SOCKS5, type OwnPorts } from '../../../mesh/m
 import { policyKey } from '../../../mesh/model/authorization.ts';
 import type { ExplainStep } from '../../../mesh/model/explain.ts';
 import { parseSpiffeId } from '../../../mesh/model/identity.ts';
+import type { DemandKey } from '../../../mesh/proxy/state/answered.ts';
 import { ProxyState } from '../../../mesh/proxy/state/store.ts';
 import type { Admission, TunnelRequest } from '../../../ztunnel/inbound/admission.ts';
 import { admitPlaintext, admitTunnel } from '../../../ztunnel/inbound/admit.ts';
@@ -25,8 +26,10 @@ function mesh(
   local: Partial<WorkloadFields> = {},
   services: readonly ServiceFields[] = [],
   others: readonly WorkloadFields[] = [],
+  answered?: readonly string[],
 ): ProxyState {
-  const state = new ProxyState();
+  const keys = answered && new Set(answered as readonly DemandKey[]);
+  const state = new ProxyState(undefined, keys);
   const all: readonly ServiceFields[] = [
     { name: 'web', vips: ['10.96.0.1', 'fd00:96::1'] },
     { name: 'waypoint', vips: ['10.96.0.9'], ports: ['15008:15008'] },
@@ -76,6 +79,8 @@ function shape(found: Admission): string {
       const proxy = header === undefined ? '' : ` proxy ${formatSocketAddress(header.destination)}`;
       return `admit ${formatSocketAddress(found.connectTo)}${bind}${proxy}`;
     }
+    case 'ask':
+      return `ask ${found.key}`;
     case 'wait':
       return `wait ${found.policies.join()}`;
     case 'refuse':
@@ -579,4 +584,39 @@ test('admitPlaintext() waits for policies and knows its workload', (t) => {
   t.is(shape(admitPlaintext(state, request, '')), 'wait shop/late');
   const unknown = { ...request, workload: undefined };
   t.is(shape(admitPlaintext(state, unknown, '')), '503 the local workload is not known');
+});
+
+// On demand
+
+test("on demand asks for an address that is not the pod's own, then for the waypoint in front of it", (t) => {
+  const behind: ServiceFields = { name: 'a', vips: ['10.96.0.5'], waypoint: gatewayAt(WAYPOINT) };
+  const asked = (...answered: readonly string[]): string =>
+    shape(admit(mesh({}, [behind], [], answered), '10.96.0.5:80'));
+  t.is(asked(), 'ask /10.96.0.5');
+  t.is(asked('/10.96.0.5'), `ask ${WAYPOINT}`);
+  t.regex(asked('/10.96.0.5', WAYPOINT), /^400 ip mismatch/);
+  t.is(shape(admit(mesh({}, [], [], []), '10.0.0.2:80')), 'admit 10.0.0.2:80 from 10.0.0.1');
+});
+
+test('on demand asks for the services that a host name may stand for', (t) => {
+  const host = WEB.slice('shop/'.length);
+  t.is(shape(admit(mesh({}, [], [], []), `${host}:80`)), `ask ${WEB}`);
+  t.regex(shape(admit(mesh({}, [], [], [WEB]), `${host}:80`)), /^admit 10\.0\.0\.2:8080/);
+  const elsewhere = 'x.far.svc.cluster.local';
+  const own = `shop/${elsewhere}`;
+  t.is(shape(admit(mesh({}, [], [], []), `${elsewhere}:80`)), `ask ${own}`);
+  t.is(shape(admit(mesh({}, [], [], [own]), `${elsewhere}:80`)), `ask far/${elsewhere}`);
+});
+
+test('on demand a pod with a waypoint asks for it, and what policy denies is denied without asking', (t) => {
+  const local = { waypoint: gatewayAt(WAYPOINT) };
+  t.is(shape(admit(mesh(local, [], [], []), '10.0.0.2:80')), `ask ${WAYPOINT}`);
+  t.is(shape(admit(mesh(local, [], [], [WAYPOINT]), '10.0.0.2:80')), 'ask /10.0.0.1');
+  const who = [WAYPOINT, '/10.0.0.1'];
+  t.is(shape(admit(mesh(local, [], [], who), '10.0.0.2:80')), `ask ${WEB}`);
+  const told = mesh(local, [], [], [...who, WEB]);
+  t.regex(shape(admit(told, '10.0.0.2:80')), /^401 the connection did not come from the waypoint/);
+  const denied = mesh(local, [], [], []);
+  denied.setPolicy(makePolicy({ action: 'DENY', rules: [makeRule()] }));
+  t.regex(shape(admit(denied, '10.0.0.2:80')), /^401 explicitly denied by/);
 });

@@ -3,6 +3,7 @@ import { formatSocketAddress, parseIpAddress, parseSocketAddress } from '../../.
 import { OWN_PORTS } from '../../../mesh/model/ports.ts';
 import { formatAuthority } from '../../../mesh/hbone/authority.ts';
 import type { ExplainStep } from '../../../mesh/model/explain.ts';
+import type { DemandKey } from '../../../mesh/proxy/state/answered.ts';
 import { ProxyState } from '../../../mesh/proxy/state/store.ts';
 import type { OutboundRequest, OutboundRoute } from '../../../ztunnel/outbound/outbound-route.ts';
 import { selectRoute } from '../../../ztunnel/outbound/route.ts';
@@ -19,8 +20,10 @@ import {
 function mesh(
   workloads: readonly WorkloadFields[],
   services: readonly ServiceFields[] = [],
+  answered?: readonly string[],
 ): ProxyState {
-  const state = new ProxyState();
+  const keys = answered && new Set(answered as readonly DemandKey[]);
+  const state = new ProxyState(undefined, keys);
   state.setWorkload(makeWorkload({ name: 'client', ips: ['10.0.0.1', 'fd00::a'] }));
   for (const service of services) state.setService(makeService(service));
   for (const workload of workloads) state.setWorkload(makeWorkload(workload));
@@ -63,6 +66,8 @@ function shape(found: OutboundRoute): string {
       return `${found.kind} ${formatSocketAddress(found.connectTo)}`;
     case 'resolve':
       return `resolve ${found.hostname}`;
+    case 'ask':
+      return `ask ${found.key}`;
     case 'reject':
       return `reject ${found.code}: ${found.reason}`;
   }
@@ -693,4 +698,32 @@ test('selectRoute() tells its steps when asked', (t) => {
     { step: 'waypoint of the service', found: WAYPOINT },
     { step: 'waypoint instance', found: podUid('waypoint') },
   ]);
+});
+
+// On demand
+
+const ELSEWHERE = 'shop/waypoint.shop.svc.cluster.local';
+
+test('on demand asks for an address before it is taken for one of the outside', (t) => {
+  t.is(shape(route(mesh([], [], []), '192.0.2.1:80')), 'ask /192.0.2.1');
+  t.is(shape(route(mesh([], [], ['/192.0.2.1']), '192.0.2.1:80')), 'passthrough 192.0.2.1:80');
+});
+
+test('on demand asks for an address also where a workload is known there, for a service may be too', (t) => {
+  const workloads = [{ name: 'web', ips: ['10.0.0.2'] }];
+  t.is(shape(route(mesh(workloads, [], []), '10.0.0.2:80')), 'ask /10.0.0.2');
+});
+
+test('on demand asks for the waypoint of a service and of a workload, by name and by address', (t) => {
+  const service = (waypoint: string): ServiceFields => ({
+    ...{ name: 'web', vips: ['10.96.0.1'] },
+    waypoint: gatewayAt(waypoint),
+  });
+  const workload = { name: 'web', ips: ['10.0.0.2'], waypoint: gatewayAt(ELSEWHERE) };
+  const told = ['/10.96.0.1', '/10.0.0.2'];
+  t.is(shape(route(mesh([], [service(ELSEWHERE)], told), '10.96.0.1:80')), `ask ${ELSEWHERE}`);
+  t.is(shape(route(mesh([], [service('10.96.0.9')], told), '10.96.0.1:80')), 'ask /10.96.0.9');
+  t.is(shape(route(mesh([workload], [], told), '10.0.0.2:80')), `ask ${ELSEWHERE}`);
+  const missing = route(mesh([workload], [], [...told, ELSEWHERE]), '10.0.0.2:80');
+  t.regex(shape(missing), /^reject ERR_WAYPOINT_UNAVAILABLE/);
 });
