@@ -13,7 +13,7 @@ import { startCa } from './certificate-authority.ts';
 import type { ControlPlaneConfig } from './config.ts';
 import { ChangeJoiner } from './joiner.ts';
 import { debugPages } from './pages.ts';
-import { nodeProxies, podDirectory } from './pod-directory.ts';
+import { nodeProxies, podDirectory, runsWaypoint } from './pod-directory.ts';
 import { Snapshot } from './snapshot.ts';
 import { FolderSource } from './sources/folder.ts';
 import { LastGoodDatabase } from './sources/last-good.ts';
@@ -81,6 +81,7 @@ export async function startControlPlane(
     authenticate: (authorization) => authenticator.authenticate(authorization),
     trustedNodeAccounts: new Set(config.trustedNodeAccounts),
     dedicatedAccounts: new Set(config.dedicatedAccounts),
+    isWaypoint: (namespace, account) => runsWaypoint(snapshot, namespace, account),
     expected: () => nodeProxies(snapshot, config.trustedNodeAccounts),
     limiter: new StreamLimiter(),
   });

@@ -1,3 +1,4 @@
+import { WAYPOINT_CLASS } from '../mesh/kubernetes/labels.ts';
 import type { PodDirectory } from './ca/authorize-request.ts';
 import type { Snapshot } from './snapshot.ts';
 import type { ExpectedProxy } from './xds/server.ts';
@@ -31,4 +32,9 @@ export function nodeProxies(snapshot: Snapshot, accounts: readonly string[]): Ex
       .filter(({ spec, status }) => spec.serviceAccountName === name && status.phase === 'Running')
       .map((pod) => ({ pod: pod.ref.name, namespace, node: pod.spec.nodeName }));
   });
+}
+
+/** Whether a waypoint runs under this account: it has its Gateway's name, as istio names what it makes for one. */
+export function runsWaypoint(snapshot: Snapshot, namespace: string, account: string): boolean {
+  return snapshot.get('Gateway', namespace, account)?.spec.gatewayClassName === WAYPOINT_CLASS;
 }

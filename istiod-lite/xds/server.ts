@@ -34,6 +34,8 @@ export type XdsServerParts = Readonly<{
   trustedNodeAccounts: ReadonlySet<string>;
   /** Accounts of workloads with a ztunnel of their own: they learn as much, and the CA gives them their own identity alone. */
   dedicatedAccounts: ReadonlySet<string>;
+  /** Whether an account is the one that a declared waypoint runs under: only those may ask as a waypoint. */
+  isWaypoint: (namespace: string, serviceAccount: string) => boolean;
   /** Proxies that run, whether they are connected or not: whoever waits for all proxies waits for these too. */
   expected?: () => Iterable<ExpectedProxy>;
   limiter: StreamLimiter;
@@ -293,9 +295,12 @@ export class XdsServer {
       return `the token is of namespace ${caller.namespace}, the node id of ${node.namespace}`;
     if (node.serviceAccount !== '' && node.serviceAccount !== caller.serviceAccount)
       return `the token is of account ${caller.serviceAccount}, the node's SERVICE_ACCOUNT is ${node.serviceAccount}`;
-    const { trustedNodeAccounts, dedicatedAccounts } = this.#parts;
-    if (node.type !== 'ztunnel' || trustedNodeAccounts.has(account)) return undefined;
-    if (dedicatedAccounts.has(account)) return undefined;
+    const { trustedNodeAccounts, dedicatedAccounts, isWaypoint } = this.#parts;
+    if (node.type === 'waypoint')
+      return isWaypoint(caller.namespace, caller.serviceAccount)
+        ? undefined
+        : `${account} is the account of no waypoint: no Gateway of that name and class istio-waypoint is in its namespace`;
+    if (trustedNodeAccounts.has(account) || dedicatedAccounts.has(account)) return undefined;
     return `${account} is no account of a node proxy (CA_TRUSTED_NODE_ACCOUNTS), nor of a dedicated one (DEDICATED_PROXY_ACCOUNTS)`;
   }
 

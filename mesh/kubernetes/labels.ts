@@ -58,7 +58,8 @@ export const POD_TEMPLATE_HASH = 'pod-template-hash';
 /** Label of an EndpointSlice: the Service that it belongs to. */
 export const SLICE_SERVICE_NAME = 'kubernetes.io/service-name';
 
-// Generated gateway objects.
+// Gateways, and the objects that are generated for them.
+export const WAYPOINT_CLASS = 'istio-waypoint';
 export const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name';
 export const GATEWAY_MANAGED = 'gateway.istio.io/managed';
 export const GATEWAY_MANAGED_MESH = 'istio.io-mesh-controller';

@@ -451,6 +451,27 @@ for (const [name, account, request, code] of strangers)
     t.deepEqual(control.running.xds.proxies(), []);
   });
 
+/** Whoever has an account may not learn of everything by calling itself a waypoint. */
+const waypointCalls: readonly (readonly [string, string, status | undefined])[] = [
+  ['of an account with a waypoint is served', 'waypoint', undefined],
+  ['of an account without one is refused', 'web', status.PERMISSION_DENIED],
+  ['of the account of another kind of Gateway is refused', 'ingress', status.PERMISSION_DENIED],
+];
+for (const [name, serviceAccount, code] of waypointCalls)
+  test(`a waypoint's stream ${name}`, async (t) => {
+    const gateway = (gatewayName: string, className: string): string =>
+      `---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: { name: ${gatewayName}, namespace: shop }\nspec: { gatewayClassName: ${className}, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }\n`;
+    const gateways = gateway('waypoint', 'istio-waypoint') + gateway('ingress', 'istio');
+    await using control = await plane({ ...shop, 'gateways.yaml': gateways });
+    const token = await control.issuer.token({ ...ZTUNNEL, namespace: 'shop', serviceAccount });
+    using client = new XdsClient(control, token);
+    const id = `waypoint~1.1.1.1~${serviceAccount}-1.shop~shop.svc.cluster.local`;
+    const node = { id, cluster: '', metadata: { NAMESPACE: 'shop' } };
+    client.send({ node, typeUrl: ADDRESS_TYPE });
+    if (code === undefined) t.true(broughtBy(await client.next()).includes(uid('web-1')));
+    else t.is((await client.ended()).code, code);
+  });
+
 /** How a ztunnel of pod web-1 alone describes itself. */
 const dedicatedNode: ReturnType<typeof ztunnelNode> = {
   id: 'ztunnel~1.1.1.1~web-1.shop~shop.svc.cluster.local',
