@@ -29,6 +29,7 @@ import { dumpState } from './dump.ts';
 import type { ZtunnelConfig } from './config.ts';
 import type { DataParts } from './parts.ts';
 import { Pods } from './pods.ts';
+import { HandshakeAdmission } from './inbound/handshake-admission.ts';
 import { cutRevoked, RevocationCheck } from './revocation.ts';
 import { SelfProxy } from './self-proxy.ts';
 import type {
@@ -90,6 +91,7 @@ const parts: DataParts = {
   policyLog: { logger: log.scope('rbac'), level: config.logPolicyInfo ? 'info' : 'debug' },
   network: config.network,
   packetMark: config.packetMark,
+  handshakes: new HandshakeAdmission(metrics),
   keepAlive: keepAliveOf(config),
   tunnelOnLoopback: config.localhostAppTunnel,
   responseBaggage: config.responseBaggage,

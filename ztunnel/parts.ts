@@ -12,6 +12,7 @@ import type { Http2Options } from '../net/h2/options.ts';
 import type { Netns } from '../net/netns.ts';
 import type { KeepAlive } from '../net/socket-options.ts';
 import type { DnsProxy } from './dns.ts';
+import type { HandshakeAdmission } from './inbound/handshake-admission.ts';
 import type { TlsContexts } from './tls-contexts.ts';
 
 /** Where decisions of policy are written. */
@@ -36,6 +37,8 @@ export type DataParts = Readonly<{
   network: string;
   /** Of every socket in a pod: the rules there let it pass. */
   packetMark: number;
+  /** Who may begin a session with the pods of this thread. */
+  handshakes: HandshakeAdmission;
   keepAlive: KeepAlive | undefined;
   tunnelOnLoopback: boolean;
   responseBaggage: boolean;
