@@ -1,9 +1,8 @@
 import { once } from 'node:events';
 import net from 'node:net';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { socketAddress } from '../../../base/address.ts';
 import { Http2Connection } from '../../../net/h2/connection.ts';
-import type { Http2ConnectionError, Http2StreamError } from '../../../net/h2/errors.ts';
 import {
   CLIENT_PREFACE,
   DATA,
@@ -17,11 +16,9 @@ import {
   SETTINGS,
   WINDOW_UPDATE,
 } from '../../../net/h2/frame.ts';
-import type { HeaderList } from '../../../net/h2/headers.ts';
 import type { Http2Options } from '../../../net/h2/options.ts';
-import type { Http2Stream } from '../../../net/h2/stream.ts';
 import { connectTcp } from '../../../net/tcp.ts';
-import { Collector, shared } from '../../support/collect.ts';
+import { shared } from '../../support/collect.ts';
 import { openStream, refusals, startClient } from '../../support/h2-client.ts';
 import { block, frame, headers, RawPeer, request, setting, u32 } from '../../support/h2-peer.ts';
 

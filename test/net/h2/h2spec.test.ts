@@ -55,16 +55,19 @@ function serve(t: ExecutionContext, ca: TestCa): SocketAddress {
 /** h2spec takes the frame size that the RFC presumes for every server's. */
 const http2: Http2Options = { maxFrameBytes: MIN_FRAME_BYTES };
 
-test.serial('a server over TLS passes every case of h2spec, the strict ones too', async (t) => {
-  const ca = makeTestCa();
-  const context = new TlsContext(ca.issue(CLIENT));
-  const { passed, failed, skipped } = await runH2spec(
-    await openCertificateRelay(t, context, serve(t, ca)),
-  );
-  t.deepEqual(failed, []);
-  t.deepEqual(skipped, []);
-  t.is(passed.length, 146);
-});
+test.serial(
+  'H15: a server over TLS passes every case of h2spec, the strict ones too',
+  async (t) => {
+    const ca = makeTestCa();
+    const context = new TlsContext(ca.issue(CLIENT));
+    const { passed, failed, skipped } = await runH2spec(
+      await openCertificateRelay(t, context, serve(t, ca)),
+    );
+    t.deepEqual(failed, []);
+    t.deepEqual(skipped, []);
+    t.is(passed.length, 146);
+  },
+);
 
 /** A request that is no CONNECT is refused without a body: h2spec skips these cases when it finds that out. */
 const SKIPPED_WITHOUT_A_BODY = [
@@ -79,7 +82,7 @@ const WAIT_FOR_A_BODY = [
   'generic/2 Sends a PRIORITY frame on half-closed (remote) stream',
 ];
 
-test.serial('port 15008 fails no case of h2spec that needs no response body', async (t) => {
+test.serial('H15: port 15008 fails no case of h2spec that needs no response body', async (t) => {
   const node = await TestNode.open(t, { serverHttp2: http2 });
   const client = node.addPlain({ name: 'client' });
   const server = node.addPod({ name: 'server' });

@@ -438,6 +438,8 @@ table('RFC 7541', {
   ],
 });
 
+/** No name has these. RFC 9110 section 5.6.2. */
+const PUNCTUATION = Array.from('"(),/;<=>?@[\\]{}');
 const refuse = (...list: string[]): Row => [
   [headers(1, E, ...list), get(3)],
   'RST 1 1',
@@ -446,7 +448,7 @@ const refuse = (...list: string[]): Row => [
 const take = (...list: string[]): Row => [[headers(1, E, ...list)], ok];
 table('RFC 9113 8.2', {
   ...Object.fromEntries(
-    [...'"(),/;<=>?@[\\]{}', '\x00', '\x01', '\t', '\r', '\n', '\x7f', '\x80', '\xff', 'Z'].map(
+    [...PUNCTUATION, '\x00', '\x01', '\t', '\r', '\n', '\x7f', '\x80', '\xff', 'Z'].map(
       (character): [string, Row] => [
         `a name with ${JSON.stringify(character)}`,
         refuse(...request(), `a${character}b`, 'c'),
