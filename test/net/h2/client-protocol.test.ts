@@ -19,6 +19,7 @@ import {
 import type { Http2Options } from '../../../net/h2/options.ts';
 import { connectTcp } from '../../../net/tcp.ts';
 import { shared } from '../../support/collect.ts';
+import { makeH2Clock } from '../../support/h2-clock.ts';
 import { openStream, refusals, startClient } from '../../support/h2-client.ts';
 import { block, frame, headers, RawPeer, request, setting, u32 } from '../../support/h2-peer.ts';
 
@@ -235,28 +236,8 @@ test('a payload without room in front of it is sent all the same', async (t) => 
   t.is(got.toString('latin1', 9), 'abc'.repeat(10_000));
 });
 
-/** Time that stands still until a test moves it. */
-function makeClock(): Required<Http2Options>['clock'] & { advance: (ms: number) => void } {
-  let now = 0;
-  const timers = new Set<{ at: number; run: () => void }>();
-  return {
-    now: () => now,
-    after(ms, run) {
-      const timer = { at: now + ms, run };
-      timers.add(timer);
-      return () => {
-        timers.delete(timer);
-      };
-    },
-    advance(ms) {
-      now += ms;
-      for (const timer of [...timers]) if (timer.at <= now && timers.delete(timer)) timer.run();
-    },
-  };
-}
-
 test('keepalive asks after 10 s without input, and 20 s without an answer are the end', async (t) => {
-  const clock = makeClock();
+  const clock = makeH2Clock();
   const { connection, peer, closed } = await startClient(t, { clock });
   const [, body, told] = openStream(connection);
   clock.advance(9000);
@@ -280,7 +261,7 @@ test('keepalive asks after 10 s without input, and 20 s without an answer are th
 });
 
 test('a peer that never acknowledges our SETTINGS is left', async (t) => {
-  const clock = makeClock();
+  const clock = makeH2Clock();
   const server = net.createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.teardown(() => server.close());
