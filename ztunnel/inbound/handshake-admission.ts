@@ -8,6 +8,15 @@ export const PENDING_HANDSHAKES_PER_SOURCE = 256;
 /** Handshakes of one address that a thread begins in a second; at 0.5 ms each that is half a core. */
 export const HANDSHAKES_PER_SOURCE_PER_SECOND = 1000;
 /**
+ * What a handshake that fails takes of that budget: whoever drops what we have paid for, or proves nothing, gets a
+ * hundred a second.
+ */
+export const FAILED_HANDSHAKE_COST = 10;
+/** And a session that had to be ended for its abuse: two a second, each of which may have held us up for 5 ms. */
+export const ABUSIVE_SESSION_COST = 500;
+/** How far an address can be in debt: sessions that begin before the first does harm add up; 10 s until it is heard again. */
+const MOST_DEBT = 10 * HANDSHAKES_PER_SOURCE_PER_SECOND;
+/**
  * Sessions of one address that a thread keeps, about 50 KiB each. With 100 tunnels in each (istio/ztunnel
  * POOL_MAX_STREAMS_PER_CONNECTION) that is more tunnels than an address has ports.
  */
@@ -62,6 +71,11 @@ export class AdmittedHandshake implements Disposable {
     this.#source.sessions++;
   }
 
+  /** The session did harm, and its source is to have fewer. */
+  penalize(): void {
+    this.#admission.charge(this.#source, ABUSIVE_SESSION_COST);
+  }
+
   evict(): void {
     this[Symbol.dispose]();
     this.#evicted.abort(new Error('others of its source, or other sources, need the room'));
@@ -71,7 +85,10 @@ export class AdmittedHandshake implements Disposable {
     if (this.#proved) {
       this.#proved = false;
       this.#source.sessions--;
-    } else this.#admission.leavePending(this.#source, this);
+    } else if (this.#source.pending.has(this)) {
+      this.#admission.leavePending(this.#source, this);
+      this.#admission.charge(this.#source, FAILED_HANDSHAKE_COST - 1);
+    }
     this.#admission.forgetIfIdle(this.#source);
   }
 }
@@ -122,6 +139,10 @@ export class HandshakeAdmission {
 
   leavePending(source: Source, admitted: AdmittedHandshake): void {
     if (source.pending.delete(admitted)) this.#pending--;
+  }
+
+  charge(source: Source, tokens: number): void {
+    source.tokens = Math.max(-MOST_DEBT, this.#refill(source) - tokens);
   }
 
   forgetIfIdle(source: Source): void {

@@ -5,6 +5,7 @@ import { identityParts } from '../../mesh/model/identity.ts';
 import { checkClient } from '../../mesh/hbone/peer.ts';
 import { serveTunnels } from '../../mesh/hbone/server.ts';
 import { logConnectionRejected } from '../../mesh/proxy/access-log.ts';
+import { ENHANCE_YOUR_CALM } from '../../net/h2/errors.ts';
 import { TcpListener } from '../../net/tcp-listener.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
 import { acceptTls, HANDSHAKE_TIMEOUT_MS } from '../../net/tls.ts';
@@ -88,9 +89,13 @@ async function serveSession(
   function serve(tls: TlsSession, session: TunnelSession): void {
     const connection = serveTunnels(tls, parts.serverHttp2, {
       onTunnel(request) {
-        void serveTunnel(request, session, parts, pod);
+        // Behind all that has been read: a tunnel that is reset in the same breath costs next to nothing (attack H1).
+        queueMicrotask(() => {
+          if (!request.stream.closed) void serveTunnel(request, session, parts, pod);
+        });
       },
-      onClose() {
+      onClose(error) {
+        if (error?.h2Code === ENHANCE_YOUR_CALM && error.side === 'downstream') admitted.penalize();
         sessions.delete(connection);
         admitted[Symbol.dispose]();
         inFlight[Symbol.dispose]();

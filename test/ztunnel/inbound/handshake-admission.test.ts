@@ -3,7 +3,9 @@ import { parseIpAddress } from '../../../base/address.ts';
 import { formatMetrics } from '../../../mesh/runtime/metrics-text.ts';
 import { Metrics } from '../../../mesh/runtime/metrics.ts';
 import {
+  ABUSIVE_SESSION_COST,
   AdmittedHandshake,
+  FAILED_HANDSHAKE_COST,
   HandshakeAdmission,
   HANDSHAKES_PER_SOURCE_PER_SECOND,
   PENDING_HANDSHAKES,
@@ -53,13 +55,38 @@ test('one source has no more handshakes under way than its share, and gets each 
 
 test('one source begins no more handshakes a second than its budget', (t) => {
   const { admit, enter, clock } = makeRig(t);
-  for (let count = 0; count < HANDSHAKES_PER_SOURCE_PER_SECOND; count++) enter(1)[Symbol.dispose]();
+  const shake = (count: number): void => {
+    for (let done = 0; done < count; done++) {
+      using admitted = enter(1);
+      admitted.prove();
+    }
+  };
+  shake(HANDSHAKES_PER_SOURCE_PER_SECOND);
   t.is(admit(1), 'rate_of_source');
   t.true(admit(2) instanceof AdmittedHandshake);
   clock.ms += 10;
-  for (let count = 0; count < HANDSHAKES_PER_SOURCE_PER_SECOND / 100; count++)
+  shake(HANDSHAKES_PER_SOURCE_PER_SECOND / 100);
+  t.is(admit(1), 'rate_of_source');
+});
+
+test('handshakes that fail and sessions that do harm cost their source more', (t) => {
+  const { admit, enter, clock } = makeRig(t);
+  for (let count = 0; count < HANDSHAKES_PER_SOURCE_PER_SECOND / FAILED_HANDSHAKE_COST; count++)
     enter(1)[Symbol.dispose]();
   t.is(admit(1), 'rate_of_source');
+  clock.ms += 1000;
+  let harmful = 0;
+  for (; harmful < 30; harmful++) {
+    const admitted = admit(1);
+    if (!(admitted instanceof AdmittedHandshake)) break;
+    admitted.prove();
+    admitted.penalize();
+    admitted[Symbol.dispose]();
+  }
+  t.is(harmful, HANDSHAKES_PER_SOURCE_PER_SECOND / ABUSIVE_SESSION_COST);
+  t.is(admit(1), 'rate_of_source');
+  clock.ms += 1010;
+  t.true(admit(1) instanceof AdmittedHandshake, 'but it is heard again');
 });
 
 test('when all are too many, the source that has most gives way to one that has less', (t) => {
