@@ -16,7 +16,6 @@ import {
   SETTINGS,
   WINDOW_UPDATE,
 } from '../../../net/h2/frame.ts';
-import type { Http2Options } from '../../../net/h2/options.ts';
 import { connectTcp } from '../../../net/tcp.ts';
 import { shared } from '../../support/collect.ts';
 import { makeH2Clock } from '../../support/h2-clock.ts';
