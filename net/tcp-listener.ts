@@ -10,7 +10,7 @@ import { bindListener, type TcpBindOptions } from './tcp.ts';
 import { TcpStream } from './tcp-stream.ts';
 
 /** Accepts in one turn, so that a flood of connections does not starve those that are open. */
-const ACCEPTS_PER_TURN = 64;
+const ACCEPTS_PER_TURN = 16;
 /** Without descriptors to accept with, waiting beats spinning; the kernel's queue holds the clients meanwhile. */
 const OUT_OF_DESCRIPTORS_PAUSE_MS = 100;
 

@@ -3,6 +3,7 @@ import { type ByteSink, type ByteStream, HEADROOM, type SharedBytes } from './by
 import { allocateShared } from './native/memory.ts';
 import type { CertificateFacts } from './native/openssl-certificate.ts';
 import { CLOSED, outputLength, Ssl, WANT } from './native/openssl-session.ts';
+import { type HandshakeStep, takeHandshakeTurn } from './handshake-turns.ts';
 import { runNextTurn, type TurnTask } from './reactor.ts';
 import { type Carrier, type CarrierUser } from './tls-carrier.ts';
 import type { TlsContext } from './tls-context.ts';
@@ -27,7 +28,7 @@ const incoming = allocateShared(HEADROOM + READ_BYTES);
  *   handshaking -> open -> (peer ended | we ended) -> both ended: closed
  *        \------------------ broken: closed, with an error ----/
  */
-export class TlsSession implements ByteStream, CarrierUser, TurnTask {
+export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeStep {
   readonly #carrier: Carrier;
   readonly #ssl: Ssl;
   readonly #context: TlsContext;
@@ -42,6 +43,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask {
   #ended = false;
   #endSent = false;
   #taskQueued = false;
+  #handshakeQueued = false;
   #broken: string | undefined;
   readonly #output: TlsOutput;
   /** Decrypted, and not taken by the sink. */
@@ -174,8 +176,26 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask {
     this.#advance();
   }
 
-  #advance(): void {
+  /** A turn of its own among the handshakes that are served. */
+  shakeHands(): void {
+    this.#handshakeQueued = false;
     if (this.#state === 'handshaking') this.#shakeHands();
+    this.#continue();
+  }
+
+  #advance(): void {
+    if (this.#state !== 'handshaking') this.#continue();
+    else if (this.#side === 'upstream') {
+      // Handshakes as a client are as many as we dial, and whoever dials waits for them.
+      this.#shakeHands();
+      this.#continue();
+    } else if (!this.#handshakeQueued) {
+      this.#handshakeQueued = true;
+      takeHandshakeTurn(this);
+    }
+  }
+
+  #continue(): void {
     if (this.#state === 'open') this.#pump();
     if (this.#inputEnded && !this.#readable && !this.#peerEnded && this.#isOpen())
       this.#onDrained();

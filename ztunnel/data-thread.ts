@@ -32,6 +32,7 @@ import { dumpState } from './dump.ts';
 import type { ZtunnelConfig } from './config.ts';
 import type { DataParts } from './parts.ts';
 import { Pods } from './pods.ts';
+import { HandshakeAdmission } from './inbound/handshake-admission.ts';
 import { cutRevoked, RevocationCheck } from './revocation.ts';
 import { SelfProxy } from './self-proxy.ts';
 import type {
@@ -106,6 +107,7 @@ const parts: DataParts = {
   ownPorts: config.socks5 ? OWN_PORTS_WITH_SOCKS5 : OWN_PORTS,
   clusterId: config.clusterId,
   packetMark: config.packetMark,
+  handshakes: new HandshakeAdmission(metrics),
   keepAlive: keepAliveOf(config),
   tunnelOnLoopback: config.localhostAppTunnel,
   responseBaggage: config.responseBaggage,

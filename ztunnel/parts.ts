@@ -15,6 +15,7 @@ import type { Netns } from '../net/netns.ts';
 import type { KeepAlive } from '../net/socket-options.ts';
 import type { Demand } from './demand.ts';
 import type { DnsPod, DnsProxy, PodNames } from './dns.ts';
+import type { HandshakeAdmission } from './inbound/handshake-admission.ts';
 import type { TlsContexts } from './tls-contexts.ts';
 
 /** Where decisions of policy are written. */
@@ -44,6 +45,8 @@ export type DataParts = Readonly<{
   clusterId: string;
   /** Of every socket in a pod, so that the rules there let it pass; undefined where they know it by other means. */
   packetMark: number | undefined;
+  /** Who may begin a session with the pods of this thread. */
+  handshakes: HandshakeAdmission;
   keepAlive: KeepAlive | undefined;
   tunnelOnLoopback: boolean;
   /** ENABLE_RESPONSE_BAGGAGE: clients are told who answered them, and what peers say of themselves is read. */

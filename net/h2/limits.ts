@@ -82,10 +82,10 @@ export const WAITING_BYTES = 1 << 20;
 export const UNANSWERED_RESETS_PER_SECOND = 200;
 
 /**
- * PING frames of one second that ask for an answer (CVE-2019-9512). gRPC measures the bandwidth with one a round trip,
- * which is many on a fast network; answers that nobody reads are bounded by WAITING_BYTES.
+ * PING frames of one second that ask for an answer (CVE-2019-9512): a flood ends within a thousand frames. Answers that
+ * nobody reads are bounded by WAITING_BYTES.
  */
-export const PINGS_PER_SECOND = 2000;
+export const PINGS_PER_SECOND = 900;
 
 /** SETTINGS frames of one second (CVE-2019-9515). */
 export const SETTINGS_PER_SECOND = 50;
@@ -94,10 +94,10 @@ export const SETTINGS_PER_SECOND = 50;
 export const EMPTY_FRAMES_PER_SECOND = 500;
 
 /** PRIORITY frames of one second (CVE-2019-9513); old clients send a few for each stream. */
-export const PRIORITIES_PER_SECOND = 2000;
+export const PRIORITIES_PER_SECOND = 900;
 
 /** Frames of one second of unknown types, or for streams that are gone: legal, of no use. */
-export const STRAY_FRAMES_PER_SECOND = 5000;
+export const STRAY_FRAMES_PER_SECOND = 900;
 
 /** WINDOW_UPDATE frames since the last DATA that we sent or HEADERS that we got: more is work without a purpose. */
 export const WINDOW_UPDATES_WITHOUT_DATA = 4096;

@@ -119,8 +119,9 @@ export class MessageReceiver {
     }
     const stream = this.#owner.makeStream(streamId);
     stream.method = head.method;
+    stream.tunnel = head.method === 'CONNECT';
     // A tunnel has no length. RFC 9110 section 9.3.6.
-    stream.expectedBytes = head.method === 'CONNECT' ? -1 : head.contentLength;
+    stream.expectedBytes = stream.tunnel ? -1 : head.contentLength;
     stream.neverIndexed = neverIndexed;
     this.#owner.onRequest(stream, headers, endStream);
     if (endStream && !stream.closed) this.end(stream, undefined);
@@ -146,7 +147,8 @@ export class MessageReceiver {
       else stream.input.handler?.onInformational?.(headers);
       return;
     }
-    stream.expectedBytes = expectedBody(stream.method, status, head.contentLength);
+    stream.tunnel = stream.method === 'CONNECT' && status < 300;
+    stream.expectedBytes = expectedBody(stream, status, head.contentLength);
     if (endStream && stream.expectedBytes > 0) {
       this.#owner.resetStream(stream, PROTOCOL_ERROR, 'no DATA, but a content-length');
       return;
@@ -156,6 +158,10 @@ export class MessageReceiver {
   }
 
   #onTrailers(stream: Http2Stream, headers: HeaderList, endStream: boolean): void {
+    if (stream.tunnel) {
+      this.#owner.resetStream(stream, PROTOCOL_ERROR, 'HEADERS on a tunnel');
+      return;
+    }
     const head = this.#head;
     readTrailers(headers, head);
     if (!endStream || head.fault !== '')
@@ -165,8 +171,12 @@ export class MessageReceiver {
 }
 
 /** How many body bytes a response must have; -1 when that is open. RFC 9110 sections 6.4.1 and 9.3.6. */
-function expectedBody(method: string, status: number, contentLength: number): number {
+function expectedBody(
+  { method, tunnel }: Http2Stream,
+  status: number,
+  contentLength: number,
+): number {
+  if (tunnel) return -1;
   if (method === 'HEAD' || status === 204 || status === 304) return 0;
-  if (method === 'CONNECT' && status < 300) return -1;
   return contentLength;
 }

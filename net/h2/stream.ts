@@ -48,6 +48,8 @@ export class Http2Stream implements ByteStream, Waiter, StreamInputOwner {
   expectedBytes = -1;
   /** The connection's: the method of the request. */
   method = '';
+  /** The connection's: a CONNECT that is to be, or was, accepted: DATA is all that it carries. RFC 9113 section 8.5. */
+  tunnel = false;
   /** The connection's: 1xx responses so far. */
   informationals = 0;
   /** The connection's to call; users see its effects. */

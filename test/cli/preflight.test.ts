@@ -1,4 +1,12 @@
-import { chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { runProgram, type Ended } from '../support/run-program.ts';
@@ -7,10 +15,15 @@ import { TemporaryFolder } from '../support/temporary-folder.ts';
 const preflight = join(import.meta.dirname, '../../cli/preflight');
 
 /** What the script itself calls; none of it is in its table. */
-const NEEDED = ['uname', 'id', 'tr', 'grep', 'sed', 'cut', 'sort', 'cat', 'chmod', 'rm', 'dirname'];
+const NEEDED = [
+  ...['uname', 'id', 'tr', 'grep', 'sed', 'cut', 'sort', 'cat', 'chmod', 'rm', 'dirname'],
+  ...['mkdir', 'mv'],
+];
 
 /** A machine whose PATH holds only what is put there (and what really is in the sbin folders). */
 class Machine extends TemporaryFolder {
+  env: Readonly<Record<string, string>> = {};
+
   constructor() {
     super();
     mkdirSync(join(this.path, 'node_modules/.bin'), { recursive: true });
@@ -28,7 +41,15 @@ class Machine extends TemporaryFolder {
 
   run(...args: string[]): Promise<Ended> {
     const PATH = `${join(this.path, 'node_modules/.bin')}:${this.path}`;
-    return runProgram('/bin/sh', [preflight, ...args], { env: { PATH } });
+    return runProgram('/bin/sh', [preflight, ...args], { env: { PATH, ...this.env } });
+  }
+
+  /** Puts a stand-in for every tool of a Debian package there, of an ordinary user. */
+  async installAll(): Promise<void> {
+    this.command('id', 'echo 1000');
+    const { stderr } = await this.run('test');
+    for (const [, name = ''] of stderr.matchAll(/^preflight: (\S+) is missing/gm))
+      this.command(name, 'exit 0');
   }
 }
 
@@ -93,4 +114,53 @@ test('preflight --dry-run installs nothing', async (t) => {
 test('preflight refuses a purpose that it does not know', async (t) => {
   using machine = new Machine();
   t.is((await machine.run('everything')).code, 2);
+});
+
+test('preflight builds a Go program once, into the cache of the user and without root', async (t) => {
+  using machine = new Machine();
+  await machine.installAll();
+  machine.env = { XDG_CACHE_HOME: join(machine.path, 'cache') };
+  const log = join(machine.path, 'log');
+  machine.command(
+    'go',
+    `echo "$@" >>'${log}'
+for word; do [ "$last" != -o ] || echo built >"$word"; last=$word; done
+for word; do [ "$before" != -o ] || chmod 755 "$word"; before=$word; done`,
+  );
+  const first = await machine.run('test');
+  t.is(first.code, 0, first.stderr);
+  t.regex(first.stderr, /h2spec is missing \(for conformance to HTTP\/2; Go module \S+ 2\.2\.1\)/);
+  t.is(readFileSync(join(machine.path, 'cache/halo/h2spec-2.2.1'), 'utf8'), 'built\n');
+  t.is((await machine.run('test')).code, 0);
+  t.regex(readFileSync(log, 'utf8'), /^build -mod=readonly .*\/cmd\/h2spec\n$/, 'built once');
+});
+
+test('preflight leaves no half of a Go program that cannot be built, and says which', async (t) => {
+  using machine = new Machine();
+  await machine.installAll();
+  const cache = join(machine.path, 'cache');
+  machine.env = { XDG_CACHE_HOME: cache };
+  machine.command(
+    'go',
+    `for word; do [ "$last" != -o ] || echo half >"$word"; last=$word; done; exit 1`,
+  );
+  const { code, stderr } = await machine.run('test');
+  t.is(code, 5);
+  t.regex(stderr, /^preflight: Cannot build h2spec 2\.2\.1 from the Go module \S+ into \S+;/m);
+  t.deepEqual(readdirSync(join(cache, 'halo')), []);
+});
+
+test('preflight builds no Go program for the mesh alone, nor in a dry run, nor without a home', async (t) => {
+  using machine = new Machine();
+  await machine.installAll();
+  machine.command('go', `echo called >&2; exit 1`);
+  t.is((await machine.run('run')).code, 0);
+  const homeless = await machine.run('test');
+  t.is(homeless.code, 5);
+  t.regex(homeless.stderr, /Cannot build it: neither HOME nor XDG_CACHE_HOME is set/);
+  machine.env = { HOME: machine.path };
+  const dry = await machine.run('test', '--dry-run');
+  t.is(dry.code, 5);
+  t.regex(dry.stderr, /Cannot go on without it; run: cli\/preflight test$/m);
+  t.notRegex(homeless.stderr + dry.stderr, /called/);
 });

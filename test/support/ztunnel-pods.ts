@@ -32,6 +32,7 @@ import { openNetns, prepareNetns, type Netns } from '../../net/netns.ts';
 import { listenTcp, type TcpListener } from '../../net/tcp-listener.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
 import { bindListener, connectTcp } from '../../net/tcp.ts';
+import { HandshakeAdmission } from '../../ztunnel/inbound/handshake-admission.ts';
 import type { DataParts } from '../../ztunnel/parts.ts';
 import { Pods } from '../../ztunnel/pods.ts';
 import type { HandedListener, PodHandover } from '../../ztunnel/thread-calls.ts';
@@ -166,6 +167,7 @@ export class TestNode {
       ownPorts: OWN_PORTS,
       clusterId: 'Kubernetes',
       packetMark: MARK,
+      handshakes: new HandshakeAdmission(this.metrics),
       keepAlive: undefined,
       tunnelOnLoopback: true,
       responseBaggage: true,

@@ -1,9 +1,11 @@
 import { abortable } from '../../base/abortable.ts';
+import { formatSocketAddress, type SocketAddress } from '../../base/address.ts';
 import { MeshError } from '../../base/errors.ts';
 import { identityParts } from '../../mesh/model/identity.ts';
 import { checkClient } from '../../mesh/hbone/peer.ts';
 import { serveTunnels } from '../../mesh/hbone/server.ts';
 import { logConnectionRejected } from '../../mesh/proxy/access-log.ts';
+import { ENHANCE_YOUR_CALM } from '../../net/h2/errors.ts';
 import { TcpListener } from '../../net/tcp-listener.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
 import { acceptTls, HANDSHAKE_TIMEOUT_MS } from '../../net/tls.ts';
@@ -12,6 +14,7 @@ import type { TlsSession } from '../../net/tls-session.ts';
 import { findLocalWorkload } from '../local-workload.ts';
 import { acceptOptions, type DataParts, type PodContext } from '../parts.ts';
 import type { HandedListener } from '../thread-calls.ts';
+import { AdmittedHandshake, type HandshakeRefusal } from './handshake-admission.ts';
 import type { InboundSessions } from './sessions.ts';
 import { serveTunnel, type TunnelSession } from './tunnel.ts';
 
@@ -23,9 +26,31 @@ export function listenHbone(
   sessions: InboundSessions,
 ): TcpListener {
   const { onExhausted } = acceptOptions(parts); // a PING finds dead peers, not TCP's keepalive
+  const onRefused = reportRefusals(parts);
   return new TcpListener(handed, { onExhausted }, (stream) => {
-    void serveSession(stream, parts, pod, handed.transparent, sessions);
+    const admitted = parts.handshakes.admit(stream.peer.ip);
+    if (admitted instanceof AdmittedHandshake)
+      void serveSession(stream, parts, pod, handed.transparent, sessions, admitted);
+    else {
+      stream.reset();
+      onRefused(admitted, stream.peer);
+    }
   });
+}
+
+/** A flood is reported so often; a record for each connection would be one more way to flood us. */
+const REFUSALS_REPORT_MS = 10_000;
+
+function reportRefusals({
+  log,
+}: DataParts): (reason: HandshakeRefusal, peer: SocketAddress) => void {
+  let quietUntilMs = 0;
+  return (reason, peer) => {
+    if (performance.now() < quietUntilMs) return;
+    quietUntilMs = performance.now() + REFUSALS_REPORT_MS;
+    const source = formatSocketAddress(peer);
+    log.warn('refusing sessions before their handshake', { reason, source });
+  };
 }
 
 /** One peer's session, from accept until it is up; the peer's identity is known from here on. Never rejects. */
@@ -35,6 +60,7 @@ async function serveSession(
   pod: PodContext,
   transparent: boolean,
   sessions: InboundSessions,
+  admitted: AdmittedHandshake,
 ): Promise<void> {
   const { peer } = stream;
   const inFlight = sessions.begin();
@@ -42,13 +68,16 @@ async function serveSession(
   try {
     local = stream.local;
     await findLocalWorkload(parts, pod); // it says of which trust domain we are
-    const tls = await acceptTls(stream, await contextOf(parts, pod), { signal: pod.gone });
+    const signal = AbortSignal.any([pod.gone, admitted.signal]);
+    const tls = await acceptTls(stream, await contextOf(parts, pod), { signal });
+    admitted.prove();
     const peerIdentity = identifyPeer(tls, parts, pod);
     const peerChain = checkRevocation(tls, parts);
     serve(tls, { peer, peerIdentity, peerChain, local, tlsGroup: tls.group, transparent });
   } catch (error) {
     stream.reset();
     inFlight[Symbol.dispose]();
+    admitted[Symbol.dispose]();
     logConnectionRejected(parts.accessLog, {
       direction: 'inbound',
       sourceAddress: peer,
@@ -60,10 +89,15 @@ async function serveSession(
   function serve(tls: TlsSession, session: TunnelSession): void {
     const connection = serveTunnels(tls, parts.serverHttp2, {
       onTunnel(request) {
-        void serveTunnel(request, session, parts, pod);
+        // Behind all that has been read: a tunnel that is reset in the same breath costs next to nothing (attack H1).
+        queueMicrotask(() => {
+          if (!request.stream.closed) void serveTunnel(request, session, parts, pod);
+        });
       },
-      onClose() {
+      onClose(error) {
+        if (error?.h2Code === ENHANCE_YOUR_CALM && error.side === 'downstream') admitted.penalize();
         sessions.delete(connection);
+        admitted[Symbol.dispose]();
         inFlight[Symbol.dispose]();
       },
     });

@@ -1,9 +1,8 @@
 import { once } from 'node:events';
 import net from 'node:net';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { socketAddress } from '../../../base/address.ts';
 import { Http2Connection } from '../../../net/h2/connection.ts';
-import type { Http2ConnectionError, Http2StreamError } from '../../../net/h2/errors.ts';
 import {
   CLIENT_PREFACE,
   DATA,
@@ -17,87 +16,13 @@ import {
   SETTINGS,
   WINDOW_UPDATE,
 } from '../../../net/h2/frame.ts';
-import type { HeaderList } from '../../../net/h2/headers.ts';
-import type { Http2Options } from '../../../net/h2/options.ts';
-import type { Http2Stream } from '../../../net/h2/stream.ts';
 import { connectTcp } from '../../../net/tcp.ts';
-import { Collector, shared } from '../../support/collect.ts';
+import { shared } from '../../support/collect.ts';
+import { makeH2Clock } from '../../support/h2-clock.ts';
+import { openStream, refusals, startClient } from '../../support/h2-client.ts';
 import { block, frame, headers, RawPeer, request, setting, u32 } from '../../support/h2-peer.ts';
 
 const E = FLAG_END_STREAM;
-
-type Client = Readonly<{
-  connection: Http2Connection;
-  peer: RawPeer;
-  closed: Promise<Http2ConnectionError | undefined>;
-}>;
-
-/** Our client with a scripted server, which has sent its SETTINGS. */
-async function start(
-  t: ExecutionContext,
-  options: Http2Options = {},
-  ...settings: Buffer[]
-): Promise<Client> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const accepted = once(server, 'connection');
-  const { port } = server.address() as net.AddressInfo;
-  const transport = await connectTcp(socketAddress('127.0.0.1', port));
-  let onClose: (error?: Http2ConnectionError) => void = () => undefined;
-  const closed = new Promise<Http2ConnectionError | undefined>((resolve) => (onClose = resolve));
-  const connection = Http2Connection.client(transport, options, {
-    onClose: (error) => {
-      onClose(error);
-    },
-  });
-  const [socket] = (await accepted) as [net.Socket];
-  const peer = new RawPeer(socket, CLIENT_PREFACE.length);
-  t.teardown(() => {
-    connection.close();
-    socket.destroy();
-    server.close();
-  });
-  peer.send(frame(SETTINGS, 0, 0, Buffer.concat(settings)), frame(SETTINGS, FLAG_ACK, 0));
-  await peer.next((f) => f.type === SETTINGS && f.flags === FLAG_ACK);
-  return { connection, peer, closed };
-}
-
-type Told = {
-  responses: HeaderList[];
-  trailers: HeaderList[];
-  error: Http2StreamError | undefined;
-};
-
-function open(connection: Http2Connection, list = request()): [Http2Stream, Collector, Told] {
-  const told: Told = { responses: [], trailers: [], error: undefined };
-  const stream = connection.openStream(list, {
-    onResponse: (response) => told.responses.push(response),
-    onTrailers: (trailers) => told.trailers.push(trailers),
-    onError: (error) => (told.error = error),
-  });
-  if (stream === undefined) throw new Error('no stream');
-  return [stream, new Collector(stream), told];
-}
-
-const refusals = test.macro({
-  async exec(t, bytes: Buffer[], answer: string, list: string[] = request()) {
-    const { connection, peer, closed } = await start(t);
-    const [, body, told] = open(connection, list);
-    if (list.includes('/stalled')) body.allowance = 0;
-    await peer.next((f) => f.type === HEADERS);
-    peer.send(...bytes);
-    t.is(await peer.answer(), answer);
-    await body.until((c) => c.error !== undefined);
-    t.is(body.error, told.error);
-    t.is(`${told.error?.h2Code}`, answer.split(' ').at(-1) ?? '');
-    t.is(connection.activeStreams, 0);
-    if (answer.startsWith('GOAWAY')) {
-      t.is(`${(await closed)?.h2Code}`, answer.split(' ').at(-1) ?? '');
-      await peer.untilEnd();
-    } else await peer.ping();
-  },
-  title: (given = '') => `the client refuses ${given}`,
-});
 
 const ok = headers(1, 0, ':status', '200');
 
@@ -174,13 +99,13 @@ test(
 );
 
 test('the client takes a HEAD response with content-length, and a CONNECT one that has none', async (t) => {
-  const { connection, peer } = await start(t);
-  const [, head, told] = open(connection, request('HEAD'));
+  const { connection, peer } = await startClient(t);
+  const [, head, told] = openStream(connection, request('HEAD'));
   await peer.next((f) => f.type === HEADERS);
   peer.send(headers(1, E, ':status', '200', 'content-length', '5'));
   await head.until((c) => c.ended);
   t.is(told.responses.length, 1);
-  const [, tunnel] = open(connection, [':method', 'CONNECT', ':authority', 'a:1']);
+  const [, tunnel] = openStream(connection, [':method', 'CONNECT', ':authority', 'a:1']);
   await peer.next((f) => f.type === HEADERS);
   peer.send(
     headers(3, 0, ':status', '200', 'content-length', '1'),
@@ -191,8 +116,8 @@ test('the client takes a HEAD response with content-length, and a CONNECT one th
 });
 
 test('a complete response followed by RST_STREAM NO_ERROR is delivered whole', async (t) => {
-  const { connection, peer } = await start(t);
-  const [stream, body, told] = open(connection, request('POST'));
+  const { connection, peer } = await startClient(t);
+  const [stream, body, told] = openStream(connection, request('POST'));
   await peer.next((f) => f.type === HEADERS);
   body.allowance = 1;
   peer.send(
@@ -214,9 +139,9 @@ test('a complete response followed by RST_STREAM NO_ERROR is delivered whole', a
 });
 
 test('after GOAWAY the streams beyond its last id were not processed, those up to it go on', async (t) => {
-  const { connection, peer } = await start(t);
-  const [, first] = open(connection);
-  const [, second, told] = open(connection);
+  const { connection, peer } = await startClient(t);
+  const [, first] = openStream(connection);
+  const [, second, told] = openStream(connection);
   await peer.next((f) => f.streamId === 3);
   peer.send(frame(GOAWAY, 0, 0, Buffer.concat([u32(1, 0), Buffer.alloc(70_000, 'x')])), ok);
   await second.until((c) => c.error !== undefined);
@@ -228,8 +153,8 @@ test('after GOAWAY the streams beyond its last id were not processed, those up t
 });
 
 test('windows may go negative by SETTINGS, and open again by either', async (t) => {
-  const { connection, peer } = await start(t, {}, setting(4, 10));
-  const [stream] = open(connection, request('POST'));
+  const { connection, peer } = await startClient(t, {}, setting(4, 10));
+  const [stream] = openStream(connection, request('POST'));
   const { bytes } = shared('x'.repeat(100));
   t.is(stream.capacity(), 10);
   t.is(stream.write(bytes, 9, 100), 10);
@@ -258,11 +183,11 @@ test('windows may go negative by SETTINGS, and open again by either', async (t) 
 });
 
 test('streams that wait for the connection window get their turns', async (t) => {
-  const { connection, peer } = await start(t, {}, setting(4, 1 << 20));
+  const { connection, peer } = await startClient(t, {}, setting(4, 1 << 20));
   const order: number[] = [];
   const { bytes } = shared(Buffer.alloc(1 << 17));
   const streams = [0, 1, 2].map((index) => {
-    const [stream] = open(connection, request('POST'));
+    const [stream] = openStream(connection, request('POST'));
     stream.setSink({
       capacity: () => 0,
       onData: () => 0,
@@ -287,8 +212,8 @@ test('streams that wait for the connection window get their turns', async (t) =>
 });
 
 test('DATA is split at the largest frame that the peer takes, and small writes are joined', async (t) => {
-  const { connection, peer } = await start(t, {}, setting(4, 1 << 20));
-  const [stream] = open(connection, request('POST'));
+  const { connection, peer } = await startClient(t, {}, setting(4, 1 << 20));
+  const [stream] = openStream(connection, request('POST'));
   const { bytes } = shared(Buffer.alloc(40_000));
   t.is(stream.write(bytes, 9, 40_000), 40_000);
   for (const length of [16_384, 16_384, 7232])
@@ -302,38 +227,18 @@ test('DATA is split at the largest frame that the peer takes, and small writes a
 });
 
 test('a payload without room in front of it is sent all the same', async (t) => {
-  const { connection, peer } = await start(t);
-  const [stream] = open(connection, request('POST'));
+  const { connection, peer } = await startClient(t);
+  const [stream] = openStream(connection, request('POST'));
   const { bytes } = shared('abc'.repeat(10_000));
   t.is(stream.write(bytes, 0, 30_009), 30_009);
   const got = await peer.data(30_009);
   t.is(got.toString('latin1', 9), 'abc'.repeat(10_000));
 });
 
-/** Time that stands still until a test moves it. */
-function makeClock(): Required<Http2Options>['clock'] & { advance: (ms: number) => void } {
-  let now = 0;
-  const timers = new Set<{ at: number; run: () => void }>();
-  return {
-    now: () => now,
-    after(ms, run) {
-      const timer = { at: now + ms, run };
-      timers.add(timer);
-      return () => {
-        timers.delete(timer);
-      };
-    },
-    advance(ms) {
-      now += ms;
-      for (const timer of [...timers]) if (timer.at <= now && timers.delete(timer)) timer.run();
-    },
-  };
-}
-
 test('keepalive asks after 10 s without input, and 20 s without an answer are the end', async (t) => {
-  const clock = makeClock();
-  const { connection, peer, closed } = await start(t, { clock });
-  const [, body, told] = open(connection);
+  const clock = makeH2Clock();
+  const { connection, peer, closed } = await startClient(t, { clock });
+  const [, body, told] = openStream(connection);
   clock.advance(9000);
   await peer.ping();
   clock.advance(9000);
@@ -355,7 +260,7 @@ test('keepalive asks after 10 s without input, and 20 s without an answer are th
 });
 
 test('a peer that never acknowledges our SETTINGS is left', async (t) => {
-  const clock = makeClock();
+  const clock = makeH2Clock();
   const server = net.createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.teardown(() => server.close());

@@ -8,6 +8,10 @@ import { Collector, shared } from '../../support/collect.ts';
 import { type H2Server, serveH2 } from '../../support/h2-peer.ts';
 
 const tunnel = (authority: string): string[] => [':method', 'CONNECT', ':authority', authority];
+/** A tunnel has no trailers, a request can. */
+const post = (authority: string): string[] => [
+  ...[':method', 'POST', ':authority', authority, ':scheme', 'http', ':path', '/'],
+];
 
 async function connect(t: ExecutionContext, server: H2Server): Promise<Http2Connection> {
   const transport = await connectTcp(socketAddress('127.0.0.1', server.port));
@@ -58,7 +62,7 @@ const { bytes: hello, length: helloLength } = shared('hello');
 async function useTunnel(connection: Http2Connection, index: number): Promise<void> {
   const how = ['ended', 'reset', 'refused', 'cancelled', 'trailers'][index % 5] ?? '';
   const events = new EventEmitter();
-  const stream = connection.openStream(tunnel(`${how}:${index}`), {});
+  const stream = connection.openStream((how === 'trailers' ? post : tunnel)(`${how}:${index}`), {});
   if (stream === undefined) throw new Error('no stream');
   const done = once(events, 'done');
   stream.setSink({

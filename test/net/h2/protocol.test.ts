@@ -16,7 +16,7 @@ import {
   SETTINGS,
   WINDOW_UPDATE,
 } from '../../../net/h2/frame.ts';
-import type { Http2Stream } from '../../../net/h2/stream.ts';
+import { answerAtEnd, answers, data, get, post } from '../../support/h2-answers.ts';
 import {
   block,
   frame,
@@ -28,48 +28,7 @@ import {
   u32,
 } from '../../support/h2-peer.ts';
 
-/** Answers when the request is complete. */
-function answerAtEnd(stream: Http2Stream): void {
-  stream.setSink({
-    capacity: () => 1 << 20,
-    onData: (_bytes, _offset, length) => length,
-    onEnd() {
-      stream.respond([':status', '200'], { endStream: true });
-    },
-    onError: () => undefined,
-    onWritable: () => undefined,
-  });
-}
-
 const E = FLAG_END_STREAM;
-const get = (id: number, flags = E): Buffer => headers(id, flags, ...request());
-const post = (id: number, ...more: string[]): Buffer => headers(id, 0, ...request('POST'), ...more);
-const data = (id: number, flags: number, text: string): Buffer =>
-  frame(DATA, flags, id, Buffer.from(text));
-
-/** What the server answers to these bytes, sent after the handshake: first a fault, else the response. */
-const answers = test.macro({
-  async exec(t, bytes: Buffer[], ...expected: string[]) {
-    const server = serveH2(t, answerAtEnd, { maxStreams: 3, maxFrameBytes: 16384 });
-    const peer = await RawPeer.connect(server.port);
-    await peer.begin();
-    peer.send(...bytes);
-    for (const answer of expected) t.is(await peer.answer(), answer);
-    const last = expected.at(-1) ?? '';
-    if (!last.startsWith('GOAWAY')) {
-      await peer.ping();
-      t.deepEqual(peer.pending(), []);
-      peer.send(get(101));
-      t.is(await peer.answer(), 'HEADERS 101 200', 'the connection goes on');
-      peer.socket.destroy();
-    } else {
-      await peer.untilEnd();
-      await server.untilClosed();
-      t.is(server.connections[0]?.activeStreams, 0);
-    }
-  },
-  title: (given = '') => `the server answers ${given}`,
-});
 
 test('a request', answers, [get(1)], 'HEADERS 1 200');
 test(

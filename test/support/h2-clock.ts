@@ -1,0 +1,21 @@
+import type { Http2Clock } from '../../net/h2/options.ts';
+
+/** Time that stands still until a test moves it. */
+export function makeH2Clock(): Http2Clock & { advance: (ms: number) => void } {
+  let now = 0;
+  const timers = new Set<{ at: number; run: () => void }>();
+  return {
+    now: () => now,
+    after(ms, run) {
+      const timer = { at: now + ms, run };
+      timers.add(timer);
+      return () => {
+        timers.delete(timer);
+      };
+    },
+    advance(ms) {
+      now += ms;
+      for (const timer of [...timers]) if (timer.at <= now && timers.delete(timer)) timer.run();
+    },
+  };
+}
