@@ -40,7 +40,10 @@ function echo(app: Collector): void {
       const fresh = app.data.subarray(answered);
       answered = app.received;
       if (fresh.length > 0) await app.write(fresh);
-      else return app.stream.end();
+      else {
+        app.stream.end();
+        return;
+      }
     }
   })().catch(() => undefined);
 }
