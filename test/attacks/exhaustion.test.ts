@@ -289,6 +289,33 @@ test.serial(
   },
 );
 
+test.serial(
+  'C8: thousands of connections to the socket of the agent leave nothing behind',
+  async (t) => {
+    using folder = new TemporaryFolder();
+    const path = join(folder.path, 'agent', 'socket');
+    let accepted = 0;
+    const listener = listenSeqpacket({
+      path,
+      onConnection(socket) {
+        accepted++;
+        socket.setHandler({ onMessage: () => undefined, onClose: () => undefined });
+      },
+    });
+    t.teardown(() => {
+      listener.close();
+    });
+    const before = openDescriptors();
+    for (let round = 1; round <= 500; round++) {
+      const clients = Array.from({ length: 10 }, () => connectSeqpacket(path));
+      while (accepted < round * 10) await nextRound();
+      for (const client of clients) client.close();
+      while (openDescriptors() > before) await nextRound();
+    }
+    t.is(accepted, 5_000);
+  },
+);
+
 test.serial('R1: afterwards no descriptor is left behind', async (t) => {
   const before = openDescriptors();
   await (async () => {

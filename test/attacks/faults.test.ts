@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import net from 'node:net';
+import { join } from 'node:path';
 import tls from 'node:tls';
 import test, { type ExecutionContext } from 'ava';
 import { parseIpAddress } from '../../base/address.ts';
@@ -9,12 +10,13 @@ import { listenTcp } from '../../net/tcp-listener.ts';
 import { acceptTls } from '../../net/tls.ts';
 import { TlsContext } from '../../net/tls-context.ts';
 import { Collector } from '../support/collect.ts';
+import { runProgram } from '../support/run-program.ts';
 import { makeTestCa } from '../support/test-ca.ts';
 import { TestNode, type TestPod } from '../support/ztunnel-pods.ts';
 
 const LOSS_TIMEOUT_MS = 60_000;
 /** What the kernel sends again under loss takes its own time, doubled each time. */
-const LOSSY_BYTES = 256 << 10;
+const LOSSY_BYTES = 128 << 10;
 
 async function openPods(
   t: ExecutionContext,
@@ -193,6 +195,18 @@ test.serial('R7: a reset through two proxies is a reset, in both directions', as
     t.false(other.ended, first);
   }
 });
+
+test.serial(
+  'R6: a program whose log cannot be written, for the disk is full, works and ends in order',
+  async (t) => {
+    const program = join(import.meta.dirname, '../mesh/runtime/fixtures/program.ts');
+    const command = 'exec "$0" --disable-warning=ExperimentalWarning "$1" >/dev/full 2>&1';
+    const { code } = await runProgram('sh', ['-c', command, process.execPath, program], {
+      env: { PORT: '3' }, // it ends itself
+    });
+    t.is(code, 0);
+  },
+);
 
 test.serial('no rule, namespace or process is left', (t) => {
   t.false(

@@ -213,7 +213,7 @@ test('a pod that cannot be served is told to the agent and makes the proxy unrea
   t.true(client.ready);
 });
 
-test('a descriptor that is no namespace is refused and used for nothing', async (t) => {
+test('a descriptor that is no namespace is refused and used for nothing (C8)', async (t) => {
   const path = socketPath(t);
   const { journal, errors } = openProxy(t, path);
   const socket = await scriptedAgent(t, path);
@@ -236,7 +236,7 @@ test('a second snapshot on one connection is a breach of protocol', async (t) =>
   t.is(errors.length, 1);
 });
 
-test('the agent does not listen where something other than a socket stands', (t) => {
+test('the agent does not listen where something other than a socket stands (C8)', (t) => {
   const path = join(mkdtempSync(join(tmpdir(), 'halo-zds-')), 'ztunnel.sock');
   t.teardown(() => {
     rmSync(join(path, '..'), { recursive: true, force: true });
