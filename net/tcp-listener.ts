@@ -1,5 +1,6 @@
 import type { SocketAddress } from '../base/address.ts';
-import { EAGAIN, ECONNABORTED, EMFILE, ENFILE, ENOBUFS } from './native/errno.ts';
+import { EXHAUSTED_PAUSE_MS, isExhausted } from './descriptor.ts';
+import { EAGAIN, ECONNABORTED } from './native/errno.ts';
 import { acceptSocket, closeDescriptor } from './native/libc.ts';
 import { allocateShared } from './native/memory.ts';
 import { allocateSockaddr, readSockaddr } from './native/sockaddr.ts';
@@ -11,9 +12,6 @@ import { TcpStream } from './tcp-stream.ts';
 
 /** Accepts in one turn, so that a flood of connections does not starve those that are open. */
 const ACCEPTS_PER_TURN = 16;
-/** Without descriptors to accept with, waiting beats spinning; the kernel's queue holds the clients meanwhile. */
-const OUT_OF_DESCRIPTORS_PAUSE_MS = 100;
-
 /** Longer than any backlog that is asked for here: net.core.somaxconn of current kernels. */
 const MAX_QUEUE = 4096;
 
@@ -55,7 +53,7 @@ export class TcpListener implements EventHandler {
       const fd = acceptSocket(this.fd, peer, peerLength);
       if (fd >= 0) this.#accepted(fd);
       else if (fd === -EAGAIN) return;
-      else if (fd === -EMFILE || fd === -ENFILE || fd === -ENOBUFS) {
+      else if (isExhausted(-fd)) {
         this.#pauseAccepting(-fd);
         return;
       } else if (fd !== -ECONNABORTED) return;
@@ -98,7 +96,7 @@ export class TcpListener implements EventHandler {
     this.#pause = setTimeout(() => {
       this.#pause = undefined;
       this.#watch();
-    }, OUT_OF_DESCRIPTORS_PAUSE_MS);
+    }, EXHAUSTED_PAUSE_MS);
   }
 }
 

@@ -70,7 +70,12 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     this.#side = role === 'client' ? 'upstream' : 'downstream';
     this.#ssl = new Ssl(context.native, role, carrier.descriptor);
     this.#output = new TlsOutput(carrier);
-    carrier.begin(this);
+    try {
+      carrier.begin(this);
+    } catch (error) {
+      this.#ssl.free();
+      throw error;
+    }
     if (role === 'client') this.#queueTask();
   }
 

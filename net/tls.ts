@@ -13,7 +13,7 @@ export type TlsOptions = Readonly<{ timeoutMs?: number; signal?: AbortSignal }>;
 /**
  * Serves TLS on a connection, and resolves when the client is proved. The connection belongs to the session from here on.
  *
- * @throws {MeshError} ERR_TLS_HANDSHAKE with the reason, ERR_TLS_TIMEOUT; ERR_ABORTED.
+ * @throws {MeshError} ERR_TLS_HANDSHAKE with the reason, ERR_TLS_TIMEOUT; ERR_ABORTED; ERR_OPENSSL for want of memory.
  */
 export function acceptTls(
   below: ByteStream,
@@ -62,11 +62,19 @@ function openSession(
       clearTimeout(timer);
       signal?.removeEventListener('abort', onAbort);
     };
-    const session = new TlsSession(carrierOf(below), context, role, (error) => {
+    const carrier = carrierOf(below);
+    let session: TlsSession;
+    try {
+      session = new TlsSession(carrier, context, role, (error) => {
+        finish();
+        if (error === undefined) resolve(session);
+        else reject(error);
+      });
+    } catch (error) {
       finish();
-      if (error === undefined) resolve(session);
-      else reject(error);
-    });
+      carrier.reset();
+      throw error; // rejects the promise
+    }
     if (signal?.aborted === true) onAbort();
     else signal?.addEventListener('abort', onAbort, { once: true });
   });

@@ -1,6 +1,7 @@
 import { chmodSync, closeSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { MeshError } from '../base/errors.ts';
+import { EXHAUSTED_PAUSE_MS, isExhausted } from './descriptor.ts';
 import { EAGAIN, EPIPE, systemError } from './native/errno.ts';
 import {
   acceptSocket,
@@ -164,17 +165,26 @@ export function listenSeqpacket(options: SeqpacketListenOptions): SeqpacketListe
     closeDescriptor(fd);
     throw error;
   }
-  watch(fd, READABLE, {
-    onEvent() {
+  let open = true;
+  let pause: NodeJS.Timeout | undefined;
+  const accept = {
+    onEvent(): void {
       const accepted = acceptSocket(fd, peer, peerLength);
       if (accepted >= 0) options.onConnection(new SeqpacketSocket(accepted));
+      else if (isExhausted(-accepted)) {
+        unwatch(fd);
+        pause = setTimeout(() => {
+          watch(fd, READABLE, accept);
+        }, EXHAUSTED_PAUSE_MS);
+      }
     },
-  });
-  let open = true;
+  };
+  watch(fd, READABLE, accept);
   return {
     close() {
       if (!open) return;
       open = false;
+      clearTimeout(pause);
       unwatch(fd);
       closeDescriptor(fd);
       removeStaleSocket(path);

@@ -18,6 +18,7 @@ import { ProxyState } from '../mesh/proxy/state/store.ts';
 import { StateWaiters } from '../mesh/proxy/state/waiters.ts';
 import { dataThreadStart, openDataThread } from '../mesh/runtime/data-thread.ts';
 import { openLog } from '../mesh/runtime/log.ts';
+import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
 import { HeapSampling, profileCpu } from '../mesh/runtime/profile.ts';
 import { decodeAddress } from '../mesh/xds/codec.ts';
@@ -66,6 +67,7 @@ const waiters = new StateWaiters();
 const connections = new Connections();
 const pool = new SessionPool({ idleMs: config.poolIdleMs });
 await prepareNetns();
+const _watchdog = watchLoop({ metrics, thread: `data-${index}` });
 
 setFaultHandler((error) => {
   // A fault of ours in one connection must not end the others.

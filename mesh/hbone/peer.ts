@@ -5,14 +5,24 @@ import {
   type TrustDomain,
 } from '../model/identity.ts';
 
-/** The subject alternative names of a certificate whose chain has been verified, as its DER has them. */
-export type PeerNames = Readonly<{
+/** What a certificate whose chain has been verified says of its subject, as its DER has it. */
+export type PeerFacts = Readonly<{
   uris: readonly string[];
   /** How many names of other kinds there are. */
   otherNames: number;
   /** False when they could not be read whole. */
   namesReadable: boolean;
+  /** Whether it may sign certificates. */
+  isAuthority: boolean;
+  /** Bits of KeyUsage; `undefined` without the extension. */
+  keyUsage?: number;
+  /** `undefined` without the extension; that the purpose fits, OpenSSL has checked. */
+  extendedKeyUsage?: number;
 }>;
+
+/** Bits of KeyUsage, as OpenSSL numbers them. */
+const DIGITAL_SIGNATURE = 0x80;
+const SIGNS_OTHERS = 0x04 | 0x02; // certificates, revocation lists
 
 /** Whether a peer is who it must be. `reason` completes "Cannot accept the peer: ". */
 export type PeerCheck = Readonly<
@@ -20,8 +30,8 @@ export type PeerCheck = Readonly<
 >;
 
 /** A server is accepted when its one identity is among those expected of the next hop. */
-export function checkServer(names: PeerNames, expected: readonly SpiffeId[]): PeerCheck {
-  const identified = readIdentity(names);
+export function checkServer(facts: PeerFacts, expected: readonly SpiffeId[]): PeerCheck {
+  const identified = readIdentity(facts);
   if (identified.kind === 'refused' || expected.includes(identified.identity)) return identified;
   const wanted = expected.slice(0, 3).join(', ') || 'nobody';
   const more = expected.length > 3 ? ` and ${expected.length - 3} more` : '';
@@ -29,15 +39,18 @@ export function checkServer(names: PeerNames, expected: readonly SpiffeId[]): Pe
 }
 
 /** A client is accepted when its one identity is of the server's own trust domain or one of that domain's aliases. */
-export function checkClient(names: PeerNames, trustDomains: ReadonlySet<TrustDomain>): PeerCheck {
-  const identified = readIdentity(names);
+export function checkClient(facts: PeerFacts, trustDomains: ReadonlySet<TrustDomain>): PeerCheck {
+  const identified = readIdentity(facts);
   if (identified.kind === 'refused') return identified;
   if (trustDomains.has(identityParts(identified.identity).trustDomain)) return identified;
   return refuse(`${identified.identity} is of another trust domain`);
 }
 
 /** SPIFFE X.509-SVID, section 2: exactly one URI. Other names beside it are refused: no mesh certificate has any. */
-function readIdentity({ uris, otherNames, namesReadable }: PeerNames): PeerCheck {
+function readIdentity(facts: PeerFacts): PeerCheck {
+  const { uris, otherNames, namesReadable } = facts;
+  const misuse = findMisuse(facts);
+  if (misuse !== undefined) return refuse(misuse);
   if (!namesReadable) return refuse('the names in its certificate cannot be read');
   const [uri] = uris;
   if (uri === undefined) return refuse('its certificate has no URI name');
@@ -48,6 +61,19 @@ function readIdentity({ uris, otherNames, namesReadable }: PeerNames): PeerCheck
   } catch {
     return refuse(`its URI name is no workload identity: ${JSON.stringify(uri.slice(0, 128))}`);
   }
+}
+
+/**
+ * SPIFFE X.509-SVID, section 4: a workload's certificate signs nothing but handshakes, and says so. OpenSSL takes a
+ * certificate without these extensions for one that may do anything.
+ */
+function findMisuse({ isAuthority, keyUsage, extendedKeyUsage }: PeerFacts): string | undefined {
+  if (isAuthority) return 'its certificate is one of a CA';
+  if (keyUsage === undefined || extendedKeyUsage === undefined)
+    return 'its certificate does not say what it is for';
+  if ((keyUsage & DIGITAL_SIGNATURE) === 0 || (keyUsage & SIGNS_OTHERS) !== 0)
+    return 'its certificate is not for signing handshakes alone';
+  return undefined;
 }
 
 function refuse(reason: string): PeerCheck {

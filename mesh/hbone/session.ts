@@ -96,19 +96,20 @@ export class HboneSession {
       below.reset(); // a failed handshake alone would only end our side
       throw error;
     }
-    const check = checkServer(tls.peerCertificate, peers);
-    if (check.kind === 'refused') {
+    try {
+      const check = checkServer(tls.peerCertificate, peers);
+      if (check.kind === 'refused') {
+        const message = `Cannot accept the peer at ${where}: ${check.reason}`;
+        throw new MeshError('ERR_PEER_IDENTITY', 'upstream', message);
+      }
+      const chain = options.checkChain === undefined ? [] : tls.peerChain();
+      const flaw = options.checkChain?.(chain);
+      if (flaw !== undefined) throw flaw;
+      return new HboneSession(tls, http2, { identity: check.identity, group: tls.group, chain });
+    } catch (error) {
       tls.reset();
-      const message = `Cannot accept the peer at ${where}: ${check.reason}`;
-      throw new MeshError('ERR_PEER_IDENTITY', 'upstream', message);
+      throw error;
     }
-    const chain = options.checkChain === undefined ? [] : tls.peerChain();
-    const flaw = options.checkChain?.(chain);
-    if (flaw !== undefined) {
-      tls.reset();
-      throw flaw;
-    }
-    return new HboneSession(tls, http2, { identity: check.identity, group: tls.group, chain });
   }
 
   setOwner(owner: SessionOwner): void {

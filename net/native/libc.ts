@@ -71,6 +71,8 @@ const F_SETPIPE_SZ = 1031;
 const SPLICE_F_MOVE = 1;
 const SPLICE_F_NONBLOCK = 2;
 
+/** struct msghdr, see message.ts. */
+export const MSGHDR_BYTES = 56;
 /** struct epoll_event is packed on x86-64 alone. */
 export const EPOLL_EVENT_BYTES = process.arch === 'x64' ? 12 : 16;
 export const EPOLL_DATA_OFFSET = process.arch === 'x64' ? 4 : 8;
@@ -240,13 +242,15 @@ export function getOption(
   return length.buffer.readUInt32LE(0);
 }
 
-/** @param message the address of a msghdr whose parts the caller keeps alive. */
+/** @param message a msghdr whose parts the caller keeps alive. */
 export function sendMessage(fd: number, message: SharedBytes, flags: number): number {
+  checkRange(message, 0, MSGHDR_BYTES);
   const sent = c.sendmsg(fd, message.address, flags);
   return sent >= 0 ? sent : -lastErrno();
 }
 
 export function receiveMessage(fd: number, message: SharedBytes, flags: number): number {
+  checkRange(message, 0, MSGHDR_BYTES);
   const got = c.recvmsg(fd, message.address, flags);
   return got >= 0 ? got : -lastErrno();
 }
@@ -262,6 +266,7 @@ export function epollControl(
   fd: number,
   event: SharedBytes,
 ): number {
+  checkRange(event, 0, EPOLL_EVENT_BYTES);
   return c.epoll_ctl(epoll, operation, fd, event.address) === 0 ? 0 : -lastErrno();
 }
 

@@ -1,4 +1,5 @@
 import ffi from 'node:ffi';
+import { systemError } from './errno.ts';
 import { allocateShared, type SharedBytes } from './memory.ts';
 
 const library = ffi.dlopen(null, {
@@ -42,7 +43,8 @@ export class LoopPoll {
 
   /**
    * @param onReadable must not throw: what leaves a native callback ends the process.
-   * @throws {Error} where libuv refuses the descriptor or its handle is laid out differently from what we know.
+   * @throws {MeshError} the system's error where libuv refuses the descriptor.
+   * @throws {Error} where its handle is laid out differently from what we know.
    */
   constructor(fd: number, onReadable: () => void) {
     this.#callback = library.lib.registerCallback(
@@ -52,15 +54,20 @@ export class LoopPoll {
       },
     );
     const loop = ffi.getCurrentEventLoop();
-    const begun =
-      c.uv_poll_init(loop, this.#handle.address, fd) === 0 &&
-      c.uv_poll_start(this.#handle.address, UV_READABLE, this.#callback) === 0;
+    const refused = c.uv_poll_init(loop, this.#handle.address, fd);
+    if (refused !== 0) {
+      library.lib.unregisterCallback(this.#callback);
+      throw systemError(-refused, `poll descriptor ${fd}`);
+    }
+    live.add(this); // the loop knows the handle from here on
+    const begun = c.uv_poll_start(this.#handle.address, UV_READABLE, this.#callback) === 0;
     const flags = this.#handle.buffer.readUInt32LE(FLAGS_OFFSET);
-    if (!begun || flags !== FLAGS_STARTED)
+    if (!begun || flags !== FLAGS_STARTED) {
+      this.close();
       throw new Error(`Cannot poll descriptor ${fd}: libuv handle flags are ${flags}`);
+    }
     // An open handle in a worker aborts the process when the worker ends; libuv leaves its own (internal) ones alone.
     this.#handle.buffer.writeUInt32LE(flags | UV_HANDLE_INTERNAL, FLAGS_OFFSET);
-    live.add(this);
   }
 
   /** Lets the process end, or keeps it, while only this is open. */

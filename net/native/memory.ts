@@ -24,7 +24,8 @@ export function cString(text: string): SharedBytes {
 
 /** @throws {RangeError} unless `offset .. offset+length` lies within the buffer. */
 export function checkRange(bytes: SharedBytes, offset: number, length: number): void {
-  if (offset < 0 || length < 0 || offset + length > bytes.buffer.length)
+  // Said so that NaN does not pass.
+  if (!(offset >= 0 && length >= 0 && offset + length <= bytes.buffer.length))
     throw new RangeError(`Cannot use bytes ${offset}+${length} of ${bytes.buffer.length}`);
 }
 

@@ -1,8 +1,7 @@
-import { receiveMessage, sendMessage } from './libc.ts';
+import { MSGHDR_BYTES, receiveMessage, sendMessage } from './libc.ts';
 import { allocateShared } from './memory.ts';
 
 /** struct msghdr: u64 name | u32 namelen, pad | u64 iov | u64 iovlen | u64 control | u64 controllen | i32 flags, pad. */
-const MSGHDR_BYTES = 56;
 const NAME = 0;
 const NAME_LENGTH = 8;
 const IOV = 16;

@@ -1,6 +1,6 @@
 import { MeshError } from '../../base/errors.ts';
-import { allocateShared, copyNative, shareBuffer } from './memory.ts';
-import { takeErrorReason } from './openssl-error.ts';
+import { allocateShared, copyNative, shareBuffer, type SharedBytes } from './memory.ts';
+import { checkPointer, takeErrorReason } from './openssl-error.ts';
 import { openssl } from './openssl-library.ts';
 
 /** NID_subject_alt_name */
@@ -32,7 +32,10 @@ const EXFLAG_CA = 0x10;
 const slot = allocateShared(8);
 const typeSlot = allocateShared(8);
 
-/** @param x509 an X509 that lives during the call. */
+/**
+ * @param x509 an X509 that lives during the call.
+ * @throws {MeshError} ERR_OPENSSL for want of memory: half of the facts must not pass for all.
+ */
 export function readCertificateFacts(x509: bigint): CertificateFacts {
   const flags = openssl.X509_get_extension_flags(x509);
   const keyUsage = openssl.X509_get_key_usage(x509);
@@ -46,10 +49,15 @@ export function readCertificateFacts(x509: bigint): CertificateFacts {
   };
 }
 
-/** The DER bytes of an X509. */
+/**
+ * The DER bytes of an X509.
+ *
+ * @throws {MeshError} ERR_OPENSSL
+ */
 export function certificateDer(x509: bigint): Buffer {
-  const length = openssl.i2d_X509(x509, 0n);
-  if (length <= 0) return Buffer.alloc(0);
+  const action = 'encode a certificate';
+  const length = openssl.i2d_X509(checkPointer(x509, action), 0n);
+  if (length <= 0) checkPointer(0n, action);
   const der = shareBuffer(Buffer.alloc(length));
   slot.buffer.writeBigUInt64LE(der.address, 0);
   openssl.i2d_X509(x509, slot.address);
@@ -68,23 +76,29 @@ function readNames(x509: bigint): {
     // -1: there is none; -2: more than one; otherwise it could not be decoded.
     return { uris: [], otherNames: 0, namesReadable: slot.buffer.readInt32LE(0) === -1 };
   }
-  const uris: string[] = [];
-  let otherNames = 0;
-  const count = openssl.OPENSSL_sk_num(names);
-  for (let index = 0; index < count; index++) {
-    const value = openssl.GENERAL_NAME_get0_value(
-      openssl.OPENSSL_sk_value(names, index),
-      typeSlot.address,
-    );
-    if (typeSlot.buffer.readInt32LE(0) !== URI) {
-      otherNames++;
-      continue;
+  try {
+    const uris: string[] = [];
+    let otherNames = 0;
+    const count = openssl.OPENSSL_sk_num(names);
+    for (let index = 0; index < count; index++) {
+      const uri = readUri(openssl.OPENSSL_sk_value(names, index));
+      if (uri === undefined) otherNames++;
+      else uris.push(uri);
     }
-    const length = openssl.ASN1_STRING_length(value);
-    uris.push(copyNative(openssl.ASN1_STRING_get0_data(value), length).toString('latin1'));
+    return { uris, otherNames, namesReadable: true };
+  } finally {
+    openssl.GENERAL_NAMES_free(names);
   }
-  openssl.GENERAL_NAMES_free(names);
-  return { uris, otherNames, namesReadable: true };
+}
+
+/** `undefined` for a name of another kind. */
+function readUri(name: bigint): string | undefined {
+  const action = 'read a name in a certificate';
+  const value = openssl.GENERAL_NAME_get0_value(checkPointer(name, action), typeSlot.address);
+  if (typeSlot.buffer.readInt32LE(0) !== URI) return undefined;
+  const length = openssl.ASN1_STRING_length(checkPointer(value, action));
+  const data = openssl.ASN1_STRING_get0_data(value);
+  return length === 0 ? '' : copyNative(checkPointer(data, action), length).toString('latin1');
 }
 
 /**
@@ -100,7 +114,7 @@ export function withCertificates(
 ): void {
   const text = shareBuffer(Buffer.from(pem));
   openssl.ERR_clear_error();
-  const bio = openssl.BIO_new_mem_buf(text.address, text.buffer.length);
+  const bio = openMemory(text, what);
   try {
     let count = 0;
     for (;;) {
@@ -126,7 +140,7 @@ export function withCertificates(
 export function withPrivateKey(pem: string, use: (key: bigint) => void): void {
   const text = shareBuffer(Buffer.from(pem));
   openssl.ERR_clear_error();
-  const bio = openssl.BIO_new_mem_buf(text.address, text.buffer.length);
+  const bio = openMemory(text, 'the private key');
   try {
     const key = openssl.PEM_read_bio_PrivateKey(bio, 0n, 0n, 0n);
     if (key === 0n) throw certificateError('the private key', takeErrorReason());
@@ -139,6 +153,12 @@ export function withPrivateKey(pem: string, use: (key: bigint) => void): void {
     openssl.BIO_free(bio);
     text.buffer.fill(0);
   }
+}
+
+/** A BIO over a text, which the caller keeps alive until it frees it. */
+function openMemory(text: SharedBytes, what: string): bigint {
+  const bio = openssl.BIO_new_mem_buf(text.address, text.buffer.length);
+  return checkPointer(bio, `read ${what}`);
 }
 
 export function certificateError(what: string, found: string): MeshError {

@@ -1,7 +1,7 @@
 import { readAlpnList, writeAlpnSelection } from './openssl-alpn.ts';
 import { allocateShared, cString, nativeText, type SharedBytes } from './memory.ts';
 import { certificateError, withCertificates, withPrivateKey } from './openssl-certificate.ts';
-import { takeErrorReason } from './openssl-error.ts';
+import { checkPointer, takeErrorReason } from './openssl-error.ts';
 import { library, openssl } from './openssl-library.ts';
 
 /** Macros of ssl.h are calls of SSL_CTX_ctrl with these. */
@@ -52,19 +52,17 @@ export type SslContextOptions = Readonly<{
   onKeyLog?: (line: string) => void;
 }>;
 
-/** What native code knows of callbacks: rooted while the context may be used by a session. */
-const liveCallbacks = new Set<bigint>();
-
 /** Owns an SSL_CTX. Sessions hold a reference of their own, so it can be freed while they live. */
 export class SslContext {
   readonly #address: bigint;
   #freed = false;
 
-  /** @throws {MeshError} ERR_CERTIFICATE for what cannot be read or does not belong together. */
+  /** @throws {MeshError} ERR_CERTIFICATE for what cannot be read or does not belong together, ERR_OPENSSL for want of memory. */
   constructor(options: SslContextOptions) {
     openssl.ERR_clear_error();
-    this.#address = openssl.SSL_CTX_new(openssl.TLS_method());
-    if (this.#address === 0n) throw certificateError('a TLS context', takeErrorReason());
+    const action = 'make a TLS context';
+    const method = checkPointer(openssl.TLS_method(), action);
+    this.#address = checkPointer(openssl.SSL_CTX_new(method), action);
     try {
       this.#configure(options);
       this.#loadIdentity(options);
@@ -106,7 +104,8 @@ export class SslContext {
     openssl.SSL_CTX_ctrl(ctx, SSL_CTRL_SET_SESS_CACHE_MODE, 0n, 0n);
     openssl.SSL_CTX_ctrl(ctx, SSL_CTRL_SET_MAX_CERT_LIST, MAX_CERTIFICATE_LIST_BYTES, 0n);
     openssl.SSL_CTX_set_options(ctx, OPTIONS);
-    openssl.SSL_CTX_set_num_tickets(ctx, 0n);
+    if (openssl.SSL_CTX_set_num_tickets(ctx, 0n) !== 1)
+      throw certificateError('sessions without tickets', takeErrorReason());
     openssl.SSL_CTX_set_default_read_buffer_len(ctx, READ_BUFFER_BYTES);
     if (openssl.SSL_CTX_set_ciphersuites(ctx, options.cipherSuites) !== 1)
       throw certificateError('the list of cipher suites', takeErrorReason());
@@ -118,23 +117,14 @@ export class SslContext {
 
   #setAlpn(protocols: readonly string[]): void {
     const list = encodeAlpn(protocols);
-    openssl.SSL_CTX_set_alpn_protos(this.#address, list.address, list.buffer.length);
+    // Of all calls this one answers 0 when it is done.
+    if (openssl.SSL_CTX_set_alpn_protos(this.#address, list.address, list.buffer.length) !== 0)
+      throw certificateError('the list of protocols', takeErrorReason());
     openssl.SSL_CTX_set_alpn_select_cb(this.#address, alpnSelector(protocols), 0n);
   }
 
   #setKeyLog(onKeyLog: (line: string) => void): void {
-    const callback = library.lib.registerCallback(
-      { return: 'void', arguments: ['pointer', 'pointer'] },
-      (_ssl, line) => {
-        try {
-          if (typeof line === 'bigint') onKeyLog(nativeText(line));
-        } catch {
-          // Nothing may leave a native callback; a key log that cannot be written breaks no connection.
-        }
-      },
-    );
-    liveCallbacks.add(callback);
-    openssl.SSL_CTX_set_keylog_callback(this.#address, callback);
+    openssl.SSL_CTX_set_keylog_callback(this.#address, keyLogger(onKeyLog));
   }
 
   #loadIdentity({ chainPem, privateKeyPem }: SslContextOptions): void {
@@ -160,13 +150,33 @@ export class SslContext {
   }
 
   #loadRoots(rootsPem: readonly string[]): void {
-    const store = openssl.SSL_CTX_get_cert_store(this.#address);
+    const store = checkPointer(openssl.SSL_CTX_get_cert_store(this.#address), 'keep the roots');
     for (const pem of rootsPem)
       withCertificates(pem, 'a root certificate', (x509) => {
         if (openssl.X509_STORE_add_cert(store, x509) !== 1)
           throw certificateError('a root certificate', takeErrorReason());
       });
   }
+}
+
+/** By what it calls: renewed contexts share one. They are never given back, because sessions outlive their contexts. */
+const keyLoggers = new Map<(line: string) => void, bigint>();
+
+function keyLogger(onKeyLog: (line: string) => void): bigint {
+  const known = keyLoggers.get(onKeyLog);
+  if (known !== undefined) return known;
+  const pointer = library.lib.registerCallback(
+    { return: 'void', arguments: ['pointer', 'pointer'] },
+    (_ssl, line) => {
+      try {
+        if (typeof line === 'bigint') onKeyLog(nativeText(line));
+      } catch {
+        // Nothing may leave a native callback; a key log that cannot be written breaks no connection.
+      }
+    },
+  );
+  keyLoggers.set(onKeyLog, pointer);
+  return pointer;
 }
 
 function encodeAlpn(protocols: readonly string[]): SharedBytes {

@@ -1,3 +1,4 @@
+import { MeshError } from '../../base/errors.ts';
 import { nativeText } from './memory.ts';
 import { openssl } from './openssl-library.ts';
 
@@ -14,6 +15,18 @@ export function takeErrorReason(): string {
   for (let code = openssl.ERR_get_error(); code !== 0n; code = openssl.ERR_get_error())
     if (reason === '') reason = nativeText(openssl.ERR_reason_error_string(code));
   return reason;
+}
+
+/**
+ * A pointer that OpenSSL gave, which must not be NULL: mostly for want of memory. Using NULL would end the process.
+ *
+ * @throws {MeshError} ERR_OPENSSL: "Cannot <action>: <reason>".
+ */
+export function checkPointer(address: bigint, action: string): bigint {
+  if (address !== 0n) return address;
+  const reason = takeErrorReason();
+  const message = `Cannot ${action}: ${reason === '' ? 'OpenSSL gave nothing' : reason}`;
+  throw new MeshError('ERR_OPENSSL', 'local', message);
 }
 
 /** Why the peer's chain was refused, such as "certificate has expired"; `undefined` when it was accepted. */

@@ -75,5 +75,24 @@ export const library = ffi.dlopen(null, {
   d2i_X509: { return: P, arguments: [P, P, 'i64'] },
 });
 
-/** The calls, as they are; only the files of this folder use them. */
+/** The calls, as they are; only the files of this folder use them, and they look each one up here when they call it. */
 export const openssl = library.functions;
+
+type Calls = typeof openssl;
+
+/**
+ * Puts another function in the place of a call until it is disposed of: so a test sees what follows when OpenSSL has no
+ * memory, or refuses. Costs those who call nothing.
+ */
+export function replaceCall<Name extends keyof Calls>(
+  name: Name,
+  replacement: (...args: Parameters<Calls[Name]>) => ReturnType<Calls[Name]>,
+): Disposable {
+  const original = Reflect.get(openssl, name);
+  Reflect.set(openssl, name, replacement);
+  return {
+    [Symbol.dispose]() {
+      Reflect.set(openssl, name, original);
+    },
+  };
+}

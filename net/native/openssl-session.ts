@@ -1,12 +1,13 @@
+import { MeshError } from '../../base/errors.ts';
 import { ECONNRESET, EAGAIN, lastErrno } from './errno.ts';
-import { allocateShared, copyNative, nativeText, type SharedBytes } from './memory.ts';
+import { allocateShared, checkRange, copyNative, nativeText, type SharedBytes } from './memory.ts';
 import {
   certificateDer,
   type CertificateFacts,
   readCertificateFacts,
 } from './openssl-certificate.ts';
 import type { SslContext } from './openssl-context.ts';
-import { takeErrorReason, verificationProblem } from './openssl-error.ts';
+import { checkPointer, takeErrorReason, verificationProblem } from './openssl-error.ts';
 import { openssl } from './openssl-library.ts';
 
 const BIO_NOCLOSE = 0;
@@ -35,7 +36,11 @@ const output = makePair();
 
 function makePair(): { writer: bigint; reader: bigint } {
   if (openssl.BIO_new_bio_pair(slot.address, BigInt(OUTPUT_BYTES), lengthSlot.address, 1n) !== 1)
-    throw new Error(`Cannot make the output of TLS sessions: ${takeErrorReason()}`);
+    throw new MeshError(
+      'ERR_OPENSSL',
+      'local',
+      `Cannot make the output of TLS sessions: ${takeErrorReason()}`,
+    );
   return {
     writer: slot.buffer.readBigUInt64LE(0),
     reader: lengthSlot.buffer.readBigUInt64LE(0),
@@ -63,18 +68,27 @@ export class Ssl {
   /** Belongs to the SSL once set; bytes for a session over a stream go in here. */
   readonly #input: bigint;
   #freed = false;
+  #done = false;
   /** What the last FAILED was. */
   failure = '';
 
-  /** @param descriptor to read from, or `undefined`: then input comes by feed(). The descriptor stays the caller's. */
+  /**
+   * @param descriptor to read from, or `undefined`: then input comes by feed(). The descriptor stays the caller's.
+   * @throws {MeshError} ERR_OPENSSL for want of memory.
+   */
   constructor(context: SslContext, role: 'client' | 'server', descriptor: number | undefined) {
-    this.#address = openssl.SSL_new(context.address);
-    if (this.#address === 0n) throw new Error(`Cannot make a TLS session: ${takeErrorReason()}`);
-    this.#input =
+    this.#input = checkPointer(
       descriptor === undefined
         ? openssl.BIO_new(openssl.BIO_s_mem())
-        : openssl.BIO_new_socket(descriptor, BIO_NOCLOSE);
-    if (this.#input === 0n) throw new Error(`Cannot make a TLS session: ${takeErrorReason()}`);
+        : openssl.BIO_new_socket(descriptor, BIO_NOCLOSE),
+      'make a buffer for a TLS session',
+    );
+    try {
+      this.#address = checkPointer(openssl.SSL_new(context.address), 'make a TLS session');
+    } catch (error) {
+      openssl.BIO_free(this.#input);
+      throw error;
+    }
     // An empty memory BIO means "later", not "the end".
     if (descriptor === undefined) openssl.BIO_ctrl(this.#input, 130, -1n, 0n);
     openssl.SSL_set0_rbio(this.#address, this.#input);
@@ -85,8 +99,13 @@ export class Ssl {
     else openssl.SSL_set_accept_state(this.#address);
   }
 
-  /** Gives input to a session over a stream; how many bytes were taken (all, but for want of memory). */
+  /**
+   * Gives input to a session over a stream; how many bytes were taken (all, but for want of memory).
+   *
+   * @throws {RangeError} unless the range lies within `bytes`, as read() and write() do.
+   */
   feed(bytes: SharedBytes, offset: number, length: number): number {
+    checkRange(bytes, offset, length);
     if (this.#freed || length === 0) return 0;
     return Math.max(0, openssl.BIO_write(this.#input, bytes.address + BigInt(offset), length));
   }
@@ -96,11 +115,13 @@ export class Ssl {
     if (this.#freed) return FAILED;
     openssl.ERR_clear_error();
     const result = openssl.SSL_do_handshake(this.#address);
+    if (result === 1) this.#done = true;
     return result === 1 ? 1 : this.#judge(result, lastErrno()) === WANT ? WANT : FAILED;
   }
 
   /** Decrypts at most one record into `bytes[offset .. offset+length)`: its bytes, CLOSED (in order), WANT or FAILED. */
   read(bytes: SharedBytes, offset: number, length: number): number {
+    checkRange(bytes, offset, length);
     if (this.#freed) return FAILED;
     openssl.ERR_clear_error();
     const got = openssl.SSL_read(this.#address, bytes.address + BigInt(offset), length);
@@ -109,6 +130,7 @@ export class Ssl {
 
   /** Encrypts into the thread's output; all of it, or FAILED. */
   write(bytes: SharedBytes, offset: number, length: number): number {
+    checkRange(bytes, offset, length);
     if (this.#freed) return FAILED;
     openssl.ERR_clear_error();
     const wrote = openssl.SSL_write(this.#address, bytes.address + BigInt(offset), length);
@@ -133,9 +155,10 @@ export class Ssl {
     return nativeText(openssl.SSL_CIPHER_get_name(openssl.SSL_get_current_cipher(this.#live())));
   }
 
-  /** The key exchange, such as `X25519MLKEM768` or `x25519`. */
+  /** The key exchange, such as `X25519MLKEM768` or `x25519`; '' before the handshake is done. */
   get group(): string {
-    return nativeText(openssl.SSL_get0_group_name(this.#live()));
+    const ssl = this.#live();
+    return this.#done ? nativeText(openssl.SSL_get0_group_name(ssl)) : ''; // before, OpenSSL follows a NULL
   }
 
   peerCertificate(): CertificateFacts | undefined {
@@ -148,10 +171,16 @@ export class Ssl {
     }
   }
 
-  /** DER each: leaf, intermediates, root, as verified. */
+  /**
+   * DER each: leaf, intermediates, root, as verified.
+   *
+   * @throws {MeshError} ERR_OPENSSL without a verified peer: nobody may take that for a chain in which nothing is revoked.
+   */
   peerChain(): Buffer[] {
-    const chain = openssl.SSL_get0_verified_chain(this.#live());
-    if (chain === 0n) return [];
+    const chain = checkPointer(
+      openssl.SSL_get0_verified_chain(this.#live()),
+      "read the peer's verified chain",
+    );
     const count = openssl.OPENSSL_sk_num(chain);
     return Array.from({ length: count }, (_, index) =>
       certificateDer(openssl.OPENSSL_sk_value(chain, index)),

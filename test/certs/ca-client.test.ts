@@ -165,7 +165,7 @@ test(
 );
 
 test(
-  'a chain through an intermediate that is no CA',
+  'a chain through an intermediate that is no CA (T5)',
   refused,
   (() => {
     const plain = makeTestCa({ intermediates: 1, plainIntermediates: true });

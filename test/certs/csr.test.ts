@@ -102,7 +102,7 @@ const refused = test.macro({
     });
     t.is(error instanceof MeshError ? error.code : String(error), code);
   },
-  title: (given = '') => `a request is refused with ${given}`,
+  title: (given = '') => `a request is refused with ${given} (T8, T9)`,
 });
 
 const names = (odd: Parameters<typeof makeSubjectAltName>[0]) => () =>

@@ -140,7 +140,7 @@ test('renewalTimeMs() never comes sooner than a second', (t) => {
   t.is(renewalTimeMs(START, START - HOUR), START + 1000);
 });
 
-test('backoffMs() doubles from a second to 150, a fifth either way', (t) => {
+test('backoffMs() doubles from a second to 150, a fifth either way (C6)', (t) => {
   t.deepEqual(
     [1, 2, 3, 8, 9, 1000].map((failures) => backoffMs(failures, 0.5)),
     [1000, 2000, 4000, 128_000, 150_000, 150_000],

@@ -36,7 +36,7 @@ const identity = test.macro({
       t.is(error instanceof MeshError ? error.code : String(error), expected);
     }
   },
-  title: (given = '') => `certificateIdentity() of ${given}`,
+  title: (given = '') => `certificateIdentity() of ${given} (T1, T2, T3)`,
 });
 
 const uris =
@@ -127,7 +127,7 @@ const malformed = test.macro({
     t.regex(error.code, /^ERR_(DER|PEM|CERTIFICATE)$/);
     t.true(process.hrtime.bigint() - begin < 50_000_000n, 'it is refused at once');
   },
-  title: (given = '') => `readCertificate() refuses ${given}`,
+  title: (given = '') => `readCertificate() refuses ${given} (T7)`,
 });
 test('nothing', malformed, () => Buffer.alloc(0));
 test('a byte behind it', malformed, () => Buffer.concat([good, Buffer.of(0)]));

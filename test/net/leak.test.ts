@@ -10,7 +10,12 @@ import { TlsContext } from '../../net/tls-context.ts';
 import type { TlsSession } from '../../net/tls-session.ts';
 import { watchedDescriptors } from '../../net/reactor.ts';
 import { Collector } from '../support/collect.ts';
-import { collectGarbage, openDescriptors, privateDirtyBytes } from '../support/memory.ts';
+import {
+  collectGarbage,
+  medianGrowth,
+  openDescriptors,
+  privateDirtyBytes,
+} from '../support/memory.ts';
 import { makeTestCa } from '../support/test-ca.ts';
 
 const ca = makeTestCa();
@@ -40,15 +45,9 @@ async function runFlat(
     await collectGarbage();
     if (done >= count * SETTLED_FROM) samples.push(privateDirtyBytes());
   }
-  // Single samples jump by what an allocator keeps for a while: compared are the medians of the two ends.
-  const part = Math.max(1, Math.floor(samples.length / 4));
-  const growth = median(samples.slice(-part)) - median(samples.slice(0, part));
+  const growth = medianGrowth(samples);
   t.log(`${count} times: private memory changed by ${(growth / 1024).toFixed(0)} KiB`);
   t.true(growth < ALLOWED_BYTES, `private memory grew by ${growth} bytes`);
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 }
 
 test.serial('20,000 mTLS sessions, ended in every way, leave nothing behind', async (t) => {

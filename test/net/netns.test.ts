@@ -43,7 +43,7 @@ test('a closed namespace is not entered, also when its number has become another
   for (const netns of opened) netns.close();
 });
 
-test('adoptNetns() refuses a descriptor of something else', (t) => {
+test('adoptNetns() refuses a descriptor of something else (C8)', (t) => {
   t.throws(() => adoptNetns(openSync('/dev/null', 'r')), { code: 'ERR_NETNS' });
 });
 

@@ -1,33 +1,18 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import net from 'node:net';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { parseIpAddress, socketAddress } from '../../base/address.ts';
 import { connectTcp } from '../../net/tcp.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
 import { Collector } from '../support/collect.ts';
+import { tcpPair } from '../support/tcp-pair.ts';
 
 const loopback = parseIpAddress('127.0.0.1');
 
-async function pair(t: ExecutionContext): Promise<{ ours: TcpStream; theirs: net.Socket }> {
-  const server = net.createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as net.AddressInfo;
-  const accepted = once(server, 'connection');
-  const ours = await connectTcp(socketAddress('127.0.0.1', port));
-  const [theirs] = (await accepted) as [net.Socket];
-  theirs.on('error', () => undefined);
-  t.teardown(() => {
-    theirs.destroy();
-    server.close();
-    ours.reset();
-  });
-  return { ours, theirs };
-}
-
 test('a stream carries bytes both ways and knows its addresses', async (t) => {
-  const { ours, theirs } = await pair(t);
+  const { ours, theirs } = await tcpPair(t);
   const collector = new Collector(ours);
   await collector.write('hello');
   t.is(String((await once(theirs, 'data'))[0]), 'hello');
@@ -41,7 +26,7 @@ test('a stream carries bytes both ways and knows its addresses', async (t) => {
 });
 
 test('an end of ours leaves the other direction open, and the stream closes after both', async (t) => {
-  const { ours, theirs } = await pair(t);
+  const { ours, theirs } = await tcpPair(t);
   const collector = new Collector(ours);
   ours.end();
   theirs.resume();
@@ -55,7 +40,7 @@ test('an end of ours leaves the other direction open, and the stream closes afte
 });
 
 test('an end of the peer leaves our direction open', async (t) => {
-  const { ours, theirs } = await pair(t);
+  const { ours, theirs } = await tcpPair(t);
   const collector = new Collector(ours);
   theirs.end('bye');
   await collector.until((c) => c.ended);
@@ -66,7 +51,7 @@ test('an end of the peer leaves our direction open', async (t) => {
 });
 
 test('a reset of the peer is an error, not an end', async (t) => {
-  const { ours, theirs } = await pair(t);
+  const { ours, theirs } = await tcpPair(t);
   const collector = new Collector(ours);
   theirs.resetAndDestroy();
   await collector.until((c) => c.error !== undefined);
@@ -75,7 +60,7 @@ test('a reset of the peer is an error, not an end', async (t) => {
 });
 
 test('a reset of the peer reaches a sink that takes nothing', async (t) => {
-  const { ours, theirs } = await pair(t);
+  const { ours, theirs } = await tcpPair(t);
   const collector = new Collector(ours);
   collector.allowance = 0;
   await new Promise((resolve) => theirs.write('unread', resolve));
@@ -85,7 +70,7 @@ test('a reset of the peer reaches a sink that takes nothing', async (t) => {
 });
 
 test('a reset of ours reaches the peer as one', async (t) => {
-  const { ours, theirs } = await pair(t);
+  const { ours, theirs } = await tcpPair(t);
   new Collector(ours);
   theirs.resume();
   ours.reset();
@@ -107,7 +92,7 @@ test('the death of this process is a reset to its peers, not an end', async (t) 
 });
 
 test('a sink that stops taking stops the peer, and nothing is lost when it goes on', async (t) => {
-  const { ours, theirs } = await pair(t);
+  const { ours, theirs } = await tcpPair(t);
   const collector = new Collector(ours);
   collector.allowance = 100_000;
   const payload = Buffer.alloc(32 << 20, 'abcdefghij');
@@ -121,7 +106,7 @@ test('a sink that stops taking stops the peer, and nothing is lost when it goes 
 });
 
 test('a slow peer stops our writes, and nothing is lost when it goes on', async (t) => {
-  const { ours, theirs } = await pair(t);
+  const { ours, theirs } = await tcpPair(t);
   const collector = new Collector(ours);
   const payload = Buffer.alloc(32 << 20, 'klmnopqrst');
   const written = collector.write(payload);

@@ -174,7 +174,7 @@ test('a server of node:tls is dialled', async (t) => {
   t.is(collector.text, 'echo');
 });
 
-test('openssl s_client is served with TLS 1.3 and gets no ticket', async (t) => {
+test('openssl s_client is served with TLS 1.3 and gets no ticket (T16)', async (t) => {
   const { port, next } = serve(t, contextOf(server, { alpn: [] }));
   const accepted = next();
   const { directory } = await writeFiles(t, client);
@@ -282,7 +282,7 @@ for (const [what, options] of [
   ['another protocol than h2', { ALPNProtocols: ['http/1.1'] }],
   ['no protocol at all', { ALPNProtocols: [] }],
 ] satisfies [string, tls.ConnectionOptions][])
-  test(`a server refuses a client that offers ${what}`, async (t) => {
+  test(`a server refuses a client that offers ${what} (T13)`, async (t) => {
     const { port, next } = serve(t, contextOf(server));
     const accepted = next();
     const socket = tls.connect({

@@ -103,7 +103,7 @@ test('a descriptor that is passed is the same thing on the other side', async (t
   close();
 });
 
-test('the peer is known by its process and user', async (t) => {
+test('the peer is known by its process and user (C8)', async (t) => {
   const { server, close } = await connected(join(folder(t), 'a.sock'));
   t.deepEqual(server.peerCredentials, {
     pid: process.pid,
@@ -127,7 +127,7 @@ test('the end of one side is told to the other', async (t) => {
   close();
 });
 
-test('listenSeqpacket() replaces a socket left behind, and refuses a file or a link at its path', async (t) => {
+test('listenSeqpacket() replaces a socket left behind, and refuses a file or a link at its path (C8)', async (t) => {
   const path = folder(t);
   const { close } = await connected(join(path, 'a.sock'));
   const again = await connected(join(path, 'a.sock'));

@@ -37,7 +37,7 @@ function caRefusals(): string[] {
     .filter((line) => line.includes('"certificate refused"'));
 }
 
-test.serial("a node's proxy gets no identity of another node", async (t) => {
+test.serial("a node's proxy gets no identity of another node (T10)", async (t) => {
   const cases = [
     ['node-1', `${PRINCIPAL}/web`, /no pod of shop\/web is on node node-1/],
     ['node-2', `${PRINCIPAL}/client`, /no pod of shop\/client is on node node-2/],

@@ -77,26 +77,29 @@ async function expectQuiet(t: ExecutionContext): Promise<void> {
   }
 }
 
-test.serial('a pod that calls the ports of its own proxy is refused', async (t) => {
+test.serial('a pod that calls the ports of its own proxy is refused (R8)', async (t) => {
   const hosts = ['127.0.0.1', '::1', await mesh.ip('web'), await mesh.ip('web', 6)];
   await expectRefused(t, 'web', hosts);
   await expectQuiet(t);
 });
 
-test.serial('a pod that reaches itself through its Service does not loop', async (t) => {
+test.serial('a pod that reaches itself through its Service does not loop (R8)', async (t) => {
   await expectRefused(t, 'web', [await mesh.vip('web')]);
   await expectQuiet(t);
 });
 
-test.serial('a pod of the mesh that calls the ports of another proxy is refused', async (t) => {
-  const mark = mesh.mark();
-  for (const where of ['client', 'near'])
-    await expectRefused(t, where, [await mesh.ip('web'), await mesh.vip('web')]);
-  const pattern = { direction: 'inbound', error: /the proxy's own/ };
-  const records = await mesh.records(pattern, mark, 12);
-  t.true(records.every((record) => record['bytes_recv'] === 0 && record['bytes_sent'] === 0));
-  await expectQuiet(t);
-});
+test.serial(
+  'a pod of the mesh that calls the ports of another proxy is refused (R8)',
+  async (t) => {
+    const mark = mesh.mark();
+    for (const where of ['client', 'near'])
+      await expectRefused(t, where, [await mesh.ip('web'), await mesh.vip('web')]);
+    const pattern = { direction: 'inbound', error: /the proxy's own/ };
+    const records = await mesh.records(pattern, mark, 12);
+    t.true(records.every((record) => record['bytes_recv'] === 0 && record['bytes_sent'] === 0));
+    await expectQuiet(t);
+  },
+);
 
 test.serial('whoever is not of the mesh is refused at these ports', async (t) => {
   const ip = await mesh.ip('web');

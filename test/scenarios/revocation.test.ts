@@ -65,43 +65,46 @@ async function expectOpen(
   }
 }
 
-test.serial('a policy closes the open connections that it forbids, and only those', async (t) => {
-  const forbidden = await open(t, 'client', 'web', 80);
-  const plainText = await open(t, 'plain/stranger', 'web', 80);
-  const kept = {
-    'another port': await open(t, 'client', 'web', 90),
-    'another pod': await open(t, 'client', 'books', 80),
-    'another client': await open(t, 'other/visitor', 'web', 80),
-  };
-  const mark = mesh.mark();
-  const before = await mesh.metrics('node-2');
+test.serial(
+  'a policy closes the open connections that it forbids, and only those (A8)',
+  async (t) => {
+    const forbidden = await open(t, 'client', 'web', 80);
+    const plainText = await open(t, 'plain/stranger', 'web', 80);
+    const kept = {
+      'another port': await open(t, 'client', 'web', 90),
+      'another pod': await open(t, 'client', 'books', 80),
+      'another client': await open(t, 'other/visitor', 'web', 80),
+    };
+    const mark = mesh.mark();
+    const before = await mesh.metrics('node-2');
 
-  await mesh.apply(
-    policyYaml('closing', {
-      selector: { matchLabels: { app: 'web' } },
-      action: 'DENY',
-      rules: [
-        {
-          from: [
-            { source: { principals: ['cluster.local/ns/shop/sa/client'] } },
-            { source: { ipBlocks: [await mesh.ip('plain/stranger')] } },
-          ],
-          to: [{ operation: { ports: ['80'] } }],
-        },
-      ],
-    }),
-  );
+    await mesh.apply(
+      policyYaml('closing', {
+        selector: { matchLabels: { app: 'web' } },
+        action: 'DENY',
+        rules: [
+          {
+            from: [
+              { source: { principals: ['cluster.local/ns/shop/sa/client'] } },
+              { source: { ipBlocks: [await mesh.ip('plain/stranger')] } },
+            ],
+            to: [{ operation: { ports: ['80'] } }],
+          },
+        ],
+      }),
+    );
 
-  const reason = /explicitly denied by: shop\/closing/;
-  await expectClosed(t, forbidden, 'client', reason, mark);
-  await expectClosed(t, plainText, 'stranger', reason, mark);
-  const now = await mesh.metrics('node-2');
-  const labels = { reporter: 'destination', response_flags: 'DENY' };
-  t.is(now.growth(before, 'istio_tcp_connections_failed_total', labels), 2);
-  t.is(now.growth(before, 'istio_tcp_connections_closed_total'), 2);
-  await expectOpen(t, kept);
-  await mesh.delete('AuthorizationPolicy', 'closing');
-});
+    const reason = /explicitly denied by: shop\/closing/;
+    await expectClosed(t, forbidden, 'client', reason, mark);
+    await expectClosed(t, plainText, 'stranger', reason, mark);
+    const now = await mesh.metrics('node-2');
+    const labels = { reporter: 'destination', response_flags: 'DENY' };
+    t.is(now.growth(before, 'istio_tcp_connections_failed_total', labels), 2);
+    t.is(now.growth(before, 'istio_tcp_connections_closed_total'), 2);
+    await expectOpen(t, kept);
+    await mesh.delete('AuthorizationPolicy', 'closing');
+  },
+);
 
 test.serial(
   'the end of an ALLOW policy that others stand beside closes what it allowed',

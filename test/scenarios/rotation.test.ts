@@ -91,7 +91,7 @@ test.serial('a certificate is renewed under an open connection, which outlives i
   t.like(await client.say('web.shop', 80, 'new'), { text: 'new', ended: 'end' });
 });
 
-test.serial('the root is changed in steps, and no connection notices', async (t) => {
+test.serial('the root is changed in steps, and no connection notices (T12)', async (t) => {
   const web = await mesh.ip('web');
   const ofOldRoot = await genuineCertificate(mesh, 'node-1', CLIENT);
   const held = await open('client');

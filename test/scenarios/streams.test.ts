@@ -44,7 +44,7 @@ test.serial('a server that speaks first is heard before the client has said a wo
 });
 
 test.serial(
-  'the end of one direction is handed on, and the other goes on as long as it wants',
+  'the end of one direction is handed on, and the other goes on as long as it wants (R7)',
   async (t) => {
     const [client, web] = [await mesh.peer('client'), await mesh.peer('web')];
     for (const first of ['client', 'server'] as const) {
@@ -76,7 +76,7 @@ test.serial(
   },
 );
 
-test.serial('a reset is a reset at the other end, and no fault of the mesh', async (t) => {
+test.serial('a reset is a reset at the other end, and no fault of the mesh (R7)', async (t) => {
   const [client, web] = [await mesh.peer('client'), await mesh.peer('web')];
   for (const first of ['client', 'server'] as const) {
     const mark = mesh.mark();

@@ -25,7 +25,7 @@ function copyHandover(handover: PodHandover): PodHandover {
   };
 }
 
-test('two data threads share the connections of one listener, the state, and the metrics', async (t) => {
+test('two data threads share the connections of one listener, the state, and the metrics, each loop watched (R5)', async (t) => {
   const node = await TestNode.open(t);
   const pods = [node.addCaptured({ name: 'client' }), node.addCaptured({ name: 'server' })];
   const [client, server] = pods as [TestPod, TestPod];
@@ -87,6 +87,11 @@ test('two data threads share the connections of one listener, the state, and the
     t.is(sumOf('istio_tcp_sockets_open', label), COUNT);
     t.is(sumOf('istio_tcp_sent_bytes_total', label), COUNT * 5);
   }
+
+  for (const thread of ['data-0', 'data-1'])
+    t.true(
+      lines.some((l) => l.startsWith(`halo_event_loop_longest_block_seconds{thread="${thread}"}`)),
+    );
 
   // A change of policy reaches the connections of both.
   const rules = [makeRule([makeMatch({ principals: [text('*')] })])];

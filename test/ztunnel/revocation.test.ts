@@ -17,7 +17,7 @@ import { TemporaryFolder } from '../support/temporary-folder.ts';
 import { issueBy, makeKeys, makeTestCa, type TestCa } from '../support/test-ca.ts';
 import { TestNode } from '../support/ztunnel-pods.ts';
 
-test.serial('a revoked peer is cut off and not let in again, in and out', async (t) => {
+test.serial('a revoked peer is cut off and not let in again, in and out (T17)', async (t) => {
   const ca = makeTestCa();
   const metrics = new Metrics();
   const revocation = new RevocationCheck(metrics, makeCrl(ca, []));
@@ -121,7 +121,7 @@ function makeOldCa(): Pick<TestCa, 'issue'> {
 }
 
 test.serial(
-  'a change of the file is told once it has settled; a file that is no list is refused',
+  'a change of the file is told once it has settled; a file that is no list is refused (T17)',
   async (t) => {
     using temporary = new TemporaryFolder();
     const folder = temporary.path;

@@ -70,10 +70,15 @@ async function serveSession(
     await findLocalWorkload(parts, pod); // it says of which trust domain we are
     const signal = AbortSignal.any([pod.gone, admitted.signal]);
     const tls = await acceptTls(stream, await contextOf(parts, pod), { signal });
-    admitted.prove();
-    const peerIdentity = identifyPeer(tls, parts, pod);
-    const peerChain = checkRevocation(tls, parts);
-    serve(tls, { peer, peerIdentity, peerChain, local, tlsGroup: tls.group, transparent });
+    try {
+      admitted.prove();
+      const peerIdentity = identifyPeer(tls, parts, pod);
+      const peerChain = checkRevocation(tls, parts);
+      serve(tls, { peer, peerIdentity, peerChain, local, tlsGroup: tls.group, transparent });
+    } catch (error) {
+      tls.reset(); // whoever is not proved is not kept waiting either
+      throw error;
+    }
   } catch (error) {
     stream.reset();
     inFlight[Symbol.dispose]();
@@ -116,7 +121,7 @@ async function contextOf(
   return await abortable(contexts.get(identity), patience);
 }
 
-/** @throws {MeshError} ERR_PEER_IDENTITY; the session is reset then. */
+/** @throws {MeshError} ERR_PEER_IDENTITY, ERR_OPENSSL */
 function identifyPeer(
   tls: TlsSession,
   { trustDomains }: DataParts,
@@ -128,12 +133,11 @@ function identifyPeer(
     : new Set([...trustDomains, trustDomain]);
   const check = checkClient(tls.peerCertificate, accepted);
   if (check.kind === 'accepted') return check.identity;
-  tls.reset();
   const message = `Cannot accept the peer: ${check.reason}`;
   throw new MeshError('ERR_PEER_IDENTITY', 'downstream', message);
 }
 
-/** @throws {MeshError} ERR_CERT_REVOKED; the session is reset then. */
+/** @throws {MeshError} ERR_CERT_REVOKED, ERR_OPENSSL */
 function checkRevocation(
   tls: TlsSession,
   { revocation }: DataParts,
@@ -142,6 +146,5 @@ function checkRevocation(
   const chain = tls.peerChain();
   const error = revocation.check(chain, 'downstream');
   if (error === undefined) return chain;
-  tls.reset();
   throw error;
 }

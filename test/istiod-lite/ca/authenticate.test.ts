@@ -76,7 +76,7 @@ const refused = test.macro({
       if (token.length > 20) t.false(error.message.includes(token), 'the token is in no message');
     }
   },
-  title: (given = '') => `a caller is refused with ${given}`,
+  title: (given = '') => `a caller is refused with ${given} (T11)`,
 });
 
 const now = Math.floor(Date.now() / 1000);
@@ -174,7 +174,7 @@ test(
 test('claims of another shape', refused, claims({ 'kubernetes.io': { pod: ['x'] } }));
 test('a node that is no text', refused, claims({ 'kubernetes.io': { node: { name: 7 } } }));
 
-test('a token that was accepted is refused once it has expired', async (t) => {
+test('a token that was accepted is refused once it has expired (T11)', async (t) => {
   const { authenticator, clock } = await start(t);
   const headers = await bearer(issuer.token(ZTUNNEL, { expiresAt: now + 600 }));
   t.is((await authenticator.authenticate(headers)).node, 'node-a');

@@ -64,7 +64,7 @@ const denied = test.macro({
     t.regex(decision.reason, reason);
     t.is(decision.impersonation, impersonated !== undefined);
   },
-  title: (given = '') => `authorizeRequest() denies ${given}`,
+  title: (given = '') => `authorizeRequest() denies ${given} (T10)`,
 });
 
 const OWN = 'spiffe://cluster.local/ns/istio-system/sa/ztunnel';

@@ -160,7 +160,7 @@ async function openSelfMade(
   return opened;
 }
 
-test('through a rotation every certificate is accepted by those of the step before, also after restarts', async (t) => {
+test('through a rotation every certificate is accepted by those of the step before, also after restarts (T12)', async (t) => {
   const caDir = makeFolder(t);
   const published: string[] = [];
   let before = fetch((await openSelfMade(caDir)).authority);

@@ -109,7 +109,7 @@ async function shakeHands(client: WorkloadCertificate, server: WorkloadCertifica
   }
 }
 
-test('a root in the last fifth of its life is changed, and at no time does a connection fail', async (t) => {
+test('a root in the last fifth of its life is changed, and at no time does a connection fail (T12)', async (t) => {
   const clock = new HandClock(Date.now() - 5 * HOUR);
   const caDir = await rootOfAge(t, 2921 * DAY, clock.now());
   using life = await Life.begin(caDir, clock);

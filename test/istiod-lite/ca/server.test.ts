@@ -145,7 +145,7 @@ const refused = test.macro({
     t.regex(outcome?.kind === 'refused' ? outcome.reason : '', logged);
     t.is(running.counters.length > 1, !heard.includes('impersonation'));
   },
-  title: (given = '') => `the CA refuses ${given}`,
+  title: (given = '') => `the CA refuses ${given} (T9, T10)`,
 });
 
 const NOT_YOU = 'UNAUTHENTICATED: request authenticate failure';
@@ -197,7 +197,7 @@ test(
   /7776001 s, at most 7776000 s/,
 );
 
-test('the lifetime is the default when none is asked for, also with a negative one', async (t) => {
+test('the lifetime is the default when none is asked for, also with a negative one (T9)', async (t) => {
   const { address, rootsPem, token } = await start(t);
   using controlPlane = new ControlPlane({ address, rootsPem, token, clusterId: 'Kubernetes' });
   for (const validityDuration of [0n, -1n]) {

@@ -65,7 +65,7 @@ async function sendRaw(control: TestControlPlane, bytes: Buffer): Promise<status
   return error.code;
 }
 
-test('requests that are no messages end their stream alone', async (t) => {
+test('requests that are no messages end their stream alone (C3)', async (t) => {
   await using control = await plane();
   const node = Buffer.from([0x0a, 0x7f, 0x01]); // a node longer than the message
   const deep = Buffer.alloc(20_000, 0x0a);
@@ -76,13 +76,13 @@ test('requests that are no messages end their stream alone', async (t) => {
   t.true(await servesOthers(control));
 });
 
-test('a request larger than the limit is refused before it is decoded', async (t) => {
+test('a request larger than the limit is refused before it is decoded (C3)', async (t) => {
   await using control = await plane();
   t.is(await sendRaw(control, Buffer.alloc(65 * 1024 * 1024)), status.RESOURCE_EXHAUSTED);
   t.true(await servesOthers(control));
 });
 
-test('answers with nonces that nobody sent, and a storm of them, change nothing', async (t) => {
+test('answers with nonces that nobody sent, and a storm of them, change nothing (C3)', async (t) => {
   await using control = await plane();
   using client = await connectZtunnel(control);
   client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE });
@@ -107,7 +107,7 @@ test('answers with nonces that nobody sent, and a storm of them, change nothing'
   );
 });
 
-test('a client that asks and does not read is not read from either', async (t) => {
+test('a client that asks and does not read is not read from either (C3)', async (t) => {
   await using control = await plane();
   using client = await connectZtunnel(control);
   client.send({
@@ -122,7 +122,7 @@ test('a client that asks and does not read is not read from either', async (t) =
     t.deepEqual((await client.next()).removedResources, [`/10.9.${n >> 8}.${n & 255}`]);
 });
 
-test('names like __proto__ are names', async (t) => {
+test('names like __proto__ are names (C3, C9)', async (t) => {
   await using control = await plane();
   using client = await connectZtunnel(control);
   client.send({

@@ -1,16 +1,22 @@
 import test from 'ava';
-import { checkClient, checkServer, type PeerNames } from '../../../mesh/hbone/peer.ts';
+import { checkClient, checkServer, type PeerFacts } from '../../../mesh/hbone/peer.ts';
 import { parseSpiffeId, parseTrustDomain } from '../../../mesh/model/identity.ts';
 
 const web = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/web');
 const api = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/api');
 const foreign = parseSpiffeId('spiffe://other.example/ns/shop/sa/web');
 const trusted = new Set([parseTrustDomain('cluster.local'), parseTrustDomain('old.example')]);
-const uri = (...uris: readonly string[]): PeerNames => ({
+const uri = (...uris: readonly string[]): PeerFacts => ({
   uris,
   otherNames: 0,
   namesReadable: true,
+  isAuthority: false,
+  keyUsage: 0x80,
+  extendedKeyUsage: 3,
 });
+/** Without the extension, as it is told. */
+const { keyUsage: _usage, ...withoutUsage } = uri(web);
+const { extendedKeyUsage: _purposes, ...withoutPurposes } = uri(web);
 
 test('checkServer() accepts an identity that is expected', (t) => {
   t.deepEqual(checkServer(uri(web), [api, web]), { kind: 'accepted', identity: web });
@@ -32,7 +38,7 @@ test('checkClient() accepts the own trust domain and its aliases', (t) => {
   t.deepEqual(refused, { kind: 'refused', reason: `${foreign} is of another trust domain` });
 });
 
-const wrong: readonly (readonly [string, PeerNames])[] = [
+const wrong: readonly (readonly [string, PeerFacts])[] = [
   ['no name', uri()],
   ['two URI names', uri(web, api)],
   ['one URI name twice', uri(web, web)],
@@ -43,6 +49,12 @@ const wrong: readonly (readonly [string, PeerNames])[] = [
   ['a URI with a trailing NUL', uri(`${web}\0`)],
   ['a URI in upper case', uri(web.toUpperCase())],
   ['two URIs in one', uri(`${web}, URI:${api}`)],
+  ['the rights of a CA', { ...uri(web), isAuthority: true }],
+  ['the right to sign certificates', { ...uri(web), keyUsage: 0x84 }],
+  ['the right to sign revocation lists', { ...uri(web), keyUsage: 0x82 }],
+  ['no right to sign', { ...uri(web), keyUsage: 0x20 }],
+  ['no key usage', withoutUsage],
+  ['no purpose', withoutPurposes],
 ];
 for (const [title, names] of wrong) {
   test(`a certificate with ${title} is refused, of a client and of a server`, (t) => {

@@ -15,7 +15,7 @@ test('Backoff doubles its pauses up to the limit, and begins anew after reset()'
   t.is(backoff.nextMs(), 100);
 });
 
-test('Backoff makes part of each pause random', (t) => {
+test('Backoff makes part of each pause random (C6)', (t) => {
   const values = [0, 0.5, 0.999];
   const backoff = new Backoff({
     ...{ initialMs: 100, maxMs: 100, jitter: 0.5 },

@@ -174,7 +174,7 @@ test('the client is synced after the first accepted response of each type', asyn
   t.true(synced);
 });
 
-test('a bad resource is named in a NACK, while the good ones are taken', async (t) => {
+test('a bad resource is named in a NACK, while the good ones are taken (C3)', async (t) => {
   const reject = (name: string): string | undefined => (name === 'bad' ? 'port 0' : undefined);
   const { server, applied, client } = await start(t, { reject });
   const stream = await server.stream();
@@ -399,7 +399,7 @@ const malformed: readonly (readonly [string, Uint8Array])[] = [
   ['text', Buffer.from('<html>bad gateway</html>')],
 ];
 for (const [title, bytes] of malformed) {
-  test(`${title} ends the stream, and the next one goes on with what is held`, async (t) => {
+  test(`${title} ends the stream, and the next one goes on with what is held (C3)`, async (t) => {
     const { server, event, applied } = await start(t);
     const stream = await server.stream();
     await begin(stream, { x: '1' });

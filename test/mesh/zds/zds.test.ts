@@ -215,7 +215,7 @@ test('a pod that cannot be served is told to the agent and makes the proxy unrea
   t.is(client.pendingPods, 0);
 });
 
-test('a descriptor that is no namespace is refused and used for nothing', async (t) => {
+test('a descriptor that is no namespace is refused and used for nothing (C8)', async (t) => {
   const path = socketPath(t);
   const { journal, errors } = openProxy(t, path);
   const socket = await scriptedAgent(t, path);
@@ -238,7 +238,7 @@ test('a second snapshot on one connection is a breach of protocol', async (t) =>
   t.is(errors.length, 1);
 });
 
-test('the agent does not listen where something other than a socket stands', (t) => {
+test('the agent does not listen where something other than a socket stands (C8)', (t) => {
   const path = join(mkdtempSync(join(tmpdir(), 'halo-zds-')), 'ztunnel.sock');
   t.teardown(() => {
     rmSync(join(path, '..'), { recursive: true, force: true });

@@ -137,7 +137,7 @@ test.serial(
 );
 
 test.serial(
-  'a change of policy closes the connections that it forbids, and no others',
+  'a change of policy closes the connections that it forbids, and no others (A8)',
   async (t) => {
     const node = await TestNode.open(t);
     const [good, bad] = ['good', 'bad'].map((name) => node.addPod({ name })) as [TestPod, TestPod];

@@ -1,0 +1,171 @@
+import { openSync } from 'node:fs';
+import test from 'ava';
+import { parseIpAddress } from '../../../base/address.ts';
+import { EFAULT } from '../../../net/native/errno.ts';
+import {
+  acceptSocket,
+  AF_INET,
+  bindSocket,
+  closeDescriptor,
+  connectSocket,
+  duplicateDescriptor,
+  enterNetworkNamespace,
+  EPOLL_CTL_ADD,
+  EPOLL_EVENT_BYTES,
+  epollControl,
+  epollCreate,
+  epollPoll,
+  getOption,
+  listenSocket,
+  MSGHDR_BYTES,
+  openSocket,
+  peerName,
+  receiveMessage,
+  sendMessage,
+  setAbortiveClose,
+  setIntOption,
+  shutdownWrite,
+  SOCK_STREAM,
+  socketName,
+  writeNative,
+} from '../../../net/native/libc.ts';
+import { LoopPoll } from '../../../net/native/libuv.ts';
+import {
+  allocateShared,
+  checkRange,
+  copyNative,
+  nativeText,
+  viewNative,
+} from '../../../net/native/memory.ts';
+import { MessageBuffer } from '../../../net/native/message.ts';
+import { allocateSockaddr, readSockaddr, writeSockaddr } from '../../../net/native/sockaddr.ts';
+import { TemporaryFolder } from '../../support/temporary-folder.ts';
+
+const EBADF = 9;
+/** More than any process may have open. */
+const NO_DESCRIPTOR = 2 ** 30;
+const shorter = (bytes: number) => allocateShared(bytes - 1);
+
+test('a structure that is too short for the kernel is not handed to it', (t) => {
+  const socket = openSocket(AF_INET, SOCK_STREAM);
+  const epoll = epollCreate();
+  const name = allocateSockaddr();
+  const tooShort: readonly (readonly [string, () => unknown])[] = [
+    ['sendmsg', () => sendMessage(socket, shorter(MSGHDR_BYTES), 0)],
+    ['recvmsg', () => receiveMessage(socket, shorter(MSGHDR_BYTES), 0)],
+    ['epoll_ctl', () => epollControl(epoll, EPOLL_CTL_ADD, socket, shorter(EPOLL_EVENT_BYTES))],
+    ['epoll_wait', () => epollPoll(epoll, shorter(4 * EPOLL_EVENT_BYTES), 4)],
+    ['epoll_wait, less than none', () => epollPoll(epoll, allocateShared(64), -1)],
+    ['bind', () => bindSocket(socket, name, name.buffer.length + 1)],
+    ['connect', () => connectSocket(socket, name, name.buffer.length + 1)],
+    ['connect, less than nothing', () => connectSocket(socket, name, -1)],
+    ['accept4', () => acceptSocket(socket, name, shorter(4))],
+    ['getsockname', () => socketName(socket, name, shorter(4))],
+    ['getpeername', () => peerName(socket, name, shorter(4))],
+    ['getsockopt', () => getOption(socket, 1, 4, allocateShared(4), shorter(4))],
+    [
+      'a range that is no number',
+      () => {
+        checkRange(name, Number.NaN, 1);
+      },
+    ],
+  ];
+  for (const [what, call] of tooShort) t.throws(call, { instanceOf: RangeError }, what);
+  closeDescriptor(socket);
+  closeDescriptor(epoll);
+});
+
+test('the kernel writes no more of an address than there is room for', (t) => {
+  const socket = openSocket(AF_INET, SOCK_STREAM);
+  const whole = allocateShared(64);
+  whole.buffer.fill(0xaa);
+  const short = { buffer: whole.buffer.subarray(0, 4), address: whole.address };
+  t.is(socketName(socket, short, allocateShared(4)), 0);
+  t.true(whole.buffer.subarray(4).every((byte) => byte === 0xaa));
+  closeDescriptor(socket);
+});
+
+test('every call on a descriptor that is not open answers with its error', (t) => {
+  const name = allocateSockaddr();
+  const length = allocateShared(4);
+  const message = new MessageBuffer(16);
+  for (const fd of [-1, NO_DESCRIPTOR]) {
+    const answers: readonly (readonly [string, number])[] = [
+      ['bind', bindSocket(fd, name, 16)],
+      ['listen', listenSocket(fd, 1)],
+      ['accept4', acceptSocket(fd, name, length)],
+      ['connect', connectSocket(fd, name, 16)],
+      ['shutdown', shutdownWrite(fd)],
+      ['getsockname', socketName(fd, name, length)],
+      ['getpeername', peerName(fd, name, length)],
+      ['setsockopt', setIntOption(fd, 1, 2, 1)],
+      ['getsockopt', getOption(fd, 1, 4, allocateShared(4), length)],
+      ['sendmsg', message.send(fd, Buffer.from('x'))],
+      ['recvmsg', message.receive(fd)],
+      ['epoll_ctl', epollControl(fd, EPOLL_CTL_ADD, 0, allocateShared(EPOLL_EVENT_BYTES))],
+      ['epoll_wait', epollPoll(fd, allocateShared(EPOLL_EVENT_BYTES), 1)],
+      ['setns', enterNetworkNamespace(fd)],
+      ['fcntl', duplicateDescriptor(fd)],
+    ];
+    for (const [what, answer] of answers) t.is(answer, -EBADF, `${what} on ${fd}`);
+    t.deepEqual(message.descriptors(), []);
+    setAbortiveClose(fd, true);
+    closeDescriptor(fd);
+  }
+});
+
+test('memory that is not there is an error of the kernel, and a length below nothing one of ours', (t) => {
+  using folder = new TemporaryFolder();
+  const file = openSync(`${folder.path}/written`, 'w');
+  t.is(writeNative(file, 0n, 16), -EFAULT);
+  t.throws(() => writeNative(file, 0n, -1));
+  t.throws(() => writeNative(file, -1n, 1));
+  closeDescriptor(file);
+});
+
+test('NULL and nothing are empty, and a length below nothing is an error', (t) => {
+  const { address } = allocateShared(8);
+  t.is(copyNative(0n, 8).length, 0);
+  t.is(viewNative(0n, 8).length, 0);
+  t.is(copyNative(address, 0).length, 0);
+  t.is(nativeText(0n), '');
+  for (const length of [-1, 1.5, Number.NaN]) {
+    t.throws(() => copyNative(address, length));
+    t.throws(() => viewNative(address, length));
+  }
+});
+
+test('a message longer than its buffer is refused', (t) => {
+  t.throws(() => new MessageBuffer(16).send(NO_DESCRIPTOR, Buffer.alloc(17)), {
+    instanceOf: RangeError,
+  });
+});
+
+test('an address fits its family, and one of another family is nobody’s', (t) => {
+  const into = allocateSockaddr();
+  t.throws(() => writeSockaddr(into, { ip: parseIpAddress('fd00::1'), port: 1 }, AF_INET), {
+    instanceOf: RangeError,
+  });
+  for (const port of [-1, 65_536])
+    t.throws(() => writeSockaddr(into, { ip: parseIpAddress('10.0.0.1'), port }, AF_INET));
+  into.buffer.fill(0);
+  t.is(readSockaddr(into), undefined);
+  t.throws(() => readSockaddr(allocateShared(1)), { instanceOf: RangeError });
+});
+
+test('LoopPoll refuses what cannot be polled, and ends twice', (t) => {
+  const never = (): void => {
+    t.fail('called back');
+  };
+  const file = openSync(import.meta.filename, 'r');
+  t.throws(() => new LoopPoll(file, never), { code: 'ERR_SYSTEM_EPERM' });
+  t.throws(() => new LoopPoll(-1, never), { code: 'ERR_SYSTEM_EBADF' });
+  t.throws(() => new LoopPoll(NO_DESCRIPTOR, never), { code: 'ERR_SYSTEM_EBADF' });
+  closeDescriptor(file);
+  const epoll = epollCreate();
+  const poll = new LoopPoll(epoll, never);
+  poll.close();
+  poll.close();
+  poll.keepAlive(true);
+  closeDescriptor(epoll);
+});
