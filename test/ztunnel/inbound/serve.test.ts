@@ -247,7 +247,7 @@ test.serial(
   },
 );
 
-test.serial('what another proxy says about its workload decides nothing', async (t) => {
+test.serial('M2: what another proxy says about its workload decides nothing', async (t) => {
   const node = await TestNode.open(t);
   const client = node.addPod({ name: 'client' });
   const server = node.addPod({ name: 'server' });
