@@ -26,7 +26,7 @@ export const target: Target = {
       if (error === undefined) return;
       const written = encodeAck(error);
       ok(written.length < MAX_ZDS_MESSAGE_BYTES, 'an ack that the peer cuts off');
-      if (error.length <= 400) strictEqual(decodeAck(written), error);
+      if (error.length <= 300) strictEqual(decodeAck(written), error);
     } else
       unlessRefused(REFUSED, () => {
         decodeHello(bytes);
