@@ -3,19 +3,19 @@ import { dirname, join, relative, resolve } from 'node:path';
 import ts from 'typescript';
 
 /**
- * Writes a module and all that it imports of the project as CommonJS into a folder, in the same places: jazzer.js
+ * Writes modules and all that they import of the project as CommonJS into a folder, in the same places: jazzer.js
  * instruments what `require` loads, and knows neither types nor ES modules.
  *
- * @returns the path of the module there.
+ * @param modules paths below `root`.
  */
-export function compileToCommonJs(root: string, entry: string, folder: string): string {
+export function compileToCommonJs(root: string, modules: readonly string[], folder: string): void {
   writeFileSync(join(folder, 'package.json'), '{"type":"commonjs"}');
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
   const written = new Set<string>();
-  const write = (file: string): string => {
-    const output = join(folder, relative(root, file)).replace(/\.ts$/, '.js');
-    if (written.has(file)) return output;
+  const write = (file: string): void => {
+    if (written.has(file)) return;
     written.add(file);
+    const output = join(folder, relative(root, file)).replace(/\.ts$/, '.js');
     const { outputText } = ts.transpileModule(readFileSync(file, 'utf8'), {
       fileName: file,
       compilerOptions: {
@@ -30,7 +30,6 @@ export function compileToCommonJs(root: string, entry: string, folder: string): 
     writeFileSync(output, outputText);
     for (const [, path = ''] of outputText.matchAll(/require\("(\.[^"]+)\.js"\)/g))
       write(resolve(dirname(file), `${path}.ts`));
-    return output;
   };
-  return write(entry);
+  for (const module of modules) write(join(root, module));
 }

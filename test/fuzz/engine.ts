@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { runProgram } from '../support/run-program.ts';
 import { TemporaryFolder } from '../support/temporary-folder.ts';
@@ -35,7 +35,15 @@ export async function fuzzTarget(
   options: Readonly<{ seconds: number; maxBytes: number; learn: boolean }>,
 ): Promise<FuzzRun> {
   using folder = new TemporaryFolder();
-  const entry = compileToCommonJs(ROOT, join(import.meta.dirname, 'entry.ts'), folder.path);
+  const modules = ['test/fuzz/fuzz-function', `test/fuzz/targets/${name}`];
+  compileToCommonJs(
+    ROOT,
+    modules.map((path) => `${path}.ts`),
+    folder.path,
+  );
+  const entry = join(folder.path, 'entry.js');
+  const [call = '', target = ''] = modules.map((path) => `require('./${path}.js')`);
+  writeFileSync(entry, `exports.fuzz = ${call}.fuzzFunction(${target}.target);\n`);
   const findings = join(folder.path, 'findings');
   const learnt = options.learn ? join(LEARNT, name) : join(folder.path, 'learnt');
   for (const path of [findings, learnt]) mkdirSync(path, { recursive: true });
@@ -53,7 +61,7 @@ export async function fuzzTarget(
       `-artifact_prefix=${findings}/`,
       '-print_final_stats=1',
     ],
-    { cwd: folder.path, env: { ...process.env, HALO_FUZZ_TARGET: name } },
+    { cwd: folder.path },
   );
   const log = stdout + stderr;
   const [found] = readdirSync(findings);
