@@ -9,7 +9,7 @@ import { parseSpiffeId } from '../../../mesh/model/identity.ts';
 import { makeTestCa } from '../../support/test-ca.ts';
 import { splitChoice, unlessRefused, type Target } from '../oracle.ts';
 
-const REFUSED = [
+export const REFUSED = [
   ...['ERR_CSR', 'ERR_PEM', 'ERR_DER', 'ERR_CERTIFICATE', 'ERR_WEAK_KEY', 'ERR_WEAK_SIGNATURE'],
 ];
 
