@@ -1,7 +1,7 @@
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['node_modules/**', 'mesh/proto/gen/**', 'eslint.config.js'] },
+  { ignores: ['node_modules/**', '.stryker-tmp/**', 'mesh/proto/gen/**', 'eslint.config.js'] },
   ...tseslint.configs.strictTypeChecked,
   {
     languageOptions: { parserOptions: { projectService: true } },

@@ -1,11 +1,11 @@
-import { X509Certificate } from 'node:crypto';
+import { X509Certificate, type KeyObject } from 'node:crypto';
 import { MeshError } from '../base/errors.ts';
 import { maySignCertificates, readCertificate, type CertificateFields } from './x509.ts';
 
 /** More no one has, and each costs a verifier time. */
 export const MAX_INTERMEDIATES = 8;
 
-type Link = Readonly<{ fields: CertificateFields; opened: X509Certificate }>;
+type Link = Readonly<{ fields: CertificateFields; opened: X509Certificate; publicKey: KeyObject }>;
 
 /**
  * Checks the shape of a chain that we are given for our own use: each certificate is signed by the next, the last by one
@@ -41,14 +41,20 @@ export function checkChain(
 
 function openLink(pem: string): Link {
   const fields = readCertificate(pem);
-  return { fields, opened: new X509Certificate(fields.der) };
+  try {
+    const opened = new X509Certificate(fields.der);
+    return { fields, opened, publicKey: opened.publicKey };
+  } catch (cause) {
+    // We do not read names and keys ourselves.
+    throw chainError('a certificate that OpenSSL refuses', cause);
+  }
 }
 
 function isSignedBy(child: Link, parent: Link): boolean {
   return (
     child.fields.issuer.equals(parent.fields.subject) &&
     child.opened.checkIssued(parent.opened) &&
-    child.opened.verify(parent.opened.publicKey)
+    child.opened.verify(parent.publicKey)
   );
 }
 
@@ -63,6 +69,7 @@ function checkValidity(fields: CertificateFields, nowMs: number): void {
   if (fields.notAfterMs <= nowMs) throw chainError('a certificate that has expired');
 }
 
-function chainError(found: string): MeshError {
-  return new MeshError('ERR_CHAIN', 'local', `Cannot accept certificate chain: found ${found}`);
+function chainError(found: string, cause?: unknown): MeshError {
+  const message = `Cannot accept certificate chain: found ${found}`;
+  return new MeshError('ERR_CHAIN', 'local', message, { cause });
 }

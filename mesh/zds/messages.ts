@@ -61,10 +61,13 @@ export function decodeRequest(bytes: Uint8Array): ZdsRequest {
   }
 }
 
+/** A character of UTF-16 has at most three bytes of UTF-8, so that 900 of MAX_ZDS_MESSAGE_BYTES are used. */
+const MAX_REASON_CHARACTERS = 300;
+
 /** @param error why it was not done; absent when it was. */
 export function encodeAck(error?: string): Uint8Array {
   // A long reason would be cut off on the other side, and with it the whole message.
-  const text = (error ?? '').slice(0, 400);
+  const text = (error ?? '').slice(0, MAX_REASON_CHARACTERS);
   return WorkloadResponse.encode({ payload: { $case: 'ack', value: { error: text } } }).finish();
 }
 

@@ -304,6 +304,141 @@ test(
   'ERR_WEAK_KEY',
 );
 
+const part = (...values: readonly Buffer[]): Buffer =>
+  derSequence(derOid(Oid.organization), ...values);
+const utf8 = (value: string): Buffer => der(Tag.utf8String, Buffer.from(value));
+const attribute = (oid: string, ...values: readonly Buffer[]): Buffer =>
+  derSequence(derOid(oid), derSet(...values));
+/** The object identifiers of attributes that mean nothing here. */
+const foreign = (index: number): string => `1.2.3.${index}`;
+
+test('one identity twice', refused, names({ uris: [WEB, WEB] }), 'ERR_CSR');
+test(
+  'a part of its subject that has two values',
+  refused,
+  () => build({ subject: derSequence(derSet(part(utf8('a')), part(utf8('b')))) }),
+  'ERR_DER',
+);
+test(
+  'a part of its subject with something behind its value',
+  refused,
+  () => build({ subject: derSequence(derSet(part(utf8('a'), utf8('b')))) }),
+  'ERR_DER',
+);
+test(
+  'a subject of 17 parts',
+  refused,
+  () => build({ subject: derSequence(...Array<Buffer>(17).fill(derSet(part(utf8('a'))))) }),
+  'ERR_CSR',
+);
+test(
+  'nine attributes',
+  refused,
+  () => build({ attributes: Array.from({ length: 9 }, (_, index) => attribute(foreign(index))) }),
+  'ERR_CSR',
+);
+test(
+  'an attribute with something behind its values',
+  refused,
+  () => build({ attributes: [derSequence(derOid(foreign(1)), derSet(), utf8('x'))] }),
+  'ERR_DER',
+);
+test(
+  'two values of its extensions',
+  refused,
+  () => build({ attributes: [attribute(Oid.extensionRequest, derSequence(SAN), derSequence())] }),
+  'ERR_DER',
+);
+
+/** Signs a body of any content. */
+const signed = (body: Buffer, ...behind: readonly Buffer[]): Buffer =>
+  derSequence(
+    body,
+    derSequence(derOid(Oid.ecdsaWithSha256)),
+    derBitString(sign('sha256', body, keys.privateKey)),
+    ...behind,
+  );
+const bodyWith = (...behind: readonly Buffer[]): Buffer =>
+  derSequence(
+    derUnsigned(Uint8Array.of(0)),
+    derSequence(),
+    publicKeyDer(keys.publicKey),
+    derContext(0, extensionRequest(SAN)),
+    ...behind,
+  );
+test('something behind its signature', refused, () => signed(bodyWith(), utf8('x')), 'ERR_DER');
+test('something behind its attributes', refused, () => signed(bodyWith(utf8('x'))), 'ERR_DER');
+
+test('a request says nothing by other parts of its subject, other attributes, and CA:false', (t) => {
+  const subject = derSequence(...Array<Buffer>(16).fill(derSet(part(utf8(CART)))));
+  const attributes = [
+    ...Array.from({ length: 7 }, (_, index) => attribute(foreign(index), utf8(CART))),
+    extensionRequest(SAN, makeBasicConstraints(false)),
+  ];
+  const request = parseCsr(build({ subject, attributes }));
+  t.deepEqual(request.commonNames, []);
+  t.deepEqual(request.names.uris, [WEB]);
+  t.false(request.wantsCa);
+  const named = parseCsr(build({ subject: makeName('team', WEB) }));
+  t.deepEqual(named.commonNames, [WEB]);
+});
+
+test('a request of 16 KiB is read, and one more byte is not', (t) => {
+  const filled = (bytes: number): Buffer =>
+    build({ attributes: [extensionRequest(SAN), attribute(foreign(1), utf8('x'.repeat(bytes)))] });
+  const limit = 16 * 1024;
+  let request = filled(limit - 400);
+  // A signature has one length or another, by chance.
+  for (let fill = limit - 400; request.length !== limit; fill += limit - request.length)
+    request = filled(fill);
+  t.notThrows(() => parseCsr(request));
+  const found = /found 16385 bytes, at most 16384 are allowed$/;
+  t.throws(() => parseCsr(Buffer.concat([request, Buffer.of(0)])), { message: found });
+});
+
+const reasons: readonly (readonly [reason: string, request: () => Buffer])[] = [
+  ['another version than 1', () => build({ version: 1 })],
+  ['a signature that its key did not make', () => build({ signature: Buffer.alloc(0) })],
+  ['a subject alternative name that is no URI', names({ dnsNames: ['a.test'] })],
+  ['several URIs', names({ uris: [WEB, CART] })],
+  [`the name "${CART}" where the caller may have ${WEB}`, names({ uris: [CART] })],
+  [
+    `the name "${'x'.repeat(128)}" where the caller may have ${WEB}`,
+    names({ uris: ['x'.repeat(200)] }),
+  ],
+  [
+    'a request for a CA certificate',
+    () => build({ extensions: [SAN, makeBasicConstraints(true)] }),
+  ],
+  [
+    'a subject of too many parts',
+    () => build({ subject: derSequence(...Array<Buffer>(17).fill(derSet(part(utf8('a'))))) }),
+  ],
+  [
+    'too many attributes',
+    () => build({ attributes: Array.from({ length: 9 }, (_, index) => attribute(foreign(index))) }),
+  ],
+  [
+    `the attribute ${Oid.extensionRequest} twice`,
+    () => build({ attributes: [extensionRequest(SAN), extensionRequest(SAN)] }),
+  ],
+  [
+    `the critical extension ${Oid.nameConstraints}`,
+    () => build({ extensions: [SAN, makeExtension(Oid.nameConstraints, true, derSequence())] }),
+  ],
+];
+for (const [reason, request] of reasons)
+  test(`the log tells of a request with ${reason.slice(0, 60)}`, (t) => {
+    const error = t.throws(
+      () => {
+        checkRequestedNames(parseCsr(request()), WEB);
+      },
+      { instanceOf: MeshError },
+    );
+    t.is(error.message, `Cannot accept certificate request: found ${reason}`);
+    t.is(error.side, 'downstream');
+  });
+
 test('a request without names is accepted, and names nobody', (t) => {
   const request = parseCsr(build({ attributes: [] }));
   t.deepEqual(request.names.uris, []);

@@ -1,9 +1,10 @@
-import { createHmac, createPublicKey } from 'node:crypto';
-import { mkdtempSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { createHmac, createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { mkdtempSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { SignJWT } from 'jose';
+import { MeshError } from '../../../base/errors.ts';
 import { TokenAuthenticator } from '../../../istiod-lite/ca/authenticate.ts';
 import {
   TOKEN_AUDIENCE,
@@ -217,4 +218,124 @@ test('without any keys everyone is refused', async (t) => {
   const shared = Buffer.from('secret').toString('base64url');
   writeFileSync(keySetFile, JSON.stringify({ keys: [{ kty: 'oct', k: shared, kid: 'key-1' }] }));
   await t.throwsAsync(authenticator.authenticate(headers), { code: 'ERR_KEY_SET' });
+});
+
+test('a good token by another scheme, or with words behind it, proves nothing', async (t) => {
+  const { authenticator } = await start(t);
+  const token = await issuer.token(ZTUNNEL);
+  for (const header of [`Basic ${token}`, token, `Bearer ${token} ${token}`, `Bearer  ${token}`])
+    await t.throwsAsync(authenticator.authenticate([header]), {
+      message: /found no bearer token$/,
+    });
+});
+
+const reasons: readonly (readonly [
+  reason: string,
+  headers: (signer: TokenIssuer) => Promise<readonly string[]> | readonly string[],
+])[] = [
+  ['no bearer token', () => []],
+  ['no bearer token', () => ['Bearer']],
+  ['several authorization headers', () => ['Bearer a', 'Bearer b']],
+  ['a token of 16385 bytes', () => [`Bearer ${'x'.repeat(16_385)}`]],
+  ['a token that does not verify', () => [`Bearer ${'x'.repeat(16_384)}`]],
+  ['a subject that is no service account', claims({ sub: 'admin' })],
+  ['a subject that is no service account', claims({ sub: 'system:serviceaccount:' })],
+  ['a subject that is no service account', claims({ sub: 'system:serviceaccount:shop' })],
+  ['a subject that is no service account', claims({ sub: 'system:serviceaccount:a:b:c' })],
+  ['a subject that is no service account', claims({ sub: 'system-serviceaccounts:a:b' })],
+  [
+    'a subject and Kubernetes claims that differ',
+    claims({ 'kubernetes.io': { namespace: 'shop' } }),
+  ],
+  ['a claim kubernetes.io of another shape', claims({ 'kubernetes.io': null })],
+  ['a claim kubernetes.io of another shape', claims({ 'kubernetes.io': 'x' })],
+  ['a claim pod of another shape', claims({ 'kubernetes.io': { pod: ['x'] } })],
+  ['a claim uid of another shape', claims({ 'kubernetes.io': { pod: { uid: 1 } } })],
+];
+for (const [index, [reason, headers]] of reasons.entries())
+  test(`the log tells of ${reason} (${index})`, async (t) => {
+    const { authenticator } = await start(t);
+    const error = await t.throwsAsync(authenticator.authenticate(await headers(issuer)), {
+      instanceOf: MeshError,
+    });
+    t.is(error.message, `Cannot authenticate caller: found ${reason}`);
+    t.is(error.side, 'downstream');
+  });
+
+for (const claim of ['sub', 'iat'])
+  test(`a token without ${claim} is refused as one that does not verify`, async (t) => {
+    const { authenticator } = await start(t);
+    const all = Object.entries({ ...tokenClaims(ZTUNNEL), iat: now });
+    const token = await new SignJWT(Object.fromEntries(all.filter(([name]) => name !== claim)))
+      .setProtectedHeader({ alg: 'ES256', kid: 'key-1' })
+      .setIssuer(TOKEN_ISSUER)
+      .setAudience(TOKEN_AUDIENCE)
+      .setExpirationTime(now + 60)
+      .sign(issuer.privateKey);
+    await t.throwsAsync(authenticator.authenticate([`Bearer ${token}`]), {
+      message: /found a token that does not verify$/,
+    });
+  });
+
+const rsaKeys = generateKeyPairSync('rsa', { modulusLength: 2048 });
+const algorithms = [
+  ...['RS256', 'RS384', 'RS512', 'PS256'].map((alg) => [alg, rsaKeys] as const),
+  ['ES384', generateKeyPairSync('ec', { namedCurve: 'P-384' })],
+] as const;
+for (const [alg, { privateKey, publicKey }] of algorithms)
+  test(`a token signed with ${alg} is accepted, as clusters have them`, async (t) => {
+    const { authenticator, keySetFile } = await start(t);
+    const jwk = { ...publicKey.export({ format: 'jwk' }), kid: 'other', alg, use: 'sig' };
+    writeFileSync(keySetFile, JSON.stringify({ keys: [jwk] }));
+    const token = await new SignJWT(tokenClaims(ZTUNNEL))
+      .setProtectedHeader({ alg, kid: 'other' })
+      .setIssuer(TOKEN_ISSUER)
+      .setAudience(TOKEN_AUDIENCE)
+      .setIssuedAt(now)
+      .setExpirationTime(now + 60)
+      .sign(privateKey);
+    t.deepEqual(await authenticator.authenticate([`Bearer ${token}`]), ZTUNNEL);
+  });
+
+/** A token that verifies now, and a moment ago did not: accepted then, it was remembered. */
+const fresh = (id = 0): Promise<readonly string[]> =>
+  bearer(
+    issuer.token(ZTUNNEL, { claims: { nbf: now - 1, jti: String(id) }, expiresAt: now + 600 }),
+  );
+
+test('a token is verified once, and remembered until the second in which it expires', async (t) => {
+  const { authenticator, clock } = await start(t);
+  const headers = await fresh();
+  await authenticator.authenticate(headers);
+  clock.now = (now - 60) * 1000;
+  t.deepEqual(await authenticator.authenticate(headers), ZTUNNEL);
+  await t.throwsAsync(authenticator.authenticate(await fresh(1)), {
+    code: 'ERR_UNAUTHENTICATED',
+  });
+  clock.now = (now + 600) * 1000;
+  await t.throwsAsync(authenticator.authenticate(headers), { code: 'ERR_UNAUTHENTICATED' });
+});
+
+test('of the tokens that were verified 4096 are remembered, the last ones', async (t) => {
+  const { authenticator, clock } = await start(t);
+  const [first, second] = [await fresh(1), await fresh(2)];
+  for (const headers of [first, second]) await authenticator.authenticate(headers);
+  for (let id = 3; id <= 4097; id++) await authenticator.authenticate(await fresh(id));
+  clock.now = (now - 60) * 1000;
+  t.deepEqual(await authenticator.authenticate(second), ZTUNNEL);
+  await t.throwsAsync(authenticator.authenticate(first), { code: 'ERR_UNAUTHENTICATED' });
+});
+
+test('a token whose keys went while it was verified is not remembered', async (t) => {
+  const { authenticator, keySetFile } = await start(t);
+  const next = makeTokenIssuer('key-2');
+  await next.writeKeySet(`${keySetFile}.next`);
+  const nextHeaders = await bearer(next.token(ZTUNNEL));
+  const old = await fresh();
+  const verifying = authenticator.authenticate(old);
+  renameSync(`${keySetFile}.next`, keySetFile);
+  const withNext = authenticator.authenticate(nextHeaders);
+  t.deepEqual(await verifying, ZTUNNEL, 'it began while the old keys held');
+  t.deepEqual(await withNext, ZTUNNEL);
+  await t.throwsAsync(authenticator.authenticate(old), { code: 'ERR_UNAUTHENTICATED' });
 });

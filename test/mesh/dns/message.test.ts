@@ -91,7 +91,7 @@ for (const [what, owner] of [
   });
 }
 
-test('decoding looks at no byte more often than a few times, whatever the message (D2)', (t) => {
+test('D2: decoding looks at no byte more often than a few times, whatever the message', (t) => {
   // Chains of pointers are where decoders go quadratic; here every record's name points into the one before.
   const records = Array.from({ length: 1000 }, (_, index) =>
     record(u16(0xc000 | (index === 0 ? 12 : 19 + (index - 1) * 12)), 1, 1, Buffer.alloc(0)),
@@ -148,7 +148,7 @@ test('encodeAnswer() points to the question and echoes id, RD and EDNS', (t) => 
   t.deepEqual(bytes, expected);
 });
 
-test('an answer over UDP has at most 1,232 bytes, and says when it was cut (D1)', (t) => {
+test('D1: an answer over UDP has at most 1,232 bytes, and says when it was cut', (t) => {
   const ips = Array.from({ length: 1000 }, (_, index) => `10.0.${index >> 8}.${index & 255}`);
   const records = ips.map((ip) => ({ kind: 'address', ip: parseIpAddress(ip) }) as const);
   for (const [edns, limit] of [
@@ -197,3 +197,32 @@ function question(nameBytes: Buffer): Buffer {
 function namedOpt(): Buffer {
   return Buffer.concat([query('a'), name('b'), u16(41, 512), u32(0), u16(0)]);
 }
+
+test('D2: labels, names, counts and ends that lie are refused within a millisecond', (t) => {
+  const label = (length: number): Buffer =>
+    Buffer.concat([Buffer.of(length), Buffer.alloc(length, 97)]);
+  const asked = (...parts: readonly Buffer[]): Buffer =>
+    Buffer.concat([header(1, 0x0100, 1, 0, 0, 0), ...parts, Buffer.of(0), u16(1, 1)]);
+  const hostile: readonly Buffer[] = [
+    asked(label(64)),
+    asked(Buffer.of(0xc0, 12)),
+    asked(...Array.from({ length: 128 }, () => label(1))), // 257 bytes
+    asked(...Array.from({ length: 32_000 }, () => label(1))),
+    Buffer.concat([header(1, 0x0100, 10_000, 0, 0, 0), name('a'), u16(1, 1)]),
+    Buffer.concat([header(1, 0x0100, 0xffff, 0, 0, 0), Buffer.alloc(60_000)]),
+    Buffer.concat([header(1, 0x0100, 0, 0, 0, 0), name('a'), u16(1, 1)]),
+    Buffer.concat([header(1, 0x0100, 1, 0, 0, 0xffff), name('a'), u16(1, 1)]),
+    Buffer.concat([query('a'), Buffer.of(0)]),
+    ...Array.from({ length: 18 }, (_, end) => query('a').subarray(0, end)),
+  ];
+  for (const bytes of hostile) {
+    const times = Array.from({ length: 5 }, () => {
+      const before = process.threadCpuUsage();
+      t.throws(() => decodeQuery(bytes), { code: 'ERR_DNS_FORMAT' });
+      const { user, system } = process.threadCpuUsage(before);
+      return (user + system) / 1000;
+    });
+    // The assertion's own time is in it.
+    t.true(Math.min(...times) < 2, `${bytes.length} bytes took ${Math.min(...times)} ms`);
+  }
+});

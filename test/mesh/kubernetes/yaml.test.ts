@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import test from 'ava';
 import { isJsonObject } from '../../../mesh/kubernetes/schema.ts';
 import { parseYaml, YAML_LIMITS } from '../../../mesh/kubernetes/yaml.ts';
@@ -27,7 +30,7 @@ test('parseYaml() follows aliases within its budget', (t) => {
   t.is(JSON.stringify(documents[0]?.value), '{"a":[1,2],"b":[1,2]}');
 });
 
-test('parseYaml() takes __proto__ and constructor for keys like any other', (t) => {
+test('C9: parseYaml() takes __proto__ and constructor for keys like any other', (t) => {
   const { documents } = parseYaml('__proto__: {polluted: true}\nconstructor: 1\n', 'a.yaml');
   const value = documents[0]?.value ?? null;
   t.true(isJsonObject(value));
@@ -35,7 +38,7 @@ test('parseYaml() takes __proto__ and constructor for keys like any other', (t) 
   t.is(Reflect.get({}, 'polluted'), undefined);
 });
 
-test('parseYaml() refuses duplicate keys, merge keys, tags, and keys that are no text', (t) => {
+test('C1: parseYaml() refuses duplicate keys, merge keys, tags, and keys that are no text', (t) => {
   t.is(refusal('a: 1\nb: 2\na: 3\n'), '3: the document has the key "a" twice');
   t.is(
     refusal('a: &x {b: 1}\nc:\n  <<: *x\n'),
@@ -78,7 +81,7 @@ const hostile: readonly (readonly [string, string])[] = [
 ];
 
 for (const [name, text] of hostile)
-  test.serial(`parseYaml() refuses ${name} within 50 ms`, (t) => {
+  test.serial(`C1: parseYaml() refuses ${name} within 50 ms`, (t) => {
     // Of this thread's own time, the best of some: the machine runs other tests as well, and the first runs compile.
     const times = Array.from({ length: 6 }, () => {
       const before = process.threadCpuUsage();
@@ -89,4 +92,19 @@ for (const [name, text] of hostile)
     const fastest = Math.min(...times);
     t.log(times.map((ms) => ms.toFixed(1)).join(' '));
     t.true(fastest < 50, `took ${fastest.toFixed(1)} ms`);
+  });
+
+/** What the program and the YAML package take by themselves, and 32 MiB. */
+const THREAD_MB = 16 + 32;
+
+for (const [name, text] of hostile.filter(([, { length }]) => length < 50_000_000))
+  test.serial(`C1: ${name} is refused by a thread that has 32 MiB for it`, async (t) => {
+    const worker = new Worker(join(import.meta.dirname, 'yaml-memory-program.ts'), {
+      workerData: text,
+      resourceLimits: { maxOldGenerationSizeMb: THREAD_MB, maxYoungGenerationSizeMb: 4 },
+    });
+    // A thread without memory ends with an error, which once() throws.
+    const [problems] = (await once(worker, 'message')) as [number];
+    t.true(problems > 0);
+    await worker.terminate();
   });

@@ -1,0 +1,22 @@
+import type { Target } from './oracle.ts';
+import { target as authority } from './targets/authority.ts';
+import { target as baggage } from './targets/baggage.ts';
+import { target as certificate } from './targets/certificate.ts';
+import { target as crl } from './targets/crl.ts';
+import { target as csr } from './targets/csr.ts';
+import { target as dns } from './targets/dns.ts';
+import { target as forwarded } from './targets/forwarded.ts';
+import { target as frames } from './targets/frames.ts';
+import { target as hpack } from './targets/hpack.ts';
+import { target as spiffe } from './targets/spiffe.ts';
+import { target as xds } from './targets/xds.ts';
+import { target as yaml } from './targets/yaml.ts';
+import { target as zds } from './targets/zds.ts';
+
+/** Every parser that reads what others wrote. */
+export const TARGETS: ReadonlyMap<string, Target> = new Map(
+  Object.entries({
+    ...{ frames, hpack, authority, baggage, forwarded, spiffe },
+    ...{ certificate, csr, crl, dns, yaml, xds, zds },
+  }),
+);
