@@ -10,6 +10,7 @@ import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
 import { addBuildMetric, addProcessMetrics } from '../mesh/runtime/process-metrics.ts';
 import type { ProgramContext } from '../mesh/runtime/program.ts';
+import { releaseMemory } from '../mesh/runtime/release-memory.ts';
 import { Readiness, type ReadinessGate } from '../mesh/runtime/readiness.ts';
 import type { DemandKey } from '../mesh/proxy/state/answered.ts';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../mesh/xds/codec.ts';
@@ -29,6 +30,8 @@ import { PodManager } from './pod-manager.ts';
 import type { ControlCalls, DataThreadCalls, DataThreadSettings } from './thread-calls.ts';
 import { addStreamMetrics, XdsApplier } from './xds-applier.ts';
 
+/** By then the connections that waited for the start have been served, and a pause harms nobody. */
+const START_IS_OVER_MS = 2_000;
 const POD_GATE = 'workload proxy manager';
 
 /** Starts the node proxy: joins its parts, and leaves in the stack what undoes them. */
@@ -97,6 +100,13 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
   });
   void xds.synced.then(() => {
     gates.state.open();
+    const startIsOver = setTimeout(() => {
+      releaseMemory();
+      threads.notifyAll('releaseMemory', null);
+    }, START_IS_OVER_MS).unref();
+    stopping.addEventListener('abort', () => {
+      clearTimeout(startIsOver);
+    });
     // In dedicated mode its port is the workload's.
     if (config.dedicatedWorkload === undefined)
       void serveSelf({ config, threads, certificates, logger });

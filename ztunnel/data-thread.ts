@@ -21,6 +21,7 @@ import { openLog } from '../mesh/runtime/log.ts';
 import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
 import { HeapSampling, profileCpu } from '../mesh/runtime/profile.ts';
+import { releaseMemory } from '../mesh/runtime/release-memory.ts';
 import { decodeAddress } from '../mesh/xds/codec.ts';
 import { decodeAuthorization } from '../mesh/xds/codec-policy.ts';
 import { prepareNetns } from '../net/netns.ts';
@@ -200,6 +201,10 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     },
     forceClose() {
       connections.cutAll(drained());
+      return null;
+    },
+    releaseMemory() {
+      releaseMemory();
       return null;
     },
   },

@@ -45,6 +45,7 @@ const library = ffi.dlopen(null, {
   setns: { return: 'i32', arguments: ['i32', 'i32'] },
   ioctl: { return: 'i32', arguments: ['i32', 'u64', 'u64'] },
   fcntl: { return: 'i32', arguments: ['i32', 'i32', 'u64'] },
+  malloc_trim: { return: 'i32', arguments: ['u64'] },
   pipe2: { return: 'i32', arguments: ['pointer', 'i32'] },
   splice: { return: 'i32', arguments: ['i32', 'pointer', 'i32', 'pointer', 'u64', 'u32'] },
 });
@@ -290,4 +291,9 @@ export function isNetworkNamespace(fd: number): boolean {
 export function duplicateDescriptor(fd: number): number {
   const copy = c.fcntl(fd, F_DUPFD_CLOEXEC, 3n);
   return copy >= 0 ? copy : -lastErrno();
+}
+
+/** Gives what is free in the C library's heap back to the system. */
+export function mallocTrim(): void {
+  c.malloc_trim(0n);
 }

@@ -1,0 +1,24 @@
+import v8 from 'node:v8';
+import vm from 'node:vm';
+import { trimNativeHeap } from '../../net/native-heap.ts';
+
+let collect: (() => void) | undefined;
+
+/**
+ * Gives back what a large piece of work has left behind: this thread's garbage, then the process's free native memory,
+ * which neither V8 nor the C library does by itself for a long time. Blocks the thread for 10 to 20 ms with the state of
+ * 10,000 workloads, so it is for the end of a start.
+ */
+export function releaseMemory(): void {
+  collect ??= findCollector();
+  collect();
+  trimNativeHeap();
+}
+
+/** V8 shows its collector to a context that is made while this flag is set. */
+function findCollector(): () => void {
+  v8.setFlagsFromString('--expose-gc');
+  const found: unknown = vm.runInNewContext('gc');
+  v8.setFlagsFromString('--no-expose-gc');
+  return typeof found === 'function' ? (found as () => void) : () => undefined;
+}

@@ -1,0 +1,15 @@
+import test from 'ava';
+import { releaseMemory } from '../../../mesh/runtime/release-memory.ts';
+import { processMemory } from '../../../bench/harness/processes.ts';
+
+test('releaseMemory() gives the garbage of a large piece of work back to the system', (t) => {
+  let work: unknown[] | undefined = Array.from({ length: 400_000 }, (_, n) => ({ text: `${n}` }));
+  const native = Array.from({ length: 4000 }, () => Buffer.allocUnsafeSlow(8 << 10).fill(1));
+  const { privateDirty: before } = processMemory([process.pid]);
+  t.is(work.length, 400_000);
+  work = undefined;
+  native.length = 0;
+  releaseMemory();
+  const { privateDirty: after } = processMemory([process.pid]);
+  t.true(after < before - (32 << 20), `${before} bytes, then ${after}`);
+});
