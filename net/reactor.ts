@@ -89,11 +89,15 @@ class Reactor {
     this.#control(EPOLL_CTL_MOD, fd, mask, this.#generations[fd] ?? 0);
   }
 
-  /** Before the descriptor is closed or handed on. */
   unwatch(fd: number): void {
     if (this.#handlers[fd] === undefined) return;
-    this.#handlers[fd] = undefined;
     this.#control(EPOLL_CTL_DEL, fd, 0, 0);
+    this.forget(fd);
+  }
+
+  forget(fd: number): void {
+    if (this.#handlers[fd] === undefined) return;
+    this.#handlers[fd] = undefined;
     if (--this.#watched === 0) this.#poll.keepAlive(false);
   }
 
@@ -220,9 +224,14 @@ export function rewatch(fd: number, mask: number): void {
   reactor().rewatch(fd, mask);
 }
 
-/** Idempotent; before the descriptor is closed or handed on. */
+/** Idempotent; before the descriptor is handed on, or closed where it may have copies. */
 export function unwatch(fd: number): void {
   reactor().unwatch(fd);
+}
+
+/** As unwatch(), right before the close of a descriptor without copies: with the last of them the kernel lets go. */
+export function forget(fd: number): void {
+  reactor().forget(fd);
 }
 
 /** Runs the task once, at the end of this turn, or of the next when outside one. The caller asks once at a time. */

@@ -1,7 +1,7 @@
 import type { SocketAddress } from '../base/address.ts';
 import { EXHAUSTED_PAUSE_MS, isExhausted } from './descriptor.ts';
 import { EAGAIN, ECONNABORTED } from './native/errno.ts';
-import { acceptSocket, closeDescriptor } from './native/libc.ts';
+import { acceptSocket, closeDescriptor, setAbortiveClose } from './native/libc.ts';
 import { allocateShared } from './native/memory.ts';
 import { allocateSockaddr, readSockaddr } from './native/sockaddr.ts';
 import { type EventHandler, EXCLUSIVE, READABLE, unwatch, watch } from './reactor.ts';
@@ -20,6 +20,11 @@ const peerLength = allocateShared(4);
 
 export type TcpAcceptOptions = Readonly<{
   keepAlive?: KeepAlive;
+  /**
+   * Whatever ends this process is a reset to the peers of what is accepted, from the first moment on: they must not take
+   * it for an end. A stream that closes in order does so all the same. Not for descriptors that are detached.
+   */
+  abortive?: boolean;
   /** Told when accepting pauses because the process or the system is out of descriptors. */
   onExhausted?: (errno: number) => void;
 }>;
@@ -45,6 +50,10 @@ export class TcpListener implements EventHandler {
     this.local = socketLocal(bound.fd);
     this.#options = options;
     this.#onAccept = onAccept;
+    // Linux: what is accepted has these of the listener.
+    setNoDelay(bound.fd);
+    if (options.keepAlive !== undefined) setKeepAlive(bound.fd, options.keepAlive);
+    if (options.abortive === true) setAbortiveClose(bound.fd, true);
     this.#watch();
   }
 
@@ -80,9 +89,7 @@ export class TcpListener implements EventHandler {
   }
 
   #accepted(fd: number): void {
-    setNoDelay(fd);
-    if (this.#options.keepAlive !== undefined) setKeepAlive(fd, this.#options.keepAlive);
-    this.#onAccept(new TcpStream(fd, readSockaddr(peer)));
+    this.#onAccept(new TcpStream(fd, readSockaddr(peer), this.#options.abortive));
   }
 
   #watch(): void {

@@ -16,12 +16,12 @@ import {
   BROKEN,
   EDGE,
   type EventHandler,
+  forget,
   HUNG_UP,
   PEER_ENDED,
   READABLE,
   runNextTurn,
   type TurnTask,
-  unwatch,
   watch,
   WRITABLE,
 } from './reactor.ts';
@@ -69,13 +69,19 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   /** Holds what was read and the sink's target, another socket, has not taken. */
   #pipe: SplicePipe | undefined;
   #peer: SocketAddress | undefined;
+  /** A close of the descriptor is a reset. */
+  #abortive: boolean;
   bytesRead = 0;
   bytesWritten = 0;
 
-  /** @param fd connected, non-blocking; the stream owns it from here on. */
-  constructor(fd: number, peer?: SocketAddress) {
+  /**
+   * @param fd connected, non-blocking; the stream owns it from here on.
+   * @param abortive whether a close of the descriptor is a reset already.
+   */
+  constructor(fd: number, peer?: SocketAddress, abortive = false) {
     this.#fd = fd;
     this.#peer = peer;
+    this.#abortive = abortive;
   }
 
   get peer(): SocketAddress {
@@ -119,7 +125,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     }
     this.#watched = true;
     // From here on whatever ends this process is a reset to the peer, who must not take it for an end.
-    setAbortiveClose(this.#fd, true);
+    this.#setAbortive(true);
     // Registering tells at once what is already there.
     watch(this.#fd, READABLE | WRITABLE | PEER_ENDED | EDGE, this);
   }
@@ -151,9 +157,12 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   end(): void {
     if (this.#ended || this.#closed) return;
     this.#ended = true;
+    if (this.#peerEnded) {
+      this.#close('in order'); // which sends the end too
+      return;
+    }
     const result = shutdownWrite(this.#fd);
     if (result < 0) this.#fail(-result);
-    else if (this.#peerEnded) this.#close('in order');
   }
 
   reset(): void {
@@ -319,12 +328,18 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   #close(how: 'abort' | 'in order'): void {
     if (this.#closed) return;
     this.#closed = true;
-    setAbortiveClose(this.#fd, how === 'abort');
+    this.#setAbortive(how === 'abort');
     this.#pending = undefined;
     this.#pipe?.release();
     this.#pipe = undefined;
-    if (this.#watched) unwatch(this.#fd);
+    if (this.#watched) forget(this.#fd);
     closeDescriptor(this.#fd);
+  }
+
+  #setAbortive(on: boolean): void {
+    if (on === this.#abortive) return;
+    this.#abortive = on;
+    setAbortiveClose(this.#fd, on);
   }
 }
 

@@ -11,10 +11,10 @@ import {
   BROKEN,
   EDGE,
   type EventHandler,
+  forget,
   HUNG_UP,
   PEER_ENDED,
   READABLE,
-  unwatch,
   watch,
   WRITABLE,
 } from './reactor.ts';
@@ -85,7 +85,7 @@ export class DescriptorCarrier implements Carrier, EventHandler {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    unwatch(this.descriptor);
+    forget(this.descriptor);
     closeDescriptor(this.descriptor);
   }
 

@@ -87,14 +87,15 @@ export type PodContext = Readonly<{
 /** A lasting lack of descriptors is reported so often. */
 const EXHAUSTED_REPORT_MS = 10_000;
 
-/** How the listeners of a pod accept. */
+/** How the listeners of a pod accept what is relayed as it is. */
 export function acceptOptions(
   parts: Pick<DataParts, 'keepAlive' | 'log'>,
-): Readonly<{ keepAlive?: KeepAlive; onExhausted: (errno: number) => void }> {
+): Readonly<{ keepAlive?: KeepAlive; abortive: true; onExhausted: (errno: number) => void }> {
   const { keepAlive, log } = parts;
   let quietUntilMs = 0;
   return {
     ...(keepAlive && { keepAlive }),
+    abortive: true,
     onExhausted(errno) {
       // Told ten times a second as long as it lasts.
       if (performance.now() < quietUntilMs) return;
