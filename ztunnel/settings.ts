@@ -91,7 +91,7 @@ const sockets = {
 
 const hbone = {
   streamWindowBytes: integer(
-    ...(['HTTP2_STREAM_WINDOW_SIZE', 'Window of a stream'] as const),
+    ...(['HTTP2_STREAM_WINDOW_SIZE', 'Largest window of a stream'] as const),
     ...([4_194_304, 65_535, MAX_WINDOW_BYTES] as const),
   ),
   connectionWindowBytes: integer(

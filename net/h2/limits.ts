@@ -16,7 +16,13 @@ export const INITIAL_HEADER_TABLE_BYTES = 4096;
 /** What a table entry and a listed field count beside their text. RFC 7541 section 4.1, RFC 9113 section 6.5.2. */
 export const FIELD_OVERHEAD_BYTES = 32;
 
-/** 4 MiB, as istio/ztunnel HTTP2_STREAM_WINDOW_SIZE. */
+/**
+ * 256 KiB, or less where windows are set to less: what a stream may send before its reader has taken anything, and so
+ * what a reader that never reads can have us hold (CVE-2019-9511 and -9517).
+ */
+export const START_WINDOW_BYTES = 256 << 10;
+
+/** 4 MiB, as istio/ztunnel HTTP2_STREAM_WINDOW_SIZE: what the window of a stream whose reader keeps up grows to. */
 export const STREAM_WINDOW_BYTES = 4 << 20;
 
 /** 16 MiB, as istio/ztunnel HTTP2_CONNECTION_WINDOW_SIZE: four stream windows, so that one stalled stream stops no other. */
@@ -63,6 +69,8 @@ export const GOAWAY_DEBUG_BYTES = 256;
 /**
  * 64 MiB: what the receive queues of one connection's streams hold together before connection-level credit is withheld.
  * With the connection window on top, that is all the memory that a connection whose readers have stopped can take.
+ * Windows grow only as long as those of all streams together stay within it, so that readers that stall never keep
+ * credit from the others.
  */
 export const RECEIVE_QUEUES_BYTES = 64 << 20;
 

@@ -12,6 +12,7 @@ import {
   RECEIVED_FRAME_BYTES,
   SERVER_HEADER_LIST_BYTES,
   SERVER_STREAMS,
+  START_WINDOW_BYTES,
   STREAM_WINDOW_BYTES,
 } from './limits.ts';
 import {
@@ -91,6 +92,11 @@ export function completeOptions(options: Http2Options, isServer: boolean): Http2
   return complete;
 }
 
+/** What a stream's window begins with. */
+export function startWindowBytes({ streamWindowBytes }: Http2Parameters): number {
+  return Math.min(streamWindowBytes, START_WINDOW_BYTES);
+}
+
 /** What our first SETTINGS frame says; values that the RFC presumes anyway are left out. */
 export function makeSettings(parameters: Http2Parameters, isServer: boolean): Settings {
   const settings = new Map<number, number>();
@@ -98,7 +104,7 @@ export function makeSettings(parameters: Http2Parameters, isServer: boolean): Se
     settings.set(HEADER_TABLE_SIZE, parameters.headerTableBytes);
   if (isServer) settings.set(MAX_CONCURRENT_STREAMS, parameters.maxStreams);
   else settings.set(ENABLE_PUSH, 0);
-  settings.set(INITIAL_WINDOW_SIZE, parameters.streamWindowBytes);
+  settings.set(INITIAL_WINDOW_SIZE, startWindowBytes(parameters));
   settings.set(MAX_FRAME_SIZE, parameters.maxFrameBytes);
   settings.set(MAX_HEADER_LIST_SIZE, parameters.maxHeaderListBytes);
   if (isServer && parameters.extendedConnect) settings.set(ENABLE_CONNECT_PROTOCOL, 1);

@@ -14,7 +14,7 @@ import {
   SETTINGS_TIMEOUT,
   streamError,
 } from './errors.ts';
-import { ReceiveWindow } from './flow-control.ts';
+import { ReceiveWindow, WindowBudget, type WindowGrowth } from './flow-control.ts';
 import { FrameReader } from './frame-reader.ts';
 import { findHeader, type HeaderList } from './headers.ts';
 import { Keepalive, type KeepaliveOwner } from './keepalive.ts';
@@ -23,9 +23,10 @@ import {
   INITIAL_WINDOW_BYTES,
   LINGER_MS,
   MAX_31_BITS,
+  RECEIVE_QUEUES_BYTES,
   SETTINGS_TIMEOUT_MS,
 } from './limits.ts';
-import { type Http2Parameters, makeSettings } from './options.ts';
+import { type Http2Parameters, makeSettings, startWindowBytes } from './options.ts';
 import { Outbox, type OutboxOwner } from './outbox.ts';
 import { Receiver, type ReceiverOwner } from './receiver.ts';
 import { checkOutgoing, Sender } from './sender.ts';
@@ -56,6 +57,7 @@ export class Session
   readonly #keepalive: Keepalive;
   readonly #ending: Ending;
   readonly #peerSide: Side;
+  readonly #windowGrowth: WindowGrowth;
   /** The peer has until then to acknowledge our SETTINGS; undefined once it has. */
   #cancelSettingsTimeout: (() => void) | undefined;
   #settingsAcknowledged = false;
@@ -77,6 +79,11 @@ export class Session
     this.#handler = handler;
     this.#parameters = parameters;
     this.streams = new StreamTable(isServer);
+    const reservedBytes = parameters.maxStreams * startWindowBytes(parameters);
+    this.#windowGrowth = {
+      maxBytes: parameters.streamWindowBytes,
+      budget: new WindowBudget(Math.max(0, RECEIVE_QUEUES_BYTES - reservedBytes)),
+    };
     this.#outbox = new Outbox(transport, this);
     this.#ending = new Ending(transport, this.#outbox, parameters.clock);
     this.#sender = new Sender(this.#outbox, new PeerSettings(), parameters.headerTableBytes);
@@ -222,10 +229,10 @@ export class Session
   // The receiver's owner.
 
   makeStream(id: number, handler?: Http2StreamHandler): Http2Stream {
-    const size = this.#parameters.streamWindowBytes;
+    const size = startWindowBytes(this.#parameters);
     // Until it knows our SETTINGS, the peer may presume the initial window. RFC 9113 section 6.9.2.
     const left = this.#settingsAcknowledged ? size : Math.max(size, INITIAL_WINDOW_BYTES);
-    const window = new ReceiveWindow(size, left);
+    const window = new ReceiveWindow(size, left, this.#windowGrowth);
     const stream = new Http2Stream(id, this, this.#sender, window, handler);
     this.streams.add(stream);
     return stream;

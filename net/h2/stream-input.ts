@@ -77,7 +77,7 @@ export class StreamInput implements TurnTask {
 
   /** Credit for what is out of the way. */
   release(bytes: number): void {
-    const increment = this.#window.release(bytes);
+    const increment = this.#window.release(bytes, this.#queueLength() === 0);
     if (increment > 0 && !this.#ended) this.#owner.giveCredit(increment);
   }
 
@@ -121,6 +121,7 @@ export class StreamInput implements TurnTask {
   silence(): void {
     this.#silent = true;
     this.#dropQueue();
+    this.#window.retire();
   }
 
   runTask(): void {
@@ -168,6 +169,7 @@ export class StreamInput implements TurnTask {
     if (trailers !== undefined) this.handler?.onTrailers?.(trailers);
     if (this.#isSilent() || this.#sink === undefined) return; // setSink() will have it told
     this.#endTold = true;
+    this.#window.retire();
     this.#sink.onEnd();
   }
 
@@ -175,6 +177,7 @@ export class StreamInput implements TurnTask {
     const error = this.#error;
     if (error === undefined || (this.handler === undefined && this.#sink === undefined)) return;
     this.#silent = true;
+    this.#window.retire();
     this.handler?.onError?.(error);
     this.#sink?.onError(error);
   }

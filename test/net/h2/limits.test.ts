@@ -3,7 +3,7 @@ import test from 'ava';
 import { socketAddress } from '../../../base/address.ts';
 import { Http2Connection } from '../../../net/h2/connection.ts';
 import { DATA, FLAG_ACK, FLAG_END_STREAM, GOAWAY, PING } from '../../../net/h2/frame.ts';
-import { RECEIVE_QUEUES_BYTES } from '../../../net/h2/limits.ts';
+import { RECEIVE_QUEUES_BYTES, START_WINDOW_BYTES } from '../../../net/h2/limits.ts';
 import type { Http2Stream } from '../../../net/h2/stream.ts';
 import { connectTcp } from '../../../net/tcp.ts';
 import { Collector, shared } from '../../support/collect.ts';
@@ -11,54 +11,65 @@ import { frame, headers, RawPeer, request, serveH2 } from '../../support/h2-peer
 
 const MEBIBYTE = 1 << 20;
 
-test('readers that stop cost one connection no more than its cap, and get all when they go on', async (t) => {
-  const readers: Collector[] = [];
-  const server = serveH2(t, (stream) => {
-    stream.respond([':status', '200']);
-    const reader = new Collector(stream);
-    reader.allowance = 0;
-    readers.push(reader);
+/** Sends `bytes` in all as soon as there is room, then the end. */
+function pour(stream: Http2Stream, bytes: number): void {
+  const push = (): void => {
+    while (stream.bytesWritten < bytes)
+      if (stream.write(mebibyte, 9, Math.min(MEBIBYTE, bytes - stream.bytesWritten)) === 0) return;
+    stream.end();
+  };
+  stream.setSink({
+    capacity: () => MEBIBYTE,
+    onData: (_bytes, _offset, length) => length,
+    onEnd: () => undefined,
+    onError: () => undefined,
+    onWritable: push,
   });
-  const transport = await connectTcp(socketAddress('127.0.0.1', server.port));
-  const connection = Http2Connection.client(transport, {}, {});
-  t.teardown(() => {
-    connection.close();
-  });
-  const { bytes } = shared(Buffer.alloc(MEBIBYTE));
-  const before = process.memoryUsage().arrayBuffers;
-  const count = 24;
-  const each = 4 * MEBIBYTE;
-  // 96 MiB in all, each stream within its own window.
-  const streams: Http2Stream[] = [];
-  for (let index = 0; index < count; index++) {
-    const stream = connection.openStream(request('POST'), {}) ?? t.fail();
-    streams.push(stream);
-    const push = (): void => {
-      while (stream.bytesWritten < each)
-        if (stream.write(bytes, 9, Math.min(MEBIBYTE, each - stream.bytesWritten)) === 0) return;
-      stream.end();
-    };
-    stream.setSink({
-      capacity: () => MEBIBYTE,
-      onData: (_bytes, _offset, length) => length,
-      onEnd: () => undefined,
-      onError: () => undefined,
-      onWritable: push,
+  push();
+}
+
+const mebibyte = shared(Buffer.alloc(MEBIBYTE)).bytes;
+
+for (const [what, taken, heldBytes] of [
+  ['never read hold 256 KiB each', 0, 24 * START_WINDOW_BYTES],
+  ['stop after they have kept up hold no more than the cap', 3 * MEBIBYTE, RECEIVE_QUEUES_BYTES],
+] as const)
+  test(`readers that ${what}, others of their connection go on, and they get all in the end`, async (t) => {
+    const readers: Collector[] = [];
+    const server = serveH2(t, (stream) => {
+      stream.respond([':status', '200']);
+      const reader = new Collector(stream);
+      if (readers.length < 24) reader.allowance = taken;
+      readers.push(reader);
     });
-    push();
-  }
-  const accepted = (): number => streams.reduce((sum, stream) => sum + stream.bytesWritten, 0);
-  const most = RECEIVE_QUEUES_BYTES + 16 * MEBIBYTE + MEBIBYTE;
-  while (accepted() < RECEIVE_QUEUES_BYTES) await nextRound();
-  // And some more, in which it could pass the bound if there were none.
-  for (let round = 0; round < 500; round++) await nextRound();
-  t.true(accepted() <= most, `${accepted()} bytes`);
-  t.true(process.memoryUsage().arrayBuffers - before < most + 8 * MEBIBYTE);
-  for (const reader of readers) reader.release();
-  for (const reader of readers) await reader.until((c) => c.ended);
-  t.is(readers.length, count);
-  t.true(readers.every(({ received }) => received === each));
-});
+    const transport = await connectTcp(socketAddress('127.0.0.1', server.port));
+    const connection = Http2Connection.client(transport, {}, {});
+    t.teardown(() => {
+      connection.close();
+    });
+    const each = 8 * MEBIBYTE;
+    const stalled = Array.from({ length: 24 }, () => {
+      const stream = connection.openStream(request('POST'), {}) ?? t.fail();
+      pour(stream, each);
+      return stream;
+    });
+    const held = (): number =>
+      stalled.reduce((sum, { bytesWritten }) => sum + bytesWritten - taken, 0);
+    // Until nothing moves any more.
+    for (let still = 0, last = -1; still < 200; ) {
+      await nextRound();
+      still = held() === last ? still + 1 : 0;
+      last = held();
+    }
+    t.true(held() > 0 && held() <= heldBytes, `${held()} bytes`);
+    const other = connection.openStream(request('POST'), {}) ?? t.fail();
+    pour(other, each);
+    while (readers.length < 25) await nextRound();
+    await readers[24]?.until((c) => c.received === each && c.ended);
+    for (const reader of readers) reader.release();
+    for (const reader of readers) await reader.until((c) => c.ended);
+    t.true(readers.every(({ received }) => received === each));
+  });
 
 test('single bytes that nobody reads take no more memory than they are', async (t) => {
   const readers: Collector[] = [];
