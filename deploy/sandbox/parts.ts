@@ -16,6 +16,11 @@ const READY_TIMEOUT_MS = 2000;
 const STOP_GRACE_MS = 10_000;
 /** For a process that is to replace another one, until it is ready. */
 const REPLACE_TIMEOUT_MS = 30_000;
+/**
+ * Connections wait for a part that was killed, so the next one comes at once; only what ends soon after its start is
+ * held back.
+ */
+const RESTART = { soundAfterMs: 1000, soundDelayMs: 0 };
 
 export type PartSpec = Readonly<{
   name: string;
@@ -158,7 +163,7 @@ export class Part {
   }
 
   async #run(stop: AbortSignal): Promise<void> {
-    const backoff = new RestartBackoff();
+    const backoff = new RestartBackoff(RESTART);
     let successor: ContainerProcess | undefined;
     for (;;) {
       const startedAtMs = Date.now();
