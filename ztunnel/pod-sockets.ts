@@ -2,18 +2,27 @@ import { closeSync } from 'node:fs';
 import { parseIpAddress } from '../base/address.ts';
 import { MeshError } from '../base/errors.ts';
 import {
+  DNS_PORT,
   HBONE_PORT,
   INBOUND_PLAINTEXT_PORT,
   OUTBOUND_PORT,
   SOCKS5_PORT,
 } from '../mesh/model/ports.ts';
-import type { ListenerClient } from '../mesh/zds/listeners.ts';
+import type { ListenerClient, PodListener } from '../mesh/zds/listeners.ts';
+import { findPodSocket, type PodSocketName } from '../mesh/zds/pod-sockets.ts';
 import { duplicate } from '../net/descriptor.ts';
 import type { Netns } from '../net/netns.ts';
+import { isAbsentAddress } from '../net/socket-address.ts';
 import { bindListener, type BoundListener } from '../net/tcp.ts';
 import type { ZtunnelConfig } from './config.ts';
 import { podSocketOptions } from './pod-socket-options.ts';
-import type { HandedListener } from './thread-calls.ts';
+import type { HandedDns, HandedListener } from './thread-calls.ts';
+
+const PORTS = {
+  outbound: OUTBOUND_PORT,
+  plaintext: INBOUND_PLAINTEXT_PORT,
+  hbone: HBONE_PORT,
+} as const;
 
 /** The listening sockets of a pod, as the control thread holds them. */
 export type PodSockets = Readonly<{
@@ -21,6 +30,8 @@ export type PodSockets = Readonly<{
   plaintext: HandedListener;
   hbone: HandedListener;
   socks5: HandedListener | undefined;
+  /** Those that the node agent keeps, if DNS is served. */
+  dns: readonly HandedDns[];
 }>;
 
 /**
@@ -36,9 +47,10 @@ export async function openPodSockets(
   agent: ListenerClient | undefined,
 ): Promise<PodSockets> {
   const opened: number[] = [];
-  const open = async (port: number): Promise<HandedListener> => {
+  const open = async (name: 'outbound' | 'plaintext' | 'hbone'): Promise<HandedListener> => {
+    const port = PORTS[name];
     const listener =
-      agent === undefined ? bindInPod(netns, port, config) : await agent.request(uid, port);
+      agent === undefined ? bindInPod(netns, port, config) : await agent.request(uid, name);
     opened.push(listener.fd);
     if (config.originalSource === true && !listener.transparent)
       throw new MeshError(
@@ -51,9 +63,10 @@ export async function openPodSockets(
   };
   try {
     return {
-      outbound: await open(OUTBOUND_PORT),
-      plaintext: await open(INBOUND_PLAINTEXT_PORT),
-      hbone: await open(HBONE_PORT),
+      outbound: await open('outbound'),
+      plaintext: await open('plaintext'),
+      hbone: await open('hbone'),
+      dns: agent === undefined ? [] : await requestDns(uid, config, agent, opened),
       socks5: config.socks5 ? bindSocks5(netns, config) : undefined,
     };
   } catch (error) {
@@ -62,12 +75,20 @@ export async function openPodSockets(
   }
 }
 
-export function closePodSockets({ outbound, plaintext, hbone, socks5 }: PodSockets): void {
+export function closePodSockets({ outbound, plaintext, hbone, socks5, dns }: PodSockets): void {
   for (const { fd } of [outbound, plaintext, hbone, ...(socks5 ? [socks5] : [])]) closeSync(fd);
+  for (const { udpFd, tcpFd } of dns) for (const fd of [udpFd, tcpFd]) closeSync(fd);
 }
 
-/** Copies for one data thread, which closes them itself. */
-export function copyPodSockets({ outbound, plaintext, hbone, socks5 }: PodSockets): PodSockets {
+/**
+ * Copies for one data thread, which closes them itself.
+ *
+ * @param options `dns`: whether it is the thread that answers names.
+ */
+export function copyPodSockets(
+  { outbound, plaintext, hbone, socks5, dns }: PodSockets,
+  options: Readonly<{ dns: boolean }>,
+): PodSockets {
   const copy = (listener: HandedListener): HandedListener => ({
     ...listener,
     fd: duplicate(listener.fd),
@@ -75,7 +96,58 @@ export function copyPodSockets({ outbound, plaintext, hbone, socks5 }: PodSocket
   return {
     ...{ outbound: copy(outbound), plaintext: copy(plaintext), hbone: copy(hbone) },
     socks5: socks5 && copy(socks5),
+    dns: options.dns
+      ? dns.map(({ ip, udpFd, tcpFd }) => ({
+          ...{ ip, udpFd: duplicate(udpFd), tcpFd: duplicate(tcpFd) },
+        }))
+      : [],
   };
+}
+
+/** What the node agent keeps of them, under its names. */
+export function keptPodSockets(sockets: PodSockets): [PodSocketName, PodListener][] {
+  const { outbound, plaintext, hbone, dns } = sockets;
+  const kept: [PodSocketName, PodListener][] = [
+    ['outbound', outbound],
+    ['plaintext', plaintext],
+    ['hbone', hbone],
+  ];
+  for (const { ip, udpFd, tcpFd } of dns)
+    for (const [transport, fd] of [
+      ['udp', udpFd],
+      ['tcp', tcpFd],
+    ] as const) {
+      const name = findPodSocket({ port: DNS_PORT, transport, ip });
+      if (name !== undefined) kept.push([name, { fd, transparent: false }]);
+    }
+  return kept;
+}
+
+/** On each address that the pod has and the agent keeps sockets for. */
+async function requestDns(
+  uid: string,
+  { dnsCapture, dnsProxyAddress }: ZtunnelConfig,
+  agent: ListenerClient,
+  opened: number[],
+): Promise<HandedDns[]> {
+  const handed: HandedDns[] = [];
+  if (!dnsCapture) return handed;
+  const { ips, port } = dnsProxyAddress;
+  for (const ip of ips) {
+    const udp = findPodSocket({ port, transport: 'udp', ip });
+    const tcp = findPodSocket({ port, transport: 'tcp', ip });
+    if (udp === undefined || tcp === undefined) continue;
+    try {
+      const { fd: udpFd } = await agent.request(uid, udp);
+      opened.push(udpFd);
+      const { fd: tcpFd } = await agent.request(uid, tcp);
+      opened.push(tcpFd);
+      handed.push({ ip, udpFd, tcpFd });
+    } catch (error) {
+      if (!isAbsentAddress(error)) throw error;
+    }
+  }
+  return handed;
 }
 
 /** Always ours: a node agent knows nothing of it. Nobody but the pod itself may speak in its name. */
