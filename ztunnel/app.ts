@@ -116,7 +116,10 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
   const pageParts = { config, log, metrics, readiness, threads, certificates, pods, stop };
   const parts = { ...pageParts, xdsStatus: () => describeXds(xds) };
   stack.use(
-    await openAdminServer({ listen: adminListen(config), routes: adminRoutes(parts), logger }),
+    await openAdminServer({
+      listen: adminListen(config, readiness),
+      ...{ routes: adminRoutes(parts), logger },
+    }),
   );
   const statsServer = stack.use(
     await openAdminServer({
@@ -256,16 +259,20 @@ function publicPort({ portReuse: reusePort }: ZtunnelConfig, port: number): Admi
   return { kind: 'tcp', host: '::', port, reusePort };
 }
 
-/** Loopback only, and a unix socket that our own user reaches from every namespace. */
-function adminListen({
-  adminPort: port,
-  adminPath: path,
-  portReuse,
-}: ZtunnelConfig): AdminListen[] {
+/**
+ * Loopback only, and a unix socket that our own user reaches from every namespace. The socket stays with a process that
+ * this one replaces until this one is ready, which it may never be.
+ */
+function adminListen(
+  { adminPort: port, adminPath: path, portReuse }: ZtunnelConfig,
+  readiness: Readiness,
+): AdminListen[] {
   const loopback = ['127.0.0.1', '::1'].map(
     (host) => ({ kind: 'tcp', host, port, reusePort: portReuse }) as const,
   );
-  return path === undefined ? loopback : [...loopback, { kind: 'unix', path, takeOver: portReuse }];
+  if (path === undefined) return loopback;
+  const takeOver = portReuse ? { takeOver: readiness.whenReady() } : {};
+  return [...loopback, { kind: 'unix', path, ...takeOver }];
 }
 
 function describeXds(xds: DeltaClient): {
