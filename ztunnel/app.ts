@@ -2,8 +2,7 @@ import { CaClient } from '../certs/ca-client.ts';
 import { CertificateManager } from '../certs/manager.ts';
 import { describeError, MeshError } from '../base/errors.ts';
 import { openAdminServer, type AdminListen } from '../mesh/admin/server.ts';
-import type { SpiffeId } from '../mesh/model/identity.ts';
-import { DataThreads } from '../mesh/runtime/data-threads.ts';
+import type { DataThreads } from '../mesh/runtime/data-threads.ts';
 import { runDrain } from '../mesh/runtime/drain.ts';
 import type { Logger } from '../mesh/runtime/log.ts';
 import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
@@ -19,18 +18,22 @@ import { ListenerClient } from '../mesh/zds/listeners.ts';
 import { prepareNetns } from '../net/netns.ts';
 import type { ZtunnelConfig } from './config.ts';
 import { serveDedicated } from './dedicated.ts';
-import { followRevocations, readRevocations } from './follow-revocations.ts';
+import { followRevocations } from './follow-revocations.ts';
 import { serveSelf } from './serve-self.ts';
 import type { ServerAddress } from './settings.ts';
 import { adminRoutes, readinessRoutes, statsRoutes } from './pages.ts';
 import { PodManager } from './pod-manager.ts';
-import type { ControlCalls, DataThreadCalls, DataThreadSettings } from './thread-calls.ts';
+import type { StartedThreads } from './start-data-threads.ts';
+import type { ControlCalls, DataThreadCalls } from './thread-calls.ts';
 import { addStreamMetrics, XdsApplier } from './xds-applier.ts';
 
 const POD_GATE = 'workload proxy manager';
 
-/** Starts the node proxy: joins its parts, and leaves in the stack what undoes them. */
-export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Promise<void> {
+/** Starts the node proxy, whose data threads have been started: joins its parts, and leaves in the stack what undoes them. */
+export async function startZtunnel(
+  context: ProgramContext<ZtunnelConfig>,
+  { threads, useCertificates }: StartedThreads,
+): Promise<void> {
   const { config, log, stack, stopping, stop } = context;
   const logger = log.scope('ztunnel');
   const readiness = new Readiness();
@@ -54,7 +57,7 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
   const certificates = stack.use(
     new CertificateManager({ fetch: (identity, options) => caClient.fetch(identity, options) }),
   );
-  const threads = stack.use(startThreads(context, certificates, logger));
+  useCertificates(certificates);
   if (config.crlPath !== undefined) stack.use(followRevocations(config.crlPath, threads, logger));
   certificates.subscribe((certificate) => {
     threads.notifyAll('certificate', certificate);
@@ -161,36 +164,6 @@ function followNodeAgent(path: string, parts: AgentParts): ZdsClient {
     },
     log(message) {
       logger.warn(message);
-    },
-  });
-}
-
-function startThreads(
-  { config, log, stop }: ProgramContext<ZtunnelConfig>,
-  certificates: CertificateManager,
-  logger: Logger,
-): DataThreads<ControlCalls, DataThreadCalls> {
-  const settings: DataThreadSettings = {
-    config,
-    logFormat: config.logFormat,
-    logLevels: log.levels(),
-    ...(config.crlPath !== undefined && { revocations: readRevocations(config.crlPath) }),
-  };
-  return new DataThreads<ControlCalls, DataThreadCalls>({
-    count: config.dataThreads,
-    entry: new URL('./data-thread.ts', import.meta.url),
-    settings,
-    handlers: () => ({
-      certificate: ({ identity }: { identity: SpiffeId }) => certificates.get(identity),
-    }),
-    onCrash(index, error) {
-      // Its connections are gone and its sockets unserved; a new process finds all pods again.
-      logger.error('a data thread has ended', { thread: index, error: describeError(error) });
-      process.exitCode = 1;
-      stop('a data thread has ended');
-    },
-    onNotifyError(error, name) {
-      logger.error('internal error', { call: name, error: describeError(error) });
     },
   });
 }

@@ -103,7 +103,12 @@ export class PodManager implements ZdsHandler {
     try {
       for (let index = 0; index < threads.count; index++) {
         const netnsFd = netns && duplicate(netns.fd);
-        const handover = { uid, ...info, netnsFd, ...copyPodSockets(sockets, { dns: index === DNS_THREAD }) };
+        const handover = {
+          uid,
+          ...info,
+          netnsFd,
+          ...copyPodSockets(sockets, { dns: index === DNS_THREAD }),
+        };
         await threads.link(index).call('addPod', handover);
       }
     } catch (error) {

@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs';
-import { parseIpAddress } from '../base/address.ts';
+import { parseIpAddress, type IpAddress } from '../base/address.ts';
 import { MeshError } from '../base/errors.ts';
 import {
   DNS_PORT,
@@ -46,31 +46,39 @@ export async function openPodSockets(
   config: ZtunnelConfig,
   agent: ListenerClient | undefined,
 ): Promise<PodSockets> {
-  const opened: number[] = [];
-  const open = async (name: 'outbound' | 'plaintext' | 'hbone'): Promise<HandedListener> => {
+  const asked: Promise<PodListener>[] = [];
+  const keep = (listener: Promise<PodListener>): Promise<PodListener> => {
+    asked.push(listener);
+    return listener;
+  };
+  const open = async (name: keyof typeof PORTS): Promise<HandedListener> => {
     const port = PORTS[name];
-    const listener =
-      agent === undefined ? bindInPod(netns, port, config) : await agent.request(uid, name);
-    opened.push(listener.fd);
-    if (config.originalSource === true && !listener.transparent)
+    const { fd, transparent } = await keep(
+      agent?.request(uid, name) ?? Promise.try(bindInPod, netns, port, config),
+    );
+    if (config.originalSource === true && !transparent)
       throw new MeshError(
         'ERR_TRANSPARENT',
         'local',
         `Cannot keep client addresses on port ${port} of pod ${uid}: ENABLE_ORIG_SRC asks for it, and the kernel refuses`,
       );
-    const transparent = listener.transparent && config.originalSource !== false;
-    return { fd: listener.fd, transparent, kept: agent !== undefined };
+    const kept = agent !== undefined;
+    return { fd, transparent: transparent && config.originalSource !== false, kept };
   };
   try {
-    return {
-      outbound: await open('outbound'),
-      plaintext: await open('plaintext'),
-      hbone: await open('hbone'),
-      dns: agent === undefined ? [] : await requestDns(uid, config, agent, opened),
-      socks5: config.socks5 ? bindSocks5(netns, config) : undefined,
-    };
+    // All at once: pods come one after the other, and clients may be waiting in the queue of the last one.
+    const [outbound, plaintext, hbone, dns] = await Promise.all([
+      open('outbound'),
+      open('plaintext'),
+      open('hbone'),
+      agent === undefined ? [] : requestDns(config, (name) => keep(agent.request(uid, name))),
+    ]);
+    const socks5 = config.socks5 ? bindSocks5(netns, config) : undefined;
+    return { outbound, plaintext, hbone, dns, socks5 };
   } catch (error) {
-    for (const fd of opened) closeSync(fd);
+    // What still comes is closed as well.
+    for (const came of await Promise.allSettled(asked))
+      if (came.status === 'fulfilled') closeSync(came.value.fd);
     throw error;
   }
 }
@@ -125,29 +133,25 @@ export function keptPodSockets(sockets: PodSockets): [PodSocketName, PodListener
 
 /** On each address that the pod has and the agent keeps sockets for. */
 async function requestDns(
-  uid: string,
   { dnsCapture, dnsProxyAddress }: ZtunnelConfig,
-  agent: ListenerClient,
-  opened: number[],
+  request: (name: PodSocketName) => Promise<PodListener>,
 ): Promise<HandedDns[]> {
-  const handed: HandedDns[] = [];
-  if (!dnsCapture) return handed;
   const { ips, port } = dnsProxyAddress;
-  for (const ip of ips) {
-    const udp = findPodSocket({ port, transport: 'udp', ip });
-    const tcp = findPodSocket({ port, transport: 'tcp', ip });
-    if (udp === undefined || tcp === undefined) continue;
+  const open = async (transport: 'tcp' | 'udp', ip: IpAddress): Promise<number | undefined> => {
+    const name = findPodSocket({ port, transport, ip });
+    if (name === undefined) return undefined;
     try {
-      const { fd: udpFd } = await agent.request(uid, udp);
-      opened.push(udpFd);
-      const { fd: tcpFd } = await agent.request(uid, tcp);
-      opened.push(tcpFd);
-      handed.push({ ip, udpFd, tcpFd });
+      return (await request(name)).fd;
     } catch (error) {
-      if (!isAbsentAddress(error)) throw error;
+      if (isAbsentAddress(error)) return undefined;
+      throw error;
     }
-  }
-  return handed;
+  };
+  const asked = (dnsCapture ? ips : []).map(async (ip): Promise<HandedDns[]> => {
+    const [udpFd, tcpFd] = await Promise.all([open('udp', ip), open('tcp', ip)]);
+    return udpFd === undefined || tcpFd === undefined ? [] : [{ ip, udpFd, tcpFd }];
+  });
+  return (await Promise.all(asked)).flat();
 }
 
 /** Always ours: a node agent knows nothing of it. Nobody but the pod itself may speak in its name. */
