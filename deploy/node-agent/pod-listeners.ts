@@ -3,7 +3,11 @@ import { formatSocketAddress, parseIpAddress, type SocketAddress } from '../../b
 import { MeshError } from '../../base/errors.ts';
 import { DNS_PORT } from '../../mesh/model/ports.ts';
 import type { PodListener } from '../../mesh/zds/listeners.ts';
-import { POD_SOCKETS, type PodSocketName, type PodSocketPlace } from '../../mesh/zds/pod-sockets.ts';
+import {
+  POD_SOCKETS,
+  type PodSocketName,
+  type PodSocketPlace,
+} from '../../mesh/zds/pod-sockets.ts';
 import type { Netns } from '../../net/netns.ts';
 import { isAbsentAddress, socketLocal } from '../../net/socket-address.ts';
 import { bindListener } from '../../net/tcp.ts';

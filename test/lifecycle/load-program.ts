@@ -22,6 +22,10 @@ const longEnds: LongEnd[] = [];
 const stop = new AbortController();
 let slowestMs = 0;
 
+function going(): boolean {
+  return !stop.signal.aborted;
+}
+
 /** Says a word and waits until all of it is back. */
 async function say(socket: Socket, word: string): Promise<void> {
   socket.write(word);
@@ -73,14 +77,14 @@ function whenClosed(socket: Socket): Promise<never> {
 
 async function hold(index: number): Promise<void> {
   await delay((index % 100) * (LONG_PERIOD_MS / 100)); // not all at once
-  while (!stop.signal.aborted) {
+  while (going()) {
     let openedAtMs = Infinity;
     try {
       const socket = await open();
       openedAtMs = Date.now();
       counts.longOpen++;
       const broken = whenClosed(socket);
-      for (let round = 0; !stop.signal.aborted; round++) {
+      for (let round = 0; going(); round++) {
         await Promise.race([say(socket, `long ${index} round ${round}`), broken]);
         counts.rounds++;
         await Promise.race([delay(LONG_PERIOD_MS), broken]);
@@ -131,13 +135,14 @@ while (counts.longOpen < Number(long) && failures.length === 0) await delay(TICK
 const telling = setInterval(report, 1000);
 report();
 const startedMs = performance.now();
-for (let index = 0; !stop.signal.aborted; await delay(TICK_MS)) {
+for (let index = 0; going(); ) {
   const due = ((performance.now() - startedMs) / 1000) * Number(newPerSecond);
   for (; index < due; index++) {
     const short = openShort(index);
     work.add(short);
     void short.finally(() => work.delete(short));
   }
+  await delay(TICK_MS);
 }
 clearInterval(telling);
 await Promise.all(work);

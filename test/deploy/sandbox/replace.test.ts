@@ -75,7 +75,9 @@ test('a ztunnel whose successor never gets ready keeps its admin socket, and goe
   const { pid, adminSocket } = await partOf(sandbox, name);
   await sandbox.post('/v1/parts', { name: 'istiod-lite', action: 'stop' }); // no configuration for a new one
   const replacing = sandbox.post('/v1/parts', { name, action: 'replace' });
-  const failed = t.throwsAsync(replacing, { message: /Cannot replace ztunnel-node-1: ended by SIGKILL/ });
+  const failed = t.throwsAsync(replacing, {
+    message: /Cannot replace ztunnel-node-1: ended by SIGKILL/,
+  });
   let successor: string | undefined;
   for (;;) {
     const found = readdirSync(dirname(adminSocket)).find((file) => /^\.\d+$/.test(file));

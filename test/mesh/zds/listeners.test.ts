@@ -13,7 +13,7 @@ import type { TcpStream } from '../../../net/tcp-stream.ts';
 import { openNamespace } from '../../deploy/support.ts';
 
 /** What no agent keeps. */
-const unknown = String('http') as PodSocketName;
+const unknown = JSON.parse('"http"') as PodSocketName;
 
 function socketPath(t: ExecutionContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'halo-listeners-'));
@@ -119,7 +119,9 @@ test('the agent tells why it gives no listener', async (t) => {
   await t.throwsAsync(client.request('nobody', 'hbone'), {
     message: /pod nobody: it is not enrolled/,
   });
-  await t.throwsAsync(client.request('nobody', unknown), { message: /http is none of the sockets/ });
+  await t.throwsAsync(client.request('nobody', unknown), {
+    message: /http is none of the sockets/,
+  });
 });
 
 test('without such a channel the proxy hears it at once', async (t) => {
