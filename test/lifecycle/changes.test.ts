@@ -5,14 +5,15 @@ import { leafCertificates, type ConfigDump } from '../../cli/ztunnel-tables.ts';
 import { fetchAdmin } from '../../mesh/admin/client.ts';
 import { startMesh } from '../support/mesh.ts';
 import { policyYaml } from '../support/mesh-policies.ts';
-import { namespaceYaml, podYaml, serviceYaml } from '../support/mesh-yaml.ts';
+import { podYaml, serviceYaml } from '../support/mesh-yaml.ts';
 import { sized } from './full-size.ts';
 import { Load } from './load.ts';
+import { SHOP } from './shop.ts';
 
-const CHANGES = sized(10_000, 1_500);
-const DURATION_S = sized(600, 90);
+const CHANGES = sized(10_000, 1_000);
+const DURATION_S = sized(600, 60);
 /** They are renewed after half of it: every 10 s in the full run. */
-const CERTIFICATE_LIFETIME_S = sized(20, 8);
+const CERTIFICATE_LIFETIME_S = sized(20, 6);
 const ROTATIONS = 3;
 const STEPS = ['begin', 'switch', 'finish'] as const;
 const LONG = 100;
@@ -20,13 +21,7 @@ const NEW_PER_SECOND = 50;
 const CLIENT = 'spiffe://cluster.local/ns/shop/sa/client';
 
 const mesh = startMesh(test, {
-  yaml: [
-    namespaceYaml('shop'),
-    podYaml('web', { node: 'node-2' }),
-    podYaml('client', { node: 'node-1' }),
-    podYaml('other', { node: 'node-1' }),
-    serviceYaml('web', { 80: 9000 }),
-  ].join(''),
+  yaml: SHOP + podYaml('other', { node: 'node-1' }),
   settings: { partEnvironment: { ztunnel: { SECRET_TTL: `${CERTIFICATE_LIFETIME_S}s` } } },
 });
 

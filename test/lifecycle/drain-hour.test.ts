@@ -1,18 +1,13 @@
 import test from 'ava';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startMesh } from '../support/mesh.ts';
-import { namespaceYaml, podYaml, serviceYaml } from '../support/mesh-yaml.ts';
 import { sized } from './full-size.ts';
+import { SHOP } from './shop.ts';
 
 const UPGRADES = sized(10, 3);
 
 const mesh = startMesh(test, {
-  yaml: [
-    namespaceYaml('shop'),
-    podYaml('web', { node: 'node-2' }),
-    podYaml('client', { node: 'node-1' }),
-    serviceYaml('web', { 80: 9000 }),
-  ].join(''),
+  yaml: SHOP,
   settings: { partEnvironment: { ztunnel: { CONNECTION_TERMINATION_DEADLINE: '1h' } } },
 });
 

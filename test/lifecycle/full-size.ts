@@ -11,7 +11,16 @@ export function sized(full: number, small: number): number {
 
 /** For `t.log()`: the least, the middle, the 95th of 100 and the greatest, rounded. */
 export function spread(values: readonly number[]): string {
-  const sorted = [...values].sort((one, other) => one - other);
-  const at = (part: number): number => Math.round(sorted[Math.ceil(part * sorted.length) - 1] ?? 0);
-  return `min ${at(1 / sorted.length)}, p50 ${at(0.5)}, p95 ${at(0.95)}, max ${at(1)}`;
+  const at = (part: number): number => Math.round(rankOf(values, part));
+  return `min ${at(0)}, p50 ${at(0.5)}, p95 ${at(0.95)}, max ${at(1)}`;
+}
+
+export function medianOf(values: readonly number[]): number {
+  return rankOf(values, 0.5);
+}
+
+/** The least value that so great a part of all, 0 to 1, does not exceed. */
+function rankOf(values: readonly number[], part: number): number {
+  const sorted = values.toSorted((one, other) => one - other);
+  return sorted[Math.max(0, Math.ceil(part * sorted.length) - 1)] ?? Infinity;
 }

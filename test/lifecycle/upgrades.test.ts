@@ -1,9 +1,9 @@
 import test from 'ava';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startMesh } from '../support/mesh.ts';
-import { namespaceYaml, podYaml, serviceYaml } from '../support/mesh-yaml.ts';
 import { sized } from './full-size.ts';
 import { Load, type LongEnd } from './load.ts';
+import { SHOP } from './shop.ts';
 
 const UPGRADES = sized(50, 10);
 const NEW_PER_SECOND = 300;
@@ -13,12 +13,7 @@ const DRAIN_DEADLINE_S = sized(120, 10);
 const PAUSE_MS = 1000;
 
 const mesh = startMesh(test, {
-  yaml: [
-    namespaceYaml('shop'),
-    podYaml('web', { node: 'node-2' }),
-    podYaml('client', { node: 'node-1' }),
-    serviceYaml('web', { 80: 9000 }),
-  ].join(''),
+  yaml: SHOP,
   settings: {
     dnsCapture: true,
     partEnvironment: { ztunnel: { CONNECTION_TERMINATION_DEADLINE: `${DRAIN_DEADLINE_S}s` } },
