@@ -15,10 +15,6 @@ export function spread(values: readonly number[]): string {
   return `min ${at(0)}, p50 ${at(0.5)}, p95 ${at(0.95)}, max ${at(1)}`;
 }
 
-export function medianOf(values: readonly number[]): number {
-  return rankOf(values, 0.5);
-}
-
 /** The least value that so great a part of all, 0 to 1, does not exceed. */
 function rankOf(values: readonly number[], part: number): number {
   const sorted = values.toSorted((one, other) => one - other);
