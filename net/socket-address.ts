@@ -1,4 +1,5 @@
 import type { SocketAddress } from '../base/address.ts';
+import { MeshError } from '../base/errors.ts';
 import { systemError } from './native/errno.ts';
 import { getOption, peerName, socketName } from './native/libc.ts';
 import { allocateShared } from './native/memory.ts';
@@ -30,6 +31,14 @@ export function originalDestination(fd: number): SocketAddress {
   if (getOption(fd, SOL_IP, SO_ORIGINAL_DST, name, nameLength) >= 0) return readOr(0, '');
   if (getOption(fd, SOL_IPV6, SO_ORIGINAL_DST, name, nameLength) >= 0) return readOr(0, '');
   return socketLocal(fd);
+}
+
+/** Whether a socket could not be made because its namespace has no such address: IPv6 is switched off there. */
+export function isAbsentAddress(error: unknown): boolean {
+  return (
+    error instanceof MeshError &&
+    ['ERR_SYSTEM_EADDRNOTAVAIL', 'ERR_SYSTEM_EAFNOSUPPORT'].includes(error.code)
+  );
 }
 
 function readOr(result: number, action: string): SocketAddress {

@@ -51,6 +51,15 @@ export interface DatagramHandler {
  * @throws {MeshError} the system's error, with the address.
  */
 export function openUdp(options: UdpOptions): UdpSocket {
+  return new UdpSocket(bindUdp(options));
+}
+
+/**
+ * Makes a UDP socket in a namespace, to be read from here (UdpSocket) or handed to another process.
+ *
+ * @throws {MeshError} the system's error, with the address.
+ */
+export function bindUdp(options: UdpOptions): number {
   const { local, netns, mark } = options;
   const what = `open UDP ${formatSocketAddress(local)}`;
   return inNetns(netns, () => {
@@ -63,7 +72,7 @@ export function openUdp(options: UdpOptions): UdpSocket {
       if (local.ip === '::') setDualStack(fd);
       const bound = bindSocket(fd, sockaddr, writeSockaddr(sockaddr, local, family));
       if (bound < 0) throw systemError(-bound, what);
-      return new UdpSocket(fd, family);
+      return fd;
     } catch (error) {
       closeDescriptor(fd);
       throw error;
@@ -78,10 +87,11 @@ export class UdpSocket implements EventHandler {
   #handler: DatagramHandler | undefined;
   #closed = false;
 
-  constructor(fd: number, family: number) {
+  /** @param fd bound, non-blocking; the socket owns it from here on. */
+  constructor(fd: number) {
     this.#fd = fd;
-    this.#family = family;
     this.local = socketLocal(fd);
+    this.#family = familyOf(this.local.ip) === 6 ? AF_INET6 : AF_INET;
   }
 
   setHandler(handler: DatagramHandler): void {

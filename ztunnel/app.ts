@@ -2,8 +2,7 @@ import { CaClient } from '../certs/ca-client.ts';
 import { CertificateManager } from '../certs/manager.ts';
 import { describeError, MeshError } from '../base/errors.ts';
 import { openAdminServer, type AdminListen } from '../mesh/admin/server.ts';
-import type { SpiffeId } from '../mesh/model/identity.ts';
-import { DataThreads } from '../mesh/runtime/data-threads.ts';
+import type { DataThreads } from '../mesh/runtime/data-threads.ts';
 import { runDrain } from '../mesh/runtime/drain.ts';
 import type { Logger } from '../mesh/runtime/log.ts';
 import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
@@ -12,7 +11,6 @@ import { addBuildMetric, addProcessMetrics } from '../mesh/runtime/process-metri
 import type { ProgramContext } from '../mesh/runtime/program.ts';
 import { releaseMemory } from '../mesh/runtime/release-memory.ts';
 import { Readiness, type ReadinessGate } from '../mesh/runtime/readiness.ts';
-import type { DemandKey } from '../mesh/proxy/state/answered.ts';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../mesh/xds/codec.ts';
 import { DeltaClient } from '../mesh/xds/delta-client.ts';
 import { makeNode, type NodeFacts } from '../mesh/xds/node.ts';
@@ -22,20 +20,24 @@ import { prepareNetns } from '../net/netns.ts';
 import type { ZtunnelConfig } from './config.ts';
 import { serveDedicated } from './dedicated.ts';
 import { DemandHolders } from './demand-holders.ts';
-import { followRevocations, readRevocations } from './follow-revocations.ts';
+import { followRevocations } from './follow-revocations.ts';
 import { serveSelf } from './serve-self.ts';
 import type { ServerAddress } from './settings.ts';
 import { adminRoutes, readinessRoutes, statsRoutes } from './pages.ts';
 import { PodManager } from './pod-manager.ts';
-import type { ControlCalls, DataThreadCalls, DataThreadSettings } from './thread-calls.ts';
+import type { StartedThreads } from './start-data-threads.ts';
+import type { ControlCalls, DataThreadCalls } from './thread-calls.ts';
 import { addStreamMetrics, XdsApplier } from './xds-applier.ts';
 
 /** By then the connections that waited for the start have been served, and a pause harms nobody. */
 const START_IS_OVER_MS = 2_000;
 const POD_GATE = 'workload proxy manager';
 
-/** Starts the node proxy: joins its parts, and leaves in the stack what undoes them. */
-export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Promise<void> {
+/** Starts the node proxy, whose data threads have been started: joins its parts, and leaves in the stack what undoes them. */
+export async function startZtunnel(
+  context: ProgramContext<ZtunnelConfig>,
+  { threads, useSources }: StartedThreads,
+): Promise<void> {
   const { config, log, stack, stopping, stop } = context;
   const logger = log.scope('ztunnel');
   const readiness = new Readiness();
@@ -60,13 +62,13 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
     new CertificateManager({ fetch: (identity, options) => caClient.fetch(identity, options) }),
   );
   const ended = new AbortController();
-  const holders: DemandHolders = new DemandHolders({
+  const holders = new DemandHolders({
     demand: (key) => xds.demand(ADDRESS_TYPE, key, ended.signal),
     release: (key) => {
       xds.release(ADDRESS_TYPE, key);
     },
   });
-  const threads = stack.use(startThreads(context, certificates, holders, logger));
+  useSources({ certificates, holders });
   if (config.crlPath !== undefined) stack.use(followRevocations(config.crlPath, threads, logger));
   certificates.subscribe((certificate) => {
     threads.notifyAll('certificate', certificate);
@@ -134,7 +136,10 @@ export async function startZtunnel(context: ProgramContext<ZtunnelConfig>): Prom
   const pageParts = { config, log, metrics, readiness, threads, certificates, pods, stop };
   const parts = { ...pageParts, xdsStatus: () => describeXds(xds) };
   stack.use(
-    await openAdminServer({ listen: adminListen(config), routes: adminRoutes(parts), logger }),
+    await openAdminServer({
+      listen: adminListen(config, readiness),
+      ...{ routes: adminRoutes(parts), logger },
+    }),
   );
   const statsServer = stack.use(
     await openAdminServer({
@@ -176,45 +181,6 @@ function followNodeAgent(path: string, parts: AgentParts): ZdsClient {
     },
     log(message) {
       logger.warn(message);
-    },
-  });
-}
-
-function startThreads(
-  { config, log, stop }: ProgramContext<ZtunnelConfig>,
-  certificates: CertificateManager,
-  holders: DemandHolders,
-  logger: Logger,
-): DataThreads<ControlCalls, DataThreadCalls> {
-  const settings: DataThreadSettings = {
-    config,
-    logFormat: config.logFormat,
-    logLevels: log.levels(),
-    ...(config.crlPath !== undefined && { revocations: readRevocations(config.crlPath) }),
-  };
-  return new DataThreads<ControlCalls, DataThreadCalls>({
-    count: config.dataThreads,
-    entry: new URL('./data-thread.ts', import.meta.url),
-    settings,
-    handlers: (index) => ({
-      certificate: ({ identity }: { identity: SpiffeId }) => certificates.get(identity),
-      async demand({ key }: { key: DemandKey }) {
-        await holders.demand(index, key);
-        return null;
-      },
-      release({ key }: { key: DemandKey }) {
-        holders.release(index, key);
-        return null;
-      },
-    }),
-    onCrash(index, error) {
-      // Its connections are gone and its sockets unserved; a new process finds all pods again.
-      logger.error('a data thread has ended', { thread: index, error: describeError(error) });
-      process.exitCode = 1;
-      stop('a data thread has ended');
-    },
-    onNotifyError(error, name) {
-      logger.error('internal error', { call: name, error: describeError(error) });
     },
   });
 }
@@ -287,16 +253,20 @@ function publicPort({ portReuse: reusePort }: ZtunnelConfig, port: number): Admi
   return { kind: 'tcp', host: '::', port, reusePort };
 }
 
-/** Loopback only, and a unix socket that our own user reaches from every namespace. */
-function adminListen({
-  adminPort: port,
-  adminPath: path,
-  portReuse,
-}: ZtunnelConfig): AdminListen[] {
+/**
+ * Loopback only, and a unix socket that our own user reaches from every namespace. The socket stays with a process that
+ * this one replaces until this one is ready, which it may never be.
+ */
+function adminListen(
+  { adminPort: port, adminPath: path, portReuse }: ZtunnelConfig,
+  readiness: Readiness,
+): AdminListen[] {
   const loopback = ['127.0.0.1', '::1'].map(
     (host) => ({ kind: 'tcp', host, port, reusePort: portReuse }) as const,
   );
-  return path === undefined ? loopback : [...loopback, { kind: 'unix', path, takeOver: portReuse }];
+  if (path === undefined) return loopback;
+  const takeOver = portReuse ? { takeOver: readiness.whenReady() } : {};
+  return [...loopback, { kind: 'unix', path, ...takeOver }];
 }
 
 function describeXds(xds: DeltaClient): {

@@ -37,11 +37,12 @@ import { Pods } from './pods.ts';
 import { HandshakeAdmission } from './inbound/handshake-admission.ts';
 import { cutRevoked, RevocationCheck } from './revocation.ts';
 import { SelfProxy } from './self-proxy.ts';
-import type {
-  ControlCalls,
-  DataThreadCalls,
-  DataThreadSettings,
-  XdsDelta,
+import {
+  DNS_THREAD,
+  type ControlCalls,
+  type DataThreadCalls,
+  type DataThreadSettings,
+  type XdsDelta,
 } from './thread-calls.ts';
 import { TlsContexts } from './tls-contexts.ts';
 
@@ -124,7 +125,7 @@ const parts: DataParts = {
   },
   namesOf: (pod) => dns.names(pod),
   // In one thread for all pods; see DnsProxy.
-  ...(config.dnsCapture && index === 0 && { dns }),
+  ...(config.dnsCapture && index === DNS_THREAD && { dns }),
 };
 const heap = new HeapSampling();
 const pods = new Pods(parts, config.trustDomain);

@@ -14,11 +14,13 @@ import type { Workload } from '../mesh/model/workload.ts';
 import type { PodName, ProxyState } from '../mesh/proxy/state/store.ts';
 import type { Logger } from '../mesh/runtime/log.ts';
 import type { Netns } from '../net/netns.ts';
+import { isAbsentAddress } from '../net/socket-address.ts';
 import { connectTcp } from '../net/tcp.ts';
-import { listenTcp, type TcpListener } from '../net/tcp-listener.ts';
-import { openUdp, type UdpSocket } from '../net/udp.ts';
+import { listenTcp, TcpListener } from '../net/tcp-listener.ts';
+import { openUdp, UdpSocket } from '../net/udp.ts';
 import type { ZtunnelConfig } from './config.ts';
 import { podSocketOptions } from './pod-socket-options.ts';
+import type { HandedDns } from './thread-calls.ts';
 
 export type DnsProxyParts = Readonly<{
   config: Pick<
@@ -58,16 +60,17 @@ export class DnsProxy {
   /**
    * Serves a pod, on UDP and TCP, on the loopback addresses that its namespace has.
    *
+   * @param handed the sockets that the node agent keeps; the server's from here on, in any case.
    * @throws {MeshError} the system's error where an address is taken; nothing is left open then.
    */
-  serve(pod: DnsPod): PodDns {
+  serve(pod: DnsPod, handed: readonly HandedDns[] = []): PodDns {
     const { config } = this.#parts;
     const answers = this.#answersOf(pod);
-    const opened = openSockets(config, pod, (stream) => {
+    const opened = openSockets(config, pod, handed, (stream) => {
       server.serveStream(stream);
     });
     const server = new DnsServer(answers, opened.udp);
-    return new PodDns(server, opened.tcp, config.portReuse);
+    return new PodDns(server, opened.tcp, config.portReuse || handed.length > 0);
   }
 
   /** Resolves what a client in the pod names to us instead of asking for it: with the answers that it would get. */
@@ -173,6 +176,7 @@ type OpenedSockets = Readonly<{ udp: readonly UdpSocket[]; tcp: readonly TcpList
 function openSockets(
   config: DnsProxyParts['config'],
   pod: Pick<DnsPod, 'netns'>,
+  handed: readonly HandedDns[],
   onStream: (stream: Parameters<DnsServer['serveStream']>[0]) => void,
 ): OpenedSockets {
   const { dnsProxyAddress, portReuse: reusePort } = config;
@@ -181,7 +185,19 @@ function openSockets(
   using opened = new DisposableStack();
   const udp: UdpSocket[] = [];
   const tcp: TcpListener[] = [];
-  for (const ip of ips) {
+  for (const { udpFd, tcpFd } of handed) {
+    udp.push(
+      opened.adopt(new UdpSocket(udpFd), (each) => {
+        each.close();
+      }),
+    );
+    tcp.push(
+      opened.adopt(new TcpListener({ fd: tcpFd, transparent: false }, {}, onStream), (each) => {
+        each.close();
+      }),
+    );
+  }
+  for (const ip of ips.filter((each) => !handed.some((known) => known.ip === each))) {
     try {
       udp.push(
         opened.adopt(openUdp({ local: { ip, port }, ...options }), (each) => {
@@ -195,7 +211,7 @@ function openSockets(
       );
     } catch (error) {
       // IPv6 is switched off in this namespace; an IPv4 loopback is always there.
-      if (ip === V6_LOOPBACK && hasNoAddress(error)) continue;
+      if (ip === V6_LOOPBACK && isAbsentAddress(error)) continue;
       throw error;
     }
   }
@@ -204,13 +220,6 @@ function openSockets(
 }
 
 const V6_LOOPBACK = parseIpAddress('::1');
-
-function hasNoAddress(error: unknown): boolean {
-  return (
-    error instanceof MeshError &&
-    ['ERR_SYSTEM_EADDRNOTAVAIL', 'ERR_SYSTEM_EAFNOSUPPORT'].includes(error.code)
-  );
-}
 
 function anyAddress(ip: SocketAddress['ip']): SocketAddress['ip'] {
   return parseIpAddress(ip.includes(':') ? '::' : '0.0.0.0');

@@ -1,6 +1,6 @@
 import { runProgram } from '../mesh/runtime/program.ts';
-import { startZtunnel } from './app.ts';
 import { readZtunnelConfig, ztunnelSettingsHelp } from './config.ts';
+import { startDataThreads } from './start-data-threads.ts';
 
 await runProgram({
   name: 'ztunnel',
@@ -8,5 +8,10 @@ await runProgram({
     'The node proxy: carries the traffic of the pods of its node over mTLS, and enforces L4 policy.',
   settingsHelp: ztunnelSettingsHelp(),
   readConfig: readZtunnelConfig,
-  start: startZtunnel,
+  async start(context) {
+    const started = startDataThreads(context);
+    // Loaded only now, beside the threads: clients wait in the queues of a ztunnel that was killed.
+    const { startZtunnel } = await import('./app.ts');
+    await startZtunnel(context, started);
+  },
 });

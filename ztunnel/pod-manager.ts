@@ -1,6 +1,5 @@
 import type { CertificateManager } from '../certs/manager.ts';
 import { makeSpiffeId } from '../mesh/model/identity.ts';
-import { HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT } from '../mesh/model/ports.ts';
 import type { DataThreads } from '../mesh/runtime/data-threads.ts';
 import type { MetricCell, Metrics } from '../mesh/runtime/metrics.ts';
 import type { ZdsHandler } from '../mesh/zds/client.ts';
@@ -9,8 +8,14 @@ import type { ZdsPodInfo } from '../mesh/zds/messages.ts';
 import { duplicate } from '../net/descriptor.ts';
 import type { Netns } from '../net/netns.ts';
 import type { ZtunnelConfig } from './config.ts';
-import { closePodSockets, copyPodSockets, openPodSockets, type PodSockets } from './pod-sockets.ts';
-import type { ControlCalls, DataThreadCalls, HandedListener } from './thread-calls.ts';
+import {
+  closePodSockets,
+  copyPodSockets,
+  keptPodSockets,
+  openPodSockets,
+  type PodSockets,
+} from './pod-sockets.ts';
+import { DNS_THREAD, type ControlCalls, type DataThreadCalls } from './thread-calls.ts';
 
 export type PodManagerParts = Readonly<{
   config: ZtunnelConfig;
@@ -98,7 +103,12 @@ export class PodManager implements ZdsHandler {
     try {
       for (let index = 0; index < threads.count; index++) {
         const netnsFd = netns && duplicate(netns.fd);
-        const handover = { uid, ...info, netnsFd, ...copyPodSockets(sockets) };
+        const handover = {
+          uid,
+          ...info,
+          netnsFd,
+          ...copyPodSockets(sockets, { dns: index === DNS_THREAD }),
+        };
         await threads.link(index).call('addPod', handover);
       }
     } catch (error) {
@@ -128,15 +138,10 @@ export class PodManager implements ZdsHandler {
     await Promise.all(offers);
   }
 
-  #offer(uid: string, { outbound, plaintext, hbone }: PodSockets): Promise<unknown>[] {
-    const ports: readonly [number, HandedListener][] = [
-      [OUTBOUND_PORT, outbound],
-      [INBOUND_PLAINTEXT_PORT, plaintext],
-      [HBONE_PORT, hbone],
-    ];
+  #offer(uid: string, sockets: PodSockets): Promise<unknown>[] {
     // What it does not take it does not need: the pod has gone meanwhile, or the agent with it.
-    return ports.map(async ([port, socket]) => {
-      await this.#parts.listeners?.offer(uid, port, socket).catch(() => undefined);
+    return keptPodSockets(sockets).map(async ([name, socket]) => {
+      await this.#parts.listeners?.offer(uid, name, socket).catch(() => undefined);
     });
   }
 }

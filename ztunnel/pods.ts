@@ -42,7 +42,7 @@ class PodProxy {
     };
     this.#listeners = this.#listen(parts, handover);
     try {
-      this.#dns = parts.dns?.serve(this.context);
+      this.#dns = parts.dns?.serve(this.context, handover.dns);
     } catch (error) {
       // Its names would find nobody to answer them: the node agent is told, and tries again.
       for (const { listener } of this.#listeners) listener.close();
@@ -78,7 +78,8 @@ class PodProxy {
     this.context.netns?.close();
   }
 
-  #listen(parts: DataParts, { outbound, plaintext, hbone, socks5 }: PodHandover): PodListener[] {
+  #listen(parts: DataParts, handover: PodHandover): PodListener[] {
+    const { outbound, plaintext, hbone, socks5, dns } = handover;
     const listeners: PodListener[] = [];
     const begin: [HandedListener, (handed: HandedListener) => TcpListener][] = [
       [outbound, (handed) => listenOutbound(parts, this.context, handed)],
@@ -94,6 +95,7 @@ class PodProxy {
     } catch (error) {
       for (const { listener } of listeners) listener.close();
       for (const [{ fd }] of begin.slice(listeners.length)) closeSync(fd);
+      for (const { udpFd, tcpFd } of dns) for (const fd of [udpFd, tcpFd]) closeSync(fd);
       this.context.netns?.close();
       throw error;
     }

@@ -1,3 +1,4 @@
+import type { IpAddress } from '../base/address.ts';
 import type { WorkloadCertificate } from '../mesh/model/certificate.ts';
 import type { InboundExplanation, OutboundExplanation } from '../mesh/model/explain.ts';
 import type { SpiffeId } from '../mesh/model/identity.ts';
@@ -10,6 +11,9 @@ import type { LogLevels } from '../mesh/runtime/log.ts';
 import type { MetricsSnapshot } from '../mesh/runtime/metrics.ts';
 import type { CpuProfileOptions } from '../mesh/runtime/profile.ts';
 import type { ZtunnelConfig } from './config.ts';
+
+/** The one data thread that answers names, for all pods; see DnsProxy. */
+export const DNS_THREAD = 0;
 
 /** What a data thread begins with; cloned into it. */
 export type DataThreadSettings = Readonly<{
@@ -28,6 +32,9 @@ export type HandedListener = Readonly<{
   kept: boolean;
 }>;
 
+/** The sockets of DNS on one of a pod's loopback addresses, which the node agent keeps as well. */
+export type HandedDns = Readonly<{ ip: IpAddress; udpFd: number; tcpFd: number }>;
+
 /** A pod that is served from now on. The descriptors become the thread's. */
 export type PodHandover = Readonly<{
   /** The node agent's name for it: the Kubernetes uid. */
@@ -42,6 +49,8 @@ export type PodHandover = Readonly<{
   hbone: HandedListener;
   /** Absent: SOCKS5 is not served. */
   socks5: HandedListener | undefined;
+  /** Where an address is not among them, and DNS is served, the thread makes the sockets itself. */
+  dns: readonly HandedDns[];
 }>;
 
 /** This proxy as a pod of the mesh, so that its metrics can be read over mTLS. */

@@ -2,6 +2,7 @@ import { closeSync } from 'node:fs';
 import { jsonPage, openAdminServer, textPage, type AdminRoute } from '../../mesh/admin/server.ts';
 import type { ProgramContext } from '../../mesh/runtime/program.ts';
 import { serveListeners, type PodListener } from '../../mesh/zds/listeners.ts';
+import type { PodSocketName } from '../../mesh/zds/pod-sockets.ts';
 import { ZdsServer } from '../../mesh/zds/server.ts';
 import { prepareNetns } from '../../net/netns.ts';
 import type { AgentConfig } from './config.ts';
@@ -45,9 +46,9 @@ export async function startAgent(context: ProgramContext<AgentConfig>): Promise<
   });
   const listeners = serveListeners({
     path: config.listenersSocket,
-    open: (uid, port) => enrolments.listenersOf(uid).open(port),
-    adopt(uid, port, listener) {
-      adopt(enrolments, uid, port, listener);
+    open: (uid, socket) => enrolments.listenersOf(uid).open(socket),
+    adopt(uid, socket, listener) {
+      adopt(enrolments, uid, socket, listener);
     },
     log: say,
   });
@@ -72,7 +73,12 @@ export async function startAgent(context: ProgramContext<AgentConfig>): Promise<
   );
 }
 
-function adopt(enrolments: Enrolments, uid: string, port: number, listener: PodListener): void {
+function adopt(
+  enrolments: Enrolments,
+  uid: string,
+  socket: PodSocketName,
+  listener: PodListener,
+): void {
   let listeners: PodListeners;
   try {
     listeners = enrolments.listenersOf(uid);
@@ -80,7 +86,7 @@ function adopt(enrolments: Enrolments, uid: string, port: number, listener: PodL
     closeSync(listener.fd);
     throw error;
   }
-  listeners.adopt(port, listener);
+  listeners.adopt(socket, listener);
 }
 
 function adminRoutes(enrolments: Enrolments, zds: ZdsServer): AdminRoute[] {

@@ -83,7 +83,7 @@ export class EnrolledPod {
     const enrolled = new EnrolledPod(pod, netns, parts);
     try {
       if (netns.id === ownNetnsId()) throw new Error("the pod's namespace is the node's own");
-      enrolled.#listeners.openAll();
+      enrolled.#listeners.openAll(enrolled.options);
       const before = await listConnections(netns);
       await runIn(
         netns,

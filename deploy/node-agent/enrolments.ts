@@ -80,7 +80,7 @@ export class Enrolments {
       name: `${enrolled.pod.namespace}/${enrolled.pod.name}`,
       state: enrolled.state,
       openPlainConnections: enrolled.openPlainConnections,
-      listeners: enrolled.listeners.ports,
+      listeners: enrolled.listeners.names,
       ...enrolled.options,
     }));
   }

@@ -4,14 +4,28 @@ const LONGEST_MS = 10_000;
 /** What ran this long is taken as sound again. */
 const SOUND_AFTER_MS = 20_000;
 
+export type RestartBackoffOptions = Readonly<{
+  /** What ran this long is sound; 20 s unless told otherwise. */
+  soundAfterMs?: number;
+  /** How long to wait for what was sound; 200 ms unless told otherwise. */
+  soundDelayMs?: number;
+}>;
+
 /** How long to wait before something that ended is started again. */
 export class RestartBackoff {
+  readonly #soundAfterMs: number;
+  readonly #soundDelayMs: number;
   #delayMs = 0;
+
+  constructor(options: RestartBackoffOptions = {}) {
+    this.#soundAfterMs = options.soundAfterMs ?? SOUND_AFTER_MS;
+    this.#soundDelayMs = options.soundDelayMs ?? FIRST_MS;
+  }
 
   /** @param ranMs how long it ran until it ended. */
   next(ranMs: number): number {
-    const sound = ranMs >= SOUND_AFTER_MS || this.#delayMs === 0;
-    this.#delayMs = sound ? FIRST_MS : Math.min(LONGEST_MS, this.#delayMs * 2);
+    if (ranMs >= this.#soundAfterMs) this.#delayMs = this.#soundDelayMs;
+    else this.#delayMs = Math.min(LONGEST_MS, Math.max(FIRST_MS, this.#delayMs * 2));
     return this.#delayMs;
   }
 }

@@ -1,7 +1,8 @@
-import { statSync } from 'node:fs';
+import { rmSync, statSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { MeshError } from '../../base/errors.ts';
+import { ownSocketPath } from '../../mesh/admin/unix-listen.ts';
 import type { PartKind, PartRequest, PartState, PartStatus } from './api.ts';
 import { pause, RestartBackoff } from './backoff.ts';
 import { describeEnd, startProcess, type ContainerProcess, type ProcessEnd } from './container.ts';
@@ -16,6 +17,11 @@ const READY_TIMEOUT_MS = 2000;
 const STOP_GRACE_MS = 10_000;
 /** For a process that is to replace another one, until it is ready. */
 const REPLACE_TIMEOUT_MS = 30_000;
+/**
+ * Connections wait for a part that was killed, so the next one comes at once; only what ends soon after its start is
+ * held back.
+ */
+const RESTART = { soundAfterMs: 1000, soundDelayMs: 0 };
 
 export type PartSpec = Readonly<{
   name: string;
@@ -115,11 +121,13 @@ export class Part {
       void next.exited.then((how) => (end = how));
       let failure: string | undefined = 'has not opened its admin pages yet';
       while (failure !== undefined) {
-        // Until it has taken the socket over, the old one answers there.
+        // Until it is ready, the old one answers there, and the new one at a path of its own.
         if (inodeOf(adminSocket) !== before) failure = await askReady(adminSocket, readyPath);
+        else failure = (await askReady(ownSocketPath(adminSocket, next.pid), readyPath)) ?? failure;
         if (failure === undefined && end === undefined) break;
         if (given.aborted || end !== undefined) {
           next.kill('SIGKILL');
+          rmSync(ownSocketPath(adminSocket, next.pid), { force: true });
           throw partError(this.spec.name, end === undefined ? (failure ?? '') : describeEnd(end));
         }
         await pause(STARTING_PERIOD_MS, given);
@@ -158,7 +166,7 @@ export class Part {
   }
 
   async #run(stop: AbortSignal): Promise<void> {
-    const backoff = new RestartBackoff();
+    const backoff = new RestartBackoff(RESTART);
     let successor: ContainerProcess | undefined;
     for (;;) {
       const startedAtMs = Date.now();
@@ -211,9 +219,7 @@ export class Part {
     for (;;) {
       const failure = await askReady(this.spec.adminSocket, this.spec.readyPath);
       if (ended.aborted) return;
-      // A successor that is not ready yet may answer there already: this process is as ready as it was.
-      if (failure === undefined || !this.#replacing)
-        this.#change(failure === undefined ? 'ready' : 'starting', failure ?? '');
+      this.#change(failure === undefined ? 'ready' : 'starting', failure ?? '');
       await pause(failure === undefined ? READY_PERIOD_MS : STARTING_PERIOD_MS, ended);
     }
   }

@@ -9,6 +9,8 @@ const AUDIENCE = 'istio-ca';
 const LIFETIME_S = 12 * 3600;
 /** Kubernetes renews at 80 % of the lifetime. */
 const RENEW_AFTER_MS = LIFETIME_S * 0.8 * 1000;
+/** The clock is looked at this often: a machine sleeps, its timers with it, and the token ends meanwhile. */
+const LOOK_PERIOD_MS = 10_000;
 
 export type TokenSubject = Readonly<{
   namespace: string;
@@ -61,14 +63,16 @@ export class TokenSigner {
   async keepFile(folder: string, subject: TokenSubject): Promise<string> {
     makeFolder(folder);
     const path = join(folder, 'token');
+    let dueMs = 0;
     const write = async (): Promise<void> => {
+      dueMs = Date.now() + RENEW_AFTER_MS;
       writeFileAtomic(path, await this.sign(subject));
     };
     await write();
     this.#timers.add(
       setInterval(() => {
-        void write();
-      }, RENEW_AFTER_MS).unref(),
+        if (Date.now() >= dueMs) void write();
+      }, LOOK_PERIOD_MS).unref(),
     );
     return path;
   }

@@ -40,9 +40,9 @@ export type AdminListen = Readonly<
   | { kind: 'tcp'; host: string; port: number; reusePort?: boolean }
   /**
    * Reached by our own user alone, from every network namespace. `takeOver`: replaces a socket that another process
-   * serves; otherwise that is an error.
+   * serves, when it settles; otherwise that is an error.
    */
-  | { kind: 'unix'; path: string; takeOver?: boolean }
+  | { kind: 'unix'; path: string; takeOver?: Promise<unknown> }
 >;
 
 export type AdminServerOptions = Readonly<{

@@ -17,29 +17,44 @@ import { MeshError } from '../../base/errors.ts';
  * Listens on a unix socket that only our own user can reach: mode 0600, in a folder that is made with 0700.
  * A socket that nobody serves any more is replaced; anything else at the path is left alone.
  *
- * @param takeOver replaces a served socket too, in one step: a process that takes the place of another one. Whoever is
- *   connected to the other one stays so; its own end leaves the path to us.
+ * @param takeOver replaces a served socket too, in one step, when it settles: a process that takes the place of another
+ *   one, which keeps the path until then. Until then we answer at ownSocketPath(). Whoever is connected to the other one
+ *   stays so; its own end leaves the path to us.
  * @throws {MeshError} ERR_ADMIN_SOCKET for a folder of somebody else, a symbolic link or a file at the path, or a
  *   socket that is served.
  */
 export async function listenOnUnixSocket(
   server: Server,
   path: string,
-  takeOver = false,
+  takeOver?: Promise<unknown>,
 ): Promise<void> {
   const folder = dirname(path);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   checkFolder(path, lstatSync(folder));
-  if (!takeOver) {
+  if (takeOver === undefined) {
     await removeStaleSocket(path);
     await listen(server, path);
     return;
   }
-  findSocket(path);
+  const served = findSocket(path) && (await isServed(path));
   // The end of a listener removes the name that it was made with, and that must never be one that another one has now.
-  const ownName = join(folder, `.${process.pid}`);
+  const ownName = ownSocketPath(path, process.pid);
   rmSync(ownName, { force: true });
   await listen(server, ownName);
+  if (served)
+    void takeOver.then(() => {
+      takePath(server, ownName, path);
+    });
+  else takePath(server, ownName, path);
+}
+
+/** Where a process that is to take a socket over answers until it does. */
+export function ownSocketPath(path: string, pid: number): string {
+  return join(dirname(path), `.${pid}`);
+}
+
+function takePath(server: Server, ownName: string, path: string): void {
+  if (!server.listening) return; // it has ended meanwhile
   const { ino } = lstatSync(ownName);
   renameSync(ownName, path);
   server.once('close', () => {

@@ -2,6 +2,8 @@
 export const OUTBOUND_PORT = 15001;
 export const INBOUND_PLAINTEXT_PORT = 15006;
 export const HBONE_PORT = 15008;
+/** On loopback alone. */
+export const DNS_PORT = 15053;
 /** On loopback alone, and only where it is asked for. */
 export const SOCKS5_PORT = 15080;
 

@@ -6,28 +6,32 @@ import {
   type SeqpacketListener,
   type SeqpacketSocket,
 } from '../../net/unix.ts';
+import { isPodSocketName, type PodSocketName } from './pod-sockets.ts';
 
 /*
- * Halo's own channel beside ZDS: the node agent makes the listening sockets of a pod inside the pod's namespace, keeps
- * them, and hands the proxy the same sockets. What a proxy that has died would have accepted waits in their queues for
- * the next one. Messages are JSON:
- *   proxy -> agent  {"id": 1, "uid": "...", "port": 15001}
- *   agent -> proxy  {"id": 1, "transparent": true} with the descriptor, or {"id": 1, "error": "..."}
+ * Halo's own channel beside ZDS: the node agent makes the sockets that a pod is served by inside the pod's namespace,
+ * keeps them, and hands the proxy the same sockets. Connections and DNS queries that a proxy that has died would have
+ * taken wait in their queues for the next one. Messages are JSON:
+ *   proxy -> agent  {"id": 1, "uid": "...", "socket": "outbound"}
+ *   agent -> proxy  {"id": 1, "transparent": true} with the descriptor, or {"id": 1, "error": "...", "code": "ERR_..."}
  * An agent that was started anew has lost its sockets while the proxy still holds them, so the proxy gives them back:
- *   proxy -> agent  {"id": 2, "uid": "...", "port": 15001, "offer": true, "transparent": true} with the descriptor
- *   agent -> proxy  {"id": 2}, or {"id": 2, "error": "..."}
+ *   proxy -> agent  {"id": 2, "uid": "...", "socket": "outbound", "offer": true, "transparent": true} with the descriptor
+ *   agent -> proxy  {"id": 2}, or {"id": 2, "error": "...", "code": "ERR_..."}
  */
-type ListenerRequest = Readonly<{ id: number; uid: string; port: number }>;
+type ListenerRequest = Readonly<{ id: number; uid: string; socket: string }>;
 type ListenerOffer = ListenerRequest & Readonly<{ offer: true; transparent: boolean }>;
-type ListenerAnswer = Readonly<{ id: number; transparent?: boolean; error?: string }>;
-
-/** The sockets of a pod that the proxy accepts from: outbound, plaintext inbound, HBONE. */
-export const POD_PORTS: readonly number[] = [15001, 15006, 15008];
+type ListenerAnswer = Readonly<{
+  id: number;
+  transparent?: boolean;
+  error?: string;
+  code?: string;
+}>;
 
 const ANSWER_TIMEOUT_MS = 5000;
 const MAX_CONNECTIONS = 16;
 /** A Kubernetes uid is 36 characters; longer names are no pod's. */
 const MAX_UID_CHARACTERS = 256;
+const ERROR_CODE = /^ERR_[A-Z0-9_]{1,60}$/;
 
 /** `transparent`: the kernel allowed IP_TRANSPARENT, so that clients' source addresses can be kept. */
 export type PodListener = Readonly<{ fd: number; transparent: boolean }>;
@@ -35,17 +39,17 @@ export type PodListener = Readonly<{ fd: number; transparent: boolean }>;
 export type ListenerServerOptions = Readonly<{
   path: string;
   /**
-   * The listening socket of a pod's port; it stays the agent's, the proxy gets a copy.
+   * That socket of a pod; it stays the agent's, the proxy gets a copy.
    *
    * @throws {Error} when there is no such pod or the socket cannot be made.
    */
-  open(uid: string, port: number): PodListener;
+  open(uid: string, socket: PodSocketName): PodListener;
   /**
    * The proxy's own copy of what an agent before this one gave it; the descriptor is the callee's from here on.
    *
    * @throws {Error} when there is no such pod, or it is no such socket.
    */
-  adopt(uid: string, port: number, listener: PodListener): void;
+  adopt(uid: string, socket: PodSocketName, listener: PodListener): void;
   log(message: string): void;
 }>;
 
@@ -98,23 +102,23 @@ function answer(
   try {
     const request = parseRequest(bytes);
     id = request.id;
-    const { uid, port } = request;
-    if (!POD_PORTS.includes(port)) throw listenerError(`port ${port} is none of the proxy's`);
+    const { uid, socket: name } = request;
+    if (!isPodSocketName(name)) throw listenerError(`${name} is none of the sockets of a pod`);
     if ('offer' in request) {
       if (offered === undefined) throw listenerError('no descriptor came with the offer');
       unowned = undefined;
-      adopt(uid, port, { fd: offered, transparent: request.transparent });
+      adopt(uid, name, { fd: offered, transparent: request.transparent });
       socket.send(encode({ id }));
       return true;
     }
-    const { fd, transparent } = open(uid, port);
+    const { fd, transparent } = open(uid, name);
     socket.send(encode({ id, transparent }), fd);
     return true;
   } catch (error) {
     const text = describeError(error);
     log(`cannot share a listener: ${text}`);
     try {
-      socket.send(encode({ id, error: text.slice(0, 500) }));
+      socket.send(encode({ id, error: text.slice(0, 500), code: codeOf(error) }));
       return id > 0;
     } catch {
       return false; // the proxy has gone
@@ -143,13 +147,13 @@ export class ListenerClient {
   }
 
   /**
-   * The listening socket of a pod's port; the descriptor is the caller's, the agent has its own.
+   * A socket of a pod; the descriptor is the caller's, the agent has its own.
    *
-   * @throws {MeshError} ERR_LISTENER with the agent's reason; ERR_SYSTEM_ENOENT, ERR_SYSTEM_ECONNREFUSED when no
+   * @throws {MeshError} the agent's code and reason, ERR_LISTENER or the system's error that it met; ERR_SYSTEM_ENOENT, ERR_SYSTEM_ECONNREFUSED when no
    *   agent of ours is there (Istio's has no such channel), so that the caller makes the socket itself.
    */
-  async request(uid: string, port: number): Promise<PodListener> {
-    const listener = await this.#ask(uid, port);
+  async request(uid: string, name: PodSocketName): Promise<PodListener> {
+    const listener = await this.#ask(uid, name);
     if (listener === undefined) throw listenerError('no descriptor came');
     return listener;
   }
@@ -159,14 +163,14 @@ export class ListenerClient {
    *
    * @throws {MeshError} ERR_LISTENER with the agent's reason, and as request().
    */
-  async offer(uid: string, port: number, { fd, transparent }: PodListener): Promise<void> {
-    const listener = await this.#ask(uid, port, { offer: true, transparent }, fd);
+  async offer(uid: string, name: PodSocketName, { fd, transparent }: PodListener): Promise<void> {
+    const listener = await this.#ask(uid, name, { offer: true, transparent }, fd);
     if (listener !== undefined) closeSync(listener.fd); // none was asked for
   }
 
   #ask(
     uid: string,
-    port: number,
+    name: PodSocketName,
     offer?: Pick<ListenerOffer, 'offer' | 'transparent'>,
     fd?: number,
   ): Promise<PodListener | undefined> {
@@ -175,11 +179,11 @@ export class ListenerClient {
       const id = this.#nextId++;
       const timer = setTimeout(() => {
         this.#waiting.delete(id);
-        reject(listenerError(`port ${port} of pod ${uid}: no answer in time`));
+        reject(listenerError(`${name} of pod ${uid}: no answer in time`));
       }, ANSWER_TIMEOUT_MS);
       this.#waiting.set(id, { resolve, reject, timer });
       try {
-        socket.send(encode({ id, uid, port, ...offer }), fd);
+        socket.send(encode({ id, uid, socket: name, ...offer }), fd);
       } catch (error) {
         this.#lose(socket, describeError(error));
       }
@@ -220,7 +224,7 @@ export class ListenerClient {
       waiting.resolve(fd === undefined ? fd : { fd, transparent: told.transparent === true });
     else {
       if (fd !== undefined) closeSync(fd);
-      waiting.reject(listenerError(told.error));
+      waiting.reject(listenerError(told.error, told.code));
     }
   }
 
@@ -241,29 +245,34 @@ function encode(message: ListenerRequest | ListenerOffer | ListenerAnswer): Uint
 
 function parseRequest(bytes: Buffer): ListenerRequest | ListenerOffer {
   const request = JSON.parse(bytes.toString()) as Record<string, unknown>;
-  const { id, uid, port, offer, transparent } = request;
+  const { id, uid, socket, offer, transparent } = request;
   const named = typeof uid === 'string' && uid.length <= MAX_UID_CHARACTERS;
-  if (!named || typeof port !== 'number' || typeof id !== 'number' || !(id > 0))
+  if (!named || typeof socket !== 'string' || typeof id !== 'number' || !(id > 0))
     throw listenerError('the request is not readable');
-  if (offer !== true) return { id, uid, port };
-  return { id, uid, port, offer, transparent: transparent === true };
+  if (offer !== true) return { id, uid, socket };
+  return { id, uid, socket, offer, transparent: transparent === true };
 }
 
 function parseAnswer(bytes: Buffer): ListenerAnswer | undefined {
   try {
     const answer = JSON.parse(bytes.toString()) as Record<string, unknown>;
-    const { id, transparent, error } = answer;
+    const { id, transparent, error, code } = answer;
     if (typeof id !== 'number') return undefined;
     return {
       id,
       ...(typeof transparent === 'boolean' && { transparent }),
       ...(typeof error === 'string' && { error }),
+      ...(typeof code === 'string' && ERROR_CODE.test(code) && { code }),
     };
   } catch {
     return undefined;
   }
 }
 
-function listenerError(found: string): MeshError {
-  return new MeshError('ERR_LISTENER', 'local', `Cannot get a pod's listening socket: ${found}`);
+function codeOf(error: unknown): string {
+  return error instanceof MeshError ? error.code : 'ERR_LISTENER';
+}
+
+function listenerError(found: string, code = 'ERR_LISTENER'): MeshError {
+  return new MeshError(code, 'local', `Cannot get a pod's listening socket: ${found}`);
 }

@@ -1,4 +1,6 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
+import { fetchAdminJson } from '../../mesh/admin/client.ts';
 import { startMesh } from '../support/mesh.ts';
 import type { Peer } from '../support/mesh-peer.ts';
 import { namespaceYaml, podYaml, serviceYaml } from '../support/mesh-yaml.ts';
@@ -111,3 +113,32 @@ test.serial(
     await mesh.settled();
   },
 );
+
+test.serial(
+  'names wait while the ztunnel is killed, also after a restart of the node agent',
+  async (t) => {
+    const vip = await mesh.vip('web');
+    const before = await keptSockets();
+    await mesh.part('node-agent-node-1', 'kill');
+    await mesh.settled();
+    // The agent that was started anew gets its sockets from the ztunnel: they outlive that one.
+    while ((await keptSockets().catch(() => '')) !== before) await delay(20);
+    for (const kill of [1, 2]) {
+      await mesh.part('ztunnel-node-1', 'kill');
+      const { addresses } = await client.ask('lookup', { name: 'web.shop', family: 4 });
+      t.deepEqual(addresses, [vip], `kill ${kill}`);
+      await mesh.settled();
+    }
+  },
+);
+
+/** The sockets that the node agent keeps for its pods. */
+async function keptSockets(): Promise<string> {
+  const { parts } = await mesh.sandbox.status();
+  const path = parts.find(({ name }) => name === 'node-agent-node-1')?.adminSocket ?? '';
+  const { pods } = (await fetchAdminJson({ kind: 'unix', path }, '/pods')) as {
+    pods: readonly { name: string; listeners: readonly string[] }[];
+  };
+  const kept = pods.map(({ name, listeners }) => `${name}: ${listeners.join(' ')}`);
+  return kept.sort().join('\n');
+}

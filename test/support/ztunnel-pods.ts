@@ -258,6 +258,7 @@ export class TestNode {
       plaintext: listen(INBOUND_PLAINTEXT_PORT),
       hbone: listen(HBONE_PORT),
       socks5: undefined,
+      dns: [],
     };
   }
 

@@ -21,7 +21,7 @@ function copyHandover(handover: PodHandover): PodHandover {
   return {
     ...handover,
     netnsFd: netnsFd === undefined ? undefined : duplicate(netnsFd),
-    ...copyPodSockets(handover),
+    ...copyPodSockets(handover, { dns: true }),
   };
 }
 

@@ -3,6 +3,7 @@ import test, { type ExecutionContext } from 'ava';
 import type { WaitResult } from '../../../deploy/sandbox/api.ts';
 import { HEADROOM } from '../../../net/byte-stream.ts';
 import { ListenerClient } from '../../../mesh/zds/listeners.ts';
+import type { PodSocketName } from '../../../mesh/zds/pod-sockets.ts';
 import { ZdsClient } from '../../../mesh/zds/client.ts';
 import { allocateShared } from '../../../net/native/memory.ts';
 import { TcpListener } from '../../../net/tcp-listener.ts';
@@ -59,7 +60,8 @@ class ScriptedProxy {
         add: async (uid, info, netns) => {
           netns.close();
           this.pods.set(uid, info.name);
-          for (const port of [15001, 15006]) await this.#serve(uid, port);
+          await this.#serve(uid, 'outbound', 15001);
+          await this.#serve(uid, 'plaintext', 15006);
         },
         remove: (uid) => {
           this.pods.delete(uid);
@@ -81,8 +83,8 @@ class ScriptedProxy {
     for (const listener of [...this.#open.values()].flat()) listener.close();
   }
 
-  async #serve(uid: string, port: number): Promise<void> {
-    const listener = new TcpListener(await this.#listeners.request(uid, port), {}, (stream) => {
+  async #serve(uid: string, name: PodSocketName, port: number): Promise<void> {
+    const listener = new TcpListener(await this.#listeners.request(uid, name), {}, (stream) => {
       const to = stream.originalDestination();
       const line = Buffer.from(`${port} for ${to.ip} ${to.port} from ${stream.peer.ip}\n`);
       const bytes = allocateShared(HEADROOM + line.length);

@@ -1,7 +1,8 @@
-import { join } from 'node:path';
+import { readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import test from 'ava';
 import type { PartStatus } from '../../../deploy/sandbox/api.ts';
-import { ExecProgram, openSandbox, useOwnState, type TestSandbox } from '../support.ts';
+import { adminPage, ExecProgram, openSandbox, useOwnState, type TestSandbox } from '../support.ts';
 
 useOwnState();
 
@@ -65,6 +66,31 @@ test('a ztunnel is replaced under load: no new connection fails, and open ones l
   for (const name of ['ztunnel-node-1', 'ztunnel-node-2'])
     while ((await partOf(sandbox, name)).draining !== undefined)
       await new Promise((resolve) => setTimeout(resolve, 50));
+});
+
+test('a ztunnel whose successor never gets ready keeps its admin socket, and goes on', async (t) => {
+  const sandbox = await openSandbox(t, 'unready', { mesh: true, nodes: 1 });
+  await sandbox.settled();
+  const name = 'ztunnel-node-1';
+  const { pid, adminSocket } = await partOf(sandbox, name);
+  await sandbox.post('/v1/parts', { name: 'istiod-lite', action: 'stop' }); // no configuration for a new one
+  const replacing = sandbox.post('/v1/parts', { name, action: 'replace' });
+  const failed = t.throwsAsync(replacing, {
+    message: /Cannot replace ztunnel-node-1: ended by SIGKILL/,
+  });
+  let successor: string | undefined;
+  for (;;) {
+    const found = readdirSync(dirname(adminSocket)).find((file) => /^\.\d+$/.test(file));
+    successor = found?.slice(1);
+    if (successor !== undefined) break;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  t.not(successor, String(pid));
+  t.is(await adminPage(sandbox, name, '/healthz/ready'), 'ready\n');
+  await sandbox.exec({ outside: true, command: ['kill', '-KILL', successor] });
+  await failed;
+  t.is(await adminPage(sandbox, name, '/healthz/ready'), 'ready\n');
+  t.is((await partOf(sandbox, name)).pid, pid);
 });
 
 test('what cannot be replaced is left as it is', async (t) => {

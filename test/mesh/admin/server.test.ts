@@ -196,7 +196,7 @@ test('a socket that a dead process left is replaced, one that is served is not (
 
 test('a process that replaces another one takes its socket over and shares its port', async (t) => {
   const path = join(makeFolder(t), 'admin.sock');
-  const unix = { kind: 'unix', path, takeOver: true } as const;
+  const unix = { kind: 'unix', path, takeOver: Promise.resolve() } as const;
   const tcp = (port: number): AdminListen => ({
     ...{ kind: 'tcp', host: '127.0.0.1', port, reusePort: true },
   });

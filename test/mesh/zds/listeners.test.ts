@@ -5,11 +5,15 @@ import test, { type ExecutionContext } from 'ava';
 import { parseIpAddress } from '../../../base/address.ts';
 import { MeshError } from '../../../base/errors.ts';
 import { ListenerClient, serveListeners, type PodListener } from '../../../mesh/zds/listeners.ts';
+import type { PodSocketName } from '../../../mesh/zds/pod-sockets.ts';
 import { openNetns } from '../../../net/netns.ts';
 import { bindListener, connectTcp } from '../../../net/tcp.ts';
 import { TcpListener } from '../../../net/tcp-listener.ts';
 import type { TcpStream } from '../../../net/tcp-stream.ts';
 import { openNamespace } from '../../deploy/support.ts';
+
+/** What no agent keeps. */
+const unknown = JSON.parse('"http"') as PodSocketName;
 
 function socketPath(t: ExecutionContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'halo-listeners-'));
@@ -19,7 +23,7 @@ function socketPath(t: ExecutionContext): string {
   return join(folder, 'listeners.sock');
 }
 
-function refuse(_uid: string, _port: number, listener: PodListener): void {
+function refuse(_uid: string, _socket: string, listener: PodListener): void {
   closeSync(listener.fd);
   throw new MeshError('ERR_LISTENER', 'local', 'Cannot keep it: there is no such pod');
 }
@@ -33,9 +37,9 @@ test('a proxy gives its copy of a socket to an agent that was started anew', asy
     open: () => {
       throw new Error('not asked for');
     },
-    adopt(uid, port, listener) {
-      if (uid === 'gone') refuse(uid, port, listener);
-      adopted.set(`${uid} ${port}`, listener);
+    adopt(uid, socket, listener) {
+      if (uid === 'gone') refuse(uid, socket, listener);
+      adopted.set(`${uid} ${socket}`, listener);
     },
     log: () => undefined,
   });
@@ -45,13 +49,13 @@ test('a proxy gives its copy of a socket to an agent that was started anew', asy
   });
   const own = bindListener({ address: { ip: parseIpAddress('::'), port: 15006 }, netns });
   const client = new ListenerClient(path);
-  await client.offer('pod-uid', 15006, { ...own, transparent: true });
-  await t.throwsAsync(client.offer('gone', 15006, own), { message: /there is no such pod/ });
-  await t.throwsAsync(client.offer('pod-uid', 80, own), { message: /port 80 is none of/ });
+  await client.offer('pod-uid', 'plaintext', { ...own, transparent: true });
+  await t.throwsAsync(client.offer('gone', 'plaintext', own), { message: /there is no such pod/ });
+  await t.throwsAsync(client.offer('pod-uid', unknown, own), { message: /http is none of/ });
   closeSync(own.fd); // the proxy ends
   client.close();
 
-  const kept = adopted.get('pod-uid 15006');
+  const kept = adopted.get('pod-uid plaintext');
   t.is(adopted.size, 1);
   t.true(kept?.transparent);
   const to = { ip: parseIpAddress('127.0.0.1'), port: 15006 };
@@ -80,7 +84,7 @@ test("a pod's listening socket outlives the proxy that accepts from it", async (
     // While no proxy runs, the client waits in the queue.
     await connect();
     const client = new ListenerClient(path);
-    const listener = await client.request('pod-uid', 15001);
+    const listener = await client.request('pod-uid', 'outbound');
     t.not(listener.fd, kept.fd);
     const accepted = await new Promise<TcpStream>((resolve) => {
       const accepting = new TcpListener(listener, {}, (stream) => {
@@ -112,13 +116,15 @@ test('the agent tells why it gives no listener', async (t) => {
   t.teardown(() => {
     client.close();
   });
-  await t.throwsAsync(client.request('nobody', 15008), {
+  await t.throwsAsync(client.request('nobody', 'hbone'), {
     message: /pod nobody: it is not enrolled/,
   });
-  await t.throwsAsync(client.request('nobody', 80), { message: /port 80 is none of the proxy's/ });
+  await t.throwsAsync(client.request('nobody', unknown), {
+    message: /http is none of the sockets/,
+  });
 });
 
 test('without such a channel the proxy hears it at once', async (t) => {
   const client = new ListenerClient(socketPath(t));
-  await t.throwsAsync(client.request('uid', 15001), { code: 'ERR_SYSTEM_ENOENT' });
+  await t.throwsAsync(client.request('uid', 'outbound'), { code: 'ERR_SYSTEM_ENOENT' });
 });
