@@ -30,9 +30,9 @@ export async function tryTunnels(
   return JSON.parse(stdout) as TunnelReport;
 }
 
-/** Runs a command in a pod, OUTSIDE, or a node's namespace. */
+/** Runs a command in a pod, OUTSIDE, or the namespace of a node or of the control plane. */
 export async function runAt(mesh: Mesh, where: string, command: readonly string[]): Promise<Ended> {
-  if (!where.startsWith('node-')) return mesh.exec(where, command);
+  if (!where.startsWith('node-') && where !== 'control-plane') return mesh.exec(where, command);
   const { supervisorPid } = await mesh.sandbox.status();
   const ownUsers =
     readlinkSync(`/proc/${supervisorPid}/ns/user`) === readlinkSync('/proc/self/ns/user')

@@ -6,6 +6,8 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { hostname } from 'node:os';
 import { createInterface } from 'node:readline';
 import { HeldSocket, numberedBlocks, textOf } from './peer-socket.ts';
+import { TaggedLoad } from './tagged-load.ts';
+import { TaggedServer } from './tagged-server.ts';
 import type {
   PeerConnection,
   PeerLine,
@@ -33,6 +35,8 @@ const listeners = new Map<number, Listener>();
 const held = new Map<number, HeldSocket>();
 const groups = new Map<number, HeldSocket[]>();
 const udpSockets: UdpSocket[] = [];
+const taggedServers: TaggedServer[] = [];
+const loads = new Map<string, TaggedLoad>();
 let lastHandle = 0;
 
 const operations: Operations = {
@@ -152,6 +156,12 @@ const operations: Operations = {
     return { ended: (await Promise.all(endings)).filter((how) => how === 'end').length };
   },
 
+  resetMany({ group }) {
+    for (const { socket } of groupOf(group)) socket.resetAndDestroy();
+    groups.delete(group);
+    return {};
+  },
+
   async udpEcho({ port }) {
     const socket = createSocket({ type: 'udp6', ipv6Only: false });
     socket.on('message', (message, { address, port: from }) => {
@@ -188,6 +198,39 @@ const operations: Operations = {
         else reject(error);
       });
     });
+  },
+
+  self: () => ({ pid: process.pid }),
+
+  async serveTagged({ port, name: own, refused }) {
+    const tagged = new TaggedServer(own, refused);
+    tagged.server.listen({ port, host: '::', backlog: 2048 });
+    await once(tagged.server, 'listening');
+    taggedServers.push(tagged);
+    return {};
+  },
+
+  takeServed() {
+    const reports = taggedServers.map((tagged) => tagged.take());
+    return {
+      complete: reports.reduce((sum, { complete }) => sum + complete, 0),
+      broken: reports.reduce((sum, { broken }) => sum + broken, 0),
+      wrong: reports.flatMap(({ wrong }) => wrong),
+    };
+  },
+
+  load({ source, task }) {
+    loads.set(task.name, new TaggedLoad(source, task));
+    return {};
+  },
+
+  takeLoad: ({ name: load }) => loadOf(load).take(),
+
+  async stopLoad({ name: load, graceMs }) {
+    const stopped = loadOf(load);
+    await stopped.stop(graceMs);
+    loads.delete(load);
+    return stopped.take();
   },
 
   async lookup({ name: host, family = 0 }) {
@@ -227,6 +270,12 @@ function socketOf(handle: number): HeldSocket {
 function groupOf(group: number): readonly HeldSocket[] {
   const found = groups.get(group);
   if (found === undefined) throw new Error(`no group ${group}`);
+  return found;
+}
+
+function loadOf(load: string): TaggedLoad {
+  const found = loads.get(load);
+  if (found === undefined) throw new Error(`no load ${load}`);
   return found;
 }
 
