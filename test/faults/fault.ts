@@ -28,16 +28,50 @@ export type Fault = Readonly<{
   recovered?: (place: FaultPlace) => Promise<void>;
 }>;
 
-/** Undoes several faults, the last one first, whatever becomes of one of them. */
-export function joined(faults: readonly ActiveFault[]): ActiveFault {
+/** Begins several faults at once; when one of them cannot begin, the others are undone. Undone the last one first. */
+export async function together(
+  begins: readonly (() => Promise<ActiveFault>)[],
+): Promise<ActiveFault> {
+  const outcomes = await Promise.allSettled(begins.map((begin) => begin()));
+  const begun = outcomes.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+  const all = joined(begun);
+  for (const one of outcomes)
+    if (one.status === 'rejected') {
+      await all.end().catch(() => undefined); // the first failure tells more
+      throw one.reason;
+    }
+  return all;
+}
+
+/** Begins faults one after another; when one cannot begin, those before it are undone. Undone the last one first. */
+export async function inTurn(
+  ...begins: readonly (() => Promise<ActiveFault> | ActiveFault)[]
+): Promise<ActiveFault> {
+  const begun: ActiveFault[] = [];
+  try {
+    for (const begin of begins) begun.push(await begin());
+  } catch (error) {
+    await joined(begun)
+      .end()
+      .catch(() => undefined); // the first failure tells more
+    throw error;
+  }
+  return joined(begun);
+}
+
+/** The last one first, all of them whatever becomes of one. */
+function joined(faults: readonly ActiveFault[]): ActiveFault {
   const how = faults.find((fault) => fault.how !== undefined)?.how;
-  return {
-    ...(how !== undefined && { how }),
-    end: async () => {
-      const ended = await Promise.allSettled([...faults].reverse().map((fault) => fault.end()));
-      for (const one of ended) if (one.status === 'rejected') throw one.reason;
-    },
-  };
+  return undoneBy(async () => {
+    let failure: { cause: unknown } | undefined;
+    for (const fault of [...faults].reverse())
+      try {
+        await fault.end();
+      } catch (error) {
+        failure ??= { cause: error };
+      }
+    if (failure !== undefined) throw failure.cause;
+  }, how);
 }
 
 /** A fault that is undone once, however often it is asked. */

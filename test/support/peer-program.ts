@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { hostname } from 'node:os';
 import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
 import { HeldSocket, numberedBlocks, textOf } from './peer-socket.ts';
 import { TaggedLoad } from './tagged-load.ts';
 import { TaggedServer } from './tagged-server.ts';
@@ -133,7 +134,7 @@ const operations: Operations = {
     return { ...sum, ...(connection.ended !== undefined && { ended: connection.ended }) };
   },
 
-  async openMany({ host, port, count }) {
+  async openMany({ host, port, count, withinMs }) {
     const group = Array.from({ length: count }, () => {
       const socket = connect({ host, port, allowHalfOpen: true });
       socket.setNoDelay(true);
@@ -141,7 +142,7 @@ const operations: Operations = {
     });
     lastHandle += 1;
     groups.set(lastHandle, group);
-    return { group: lastHandle, ...(await echoAll(group)) };
+    return { group: lastHandle, ...(await echoAll(group, withinMs)) };
   },
 
   echoMany: ({ group }) => echoAll(groupOf(group)),
@@ -242,6 +243,7 @@ const operations: Operations = {
 /** Each says its own text; who got it back, and what went wrong with the others. */
 async function echoAll(
   group: readonly HeldSocket[],
+  withinMs?: number,
 ): Promise<{ echoed: number; failures: string[] }> {
   const failures: string[] = [];
   const echoes = group.map(async (connection, index) => {
@@ -250,9 +252,17 @@ async function echoAll(
     const back = (await connection.read(text.length)).toString();
     if (back !== text) throw new Error(`${connection.ended ?? 'other text'} after ${back.length}`);
   });
-  for (const echo of await Promise.allSettled(echoes))
-    if (echo.status === 'rejected' && failures.length < 10) failures.push(String(echo.reason));
-  return { echoed: echoes.length - failures.length, failures };
+  let echoed = 0;
+  const late = withinMs === undefined ? [] : [delay(withinMs).then(() => fail('no answer yet'))];
+  const judged = echoes.map((echo) => Promise.race([echo, ...late]));
+  for (const echo of await Promise.allSettled(judged))
+    if (echo.status === 'fulfilled') echoed++;
+    else if (failures.length < 10) failures.push(String(echo.reason));
+  return { echoed, failures };
+}
+
+function fail(what: string): never {
+  throw new Error(what);
 }
 
 function hold(connection: HeldSocket): PeerConnection {

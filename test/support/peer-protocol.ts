@@ -44,9 +44,9 @@ export type PeerOperations = {
   send: { ask: { handle: number; bytes: number }; answer: Transfer };
   /** Takes that many bytes, or all up to the end. */
   receive: { ask: { handle: number; bytes: number }; answer: Transfer & { ended?: Ending } };
-  /** Opens connections at once, each of which says its own text to an echo. */
+  /** Opens connections at once, each of which says its own text to an echo; who has no answer in time has failed. */
   openMany: {
-    ask: { host: string; port: number; count: number };
+    ask: { host: string; port: number; count: number; withinMs?: number };
     answer: { group: number; echoed: number; failures: readonly string[] };
   };
   /** All of the group say another text at once; how many got it back. */

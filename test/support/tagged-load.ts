@@ -78,7 +78,7 @@ export class TaggedLoad {
   #begin(): void {
     const { target, slowEvery } = this.#task;
     this.#began++;
-    const slow = slowEvery > 0 && ++this.#count % slowEvery === 0;
+    const slow = slowEvery > 0 && this.#count++ % slowEvery === 0;
     const nonce = Math.floor(Math.random() * 2 ** 31);
     const length = slow
       ? (SLOW_MS / SLOW_STEP_MS) * SLOW_STEP_BYTES

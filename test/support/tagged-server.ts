@@ -101,7 +101,8 @@ export class TaggedServer {
     if (tag.target !== this.#name) return 'a connection to another pod';
     if (this.#refused.has(tag.source)) return 'a connection that policy refuses';
     const seen = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
-    if (seen !== tag.sourceIp) return `a caller under the address ${seen}`;
+    // Nothing is known of a socket that was reset before it was served.
+    if (seen !== '' && seen !== tag.sourceIp) return `a caller under the address ${seen}`;
     return undefined;
   }
 }

@@ -1,6 +1,6 @@
 import { policyYaml } from '../../support/mesh-policies.ts';
 import { runProgram } from '../../support/run-program.ts';
-import { joined, undoneBy, type ActiveFault, type Fault } from '../fault.ts';
+import { inTurn, undoneBy, type ActiveFault, type Fault } from '../fault.ts';
 import type { FaultPlace } from '../place.ts';
 
 const PART = 'istiod-lite';
@@ -8,7 +8,7 @@ const POLICY = 'written-in-need';
 
 /** Runs a script among the mounts of the control plane, which nobody else sees. */
 async function inMounts(pid: number, script: string): Promise<void> {
-  const args = ['--target', String(pid), '--mount', 'sh', '-ec', script];
+  const args = ['--target', String(pid), '--mount', '--pid', 'sh', '-ec', script];
   const { code, stderr } = await runProgram('nsenter', args);
   if (code !== 0) throw new Error(`${script}: ${stderr}`);
 }
@@ -20,17 +20,17 @@ async function overFolders(
 ): Promise<ActiveFault> {
   const pid = await place.partPid(PART);
   const { ca, statusObjects, generatedObjects } = place.mesh.sandbox.paths;
-  const mounts = await Promise.all(
-    [ca, statusObjects, generatedObjects].map(async (folder) => {
+  return inTurn(
+    ...[ca, statusObjects, generatedObjects].map((folder) => async () => {
       await inMounts(pid, mount(folder));
       return undoneBy(() => inMounts(pid, `umount -l ${folder}`));
     }),
+    () => changeConfiguration(place),
   );
-  return joined([...mounts, await change(place)]);
 }
 
-/** Something to write: a policy, whose status goes to a file. */
-async function change(place: FaultPlace): Promise<ActiveFault> {
+/** Something to write and to send: a policy of nobody's, whose status goes to a file. */
+export async function changeConfiguration(place: FaultPlace): Promise<ActiveFault> {
   const spec = {
     selector: { matchLabels: { app: 'near' } },
     action: 'DENY',
@@ -49,9 +49,9 @@ export const diskFaults: readonly Fault[] = [
     begin: (place) =>
       overFolders(
         place,
-        (folder) => `mkdir /run/full; mount -t tmpfs -o size=256k tmpfs /run/full
+        (folder) => `mkdir /run/full; mount -t tmpfs -o size=8m tmpfs /run/full
           cp -a ${folder}/. /run/full/; cat /dev/zero >/run/full/zeros 2>/dev/null || true
-          mount --move /run/full ${folder}; rmdir /run/full`,
+          mount --bind /run/full ${folder}; umount /run/full; rmdir /run/full`,
       ),
   },
   {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Cgroup } from '../cgroup.ts';
-import { joined, undoneBy, type ActiveFault, type Fault } from '../fault.ts';
+import { inTurn, together, undoneBy, type ActiveFault, type Fault } from '../fault.ts';
 import { ECHO_PORT } from '../loads.ts';
 import type { FaultPlace } from '../place.ts';
 import { runProgram } from '../../support/run-program.ts';
@@ -12,21 +12,27 @@ const DESCRIPTORS = 256;
 const PORTS = 100;
 /** More connections than any of these limits lets through. */
 const CROWD = 400;
+/** Who has not been served by then is kept out. */
+const CROWD_MS = 500;
 
 async function prlimit(pid: number, limit: string): Promise<void> {
   const { code, stderr } = await runProgram('prlimit', ['--pid', String(pid), limit]);
   if (code !== 0) throw new Error(stderr);
 }
 
-/** Connections at once, from `other` to the echo of `near`, some of which the limit must hit. */
-async function crowd(place: FaultPlace): Promise<ActiveFault> {
+/**
+ * Connections at once, from `other` to the echo of `near`, which stay open.
+ *
+ * @param refused so many of them at least the limit has to keep out; otherwise it was none, and the fault did not happen.
+ */
+async function crowd(place: FaultPlace, refused: number): Promise<ActiveFault> {
   const peer = await place.mesh.peer('other');
   const host = await place.mesh.ip('near');
-  const opening = peer.ask('openMany', { host, port: ECHO_PORT, count: CROWD });
-  const opened = opening.catch(() => undefined);
+  const ask = { host, port: ECHO_PORT, count: CROWD, withinMs: CROWD_MS };
+  const { group, echoed } = await peer.ask('openMany', ask);
   return undoneBy(async () => {
-    const answer = await opened;
-    if (answer !== undefined) await peer.ask('resetMany', { group: answer.group });
+    await peer.ask('resetMany', { group });
+    if (CROWD - echoed < refused) throw new Error(`the limit let all ${CROWD} connections through`);
   });
 }
 
@@ -38,13 +44,12 @@ export const limitFaults: readonly Fault[] = [
     holdMs: 800,
     begin: async (place) => {
       const pid = await place.partPid(ZTUNNEL);
-      const limit = await limitMemory(pid);
-      return joined([
+      return inTurn(
         // Where the limit killed it, it is over when another one is ready.
-        undoneBy(() => place.partReady(ZTUNNEL)),
-        limit,
-        await crowd(place),
-      ]);
+        () => undoneBy(() => place.partReady(ZTUNNEL)),
+        () => limitMemory(pid),
+        () => crowd(place, 0),
+      );
     },
   },
   {
@@ -56,9 +61,13 @@ export const limitFaults: readonly Fault[] = [
       const pid = await place.partPid(ZTUNNEL);
       const [, soft = '', hard = ''] =
         /^Max open files\s+(\d+)\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/limits`, 'utf8')) ?? [];
-      await prlimit(pid, `--nofile=${DESCRIPTORS}:${hard}`);
-      const limit = undoneBy(() => prlimit(pid, `--nofile=${soft}:${hard}`));
-      return joined([limit, await crowd(place)]);
+      return inTurn(
+        async () => {
+          await prlimit(pid, `--nofile=${DESCRIPTORS}:${hard}`);
+          return undoneBy(() => prlimit(pid, `--nofile=${soft}:${hard}`));
+        },
+        () => crowd(place, 1),
+      );
     },
   },
   {
@@ -66,11 +75,11 @@ export const limitFaults: readonly Fault[] = [
     class: 'port range of 100',
     spares: { 'from the outside': 'a client outside has the ports of its own machine' },
     holdMs: 500,
-    begin: async (place) => {
-      const limits = await Promise.all(
-        ['client', 'other', 'near'].map((pod) => limitPorts(place, pod)),
+    begin: (place) => {
+      return inTurn(
+        () => together(['client', 'other', 'near'].map((pod) => () => limitPorts(place, pod))),
+        () => crowd(place, 1),
       );
-      return joined([...limits, await crowd(place)]);
     },
   },
 ];

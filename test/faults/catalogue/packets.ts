@@ -1,5 +1,5 @@
 import { OUTSIDE } from '../../support/mesh.ts';
-import { joined, undoneBy, type ActiveFault, type Fault } from '../fault.ts';
+import { together, undoneBy, type ActiveFault, type Fault } from '../fault.ts';
 import type { FaultPlace } from '../place.ts';
 
 /** Every pod that a load begins or ends in. */
@@ -14,13 +14,11 @@ async function filtered(
   rules: readonly string[],
 ): Promise<ActiveFault> {
   const script = ['nft -f - <<END', 'table inet fault {', ...rules, '}', 'END'].join('\n');
-  return joined(
-    await Promise.all(
-      where.map(async (name) => {
-        await place.run(name, script);
-        return undoneBy(async () => void (await place.run(name, 'nft delete table inet fault')));
-      }),
-    ),
+  return together(
+    where.map((name) => async () => {
+      await place.run(name, script);
+      return undoneBy(async () => void (await place.run(name, 'nft delete table inet fault')));
+    }),
   );
 }
 
@@ -94,15 +92,14 @@ export const packetFaults: readonly Fault[] = [
     name: 'the links of pods are down',
     class: 'link down and up',
     spares: {},
-    holdMs: 1_000,
-    begin: async (place) => joined(await Promise.all(PODS.map((pod) => unplugged(place, pod)))),
+    holdMs: 1_700,
+    begin: (place) => together(PODS.map((pod) => () => unplugged(place, pod))),
   },
   {
     name: 'the rate of links is limited',
     class: 'rate limited',
     spares: {},
     holdMs: 1_000,
-    begin: async (place) =>
-      joined(await Promise.all([...PODS, OUTSIDE].map((where) => slowed(place, where)))),
+    begin: (place) => together([...PODS, OUTSIDE].map((where) => () => slowed(place, where))),
   },
 ];

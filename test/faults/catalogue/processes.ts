@@ -1,5 +1,5 @@
 import { OUTSIDE_SERVER } from '../loads.ts';
-import { joined, undoneBy, type ActiveFault, type Fault } from '../fault.ts';
+import { together, undoneBy, type ActiveFault, type Fault } from '../fault.ts';
 import type { FaultPlace } from '../place.ts';
 
 const STOP_MS = 3_000;
@@ -61,7 +61,7 @@ export const processFaults: readonly Fault[] = [
       const peers = await Promise.all(APPS.map((pod) => place.mesh.peer(pod)));
       for (const pid of pids) process.kill(pid, 'SIGKILL');
       await Promise.all(peers.map(({ ended }) => ended));
-      return joined(APPS.map((pod) => undoneBy(() => place.serve(pod))));
+      return together(APPS.map((pod) => () => Promise.resolve(undoneBy(() => place.serve(pod)))));
     },
     // The kernel ends in order what a killed process had open and nothing to read in.
     explains: /^shop\/\w+: an end in order after|^outside\/\w+: an end in order after/,

@@ -2,17 +2,21 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { netnsPath } from '../../../deploy/sandbox/networks.ts';
-import { joined, undoneBy, type ActiveFault, type Fault } from '../fault.ts';
+import { inTurn, undoneBy, type ActiveFault, type Fault } from '../fault.ts';
 import type { FaultPlace } from '../place.ts';
+import { changeConfiguration } from './disk.ts';
 import { limitedBySignals } from './processor.ts';
 
 const CONTROL_PLANE = 'control-plane';
 const XDS_PORT = 15012;
 const NONSENSE_PORT = 15999;
 const NONSENSE_PROGRAM = join(import.meta.dirname, '../nonsense-program.ts');
-/** Nobody has it: only the resolver above the mesh can say so. */
-const NO_NAME = 'nobody.example';
+/** Nobody has it, nobody has been asked for it, and only the resolver above the mesh can say so. */
+function noName(): string {
+  return `nobody-${crypto.randomUUID()}.example`;
+}
 
 async function away(place: FaultPlace, part: string): Promise<ActiveFault> {
   await place.mesh.part(part, 'stop');
@@ -28,7 +32,33 @@ async function slow(place: FaultPlace, part: string): Promise<ActiveFault> {
 }
 
 /** A server of random bytes in the place of the real one, for everybody on the network. */
-async function nonsense(place: FaultPlace, rule: string, cut: string): Promise<ActiveFault> {
+function nonsense(place: FaultPlace, rule: string, cut: string): Promise<ActiveFault> {
+  return inTurn(
+    () => nonsenseServer(place),
+    async () => {
+      await place.run(
+        CONTROL_PLANE,
+        `nft -f - <<END
+table inet nonsense {
+  chain divert {
+    type nat hook prerouting priority -110
+    ${rule} redirect to :${NONSENSE_PORT}
+  }
+  chain tear {
+    type filter hook input priority 10
+    ${cut}
+  }
+}
+END`,
+      );
+      return undoneBy(
+        async () => void (await place.run(CONTROL_PLANE, 'nft delete table inet nonsense')),
+      );
+    },
+  );
+}
+
+async function nonsenseServer(place: FaultPlace): Promise<ActiveFault> {
   const { supervisorPid } = await place.mesh.sandbox.status();
   const ownUsers =
     readlinkSync(`/proc/${supervisorPid}/ns/user`) === readlinkSync('/proc/self/ns/user')
@@ -40,28 +70,27 @@ async function nonsense(place: FaultPlace, rule: string, cut: string): Promise<A
   const server = spawn('nsenter', [...sandbox, ...inside, ...program], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  const serverEnds = undoneBy(() => {
+  let said = '';
+  server.stdout.setEncoding('utf8').on('data', (text: string) => (said += text));
+  await once(server.stdout, 'data');
+  return undoneBy(() => {
     server.kill('SIGKILL');
+    if (!said.includes('asked')) throw new Error('nobody has asked the server of nonsense');
     return Promise.resolve();
   });
-  await once(server.stdout, 'data');
-  const script = `nft -f - <<END
-table inet nonsense {
-  chain redirect {
-    type nat hook prerouting priority -110
-    ${rule} redirect to :${NONSENSE_PORT}
-  }
-  chain cut {
-    type filter hook input priority 10
-    ${cut}
-  }
 }
-END`;
-  await place.run(CONTROL_PLANE, script);
-  const rulesEnd = undoneBy(
-    async () => void (await place.run(CONTROL_PLANE, 'nft delete table inet nonsense')),
+
+/** Somebody asks for what only the resolver above the mesh knows; nobody may get an address for an answer. */
+async function ask(place: FaultPlace): Promise<ActiveFault> {
+  const peer = await place.mesh.peer('intruder'); // the loads' clients must not wait behind it
+  const asked = peer.ask('lookup', { name: noName(), family: 4 }).then(
+    ({ addresses }) => addresses.join(),
+    () => '',
   );
-  return joined([serverEnds, rulesEnd]);
+  return undoneBy(async () => {
+    const addresses = await Promise.race([asked, delay(0, '')]);
+    if (addresses !== '') throw new Error(`a name of nobody has the address ${addresses}`);
+  });
 }
 
 /** A resolver that does not answer is an error; once it answers, it is its answer within a second. */
@@ -69,8 +98,8 @@ async function resolverAnswers(place: FaultPlace): Promise<void> {
   const peer = await place.mesh.peer('other'); // the other client's lookups may still wait for theirs
   for (;;)
     try {
-      await peer.ask('lookup', { name: NO_NAME, family: 4 });
-      throw new Error(`${NO_NAME} has an address`);
+      await peer.ask('lookup', { name: noName(), family: 4 });
+      throw new Error('a name of nobody has an address');
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOTFOUND') return;
     }
@@ -81,21 +110,34 @@ const kinds = (
   part: string,
   rule: string,
   cut: string,
+  meanwhile: (place: FaultPlace) => Promise<ActiveFault>,
   more: Partial<Fault>,
 ): Fault[] => {
   const common = { spares: {}, holdMs: 1_500, ...more };
   return [
     {
       ...{ ...common, name: `${what} is away`, class: `${what} away` },
-      begin: (place) => away(place, part),
+      begin: (place) =>
+        inTurn(
+          () => away(place, part),
+          () => meanwhile(place),
+        ),
     },
     {
       ...{ ...common, name: `${what} is slow`, class: `${what} slow` },
-      begin: (place) => slow(place, part),
+      begin: (place) =>
+        inTurn(
+          () => slow(place, part),
+          () => meanwhile(place),
+        ),
     },
     {
       ...{ ...common, name: `${what} answers nonsense`, class: `${what} answers nonsense` },
-      begin: (place) => nonsense(place, rule, cut),
+      begin: (place) =>
+        inTurn(
+          () => nonsense(place, rule, cut),
+          () => meanwhile(place),
+        ),
     },
   ];
 };
@@ -107,9 +149,10 @@ export const upstreamFaults: readonly Fault[] = [
     `tcp dport ${XDS_PORT}`,
     // What is open is torn, so that all come again and meet the other one.
     `tcp dport ${XDS_PORT} reject with tcp reset`,
+    changeConfiguration,
     {},
   ),
-  ...kinds('the DNS upstream', 'cluster-dns', 'udp dport 53', '', {
+  ...kinds('the DNS upstream', 'cluster-dns', 'udp dport 53', '', ask, {
     recovered: resolverAnswers,
   }),
 ];
