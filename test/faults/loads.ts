@@ -201,12 +201,14 @@ function fullName(pod: string): string {
   return pod.includes('/') ? pod : `shop/${pod}`;
 }
 
-/** The pods of a mesh by their addresses. */
-export async function addressesOf(mesh: Mesh): Promise<Map<string, string>> {
+/** The pods of a mesh by their addresses, those whose names fit alone. */
+export async function addressesOf(mesh: Mesh, names = /^/): Promise<Map<string, string>> {
   const { pods } = await mesh.sandbox.status();
   return new Map(
-    pods.flatMap(({ namespace, name, addresses }) =>
-      addresses.map((ip): [string, string] => [ip, `${namespace}/${name}`]),
-    ),
+    pods
+      .filter(({ name }) => names.test(name))
+      .flatMap(({ namespace, name, addresses }) =>
+        addresses.map((ip): [string, string] => [ip, `${namespace}/${name}`]),
+      ),
   );
 }
