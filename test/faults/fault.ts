@@ -75,7 +75,12 @@ function joined(faults: readonly ActiveFault[]): ActiveFault {
 }
 
 /** A fault that is undone once, however often it is asked. */
-export function undoneBy(undo: () => Promise<void>, how?: string): ActiveFault {
-  let undoing: Promise<void> | undefined;
-  return { ...(how !== undefined && { how }), end: () => (undoing ??= undo()) };
+export function undoneBy(undo: () => Promise<unknown>, how?: string): ActiveFault {
+  let undoing: Promise<unknown> | undefined;
+  return {
+    ...(how !== undefined && { how }),
+    end: async () => {
+      await (undoing ??= undo());
+    },
+  };
 }

@@ -110,5 +110,5 @@ async function limitPorts(place: FaultPlace, pod: string): Promise<ActiveFault> 
   const file = '/proc/sys/net/ipv4/ip_local_port_range';
   const before = (await place.run(pod, `cat ${file}`)).trim();
   await place.run(pod, `echo 40000 ${40_000 + PORTS - 1} > ${file}`);
-  return undoneBy(async () => void (await place.run(pod, `echo ${before} > ${file}`)));
+  return undoneBy(() => place.run(pod, `echo ${before} > ${file}`));
 }

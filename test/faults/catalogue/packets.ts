@@ -17,7 +17,7 @@ async function filtered(
   return together(
     where.map((name) => async () => {
       await place.run(name, script);
-      return undoneBy(async () => void (await place.run(name, 'nft delete table inet fault')));
+      return undoneBy(() => place.run(name, 'nft delete table inet fault'));
     }),
   );
 }
@@ -45,7 +45,7 @@ async function unplugged(place: FaultPlace, pod: string): Promise<ActiveFault> {
 
 async function slowed(place: FaultPlace, where: string): Promise<ActiveFault> {
   await place.run(where, 'tc qdisc add dev eth0 root tbf rate 4mbit burst 16k latency 100ms');
-  return undoneBy(async () => void (await place.run(where, 'tc qdisc del dev eth0 root')));
+  return undoneBy(() => place.run(where, 'tc qdisc del dev eth0 root'));
 }
 
 export const packetFaults: readonly Fault[] = [

@@ -1,9 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { netnsPath } from '../../../deploy/sandbox/networks.ts';
+import { insideSandbox } from '../../support/mesh-tunnels.ts';
 import { inTurn, undoneBy, type ActiveFault, type Fault } from '../fault.ts';
 import type { FaultPlace } from '../place.ts';
 import { changeConfiguration } from './disk.ts';
@@ -51,23 +50,15 @@ table inet nonsense {
 }
 END`,
       );
-      return undoneBy(
-        async () => void (await place.run(CONTROL_PLANE, 'nft delete table inet nonsense')),
-      );
+      return undoneBy(() => place.run(CONTROL_PLANE, 'nft delete table inet nonsense'));
     },
   );
 }
 
 async function nonsenseServer(place: FaultPlace): Promise<ActiveFault> {
-  const { supervisorPid } = await place.mesh.sandbox.status();
-  const ownUsers =
-    readlinkSync(`/proc/${supervisorPid}/ns/user`) === readlinkSync('/proc/self/ns/user')
-      ? []
-      : ['--user', '--preserve-credentials'];
-  const sandbox = ['--target', String(supervisorPid), ...ownUsers, '--mount', '--net'];
-  const inside = ['nsenter', `--net=${netnsPath(CONTROL_PLANE)}`];
   const program = [process.execPath, NONSENSE_PROGRAM, String(NONSENSE_PORT)];
-  const server = spawn('nsenter', [...sandbox, ...inside, ...program], {
+  const inside = await insideSandbox(place.mesh, CONTROL_PLANE);
+  const server = spawn('nsenter', [...inside, ...program], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let said = '';
