@@ -92,7 +92,7 @@ export const packetFaults: readonly Fault[] = [
     name: 'the links of pods are down',
     class: 'link down and up',
     spares: {},
-    holdMs: 1_700,
+    holdMs: 2_500,
     begin: (place) => together(PODS.map((pod) => () => unplugged(place, pod))),
   },
   {
