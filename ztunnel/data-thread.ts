@@ -18,7 +18,6 @@ import { ProxyState } from '../mesh/proxy/state/store.ts';
 import { StateWaiters } from '../mesh/proxy/state/waiters.ts';
 import { dataThreadStart, openDataThread } from '../mesh/runtime/data-thread.ts';
 import { openLog } from '../mesh/runtime/log.ts';
-import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
 import { HeapSampling, profileCpu } from '../mesh/runtime/profile.ts';
 import { decodeAddress } from '../mesh/xds/codec.ts';
@@ -49,7 +48,6 @@ const { config, logFormat, logLevels, revocations } = settings as DataThreadSett
 const log = openLog({ format: logFormat, levels: logLevels });
 const logger = log.scope('ztunnel');
 const metrics = new Metrics();
-const watchdog = watchLoop({ metrics, thread: `data-${index}` });
 const connectionMetrics = new ConnectionMetrics(metrics);
 // A dedicated proxy may not know its node.
 const state = new ProxyState(config.nodeName === '' ? undefined : config.nodeName);
@@ -190,7 +188,6 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     },
   },
   onStop() {
-    watchdog[Symbol.dispose]();
     connections.cutAll(drained());
     pods.stopAll();
     pods.leaveAll();
