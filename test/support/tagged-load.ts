@@ -29,8 +29,8 @@ export type LoadReport = Readonly<{
   wrong: readonly string[];
 }>;
 
-/** Where connections hang, more of them prove nothing and would use up ports. */
-const MAX_OPEN = 150;
+/** Where connections hang, more of them prove nothing: what has piled up is served before what is new. */
+const MAX_OPEN = 60;
 const SLOW_MS = 2_500;
 const SLOW_STEP_MS = 50;
 const SLOW_STEP_BYTES = 8 << 10;
