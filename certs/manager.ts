@@ -3,7 +3,7 @@ import type { WorkloadCertificate } from '../mesh/model/certificate.ts';
 import { identityParts, type SpiffeId, type TrustDomain } from '../mesh/model/identity.ts';
 import { containsRoots } from './bundle.ts';
 import { systemClock, type Clock } from './clock.ts';
-import { backoffMs, renewalTimeMs } from './renewal.ts';
+import { backoffMs, latestPlanMs, renewalTimeMs } from './renewal.ts';
 
 /** Later ones first. realtime: a connection waits; warmup: a pod of the node will need it; background: a renewal. */
 type Priority = 'background' | 'warmup' | 'realtime';
@@ -92,7 +92,7 @@ export class CertificateManager implements Disposable {
     const valid = this.#valid(entry);
     if (valid !== undefined) return valid;
     const retrying = entry.queued !== undefined || entry.fetching !== undefined;
-    if (entry.failure !== undefined && !retrying) throw entry.failure;
+    if (entry.failure !== undefined && !retrying && !this.#isDue(entry)) throw entry.failure;
     entry.result ??= withoutWaiters(Promise.withResolvers<WorkloadCertificate>());
     this.#enqueue(entry, 'realtime');
     return await abortable(entry.result.promise, options.signal);
@@ -308,9 +308,17 @@ export class CertificateManager implements Disposable {
     });
   }
 
-  #wake(): void {
+  /** Its time has come, or was planned by a clock that was ahead and has been set back. */
+  #isDue(entry: Entry): boolean {
+    if (entry.dueMs === Infinity) return false;
     const nowMs = this.#clock.now();
-    for (const entry of [...this.#entries.values()].filter(({ dueMs }) => dueMs <= nowMs)) {
+    return (
+      entry.dueMs <= nowMs || entry.dueMs > latestPlanMs(nowMs, this.#valid(entry)?.notAfterMs)
+    );
+  }
+
+  #wake(): void {
+    for (const entry of [...this.#entries.values()].filter((one) => this.#isDue(one))) {
       // Asked for by a connection, but no workload holds it: nobody would miss it.
       if (entry.holders === 0) this.#forget(entry);
       else this.#enqueue(entry, 'background');

@@ -318,3 +318,30 @@ test('retryFailed() waits for no back-off, and connections that come meanwhile w
   manager.retryFailed();
   t.is(fetches.length, 2);
 });
+
+test('what a clock that was a day ahead has planned is not waited for when it is right again', async (t) => {
+  const { clock, manager, fetches } = start();
+  manager.hold(WEB);
+  manager.hold(CART);
+  await at(fetches, 0).succeed();
+  await at(fetches, 1).fail();
+  clock.set(25 * HOUR);
+  manager.renew(WEB);
+  await at(fetches, 2).fail('a certificate that has expired'); // it is planned again, for tomorrow
+  manager.retryFailed();
+  await at(fetches, 3).fail('a certificate that has expired');
+  await at(fetches, 4).fail('a certificate that has expired');
+  t.is(fetches.length, 5);
+  clock.set(-25 * HOUR);
+
+  // A connection that has no certificate does not wait at all, nor is it refused for what failed tomorrow.
+  const waiting = manager.get(CART);
+  t.is(fetches.length, 6);
+  await at(fetches, 5).succeed();
+  t.is((await waiting).identity, CART);
+  // Whose certificate is still valid is renewed when the clock is looked at, long before that is over.
+  t.is(manager.current(WEB)?.identity, WEB);
+  await clock.advance(60_000);
+  t.is(fetches.length, 7);
+  t.is(at(fetches, 6).identity, WEB);
+});

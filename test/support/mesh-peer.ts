@@ -59,6 +59,8 @@ export class PeerHub {
       const found = this.#peers.get(name);
       return found === undefined || found.gone ? undefined : found;
     };
+    const there = known();
+    if (there !== undefined) return there;
     const { promise, resolve } = Promise.withResolvers<Peer>();
     const look = (): void => {
       const found = known();
@@ -66,7 +68,6 @@ export class PeerHub {
     };
     this.#events.addEventListener('hello', look);
     try {
-      look();
       return await withDeadline(promise, HELLO_TIMEOUT_MS, `peer ${name} calls in`);
     } finally {
       this.#events.removeEventListener('hello', look);

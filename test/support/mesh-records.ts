@@ -72,6 +72,11 @@ export class AccessRecords {
     }
   }
 
+  /** All of them so far, which are forgotten; marks of before mean nothing afterwards. */
+  take(): AccessRecord[] {
+    return this.#records.splice(0);
+  }
+
   close(): void {
     this.#abort.abort();
   }

@@ -30,17 +30,21 @@ export async function tryTunnels(
   return JSON.parse(stdout) as TunnelReport;
 }
 
-/** Runs a command in a pod, OUTSIDE, or a node's namespace. */
+/** Runs a command in a pod, OUTSIDE, or the namespace of a node or of the control plane. */
 export async function runAt(mesh: Mesh, where: string, command: readonly string[]): Promise<Ended> {
-  if (!where.startsWith('node-')) return mesh.exec(where, command);
+  if (!where.startsWith('node-') && where !== 'control-plane') return mesh.exec(where, command);
+  return runProgram('nsenter', [...(await insideSandbox(mesh, where)), ...command]);
+}
+
+/** Arguments by which `nsenter` runs a program, itself, in the namespace of a node or of the control plane. */
+export async function insideSandbox(mesh: Mesh, namespace: string): Promise<string[]> {
   const { supervisorPid } = await mesh.sandbox.status();
   const ownUsers =
     readlinkSync(`/proc/${supervisorPid}/ns/user`) === readlinkSync('/proc/self/ns/user')
       ? []
       : ['--user', '--preserve-credentials'];
   const sandbox = ['--target', String(supervisorPid), ...ownUsers, '--mount', '--net'];
-  const node = ['nsenter', `--net=${netnsPath(where)}`];
-  return runProgram('nsenter', [...sandbox, ...node, ...command]);
+  return [...sandbox, 'nsenter', `--net=${netnsPath(namespace)}`];
 }
 
 /** What the CA answers to the node proxy of `node` (its own token) that asks for an identity. */

@@ -262,6 +262,11 @@ export class Mesh implements AsyncDisposable {
     return this.#records.since(mark);
   }
 
+  /** What all proxies have written so far, which is forgotten: for what runs longer than memory lasts. */
+  takeRecords(): AccessRecord[] {
+    return this.#records.take();
+  }
+
   /** The first record after the mark that has these values, as soon as it is written. */
   record(pattern: RecordPattern, mark = 0): Promise<AccessRecord> {
     return this.#records.first(pattern, mark);

@@ -5,7 +5,10 @@ import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { hostname } from 'node:os';
 import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
 import { HeldSocket, numberedBlocks, textOf } from './peer-socket.ts';
+import { TaggedLoad } from './tagged-load.ts';
+import { TaggedServer } from './tagged-server.ts';
 import type {
   PeerConnection,
   PeerLine,
@@ -33,6 +36,8 @@ const listeners = new Map<number, Listener>();
 const held = new Map<number, HeldSocket>();
 const groups = new Map<number, HeldSocket[]>();
 const udpSockets: UdpSocket[] = [];
+const taggedServers: TaggedServer[] = [];
+const loads = new Map<string, TaggedLoad>();
 let lastHandle = 0;
 
 const operations: Operations = {
@@ -129,7 +134,7 @@ const operations: Operations = {
     return { ...sum, ...(connection.ended !== undefined && { ended: connection.ended }) };
   },
 
-  async openMany({ host, port, count }) {
+  async openMany({ host, port, count, withinMs }) {
     const group = Array.from({ length: count }, () => {
       const socket = connect({ host, port, allowHalfOpen: true });
       socket.setNoDelay(true);
@@ -137,7 +142,7 @@ const operations: Operations = {
     });
     lastHandle += 1;
     groups.set(lastHandle, group);
-    return { group: lastHandle, ...(await echoAll(group)) };
+    return { group: lastHandle, ...(await echoAll(group, withinMs)) };
   },
 
   echoMany: ({ group }) => echoAll(groupOf(group)),
@@ -150,6 +155,12 @@ const operations: Operations = {
     });
     groups.delete(group);
     return { ended: (await Promise.all(endings)).filter((how) => how === 'end').length };
+  },
+
+  resetMany({ group }) {
+    for (const { socket } of groupOf(group)) socket.resetAndDestroy();
+    groups.delete(group);
+    return {};
   },
 
   async udpEcho({ port }) {
@@ -190,6 +201,39 @@ const operations: Operations = {
     });
   },
 
+  self: () => ({ pid: process.pid }),
+
+  async serveTagged({ port, name: own, refused }) {
+    const tagged = new TaggedServer(own, refused);
+    tagged.server.listen({ port, host: '::', backlog: 2048 });
+    await once(tagged.server, 'listening');
+    taggedServers.push(tagged);
+    return {};
+  },
+
+  takeServed() {
+    const reports = taggedServers.map((tagged) => tagged.take());
+    return {
+      complete: reports.reduce((sum, { complete }) => sum + complete, 0),
+      broken: reports.reduce((sum, { broken }) => sum + broken, 0),
+      wrong: reports.flatMap(({ wrong }) => wrong),
+    };
+  },
+
+  load({ source, task }) {
+    loads.set(task.name, new TaggedLoad(source, task));
+    return {};
+  },
+
+  takeLoad: ({ name: load }) => loadOf(load).take(),
+
+  async stopLoad({ name: load, graceMs }) {
+    const stopped = loadOf(load);
+    await stopped.stop(graceMs);
+    loads.delete(load);
+    return stopped.take();
+  },
+
   async lookup({ name: host, family = 0 }) {
     const found = await lookup(host, { all: true, family });
     return { addresses: found.map(({ address }) => address) };
@@ -199,6 +243,7 @@ const operations: Operations = {
 /** Each says its own text; who got it back, and what went wrong with the others. */
 async function echoAll(
   group: readonly HeldSocket[],
+  withinMs?: number,
 ): Promise<{ echoed: number; failures: string[] }> {
   const failures: string[] = [];
   const echoes = group.map(async (connection, index) => {
@@ -207,9 +252,17 @@ async function echoAll(
     const back = (await connection.read(text.length)).toString();
     if (back !== text) throw new Error(`${connection.ended ?? 'other text'} after ${back.length}`);
   });
-  for (const echo of await Promise.allSettled(echoes))
-    if (echo.status === 'rejected' && failures.length < 10) failures.push(String(echo.reason));
-  return { echoed: echoes.length - failures.length, failures };
+  let echoed = 0;
+  const late = withinMs === undefined ? [] : [delay(withinMs).then(() => fail('no answer yet'))];
+  const judged = echoes.map((echo) => Promise.race([echo, ...late]));
+  for (const echo of await Promise.allSettled(judged))
+    if (echo.status === 'fulfilled') echoed++;
+    else if (failures.length < 10) failures.push(String(echo.reason));
+  return { echoed, failures };
+}
+
+function fail(what: string): never {
+  throw new Error(what);
 }
 
 function hold(connection: HeldSocket): PeerConnection {
@@ -227,6 +280,12 @@ function socketOf(handle: number): HeldSocket {
 function groupOf(group: number): readonly HeldSocket[] {
   const found = groups.get(group);
   if (found === undefined) throw new Error(`no group ${group}`);
+  return found;
+}
+
+function loadOf(load: string): TaggedLoad {
+  const found = loads.get(load);
+  if (found === undefined) throw new Error(`no load ${load}`);
   return found;
 }
 

@@ -3,6 +3,9 @@
  * request, over a unix socket (whose name means the same in every network namespace).
  */
 
+import type { LoadReport, LoadTask } from './tagged-load.ts';
+import type { ServerReport } from './tagged-server.ts';
+
 /** A connection or listener as the peer knows it; text such as `10.244.16.2:41938`. */
 export type PeerConnection = Readonly<{ handle: number; local: string; remote: string }>;
 
@@ -41,15 +44,17 @@ export type PeerOperations = {
   send: { ask: { handle: number; bytes: number }; answer: Transfer };
   /** Takes that many bytes, or all up to the end. */
   receive: { ask: { handle: number; bytes: number }; answer: Transfer & { ended?: Ending } };
-  /** Opens connections at once, each of which says its own text to an echo. */
+  /** Opens connections at once, each of which says its own text to an echo; who has no answer in time has failed. */
   openMany: {
-    ask: { host: string; port: number; count: number };
+    ask: { host: string; port: number; count: number; withinMs?: number };
     answer: { group: number; echoed: number; failures: readonly string[] };
   };
   /** All of the group say another text at once; how many got it back. */
   echoMany: { ask: { group: number }; answer: { echoed: number; failures: readonly string[] } };
   /** Ends them in order and waits for the other side's end. */
   endMany: { ask: { group: number }; answer: { ended: number } };
+  /** Resets them all. */
+  resetMany: { ask: { group: number }; answer: object };
   /** Answers each datagram with `<address>|<text>`: whom it came from, and what it said. */
   udpEcho: { ask: { port: number }; answer: object };
   /** One datagram and its answer; `from` is who answered. */
@@ -59,6 +64,21 @@ export type PeerOperations = {
   };
   /** Sends one datagram and does not wait. */
   udpSend: { ask: { host: string; port: number; text: string }; answer: object };
+  /** Its process, as the sandbox numbers it. */
+  self: { ask: object; answer: { pid: number } };
+  /** Serves tagged connections as `name`; whoever is in `refused` must never get there. */
+  serveTagged: {
+    ask: { port: number; name: string; refused: readonly string[] };
+    answer: object;
+  };
+  /** What its servers of tagged connections have seen since the last time. */
+  takeServed: { ask: object; answer: ServerReport };
+  /** Begins a load of tagged connections, in the name `source`. */
+  load: { ask: { source: string; task: LoadTask }; answer: object };
+  /** What a load has met since the last time. */
+  takeLoad: { ask: { name: string }; answer: LoadReport };
+  /** Ends a load; its last connections are cut off after `graceMs`. */
+  stopLoad: { ask: { name: string; graceMs: number }; answer: LoadReport };
   /** What the system's resolver says, as programs ask it. */
   lookup: { ask: { name: string; family?: 4 | 6 }; answer: { addresses: readonly string[] } };
 };

@@ -1,0 +1,214 @@
+import { OUTSIDE, type Mesh } from '../support/mesh.ts';
+import type { Peer } from '../support/mesh-peer.ts';
+import { policyYaml } from '../support/mesh-policies.ts';
+import { namespaceYaml, podYaml, serviceYaml } from '../support/mesh-yaml.ts';
+import type { Attempt, LoadReport, LoadTask } from '../support/tagged-load.ts';
+import { TOPOLOGIES, type Topology } from './fault.ts';
+import { FaultPlace } from './place.ts';
+
+const PORT = 9000;
+/** Of `near`, beside what the loads use: for crowds of connections without tags. */
+export const ECHO_PORT = 9001;
+/** Its address on the sandbox's network. */
+const OUTSIDE_IP = '172.18.0.3';
+/** Two processes that are no pods: a server may be killed while clients go on. */
+export const OUTSIDE_SERVER = `${OUTSIDE}/server`;
+const OUTSIDE_CLIENT = `${OUTSIDE}/client`;
+
+/** Two clients of different accounts on one node, so that one's identity for the other's is seen; a third is refused. */
+export const MESH_YAML = [
+  namespaceYaml('shop'),
+  podYaml('client', { node: 'node-1' }),
+  podYaml('other', { node: 'node-1' }),
+  podYaml('intruder', { node: 'node-1' }),
+  podYaml('near', { node: 'node-1' }),
+  podYaml('open', { node: 'node-1' }),
+  podYaml('far', { node: 'node-2' }),
+  serviceYaml('near', { 80: PORT }),
+  serviceYaml('far', { 80: PORT }),
+  ...['near', 'far'].map((app) =>
+    policyYaml(`callers-of-${app}`, {
+      selector: { matchLabels: { app } },
+      action: 'ALLOW',
+      rules: [{ from: [{ source: { principals: ['*/sa/client', '*/sa/other'] } }] }],
+    }),
+  ),
+].join('');
+
+const SERVERS = ['near', 'far', 'open', OUTSIDE_SERVER] as const;
+/** Whom the policies above keep out, by the server. */
+const REFUSED: Readonly<Record<string, readonly string[]>> = {
+  near: ['shop/intruder', OUTSIDE_CLIENT],
+  far: ['shop/intruder', OUTSIDE_CLIENT],
+};
+
+type LoadPlan = Readonly<{
+  topology: Topology;
+  from: string;
+  to: string;
+  expect: LoadTask['expect'];
+  /** By the address of the Service, by its name, or by that of the pod. */
+  by: 'vip' | 'name' | 'pod';
+}>;
+
+const PLANS: readonly LoadPlan[] = [
+  { topology: 'one node', from: 'client', to: 'near', expect: 'answer', by: 'name' },
+  { topology: 'one node', from: 'other', to: 'near', expect: 'answer', by: 'pod' },
+  { topology: 'one node', from: 'intruder', to: 'near', expect: 'refused', by: 'vip' },
+  { topology: 'two nodes', from: 'client', to: 'far', expect: 'answer', by: 'pod' },
+  { topology: 'two nodes', from: 'other', to: 'far', expect: 'answer', by: 'vip' },
+  { topology: 'two nodes', from: 'intruder', to: 'far', expect: 'refused', by: 'pod' },
+  { topology: 'to the outside', from: 'client', to: OUTSIDE_SERVER, expect: 'answer', by: 'pod' },
+  { topology: 'to the outside', from: 'other', to: OUTSIDE_SERVER, expect: 'answer', by: 'pod' },
+  { topology: 'from the outside', from: OUTSIDE_CLIENT, to: 'open', expect: 'answer', by: 'pod' },
+  { topology: 'from the outside', from: OUTSIDE_CLIENT, to: 'near', expect: 'refused', by: 'pod' },
+];
+
+/** A connection of each load so often; a refused one need not be as frequent. */
+const PERIOD_MS = 80;
+const REFUSED_PERIOD_MS = 250;
+const SLOW_EVERY = 12;
+
+/** What one topology's loads have met since the last time. */
+export type TopologyReport = {
+  began: number;
+  open: number;
+  longestSilenceMs: number;
+  /** Answered in full. */
+  complete: Attempt[];
+  /** Ended with a clean error. */
+  errors: Attempt[];
+  wrong: string[];
+};
+
+export type LoadReports = ReadonlyMap<Topology, TopologyReport>;
+
+/** Peers that load all topologies at once, and servers that check. */
+export class Loads {
+  readonly #mesh: Mesh;
+  readonly place: FaultPlace;
+  readonly #servers = new Map<string, Peer>();
+  readonly #running = new Map<string, LoadPlan>();
+
+  constructor(mesh: Mesh) {
+    this.#mesh = mesh;
+    this.place = new FaultPlace(mesh, (pod) => this.#serve(pod));
+  }
+
+  /** Starts every server; once for a mesh. */
+  async startServers(): Promise<void> {
+    await this.#mesh.outside('client');
+    await Promise.all(SERVERS.map((pod) => this.#serve(pod)));
+  }
+
+  /** Starts all loads. */
+  async start(): Promise<void> {
+    await Promise.all(PLANS.map((plan) => this.#start(plan)));
+  }
+
+  async take(): Promise<LoadReports> {
+    const reports = emptyReports();
+    await Promise.all(
+      [...this.#running].map(async ([name, plan]) => {
+        const peer = await this.#peer(plan.from);
+        addReport(reports, plan, await peer.ask('takeLoad', { name }));
+      }),
+    );
+    await this.#addServed(reports);
+    return reports;
+  }
+
+  /** Ends all loads, those that hang after `graceMs`. */
+  async stop(graceMs: number): Promise<LoadReports> {
+    const reports = emptyReports();
+    await Promise.all(
+      [...this.#running].map(async ([name, plan]) => {
+        const peer = await this.#peer(plan.from);
+        addReport(reports, plan, await peer.ask('stopLoad', { name, graceMs }));
+      }),
+    );
+    this.#running.clear();
+    await this.#addServed(reports);
+    return reports;
+  }
+
+  async #start(plan: LoadPlan): Promise<void> {
+    const name = `${plan.from} to ${plan.to}`;
+    const refused = plan.expect === 'refused';
+    const task: LoadTask = {
+      ...{ name, expect: plan.expect, target: fullName(plan.to) },
+      ...(await this.#destination(plan)),
+      periodMs: refused ? REFUSED_PERIOD_MS : PERIOD_MS,
+      slowEvery: refused ? 0 : SLOW_EVERY,
+    };
+    await (await this.#peer(plan.from)).ask('load', { source: fullName(plan.from), task });
+    this.#running.set(name, plan);
+  }
+
+  async #destination({ to, by }: LoadPlan): Promise<{ host: string; port: number }> {
+    if (to === OUTSIDE_SERVER) return { host: OUTSIDE_IP, port: PORT };
+    if (by === 'vip') return { host: await this.#mesh.vip(to), port: 80 };
+    if (by === 'name') return { host: `${to}.shop`, port: 80 };
+    return { host: await this.#mesh.ip(to), port: PORT };
+  }
+
+  async #serve(pod: string): Promise<void> {
+    const peer =
+      pod === OUTSIDE_SERVER ? await this.#mesh.outside('server') : await this.#mesh.peer(pod);
+    this.#servers.set(pod, peer);
+    const refused = REFUSED[pod] ?? [];
+    await peer.ask('serveTagged', { port: PORT, name: fullName(pod), refused });
+    if (pod === 'near') await peer.listen(ECHO_PORT);
+  }
+
+  #peer(name: string): Promise<Peer> {
+    return this.#mesh.peer(name);
+  }
+
+  /** What servers call wrong is told in every topology that they serve. */
+  async #addServed(reports: LoadReports): Promise<void> {
+    for (const [server, peer] of this.#servers) {
+      if (peer.gone) continue; // a fault's doing; what it saw went with it
+      const { wrong } = await peer.ask('takeServed', {});
+      for (const { topology, to } of PLANS)
+        if (to === server) reports.get(topology)?.wrong.push(...wrong);
+    }
+  }
+}
+
+function addReport(reports: LoadReports, { topology, expect }: LoadPlan, load: LoadReport): void {
+  const report = reports.get(topology);
+  if (report === undefined) return;
+  report.wrong.push(...load.wrong);
+  if (expect === 'refused') return;
+  report.began += load.began;
+  report.open += load.open;
+  report.longestSilenceMs = Math.max(report.longestSilenceMs, load.longestSilenceMs);
+  for (const attempt of load.attempts)
+    (attempt.how === 'complete' ? report.complete : report.errors).push(attempt);
+}
+
+function emptyReports(): LoadReports {
+  return new Map(
+    TOPOLOGIES.map((topology) => [
+      topology,
+      { began: 0, open: 0, longestSilenceMs: 0, complete: [], errors: [], wrong: [] },
+    ]),
+  );
+}
+
+function fullName(pod: string): string {
+  return pod.includes('/') ? pod : `shop/${pod}`;
+}
+
+/** The pods of a mesh by their addresses, those whose names fit alone. */
+export async function addressesOf(mesh: Mesh, names = /^/): Promise<Map<string, string>> {
+  const { pods } = await mesh.sandbox.status();
+  return new Map(
+    pods
+      .filter(({ name }) => names.test(name))
+      .flatMap(({ namespace, name, addresses }) =>
+        addresses.map((ip): [string, string] => [ip, `${namespace}/${name}`]),
+      ),
+  );
+}

@@ -1,0 +1,157 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { withDeadline } from '../support/deadline.ts';
+import { monotonicMs } from '../support/tagged-bytes.ts';
+import { TOPOLOGIES, type Fault, type Topology } from './fault.ts';
+import type { LoadReports, Loads, TopologyReport } from './loads.ts';
+
+/** The requirement: from the fault's end to the first new connection that is answered in full. */
+export const RECOVERY_MS = 1_000;
+/** For the loads to run everywhere, after whatever was before. */
+const WARM_TIMEOUT_MS = 10_000;
+const WARM_MS = 300;
+/** How long one looks for a recovery that comes too late, so that the report says how late. */
+const LATE_MS = 10_000;
+const POLL_MS = 40;
+/** After the recovery: what is wrong with connections of before may come a little later. */
+const AFTER_MS = 200;
+
+/** One fault in one topology. */
+export type CellReport = Readonly<{
+  /** Connections answered in full, and ended with a clean error. */
+  complete: number;
+  errors: Readonly<Record<string, number>>;
+  /** `undefined`: not within LATE_MS. */
+  recoveryMs: number | undefined;
+  /** What must never be. */
+  wrong: readonly string[];
+}>;
+
+export type RoundReport = Readonly<{
+  fault: string;
+  how?: string;
+  beganMs: number;
+  endedMs: number;
+  cells: ReadonlyMap<Topology, CellReport>;
+}>;
+
+/** Lets one fault happen while the loads of all topologies run, and tells what each of them met. */
+export async function runRound(
+  loads: Loads,
+  fault: Fault,
+  onReports: (reports: LoadReports) => void = () => undefined,
+): Promise<RoundReport> {
+  const sum = new Sum();
+  const look = async (): Promise<void> => {
+    const reports = await loads.take();
+    sum.add(reports);
+    onReports(reports);
+  };
+  await look();
+  const readyMs = monotonicMs();
+  await until(look, WARM_TIMEOUT_MS, () => sum.recovered(TOPOLOGIES, readyMs));
+  const missing = TOPOLOGIES.filter((topology) => !sum.recovered([topology], readyMs));
+  if (missing.length > 0) throw new Error(`no load ${missing.join(', ')} before: ${fault.name}`);
+  await delay(WARM_MS);
+  await look();
+
+  sum.reset(); // the cell begins; what is wrong stays
+  const beganMs = monotonicMs();
+  const active = await fault.begin(loads.place);
+  try {
+    await delay(fault.holdMs);
+  } finally {
+    await active.end();
+  }
+  const endedMs = monotonicMs();
+  const touched = TOPOLOGIES.filter((topology) => fault.spares[topology] === undefined);
+  const recovering = fault.recovered?.(loads.place);
+  await until(look, LATE_MS, () => sum.recovered(touched, endedMs));
+  if (recovering !== undefined)
+    await withDeadline(recovering, RECOVERY_MS, `recovered after: ${fault.name}`);
+  await delay(AFTER_MS);
+  await look();
+
+  const cells = touched.map((topology): [Topology, CellReport] => [
+    topology,
+    cellOf(sum.of(topology), endedMs, fault.explains),
+  ]);
+  const { how } = active;
+  return {
+    ...{ fault: fault.name, beganMs, endedMs, cells: new Map(cells) },
+    ...(how !== undefined && { how }),
+  };
+}
+
+function cellOf(
+  report: Pick<TopologyReport, 'complete' | 'errors' | 'wrong'>,
+  endedMs: number,
+  explains: RegExp | undefined,
+): CellReport {
+  const errors: Record<string, number> = {};
+  for (const { how } of report.errors) errors[how] = (errors[how] ?? 0) + 1;
+  const recoveredMs = firstAfter(report.complete, endedMs);
+  return {
+    ...{ complete: report.complete.length, errors },
+    recoveryMs: recoveredMs === undefined ? undefined : Math.max(0, recoveredMs - endedMs),
+    wrong: report.wrong.filter((text) => explains?.test(text) !== true),
+  };
+}
+
+/** When the first connection that began after a time was answered in full. */
+function firstAfter(complete: TopologyReport['complete'], sinceMs: number): number | undefined {
+  const ends = complete.filter(({ beganMs }) => beganMs >= sinceMs).map(({ endedMs }) => endedMs);
+  return ends.length === 0 ? undefined : Math.min(...ends);
+}
+
+async function until(
+  look: () => Promise<void>,
+  timeoutMs: number,
+  condition: () => boolean,
+): Promise<void> {
+  const deadlineMs = performance.now() + timeoutMs;
+  for (;;) {
+    await look();
+    if (condition() || performance.now() > deadlineMs) return;
+    await delay(POLL_MS);
+  }
+}
+
+/** What several looks at the loads have shown together. */
+class Sum {
+  readonly #of = new Map(
+    TOPOLOGIES.map((topology) => [
+      topology,
+      {
+        complete: [] as TopologyReport['complete'],
+        errors: [] as TopologyReport['errors'],
+        wrong: [] as string[],
+      },
+    ]),
+  );
+
+  add(reports: LoadReports): void {
+    for (const [topology, { complete, errors, wrong }] of reports) {
+      const sum = this.of(topology);
+      sum.complete.push(...complete);
+      sum.errors.push(...errors);
+      sum.wrong.push(...wrong);
+    }
+  }
+
+  of(topology: Topology): Pick<TopologyReport, 'complete' | 'errors' | 'wrong'> {
+    return this.#of.get(topology) ?? { complete: [], errors: [], wrong: [] };
+  }
+
+  recovered(topologies: readonly Topology[], sinceMs: number): boolean {
+    return topologies.every(
+      (topology) => firstAfter(this.of(topology).complete, sinceMs) !== undefined,
+    );
+  }
+
+  reset(): void {
+    for (const sum of this.#of.values()) {
+      sum.complete.length = 0;
+      sum.errors.length = 0;
+    }
+  }
+}

@@ -1,0 +1,18 @@
+import test from 'ava';
+import { runSoak } from './soak/soak.ts';
+
+const MINUTES = 2;
+
+test('two minutes of load, churn and faults leave nothing wrong, unexplained or behind', async (t) => {
+  t.timeout(5 * 60_000);
+  const seed = Math.floor(Math.random() * 2 ** 32);
+  const report = await runSoak({
+    ...{ minutes: MINUTES, seed, signal: new AbortController().signal },
+    say: (line) => {
+      t.log(line);
+    },
+  });
+  t.deepEqual(report.failures, []);
+  t.true(report.rounds >= 6, `${report.rounds} faults`);
+  t.true(report.complete > 1000, `${report.complete} connections`);
+});

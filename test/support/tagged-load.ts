@@ -1,0 +1,216 @@
+import { connect, type Socket } from 'node:net';
+import { ExpectedBytes, LineReader, monotonicMs, type Tag } from './tagged-bytes.ts';
+
+/** One stream of tagged connections from a pod to a server. */
+export type LoadTask = Readonly<{
+  /** Of the report. */
+  name: string;
+  host: string;
+  port: number;
+  target: string;
+  /** A connection begins every so often, whatever becomes of those before. */
+  periodMs: number;
+  /** Every so many-th connection is a slow one, which goes on for SLOW_MS. */
+  slowEvery: number;
+  /** `refused`: not one byte may come back. */
+  expect: 'answer' | 'refused';
+}>;
+
+/** A connection that is over. Times are of the monotonic clock. */
+export type Attempt = Readonly<{ beganMs: number; endedMs: number; local: string; how: string }>;
+
+/** What a load has met since it was asked last. `how` of an attempt is `complete` or the code of a clean error. */
+export type LoadReport = Readonly<{
+  began: number;
+  open: number;
+  /** How long the oldest open one has neither sent nor received anything, in milliseconds. */
+  longestSilenceMs: number;
+  attempts: readonly Attempt[];
+  wrong: readonly string[];
+}>;
+
+/** Where connections hang, more of them prove nothing: what has piled up is served before what is new. */
+const MAX_OPEN = 60;
+const SLOW_MS = 2_500;
+const SLOW_STEP_MS = 50;
+const SLOW_STEP_BYTES = 8 << 10;
+const MAX_WRITE_BYTES = 64 << 10;
+/** Most connections are short, as most are; some fill every buffer on the way. */
+const LENGTHS = [0, 1, 300, 1_460, 5_000, 16_384, 40_000, 150_000, 600_000] as const;
+
+export class TaggedLoad {
+  readonly #task: LoadTask;
+  readonly #source: string;
+  readonly #timer: NodeJS.Timeout;
+  readonly #open = new Set<OneConnection>();
+  #count = 0;
+  #began = 0;
+  #attempts: Attempt[] = [];
+  #wrong: string[] = [];
+
+  constructor(source: string, task: LoadTask) {
+    this.#source = source;
+    this.#task = task;
+    this.#timer = setInterval(() => {
+      if (this.#open.size < MAX_OPEN) this.#begin();
+    }, task.periodMs);
+  }
+
+  take(): LoadReport {
+    const [attempts, wrong, began] = [this.#attempts, this.#wrong, this.#began];
+    [this.#attempts, this.#wrong, this.#began] = [[], [], 0];
+    const nowMs = monotonicMs();
+    const silences = [...this.#open].map(({ heardMs }) => nowMs - heardMs);
+    const longestSilenceMs = Math.max(0, ...silences);
+    return { began, open: this.#open.size, longestSilenceMs, attempts, wrong };
+  }
+
+  /** Begins no more; resolves when all are over, the last of them cut off after `graceMs`. */
+  async stop(graceMs: number): Promise<void> {
+    clearInterval(this.#timer);
+    const cut = setTimeout(() => {
+      for (const connection of this.#open) connection.cut();
+    }, graceMs);
+    while (this.#open.size > 0) await Promise.race([...this.#open].map(({ over }) => over));
+    clearTimeout(cut);
+  }
+
+  #begin(): void {
+    const { target, slowEvery } = this.#task;
+    this.#began++;
+    const slow = slowEvery > 0 && this.#count++ % slowEvery === 0;
+    const nonce = Math.floor(Math.random() * 2 ** 31);
+    const length = slow
+      ? (SLOW_MS / SLOW_STEP_MS) * SLOW_STEP_BYTES
+      : (LENGTHS[nonce % LENGTHS.length] ?? 0);
+    const tag = { source: this.#source, target, nonce, length };
+    const connection = new OneConnection(this.#task, tag, slow);
+    this.#open.add(connection);
+    void connection.over.then((attempt) => {
+      this.#open.delete(connection);
+      this.#attempts.push(attempt);
+      if (connection.wrong !== undefined)
+        this.#wrong.push(`${this.#source}: ${connection.wrong}, ${JSON.stringify(tag)}`);
+    });
+  }
+}
+
+/** One tagged connection, from dialling to its end, checked byte by byte. */
+class OneConnection {
+  readonly over: Promise<Attempt>;
+  /** What must never be. */
+  wrong: string | undefined;
+  heardMs = monotonicMs();
+  readonly #socket: Socket;
+  readonly #tag: Omit<Tag, 'sourceIp'>;
+  readonly #expect: LoadTask['expect'];
+  readonly #line = new LineReader();
+  readonly #answer: ExpectedBytes;
+  #answering = false;
+  #answered = false;
+  #how: string | undefined;
+
+  constructor({ host, port, expect }: LoadTask, tag: Omit<Tag, 'sourceIp'>, slow: boolean) {
+    this.#tag = tag;
+    this.#expect = expect;
+    this.#answer = new ExpectedBytes(tag, 1);
+    const beganMs = this.heardMs;
+    const socket = connect({ host, port, allowHalfOpen: true });
+    this.#socket = socket;
+    let local = '';
+    socket.on('connect', () => {
+      local = `${socket.localAddress ?? ''}:${socket.localPort ?? 0}`;
+      this.heardMs = monotonicMs();
+      socket.write(`${JSON.stringify({ ...tag, sourceIp: socket.localAddress })}\n`);
+      const payload = new ExpectedBytes(tag, 0);
+      if (slow) this.#trickle(payload);
+      else this.#pump(payload);
+    });
+    socket.on('data', (chunk: Buffer) => {
+      this.heardMs = monotonicMs();
+      this.#take(chunk);
+    });
+    socket.on('end', () => {
+      const { done, length } = this.#answer;
+      // The own direction may still have something to say; the socket closes when both have ended.
+      if (this.#answering && done === length) this.#answered = true;
+      else if (this.#expect === 'answer') this.#fail(`an end in order after ${done} bytes`);
+      else socket.destroy();
+    });
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      this.#how ??= error.code ?? error.message;
+    });
+    this.over = new Promise((resolve) => {
+      socket.on('close', () => {
+        const how = this.#how ?? (this.#answered ? 'complete' : 'end');
+        resolve({ beganMs, endedMs: monotonicMs(), local, how });
+      });
+    });
+  }
+
+  cut(): void {
+    this.#how ??= 'cut';
+    this.#socket.resetAndDestroy();
+  }
+
+  #take(chunk: Buffer): void {
+    if (this.#answering) {
+      this.#check(chunk);
+      return;
+    }
+    if (this.#expect === 'refused') {
+      this.#fail('an answer that policy refuses');
+      return;
+    }
+    const first = this.#line.take(chunk);
+    if (first === undefined) return;
+    const { nonce, target } = this.#tag;
+    let said: Partial<Tag & { server: string }> = {};
+    try {
+      said = JSON.parse(first.line) as Partial<Tag & { server: string }>;
+    } catch {
+      // Told below: it is nobody's answer.
+    }
+    if (said.server !== target || said.nonce !== nonce) {
+      this.#fail(`an answer of another connection: ${first.line.slice(0, 200)}`);
+      return;
+    }
+    this.#answering = true;
+    this.#check(first.rest);
+  }
+
+  #check(chunk: Buffer): void {
+    const flaw = this.#answer.check(chunk);
+    if (flaw !== undefined) this.#fail(flaw);
+  }
+
+  #fail(what: string): void {
+    this.wrong ??= what;
+    this.#how ??= 'wrong';
+    this.#socket.resetAndDestroy();
+  }
+
+  #pump(payload: ExpectedBytes): void {
+    const socket = this.#socket;
+    while (payload.done < payload.length && !socket.destroyed)
+      if (!socket.write(payload.next(MAX_WRITE_BYTES))) {
+        socket.once('drain', () => {
+          this.heardMs = monotonicMs();
+          this.#pump(payload);
+        });
+        return;
+      }
+    socket.end();
+  }
+
+  #trickle(payload: ExpectedBytes): void {
+    const timer = setInterval(() => {
+      if (this.#socket.destroyed) clearInterval(timer);
+      else if (payload.done < payload.length) this.#socket.write(payload.next(SLOW_STEP_BYTES));
+      else {
+        clearInterval(timer);
+        this.#socket.end();
+      }
+    }, SLOW_STEP_MS);
+  }
+}
