@@ -5,6 +5,8 @@ import { runAt } from '../support/mesh-tunnels.ts';
 
 const READY_TIMEOUT_MS = 20_000;
 const POLL_MS = 10;
+/** npm puts packages' own commands first, and one of them is called nft too. */
+const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** A mesh, as faults see it: its processes and its network namespaces. */
 export class FaultPlace {
@@ -57,7 +59,8 @@ export class FaultPlace {
    * @throws {Error} with what it said when it fails.
    */
   async run(where: string, script: string): Promise<string> {
-    const { code, stdout, stderr } = await runAt(this.mesh, where, ['sh', '-ec', script]);
+    const command = ['sh', '-ec', `PATH=${SYSTEM_PATH}; ${script}`];
+    const { code, stdout, stderr } = await runAt(this.mesh, where, command);
     if (code !== 0) throw new Error(`${where}: ${script}: ${stderr}${stdout}`);
     return stdout;
   }

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import test from 'ava';
+import { POD_SOCKETS } from '../../../mesh/zds/pod-sockets.ts';
 import { adminPage, openSandbox, useOwnState, type TestSandbox } from '../support.ts';
 
 useOwnState();
@@ -90,8 +91,9 @@ test('a labelled namespace talks over HBONE, through the loss of a proxy and of 
 async function untilListening(sandbox: TestSandbox, agent: string): Promise<void> {
   for (;;) {
     const page = await adminPage(sandbox, agent, '/pods').catch(() => '{"pods": []}');
-    const { pods } = JSON.parse(page) as { pods: { listeners: number[] }[] };
-    if (pods.length > 0 && pods.every(({ listeners }) => listeners.length === 3)) return;
+    const { pods } = JSON.parse(page) as { pods: { listeners: string[] }[] };
+    if (pods.length > 0 && pods.every(({ listeners }) => listeners.length === POD_SOCKETS.size))
+      return;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
