@@ -20,7 +20,7 @@ export async function readHostState(): Promise<HostState> {
     ['interfaces', interfaces.replace(/(valid|preferred)_lft \S+/g, '')],
     ['routes', [routes4, routes6].join('\n').replace(/expires \S+/g, '')],
     ...(rules === undefined ? [] : [['rules', rules] as const]),
-    ['mounts', readFileSync('/proc/self/mountinfo', 'utf8')],
+    ['mounts', mountsOf(readFileSync('/proc/self/mountinfo', 'utf8'))],
   ]);
 }
 
@@ -115,4 +115,12 @@ function statOf(pid: string): string[] {
   } catch {
     return [];
   }
+}
+
+/** Without named network namespaces, which others on this host may come and go with; our own are looked for by themselves. */
+function mountsOf(mountinfo: string): string {
+  return mountinfo
+    .split('\n')
+    .filter((line) => !line.includes('/run/netns'))
+    .join('\n');
 }
