@@ -22,10 +22,18 @@ export default tseslint.config(
         { allowConstantLoopConditions: 'only-allowed-literals' },
       ],
       '@typescript-eslint/consistent-type-imports': 'error',
+      'no-restricted-properties': [
+        'error',
+        {
+          property: 'resetAndDestroy',
+          message: 'resetSocket() of base/reset-socket.ts works in every state.',
+        },
+      ],
       '@typescript-eslint/switch-exhaustiveness-check': [
         'error',
         { considerDefaultExhaustiveForUnions: true },
       ],
     },
   },
+  { files: ['base/reset-socket.ts'], rules: { 'no-restricted-properties': 'off' } },
 );

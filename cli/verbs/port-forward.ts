@@ -1,5 +1,6 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { once } from 'node:events';
+import { resetSocket } from '../../base/reset-socket.ts';
 import { tryParseIpAddress } from '../../base/address.ts';
 import { describeError, MeshError } from '../../base/errors.ts';
 import { BYTES_PROTOCOL } from '../../deploy/sandbox/api.ts';
@@ -94,7 +95,7 @@ async function listen(
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (client) => {
     client.on('error', () => undefined);
     forward(sandbox, target, client, terminal.signal).catch((error: unknown) => {
-      client.resetAndDestroy();
+      resetSocket(client);
       if (!terminal.signal.aborted) terminal.note(`${printable(describeError(error))}\n`);
     });
   });
@@ -117,7 +118,7 @@ async function forward(
 ): Promise<void> {
   const inside = await sandbox.upgrade('/v1/connect', target, BYTES_PROTOCOL, signal);
   const end = (): void => {
-    client.resetAndDestroy();
+    resetSocket(client);
     inside.destroy();
   };
   // A broken side must look broken on the other one, not ended.

@@ -5,6 +5,7 @@ import net from 'node:net';
 import { join } from 'node:path';
 import tls from 'node:tls';
 import test, { type ExecutionContext } from 'ava';
+import { resetSocket } from '../../base/reset-socket.ts';
 import { parseIpAddress } from '../../base/address.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
 import { acceptTls } from '../../net/tls.ts';
@@ -180,7 +181,9 @@ for (const where of ['in the middle of a record', 'in the middle of the handshak
     if (where === 'in the middle of the handshake') {
       await once(socket, 'connect');
       socket.write(Buffer.from('1603010200010001fc0303', 'hex'));
-      setImmediate(() => socket.resetAndDestroy());
+      setImmediate(() => {
+        resetSocket(socket);
+      });
       t.true((await outcome.promise) instanceof Error);
       return;
     }
@@ -195,9 +198,9 @@ for (const where of ['in the middle of a record', 'in the middle of the handshak
     secure.write('whole');
     await session.until((c) => c.received === 5);
     // A record that announces 64 bytes, of which 20 come.
-    socket.write(Buffer.concat([Buffer.from('1703030040', 'hex'), randomBytes(20)]), () =>
-      socket.resetAndDestroy(),
-    );
+    socket.write(Buffer.concat([Buffer.from('1703030040', 'hex'), randomBytes(20)]), () => {
+      resetSocket(socket);
+    });
     await session.until((c) => c.ended || c.error !== undefined);
     t.false(session.ended);
     t.is(session.text, 'whole');

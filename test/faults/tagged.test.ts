@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
+import { resetSocket } from '../../base/reset-socket.ts';
 import { TaggedLoad, type LoadReport } from '../support/tagged-load.ts';
 import { TaggedServer, type ServerReport } from '../support/tagged-server.ts';
 
@@ -40,7 +41,9 @@ async function judged(
       [client, server],
       [server, client],
     ] as const)
-      one.on('error', () => other.resetAndDestroy());
+      one.on('error', () => {
+        resetSocket(other);
+      });
     between(client, server);
   });
   const port = await listen(t, middle);
@@ -112,8 +115,8 @@ test('an end in order before all has come is found, whichever way it went', asyn
 test('a reset is an error and nothing wrong', async (t) => {
   const { attempts, wrong, served } = await judged(t, (client, server) => {
     client.once('data', () => {
-      client.resetAndDestroy();
-      server.resetAndDestroy();
+      resetSocket(client);
+      resetSocket(server);
     });
   });
   t.deepEqual([...wrong, ...served.wrong], []);

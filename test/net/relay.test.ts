@@ -4,6 +4,7 @@ import { readdirSync, readlinkSync } from 'node:fs';
 import net from 'node:net';
 import { setImmediate as nextRound } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
+import { resetSocket } from '../../base/reset-socket.ts';
 import { parseIpAddress } from '../../base/address.ts';
 import { Relay, type RelayEnd } from '../../net/relay.ts';
 import { connectTcp } from '../../net/tcp.ts';
@@ -85,7 +86,7 @@ for (const [first, second, by] of [
     const setup = await setUp(t);
     setup[second].resume();
     const seen = new Promise((resolve) => setup[second].prependListener('error', resolve));
-    setup[first].resetAndDestroy();
+    resetSocket(setup[first]);
     t.like(await seen, { code: 'ECONNRESET' });
     t.like(await setup.ended, { kind: 'broken', by });
   });
@@ -168,7 +169,7 @@ test.serial(
     }
     t.true(openPipes() > before, 'nothing moves inside the kernel');
     const seen = new Promise((resolve) => server.prependListener('error', resolve));
-    client.resetAndDestroy();
+    resetSocket(client);
     t.like(await ended, { kind: 'broken', by: 'downstream' });
     server.resume();
     t.like(await seen, { code: 'ECONNRESET' });

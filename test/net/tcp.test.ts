@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import net from 'node:net';
 import test from 'ava';
+import { resetSocket } from '../../base/reset-socket.ts';
 import { parseIpAddress, socketAddress } from '../../base/address.ts';
 import { connectTcp } from '../../net/tcp.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
@@ -53,7 +54,7 @@ test('an end of the peer leaves our direction open', async (t) => {
 test('a reset of the peer is an error, not an end', async (t) => {
   const { ours, theirs } = await tcpPair(t);
   const collector = new Collector(ours);
-  theirs.resetAndDestroy();
+  resetSocket(theirs);
   await collector.until((c) => c.error !== undefined);
   t.false(collector.ended);
   t.true(ours.closed);
@@ -64,7 +65,7 @@ test('a reset of the peer reaches a sink that takes nothing', async (t) => {
   const collector = new Collector(ours);
   collector.allowance = 0;
   await new Promise((resolve) => theirs.write('unread', resolve));
-  theirs.resetAndDestroy();
+  resetSocket(theirs);
   await collector.until((c) => c.error !== undefined);
   t.is(collector.received, 0);
 });

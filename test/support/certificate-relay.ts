@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import net, { type AddressInfo } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ExecutionContext } from 'ava';
+import { resetSocket } from '../../base/reset-socket.ts';
 import type { SocketAddress } from '../../base/address.ts';
 import type { Netns } from '../../net/netns.ts';
 import { connectTcp } from '../../net/tcp.ts';
@@ -32,7 +33,7 @@ export async function openCertificateRelay(
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket)).on('error', () => undefined);
     relay(socket).catch(() => {
-      socket.resetAndDestroy();
+      resetSocket(socket);
     });
   });
   const relay = async (socket: net.Socket): Promise<void> => {

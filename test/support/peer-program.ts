@@ -6,6 +6,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { hostname } from 'node:os';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
+import { resetSocket } from '../../base/reset-socket.ts';
 import { HeldSocket, numberedBlocks, textOf } from './peer-socket.ts';
 import { TaggedLoad } from './tagged-load.ts';
 import { TaggedServer } from './tagged-server.ts';
@@ -106,7 +107,7 @@ const operations: Operations = {
   },
 
   reset({ handle }) {
-    socketOf(handle).socket.resetAndDestroy();
+    resetSocket(socketOf(handle).socket);
     return {};
   },
 
@@ -158,7 +159,7 @@ const operations: Operations = {
   },
 
   resetMany({ group }) {
-    for (const { socket } of groupOf(group)) socket.resetAndDestroy();
+    for (const { socket } of groupOf(group)) resetSocket(socket);
     groups.delete(group);
     return {};
   },

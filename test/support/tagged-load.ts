@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net';
+import { resetSocket } from '../../base/reset-socket.ts';
 import { ExpectedBytes, LineReader, monotonicMs, type Tag } from './tagged-bytes.ts';
 
 /** One stream of tagged connections from a pod to a server. */
@@ -150,7 +151,7 @@ class OneConnection {
 
   cut(): void {
     this.#how ??= 'cut';
-    this.#socket.resetAndDestroy();
+    resetSocket(this.#socket);
   }
 
   #take(chunk: Buffer): void {
@@ -187,7 +188,7 @@ class OneConnection {
   #fail(what: string): void {
     this.wrong ??= what;
     this.#how ??= 'wrong';
-    this.#socket.resetAndDestroy();
+    resetSocket(this.#socket);
   }
 
   #pump(payload: ExpectedBytes): void {

@@ -1,4 +1,5 @@
 import { createServer, type Server, type Socket } from 'node:net';
+import { resetSocket } from '../../base/reset-socket.ts';
 import { ExpectedBytes, LineReader, type Tag } from './tagged-bytes.ts';
 import { textOf } from './peer-socket.ts';
 
@@ -53,7 +54,7 @@ export class TaggedServer {
     const fail = (what: string): void => {
       if (!over) this.#report.wrong.push(`${this.#name}: ${what}, from ${caller} ${describe(tag)}`);
       over = true;
-      socket.resetAndDestroy();
+      resetSocket(socket);
     };
     const check = (chunk: Buffer): void => {
       const flaw = expected?.check(chunk);

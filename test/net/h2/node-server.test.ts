@@ -3,6 +3,7 @@ import { EventEmitter, once } from 'node:events';
 import http2 from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
+import { resetSocket } from '../../../base/reset-socket.ts';
 import { socketAddress } from '../../../base/address.ts';
 import { Http2Connection } from '../../../net/h2/connection.ts';
 import type { Http2ConnectionHandler } from '../../../net/h2/connection-handler.ts';
@@ -298,7 +299,9 @@ test('a server that reads nothing stops our writing, and gets all when it reads'
 });
 
 test('a transport that breaks fails every stream', async (t) => {
-  const { port, sessions } = await serve(t, () => sessions[0]?.socket.resetAndDestroy());
+  const { port, sessions } = await serve(t, () => {
+    resetSocket(sessions[0]?.socket ?? t.fail());
+  });
   let closed: unknown;
   const connection = await connect(t, port, {}, { onClose: (error) => (closed = error) });
   const exchanges = [1, 2, 3].map(() => new Exchange(connection, request('POST')));

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
+import { resetSocket } from '../../../base/reset-socket.ts';
 import { parseIpAddress, socketAddress } from '../../../base/address.ts';
 import { listenTcp } from '../../../net/tcp-listener.ts';
 import type { TcpStream } from '../../../net/tcp-stream.ts';
@@ -88,7 +89,7 @@ test('a client that is reset in the middle has gone', async (t) => {
   const { client, request } = await serve(t);
   client.write(REQUEST.subarray(0, 9));
   await once(client, 'data');
-  client.resetAndDestroy();
+  resetSocket(client);
   await t.throwsAsync(request, { code: 'ERR_CLIENT_GONE' });
 });
 
