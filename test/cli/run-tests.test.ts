@@ -9,6 +9,10 @@ const runner = join(root, 'test/support/run-tests.ts');
 
 /** Runs ava, through our runner, on one test file in a project of its own. */
 async function runTests(...lines: string[]): Promise<Ended> {
+  return await runTestsWith({}, ...lines);
+}
+
+async function runTestsWith(env: NodeJS.ProcessEnv, ...lines: string[]): Promise<Ended> {
   using project = new TemporaryFolder();
   symlinkSync(join(root, 'node_modules'), join(project.path, 'node_modules'));
   writeFileSync(
@@ -16,7 +20,10 @@ async function runTests(...lines: string[]): Promise<Ended> {
     '{"type":"module","ava":{"workerThreads":false,"timeout":"3s"}}',
   );
   writeFileSync(join(project.path, 'test.js'), ["import test from 'ava';", ...lines].join('\n'));
-  return await runProgram(process.execPath, [runner], { cwd: project.path });
+  return await runProgram(process.execPath, [runner], {
+    cwd: project.path,
+    env: { ...process.env, ...env },
+  });
 }
 
 function lastLine(ended: Ended): string | undefined {
@@ -67,6 +74,17 @@ test('the runner names the tests that hang', async (t) => {
   );
   t.regex(ended.stdout, /^FAILED b hangs$/m);
   t.is(lastLine(ended), '1 passed, 1 failed');
+  t.is(ended.code, 1);
+});
+
+test('the runner ends by force what hears no signal, and names the test', async (t) => {
+  const ended = await runTestsWith(
+    { HALO_TEST_HUNG_MS: '5000' },
+    "test('a', (t) => t.pass());",
+    "test('b', () => { process.on('SIGTERM', () => undefined); for (;;); });",
+  );
+  t.regex(ended.stdout, /^ {2}ended: \d+ R \(running\).* \S*ava\/lib\/worker\//m);
+  t.regex(ended.stdout, /^FAILED b$/m);
   t.is(ended.code, 1);
 });
 
