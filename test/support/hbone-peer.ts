@@ -55,12 +55,18 @@ export function dialHbone(
   t: ExecutionContext,
   ca: TestCa,
   to: SocketAddress,
-  options: Readonly<{ http2?: Http2Options; peers?: readonly SpiffeId[] }> = {},
+  options: Readonly<{
+    http2?: Http2Options;
+    peers?: readonly SpiffeId[];
+    limits?: Readonly<{ timeoutMs: number; signal: AbortSignal }>;
+  }> = {},
 ): Promise<HboneSession> {
   const context = new TlsContext(ca.issue(CLIENT));
   t.teardown(() => {
     context.free();
   });
-  const { peers = [SERVER], http2 = {} } = options;
-  return HboneSession.open(to, {}, { context: () => Promise.resolve(context), peers, http2 });
+  const { peers = [SERVER], http2 = {}, limits = {} } = options;
+  return HboneSession.open(to, limits, {
+    ...{ context: () => Promise.resolve(context), peers, http2, ...limits },
+  });
 }

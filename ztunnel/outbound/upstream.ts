@@ -9,6 +9,7 @@ import { MeshError } from '../../base/errors.ts';
 import { unreachable } from '../../base/unreachable.ts';
 import { formatAuthority } from '../../mesh/hbone/authority.ts';
 import { mayTryElsewhere, openTunnel, type Tunnel } from '../../mesh/hbone/client.ts';
+import { openHedged, type OpenAttempt } from '../../mesh/hbone/hedge.ts';
 import { FORWARDED_NETWORK, makeBaggage, makeForwarded } from '../../mesh/hbone/headers.ts';
 import { HboneSession, type SessionOptions } from '../../mesh/hbone/session.ts';
 import { HBONE_PORT } from '../../mesh/model/ports.ts';
@@ -179,15 +180,17 @@ async function connectTunnel(caller: Caller, route: TunnelRoute): Promise<ByteSt
   // Also where a session is open: without a valid certificate nothing new is begun.
   await certificateOf(caller);
   const key = { podUid: pod.uid, sourceIp: caller.sourceAddress.ip, identity, peers, connectTo };
-  const timeoutMs = endpointDeadlineMs(route);
-  // It serves all who wait for it, so it ends with the pod, not with this connection.
-  const open = async (): Promise<HboneSession> => {
-    const tcp = { ...podConnectOptions(parts, pod, pod.gone), timeoutMs };
+  const attempt: OpenAttempt = (limits) => {
+    const tcp = { ...podConnectOptions(parts, pod, limits.signal), timeoutMs: limits.timeoutMs };
     const context = (): Promise<TlsContext> => parts.contexts.get(identity);
-    const limits = { timeoutMs, signal: pod.gone };
     const options = { context, peers, http2: parts.clientHttp2, ...checkChainOf(parts), ...limits };
+    return HboneSession.open(connectTo, tcp, options);
+  };
+  // It serves all who wait for it, so it ends with the pod, not with this connection.
+  const limits = { timeoutMs: endpointDeadlineMs(route), signal: pod.gone };
+  const open = async (): Promise<HboneSession> => {
     try {
-      return await HboneSession.open(connectTo, tcp, options);
+      return await openHedged(attempt, limits);
     } catch (error) {
       throw isTimeoutOfHbone(error, connectTo) ? blockedPort(connectTo, error) : error;
     }
