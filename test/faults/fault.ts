@@ -22,6 +22,8 @@ export type Fault = Readonly<{
   /** How long it lasts. */
   holdMs: number;
   begin: (place: FaultPlace) => Promise<ActiveFault>;
+  /** Why one end of a connection may be gone without the other's knowing, which then waits in silence. */
+  leavesHalfOpen?: string;
   /** What the loads call wrong and is the fault's own doing, not the mesh's. */
   explains?: RegExp;
   /** Where recovery is more than that connections succeed: resolves when it has happened. */

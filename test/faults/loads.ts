@@ -73,9 +73,8 @@ const SLOW_EVERY = 12;
 export type TopologyReport = {
   began: number;
   open: number;
-  longestSilenceMs: number;
-  /** Answered in full. */
-  complete: Attempt[];
+  /** Answered in full; `load` is one of loadsOf(). */
+  complete: (Attempt & Readonly<{ load: string }>)[];
   /** Ended with a clean error. */
   errors: Attempt[];
   wrong: string[];
@@ -133,7 +132,7 @@ export class Loads {
   }
 
   async #start(plan: LoadPlan): Promise<void> {
-    const name = `${plan.from} to ${plan.to}`;
+    const name = nameOf(plan);
     const refused = plan.expect === 'refused';
     const task: LoadTask = {
       ...{ name, expect: plan.expect, target: fullName(plan.to) },
@@ -176,25 +175,35 @@ export class Loads {
   }
 }
 
-function addReport(reports: LoadReports, { topology, expect }: LoadPlan, load: LoadReport): void {
+function addReport(reports: LoadReports, plan: LoadPlan, load: LoadReport): void {
+  const { topology, expect } = plan;
   const report = reports.get(topology);
   if (report === undefined) return;
   report.wrong.push(...load.wrong);
   if (expect === 'refused') return;
   report.began += load.began;
   report.open += load.open;
-  report.longestSilenceMs = Math.max(report.longestSilenceMs, load.longestSilenceMs);
   for (const attempt of load.attempts)
-    (attempt.how === 'complete' ? report.complete : report.errors).push(attempt);
+    if (attempt.how === 'complete') report.complete.push({ ...attempt, load: nameOf(plan) });
+    else report.errors.push(attempt);
 }
 
 function emptyReports(): LoadReports {
   return new Map(
     TOPOLOGIES.map((topology) => [
       topology,
-      { began: 0, open: 0, longestSilenceMs: 0, complete: [], errors: [], wrong: [] },
+      { began: 0, open: 0, complete: [], errors: [], wrong: [] },
     ]),
   );
+}
+
+/** Those of a topology that are to be answered, by name. */
+export function loadsOf(topology: Topology): string[] {
+  return PLANS.filter((plan) => plan.topology === topology && plan.expect === 'answer').map(nameOf);
+}
+
+function nameOf({ from, to }: LoadPlan): string {
+  return `${from} to ${to}`;
 }
 
 function fullName(pod: string): string {

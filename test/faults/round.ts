@@ -2,9 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { withDeadline } from '../support/deadline.ts';
 import { monotonicMs } from '../support/tagged-bytes.ts';
 import { TOPOLOGIES, type Fault, type Topology } from './fault.ts';
-import type { LoadReports, Loads, TopologyReport } from './loads.ts';
+import { loadsOf, type LoadReports, type Loads, type TopologyReport } from './loads.ts';
 
-/** The requirement: from the fault's end to the first new connection that is answered in full. */
+/** The requirement: from the fault's end until a new connection of every load has been answered in full. */
 export const RECOVERY_MS = 1_000;
 /** For the loads to run everywhere, after whatever was before. */
 const WARM_TIMEOUT_MS = 10_000;
@@ -73,7 +73,7 @@ export async function runRound(
 
   const cells = touched.map((topology): [Topology, CellReport] => [
     topology,
-    cellOf(sum.of(topology), endedMs, fault.explains),
+    cellOf(topology, sum.of(topology), endedMs, fault.explains),
   ]);
   const { how } = active;
   return {
@@ -83,13 +83,14 @@ export async function runRound(
 }
 
 function cellOf(
+  topology: Topology,
   report: Pick<TopologyReport, 'complete' | 'errors' | 'wrong'>,
   endedMs: number,
   explains: RegExp | undefined,
 ): CellReport {
   const errors: Record<string, number> = {};
   for (const { how } of report.errors) errors[how] = (errors[how] ?? 0) + 1;
-  const recoveredMs = firstAfter(report.complete, endedMs);
+  const recoveredMs = allAnswered(topology, report.complete, endedMs);
   return {
     ...{ complete: report.complete.length, errors },
     recoveryMs: recoveredMs === undefined ? undefined : Math.max(0, recoveredMs - endedMs),
@@ -97,10 +98,18 @@ function cellOf(
   };
 }
 
-/** When the first connection that began after a time was answered in full. */
-function firstAfter(complete: TopologyReport['complete'], sinceMs: number): number | undefined {
-  const ends = complete.filter(({ beganMs }) => beganMs >= sinceMs).map(({ endedMs }) => endedMs);
-  return ends.length === 0 ? undefined : Math.min(...ends);
+/** When, in every load of a topology, a connection that began after a time had been answered in full. */
+function allAnswered(
+  topology: Topology,
+  complete: TopologyReport['complete'],
+  sinceMs: number,
+): number | undefined {
+  const later = complete.filter(({ beganMs }) => beganMs >= sinceMs);
+  const firsts = loadsOf(topology).map((load) =>
+    Math.min(...later.filter((one) => one.load === load).map(({ endedMs }) => endedMs)),
+  );
+  const lastMs = Math.max(...firsts);
+  return lastMs === Infinity ? undefined : lastMs;
 }
 
 async function until(
@@ -144,7 +153,7 @@ class Sum {
 
   recovered(topologies: readonly Topology[], sinceMs: number): boolean {
     return topologies.every(
-      (topology) => firstAfter(this.of(topology).complete, sinceMs) !== undefined,
+      (topology) => allAnswered(topology, this.of(topology).complete, sinceMs) !== undefined,
     );
   }
 

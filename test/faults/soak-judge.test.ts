@@ -1,12 +1,18 @@
 import test from 'ava';
 import type { AccessRecord } from '../support/mesh-records.ts';
-import { TOPOLOGIES } from './fault.ts';
+import { TOPOLOGIES, type Fault } from './fault.ts';
 import { auditIdentities } from './identities.ts';
 import { ErrorLedger } from './soak/errors.ts';
 import { findGrowth, type Sample } from './soak/growth.ts';
 import { seededRandom, shuffled } from './soak/shuffle.ts';
 
 const LIMITS = { bytesPerMinute: 1 << 20, descriptorsPerMinute: 1 };
+
+const fault: Fault = {
+  ...{ name: 'a fault', class: 'faults', spares: {}, holdMs: 1_000 },
+  begin: () => Promise.reject(new Error('it is not begun')),
+};
+const report = { began: 0, open: 0, complete: [], wrong: [] };
 
 /** A process looked at once a second for ten minutes. */
 function grown(bytesPerMinute: number, descriptorsPerMinute: number, minutes = 10): Sample[] {
@@ -33,22 +39,39 @@ test('findGrowth() says nothing of a process that has not lived for long', (t) =
 
 test('an error is explained by a fault that it met or that ended in the second before, and by nothing else', (t) => {
   const ledger = new ErrorLedger();
-  const ends = ledger.faultBegins(10_000);
+  const ends = ledger.faultBegins(fault, 10_000);
   ends(13_000);
-  const report = { began: 0, open: 0, longestSilenceMs: 0, complete: [], wrong: [] };
   const errors = [
     [9_000, 9_900, 'before'],
     [9_000, 10_100, 'into it'],
     [13_900, 14_100, 'recovering'],
     [14_100, 14_200, 'after'],
   ].map(([beganMs, endedMs, how]) => ({
-    ...{ beganMs: Number(beganMs), endedMs: Number(endedMs), how: String(how), local: '' },
+    ...{ beganMs: Number(beganMs), heardMs: Number(beganMs), endedMs: Number(endedMs) },
+    ...{ how: String(how), local: '' },
   }));
   ledger.add(new Map([[TOPOLOGIES[0], { ...report, errors }]]), undefined);
   ledger.judge();
   t.is(ledger.explained, 2);
   t.is(ledger.unexplained.length, 2);
-  t.regex(ledger.unexplained.join(), /before.*after/s);
+  t.regex(ledger.unexplained.join(), /before any fault.*began 4100 ms after .*ended 4200 ms/s);
+});
+
+test('a connection that has been silent for long is explained by a fault that leaves half-open ones, and by no other', (t) => {
+  const errors = [
+    { beganMs: 10_100, heardMs: 10_200, endedMs: 60_000, how: 'silent', local: '10.0.0.1:4000' },
+  ];
+  for (const [kind, explained] of [
+    [fault, 0],
+    [{ ...fault, leavesHalfOpen: 'one end alone is told' }, 1],
+  ] as const) {
+    const ledger = new ErrorLedger();
+    ledger.faultBegins(kind, 10_000)(11_000);
+    ledger.add(new Map([[TOPOLOGIES[0], { ...report, errors }]]), undefined);
+    ledger.judge();
+    t.is(ledger.explained, explained);
+    t.is(ledger.unexplained.length, 1 - explained);
+  }
 });
 
 test('a record with the identity of another pod is found, and so are two stories of one connection', (t) => {

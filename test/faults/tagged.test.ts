@@ -52,7 +52,6 @@ async function judged(
   const sum = {
     began: 0,
     open: 0,
-    longestSilenceMs: 0,
     attempts: [] as LoadReport['attempts'][number][],
     wrong: [] as string[],
   };

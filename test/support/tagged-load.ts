@@ -17,21 +17,30 @@ export type LoadTask = Readonly<{
   expect: 'answer' | 'refused';
 }>;
 
-/** A connection that is over. Times are of the monotonic clock. */
-export type Attempt = Readonly<{ beganMs: number; endedMs: number; local: string; how: string }>;
+/**
+ * A connection that is over. Times are of the monotonic clock; `heardMs`: when it last took or gave a byte. `how` is
+ * `complete`, the code of a clean error, or `silent`: nothing had come or gone for so long that the client gave it up.
+ */
+export type Attempt = Readonly<{
+  beganMs: number;
+  heardMs: number;
+  endedMs: number;
+  local: string;
+  how: string;
+}>;
 
-/** What a load has met since it was asked last. `how` of an attempt is `complete` or the code of a clean error. */
+/** What a load has met since it was asked last. */
 export type LoadReport = Readonly<{
   began: number;
   open: number;
-  /** How long the oldest open one has neither sent nor received anything, in milliseconds. */
-  longestSilenceMs: number;
   attempts: readonly Attempt[];
   wrong: readonly string[];
 }>;
 
 /** Where connections hang, more of them prove nothing: what has piled up is served before what is new. */
 const MAX_OPEN = 60;
+/** How long a client waits for a sign of life: longer than a process is stopped in any fault. */
+const PATIENCE_MS = 45_000;
 const SLOW_MS = 2_500;
 const SLOW_STEP_MS = 50;
 const SLOW_STEP_BYTES = 8 << 10;
@@ -53,6 +62,9 @@ export class TaggedLoad {
     this.#source = source;
     this.#task = task;
     this.#timer = setInterval(() => {
+      const sinceMs = monotonicMs() - PATIENCE_MS;
+      for (const connection of this.#open)
+        if (connection.heardMs < sinceMs) connection.giveUp('silent');
       if (this.#open.size < MAX_OPEN) this.#begin();
     }, task.periodMs);
   }
@@ -60,17 +72,14 @@ export class TaggedLoad {
   take(): LoadReport {
     const [attempts, wrong, began] = [this.#attempts, this.#wrong, this.#began];
     [this.#attempts, this.#wrong, this.#began] = [[], [], 0];
-    const nowMs = monotonicMs();
-    const silences = [...this.#open].map(({ heardMs }) => nowMs - heardMs);
-    const longestSilenceMs = Math.max(0, ...silences);
-    return { began, open: this.#open.size, longestSilenceMs, attempts, wrong };
+    return { began, open: this.#open.size, attempts, wrong };
   }
 
   /** Begins no more; resolves when all are over, the last of them cut off after `graceMs`. */
   async stop(graceMs: number): Promise<void> {
     clearInterval(this.#timer);
     const cut = setTimeout(() => {
-      for (const connection of this.#open) connection.cut();
+      for (const connection of this.#open) connection.giveUp('cut');
     }, graceMs);
     while (this.#open.size > 0) await Promise.race([...this.#open].map(({ over }) => over));
     clearTimeout(cut);
@@ -144,13 +153,13 @@ class OneConnection {
     this.over = new Promise((resolve) => {
       socket.on('close', () => {
         const how = this.#how ?? (this.#answered ? 'complete' : 'end');
-        resolve({ beganMs, endedMs: monotonicMs(), local, how });
+        resolve({ beganMs, heardMs: this.heardMs, endedMs: monotonicMs(), local, how });
       });
     });
   }
 
-  cut(): void {
-    this.#how ??= 'cut';
+  giveUp(how: string): void {
+    this.#how ??= how;
     resetSocket(this.#socket);
   }
 

@@ -65,6 +65,7 @@ export const packetFaults: readonly Fault[] = [
     name: 'resets are injected',
     class: 'resets injected',
     spares: {},
+    leavesHalfOpen: 'only who sent the packet is told of the reset',
     holdMs: 1_000,
     begin: (place) =>
       filtered(place, PODS, [

@@ -40,8 +40,6 @@ const CERTIFICATE_LIFETIME = '80s';
 /** From this length on stops take 30 s, and the root is changed. */
 const LONG_MINUTES = 10;
 const LONG_STOP_MS = 30_000;
-/** Whoever neither hears nor sends anything for so long, faults apart, has been forgotten. */
-const HANGING_MS = 60_000;
 /** Of every part, by the line through the samples of one process; see growth.ts for how long it has to live. */
 const GROWTH = { bytesPerMinute: 1 << 20, descriptorsPerMinute: 1 };
 /** When the load is over: of every part, against what it had when it was new and idle. */
@@ -140,7 +138,7 @@ class Soak {
     const fault: Fault = {
       ...given,
       begin: async (place) => {
-        ends = this.#ledger.faultBegins(monotonicMs());
+        ends = this.#ledger.faultBegins(given, monotonicMs());
         this.#fault = given;
         const active = await given.begin(place);
         return {
@@ -176,9 +174,6 @@ class Soak {
 
   #take(reports: LoadReports): void {
     this.#ledger.add(reports, this.#fault?.explains);
-    for (const [topology, { longestSilenceMs }] of reports)
-      if (longestSilenceMs > HANGING_MS)
-        this.#failures.push(`${topology}: a connection is silent for ${longestSilenceMs} ms`);
   }
 
   async #audit(): Promise<void> {
