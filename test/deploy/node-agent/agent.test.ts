@@ -48,6 +48,7 @@ class ScriptedProxy {
   readonly #client: ZdsClient;
   readonly #listeners: ListenerClient;
   readonly #open = new Map<string, TcpListener[]>();
+  #closed = false;
 
   constructor(sandbox: TestSandbox) {
     const emptied = Promise.withResolvers<undefined>();
@@ -78,6 +79,7 @@ class ScriptedProxy {
   }
 
   close(): void {
+    this.#closed = true;
     this.#client.close();
     this.#listeners.close();
     for (const listener of [...this.#open.values()].flat()) listener.close();
@@ -93,6 +95,7 @@ class ScriptedProxy {
       stream.end();
     });
     this.#open.set(uid, [...(this.#open.get(uid) ?? []), listener]);
+    if (this.#closed) listener.close();
   }
 }
 
@@ -100,8 +103,12 @@ async function openMesh(t: ExecutionContext, name: string): Promise<TestSandbox>
   return openSandbox(t, name, agentsAlone);
 }
 
-async function runInClient(sandbox: TestSandbox, script: string): Promise<string> {
-  const query = { namespace: 'shop', pod: 'client', command: ['sh', '-c', script] };
+function runInClient(sandbox: TestSandbox, script: string): Promise<string> {
+  return runInPod(sandbox, 'client', script);
+}
+
+async function runInPod(sandbox: TestSandbox, pod: string, script: string): Promise<string> {
+  const query = { namespace: 'shop', pod, command: ['sh', '-c', script] };
   return (await sandbox.exec(query)).stdout;
 }
 
@@ -217,6 +224,17 @@ test.serial(
     const waiting = captured();
     proxy = new ScriptedProxy(sandbox);
     t.regex(await waiting, /^15001 for/);
+
+    // Now the sockets are the agent's own. The pod that somebody waits in is the first to be handed over.
+    for (const pod of ['client', 'server']) {
+      proxy.close();
+      const first = runInPod(sandbox, pod, 'curl -s --http0.9 192.0.2.1:8080');
+      const queued = "ss -Htln 'sport = :15001' | awk '{ found += $2 } END { exit !found }'";
+      await runInPod(sandbox, pod, `until ${queued}; do sleep 0.02; done`);
+      proxy = new ScriptedProxy(sandbox);
+      t.regex(await first, /^15001 for/);
+      t.is([...proxy.pods.values()][0], pod);
+    }
 
     await sandbox.post('/v1/delete', {
       objects: [{ kind: 'Pod', namespace: 'shop', name: 'client' }],
