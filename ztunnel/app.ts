@@ -56,7 +56,7 @@ export async function startZtunnel(
   const metrics = new Metrics();
   addProcessMetrics(metrics);
   addBuildMetric(metrics, 'ztunnel', config.buildVersion);
-  stack.use(watchLoop({ metrics, thread: 'control' }));
+  stack.use(watchLoop({ metrics, thread: 'control', logger }));
 
   const caClient = stack.use(openCaClient(config));
   const warm = Promise.withResolvers<undefined>();

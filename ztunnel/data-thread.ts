@@ -71,7 +71,7 @@ const waiters = new StateWaiters();
 const connections = new Connections();
 const pool = new SessionPool({ idleMs: config.poolIdleMs });
 await prepareNetns();
-const _watchdog = watchLoop({ metrics, thread: `data-${index}` });
+const _watchdog = watchLoop({ metrics, thread: `data-${index}`, logger });
 
 setFaultHandler((error) => {
   // A fault of ours in one connection must not end the others.

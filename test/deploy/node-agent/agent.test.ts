@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import type { WaitResult } from '../../../deploy/sandbox/api.ts';
+import { partAdminSocket, type WaitResult } from '../../../deploy/sandbox/api.ts';
+import { fetchAdmin } from '../../../mesh/admin/client.ts';
 import { HEADROOM } from '../../../net/byte-stream.ts';
 import { ListenerClient } from '../../../mesh/zds/listeners.ts';
 import type { PodSocketName } from '../../../mesh/zds/pod-sockets.ts';
@@ -218,6 +219,9 @@ test.serial(
     t.regex(await captured(), /^15001 for/); // without an agent
     await partReady(sandbox, 'node-agent-node-1');
     t.regex(await captured(), /^15001 for/); // with another one
+    const path = partAdminSocket(sandbox.paths, 'node-agent-node-1');
+    const { body } = await fetchAdmin({ kind: 'unix', path }, '/metrics');
+    t.regex(body, /^halo_event_loop_blocks_total\{thread="control"\} \d/m);
 
     // The proxy ends and another one comes: clients wait.
     proxy.close();
