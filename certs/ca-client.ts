@@ -21,6 +21,8 @@ import { Oid } from './oids.ts';
 import { formatPem, parsePem, splitCertificates } from './pem.ts';
 import { certificateIdentity } from './x509.ts';
 
+/** A connection that is younger is given its time; one that does not stand after it may be waiting for a back-off. */
+const CONNECTING_MS = 1_000;
 /** From the call to the answer; a CA that is busier than this is asked again later. */
 const FETCH_TIMEOUT_MS = 10_000;
 
@@ -40,7 +42,7 @@ export type CaClientOptions = Readonly<
 export class CaClient implements Disposable {
   readonly #options: CaClientOptions;
   readonly #now: () => number;
-  #open: Readonly<{ rootsPem: string; controlPlane: ControlPlane }> | undefined;
+  #open: Readonly<{ rootsPem: string; controlPlane: ControlPlane; sinceMs: number }> | undefined;
 
   constructor(options: CaClientOptions) {
     this.#options = options;
@@ -70,9 +72,21 @@ export class CaClient implements Disposable {
     return acceptChain(certChain, identity, keys, this.#now());
   }
 
+  /** Begins to connect, so that the first request need not wait for it. Never rejects: that request tells what is wrong. */
+  async connect(): Promise<void> {
+    try {
+      await (await this.#connection()).connect();
+    } catch {
+      // Roots that cannot be read yet, or nobody who answers.
+    }
+  }
+
   /** Forgets a connection that does not stand, and with it how long gRPC would wait before it tries again. */
   reconnect(): void {
-    if (this.#open?.controlPlane.connected === false) this[Symbol.dispose]();
+    if (this.#open === undefined) return;
+    const { controlPlane, sinceMs } = this.#open;
+    if (!controlPlane.connected && performance.now() - sinceMs > CONNECTING_MS)
+      this[Symbol.dispose]();
   }
 
   [Symbol.dispose](): void {
@@ -85,7 +99,7 @@ export class CaClient implements Disposable {
     if (this.#open?.rootsPem === rootsPem) return this.#open.controlPlane;
     const controlPlane = new ControlPlane({ ...this.#options, rootsPem });
     this.#open?.controlPlane[Symbol.dispose]();
-    this.#open = { rootsPem, controlPlane };
+    this.#open = { rootsPem, controlPlane, sinceMs: performance.now() };
     return controlPlane;
   }
 }

@@ -28,6 +28,8 @@ export type CertificateManagerParts = Readonly<{
     options: Readonly<{ signal: AbortSignal }>,
   ) => Promise<WorkloadCertificate>;
   clock?: Clock;
+  /** Until this has settled only what connections wait for is fetched; absent: everything from the start. */
+  warmAfter?: Promise<unknown>;
 }>;
 
 /**
@@ -70,10 +72,17 @@ export class CertificateManager implements Disposable {
   #order = 0;
   #cancelTimer: (() => void) | undefined;
   #closed = false;
+  #warming: boolean;
 
   constructor(parts: CertificateManagerParts) {
     this.#fetch = parts.fetch;
     this.#clock = parts.clock ?? systemClock;
+    this.#warming = parts.warmAfter === undefined;
+    const warm = (): void => {
+      this.#warming = true;
+      if (!this.#closed) this.#startFetches();
+    };
+    void parts.warmAfter?.then(warm, warm);
   }
 
   /**
@@ -206,7 +215,7 @@ export class CertificateManager implements Disposable {
       let next: Entry | undefined;
       for (const entry of this.#entries.values())
         if (entry.queued && (!next?.queued || goesBefore(entry.queued, next.queued))) next = entry;
-      if (next === undefined) return;
+      if (next === undefined || !(this.#warming || next.queued?.priority === 'realtime')) return;
       next.queued = undefined;
       void this.#run(next);
     }

@@ -4,6 +4,7 @@ import { describeError, MeshError } from '../base/errors.ts';
 import { systemClock, type Clock } from '../certs/clock.ts';
 import { formatProblem, type ConfigProblem } from '../mesh/kubernetes/problem.ts';
 import type { Log } from '../mesh/runtime/log.ts';
+import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
 import { addProcessMetrics } from '../mesh/runtime/process-metrics.ts';
 import { Readiness } from '../mesh/runtime/readiness.ts';
@@ -57,6 +58,7 @@ export async function startControlPlane(
   const { log, stack, clock = systemClock } = parts;
   const metrics = new Metrics();
   addProcessMetrics(metrics);
+  stack.use(watchLoop({ metrics, thread: 'control', logger: log.scope('istiod-lite') }));
   const readiness = new Readiness();
   const configured = readiness.gate('configuration');
   const serving = readiness.gate('gRPC server');

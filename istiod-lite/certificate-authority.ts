@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
-import { watch } from 'node:fs';
-import { describeError } from '../base/errors.ts';
+import { existsSync, readFileSync, watch } from 'node:fs';
+import { describeError, MeshError } from '../base/errors.ts';
 import type { Clock } from '../certs/clock.ts';
 import type { Log, Logger } from '../mesh/runtime/log.ts';
 import type { Metrics } from '../mesh/runtime/metrics.ts';
@@ -52,7 +52,7 @@ export async function startCa(config: ControlPlaneConfig, parts: CaParts): Promi
   if (rootCertFile !== undefined)
     stack.defer(
       authority.subscribeRoots((rootsPem) => {
-        writeWhole(rootCertFile, rootsPem);
+        publishRoots(rootCertFile, rootsPem);
       }),
     );
   let rotation: RotationSchedule | undefined;
@@ -80,6 +80,20 @@ export async function startCa(config: ControlPlaneConfig, parts: CaParts): Promi
   });
   const describe = (): unknown => describeCa(opened, { identity, rotation });
   return { opened, service, identity, describe };
+}
+
+/**
+ * @throws {MeshError} ERR_ROOT_CERT_FILE: clients would not trust us. What is there already is not written again, so that a
+ *   restart needs no disk.
+ */
+function publishRoots(path: string, rootsPem: string): void {
+  try {
+    if (existsSync(path) && readFileSync(path, 'utf8') === rootsPem) return;
+    writeWhole(path, rootsPem);
+  } catch (cause) {
+    const message = `Cannot publish the root certificates in ${path}`;
+    throw new MeshError('ERR_ROOT_CERT_FILE', 'local', message, { cause });
+  }
 }
 
 function rotationOf(

@@ -31,7 +31,11 @@ export class StatusFiles implements Disposable {
     this.#folder = folder;
     this.#log = log;
     this.#take = take;
-    if (folder !== undefined) mkdirSync(folder, { recursive: true });
+    try {
+      if (folder !== undefined) mkdirSync(folder, { recursive: true });
+    } catch (error) {
+      log.error('cannot make the folder of status', { error: describeError(error) });
+    }
   }
 
   /** Writes soon. */

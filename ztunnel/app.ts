@@ -21,6 +21,7 @@ import type { ZtunnelConfig } from './config.ts';
 import { serveDedicated } from './dedicated.ts';
 import { DemandHolders } from './demand-holders.ts';
 import { followRevocations } from './follow-revocations.ts';
+import { logStart } from './log-start.ts';
 import { serveSelf } from './serve-self.ts';
 import type { ServerAddress } from './settings.ts';
 import { adminRoutes, readinessRoutes, statsRoutes } from './pages.ts';
@@ -29,6 +30,12 @@ import type { StartedThreads } from './start-data-threads.ts';
 import type { ControlCalls, DataThreadCalls } from './thread-calls.ts';
 import { addStreamMetrics, XdsApplier } from './xds-applier.ts';
 
+/**
+ * After the hand-over of the pods: what waited in their queues is served first, and needs the processors. Later where a
+ * pod cannot be served, or no node agent is there.
+ */
+const WARM_AFTER_PODS_MS = 100;
+const WARM_AFTER_STATE_MS = 1_000;
 /** By then the connections that waited for the start have been served, and a pause harms nobody. */
 const START_IS_OVER_MS = 2_000;
 const POD_GATE = 'workload proxy manager';
@@ -39,27 +46,30 @@ export async function startZtunnel(
   { threads, useSources }: StartedThreads,
 ): Promise<void> {
   const { config, log, stack, stopping, stop } = context;
+  logStart(log, 'modules of the control thread loaded');
   const logger = log.scope('ztunnel');
   const readiness = new Readiness();
   const gates = {
     state: readiness.gate('state manager'),
     pods: readiness.gate(POD_GATE),
   };
-  const readinessServer = stack.use(
-    await openAdminServer({
-      listen: [publicPort(config, config.readinessPort)],
-      ...{ routes: readinessRoutes(readiness), logger, anyHost: true },
-    }),
-  );
-  await prepareNetns();
   const metrics = new Metrics();
   addProcessMetrics(metrics);
   addBuildMetric(metrics, 'ztunnel', config.buildVersion);
-  stack.use(watchLoop({ metrics, thread: 'control' }));
+  stack.use(watchLoop({ metrics, thread: 'control', logger }));
 
   const caClient = stack.use(openCaClient(config));
+  const warm = Promise.withResolvers<undefined>();
+  const warmAfter = (delayMs: number): void => {
+    setTimeout(() => {
+      warm.resolve(undefined);
+    }, delayMs).unref();
+  };
   const certificates = stack.use(
-    new CertificateManager({ fetch: (identity, options) => caClient.fetch(identity, options) }),
+    new CertificateManager({
+      fetch: (identity, options) => caClient.fetch(identity, options),
+      warmAfter: warm.promise,
+    }),
   );
   const ended = new AbortController();
   const holders = new DemandHolders({
@@ -70,6 +80,10 @@ export async function startZtunnel(
   });
   useSources({ certificates, holders });
   if (config.crlPath !== undefined) stack.use(followRevocations(config.crlPath, threads, logger));
+  const firstCertificate = certificates.subscribe(() => {
+    logStart(log, 'first certificate');
+    firstCertificate();
+  });
   certificates.subscribe((certificate) => {
     threads.notifyAll('certificate', certificate);
   });
@@ -82,6 +96,7 @@ export async function startZtunnel(
     onEvent(event) {
       applier.count(streamMetrics, event);
       if (event.kind === 'connected') {
+        logStart(log, 'control plane connected');
         caClient.reconnect();
         certificates.retryFailed();
       }
@@ -95,16 +110,20 @@ export async function startZtunnel(
           logger.error('resource refused, its last good version stays', { name, error: reason });
     },
   });
+  // First of all that is waited for: no connection is served before the answer.
   const running = xds.run(ended.signal);
+  void caClient.connect();
   stack.defer(async () => {
     ended.abort();
     await running;
   });
   void xds.synced.then(() => {
+    logStart(log, 'configuration of the mesh complete');
     gates.state.open();
+    warmAfter(WARM_AFTER_STATE_MS);
     const startIsOver = setTimeout(() => {
       releaseMemory();
-      threads.notifyAll('releaseMemory', null);
+      threads.notifyAll('startIsOver', null);
     }, START_IS_OVER_MS).unref();
     stopping.addEventListener('abort', () => {
       clearTimeout(startIsOver);
@@ -114,6 +133,13 @@ export async function startZtunnel(
       void serveSelf({ config, threads, certificates, logger });
   });
 
+  const readinessServer = stack.use(
+    await openAdminServer({
+      listen: [publicPort(config, config.readinessPort)],
+      ...{ routes: readinessRoutes(readiness), logger, anyHost: true },
+    }),
+  );
+  await prepareNetns();
   const { dedicatedWorkload: workload, listenersPath } = config;
   const listeners =
     workload !== undefined || listenersPath === undefined
@@ -151,6 +177,7 @@ export async function startZtunnel(
   stack.defer(() => drain({ threads, zds, servers }, config, logger));
   stopping.throwIfAborted();
   void readiness.whenReady().then(() => {
+    warmAfter(WARM_AFTER_PODS_MS);
     logger.info('ready', { node: config.nodeName, data_threads: threads.count });
   });
 }

@@ -1,4 +1,5 @@
 import { appendFileSync } from 'node:fs';
+import { flushCompileCache } from 'node:module';
 import { setImmediate as pause } from 'node:timers/promises';
 import { describeError, MeshError } from '../base/errors.ts';
 import { DnsCache } from '../mesh/dns/cache.ts';
@@ -32,6 +33,7 @@ import { Demand } from './demand.ts';
 import { DnsProxy, resolverSockets } from './dns.ts';
 import { dumpState } from './dump.ts';
 import type { ZtunnelConfig } from './config.ts';
+import { logStart } from './log-start.ts';
 import type { DataParts } from './parts.ts';
 import { Pods } from './pods.ts';
 import { HandshakeAdmission } from './inbound/handshake-admission.ts';
@@ -69,7 +71,7 @@ const waiters = new StateWaiters();
 const connections = new Connections();
 const pool = new SessionPool({ idleMs: config.poolIdleMs });
 await prepareNetns();
-const _watchdog = watchLoop({ metrics, thread: `data-${index}` });
+const _watchdog = watchLoop({ metrics, thread: `data-${index}`, logger });
 
 setFaultHandler((error) => {
   // A fault of ours in one connection must not end the others.
@@ -204,7 +206,8 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
       connections.cutAll(drained());
       return null;
     },
-    releaseMemory() {
+    startIsOver() {
+      flushCompileCache(); // for the thread after one that is killed
       releaseMemory();
       return null;
     },
@@ -222,6 +225,8 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     logger.error('internal error', { call: name, error: describeError(error) });
   },
 });
+
+logStart(log, 'data thread ready');
 
 async function applyXds(delta: XdsDelta): Promise<DataThreadCalls['applyXds']['response']> {
   const resources = delta.resources.map(({ name, bytes }) => ({

@@ -5,7 +5,6 @@ import { DataThreads } from '../mesh/runtime/data-threads.ts';
 import type { ProgramContext } from '../mesh/runtime/program.ts';
 import type { ZtunnelConfig } from './config.ts';
 import type { DemandHolders } from './demand-holders.ts';
-import { readRevocations } from './follow-revocations.ts';
 import type { ControlCalls, DataThreadCalls, DataThreadSettings } from './thread-calls.ts';
 
 /** What data threads ask the control thread for. */
@@ -25,18 +24,18 @@ export type StartedThreads = Readonly<{
  *
  * @throws {MeshError} ERR_CRL, as readRevocations().
  */
-export function startDataThreads({
+export async function startDataThreads({
   config,
   log,
   stack,
   stop,
-}: ProgramContext<ZtunnelConfig>): StartedThreads {
+}: ProgramContext<ZtunnelConfig>): Promise<StartedThreads> {
   const logger = log.scope('ztunnel');
   const settings: DataThreadSettings = {
     config,
     logFormat: config.logFormat,
     logLevels: log.levels(),
-    ...(config.crlPath !== undefined && { revocations: readRevocations(config.crlPath) }),
+    ...(config.crlPath !== undefined && { revocations: await readLists(config.crlPath) }),
   };
   const sources = Promise.withResolvers<ThreadSources>();
   const threads = new DataThreads<ControlCalls, DataThreadCalls>({
@@ -66,4 +65,10 @@ export function startDataThreads({
   });
   stack.use(threads);
   return { threads, useSources: sources.resolve };
+}
+
+/** Its modules are loaded only where there are lists: clients may be waiting for this start. */
+async function readLists(path: string): Promise<Uint8Array> {
+  const { readRevocations } = await import('./follow-revocations.ts');
+  return readRevocations(path);
 }

@@ -119,8 +119,8 @@ export type DataThreadCalls = {
   drain: { request: null; response: null };
   /** Ends every connection. */
   forceClose: { request: null; response: null };
-  /** What the start has left behind can go. */
-  releaseMemory: { request: null; response: null };
+  /** What the start has left behind can go; what it has compiled is kept for the next one. */
+  startIsOver: { request: null; response: null };
 };
 
 /** What a data thread asks of the control thread. */

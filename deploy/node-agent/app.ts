@@ -1,5 +1,9 @@
 import { closeSync } from 'node:fs';
 import { jsonPage, openAdminServer, textPage, type AdminRoute } from '../../mesh/admin/server.ts';
+import { metricsRoutes } from '../../mesh/admin/standard-routes.ts';
+import { watchLoop } from '../../mesh/runtime/loop-watchdog.ts';
+import { Metrics } from '../../mesh/runtime/metrics.ts';
+import { addProcessMetrics } from '../../mesh/runtime/process-metrics.ts';
 import type { ProgramContext } from '../../mesh/runtime/program.ts';
 import { serveListeners, type PodListener } from '../../mesh/zds/listeners.ts';
 import type { PodSocketName } from '../../mesh/zds/pod-sockets.ts';
@@ -18,6 +22,9 @@ export async function startAgent(context: ProgramContext<AgentConfig>): Promise<
   const say = (message: string): void => {
     logger.info(message);
   };
+  const metrics = new Metrics();
+  addProcessMetrics(metrics);
+  stack.use(watchLoop({ metrics, thread: 'control', logger }));
   await prepareNetns();
   const zds: ZdsServer = new ZdsServer({
     path: config.zdsSocket,
@@ -67,7 +74,7 @@ export async function startAgent(context: ProgramContext<AgentConfig>): Promise<
   stack.use(
     await openAdminServer({
       listen: [{ kind: 'unix', path: config.adminSocket }],
-      routes: adminRoutes(enrolments, zds),
+      routes: [...adminRoutes(enrolments, zds), ...metricsRoutes(() => [metrics.snapshot()])],
       logger,
     }),
   );

@@ -3,6 +3,7 @@ import { isCaptureWanted } from '../../mesh/kubernetes/capture.ts';
 import { AMBIENT_REDIRECTION } from '../../mesh/kubernetes/labels.ts';
 import type { ZdsPod } from '../../mesh/zds/server.ts';
 import { openNetns } from '../../net/netns.ts';
+import { findReadable } from '../../net/readable.ts';
 import { EnrolledPod, type EnrolmentParts } from './enrolled-pod.ts';
 import { runIn } from './plain-connections.ts';
 import type { PodListeners } from './pod-listeners.ts';
@@ -48,13 +49,16 @@ export class Enrolments {
 
   /**
    * For a proxy that connects; it drops what is not named. So this waits until each pod that the source first knew has
-   * been tried once: after a restart of the agent the proxy is back sooner than the pods are.
+   * been tried once: after a restart of the agent the proxy is back sooner than the pods are. Pods are handed over one
+   * after another, so those that somebody waits for come first.
    */
   async snapshot(): Promise<ZdsPod[]> {
     await this.#firstRound.promise;
-    return [...this.#enrolled.values()]
-      .filter((pod) => pod.state !== 'releasing')
-      .map((pod) => pod.zdsPod);
+    const pods = [...this.#enrolled.values()].filter((pod) => pod.state !== 'releasing');
+    const isAwaited = this.#awaited(pods);
+    return [...pods.filter(isAwaited), ...pods.filter((pod) => !isAwaited(pod))].map(
+      (pod) => pod.zdsPod,
+    );
   }
 
   /** A proxy took every pod of the snapshot but these. */
@@ -149,6 +153,17 @@ export class Enrolments {
     this.#busy.delete(uid);
     this.#tried(uid);
     this.#wake(uid);
+  }
+
+  /** Whether connections or queries are in the queues of a pod's sockets now. */
+  #awaited(pods: readonly EnrolledPod[]): (pod: EnrolledPod) => boolean {
+    try {
+      const readable = findReadable(pods.flatMap(({ listeners }) => listeners.descriptors));
+      return ({ listeners }) => listeners.descriptors.some((fd) => readable.has(fd));
+    } catch (error) {
+      this.#parts.log(`cannot look for pods that are waited for: ${describeError(error)}`);
+      return () => false;
+    }
   }
 
   #tried(uid: string): void {

@@ -37,6 +37,10 @@ export class PodListeners {
     return [...this.#listeners.keys()].sort();
   }
 
+  get descriptors(): number[] {
+    return [...this.#listeners.values()].map(({ fd }) => fd);
+  }
+
   /**
    * Makes what is not there yet. A port that is taken is left alone: after a restart of the agent the proxy holds the
    * sockets that the agent before gave it.

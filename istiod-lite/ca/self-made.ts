@@ -68,12 +68,22 @@ export class SelfMadeCa {
    * @throws {MeshError} ERR_CA
    */
   static async open(options: SelfMadeOptions, nowMs: number): Promise<SelfMadeCa> {
-    makePrivate(options.folder);
+    try {
+      makePrivate(options.folder);
+    } catch (cause) {
+      if (cause instanceof MeshError) throw cause;
+      throw stateError(options.folder, 'the folder cannot be made or looked at', cause);
+    }
     const kept = readState(join(options.folder, FILE));
     if (kept !== undefined) return new SelfMadeCa(options, kept);
     const signing = await makeRoot(options.trustDomain, options.keyKind ?? 'ec-p256', nowMs);
     const ca = new SelfMadeCa(options, { version: 1, signing });
-    ca.#keep(ca.#state);
+    try {
+      ca.#keep(ca.#state);
+    } catch (cause) {
+      // One that goes with this process would cut the whole mesh off at its end.
+      throw stateError(options.folder, 'a new one cannot be kept there', cause);
+    }
     return ca;
   }
 

@@ -1,5 +1,6 @@
-import { chmodSync, closeSync, openSync, renameSync } from 'node:fs';
+import { chmodSync, closeSync, openSync, renameSync, statSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { pathToFileURL } from 'node:url';
 import { describeError } from '../../base/errors.ts';
 
 /** For each file a text that brings what was in force from it, so that a restart finds it when the file is broken by then. */
@@ -15,6 +16,11 @@ export interface LastGood {
 
 /** Ten times what 100,000 objects of 250 bytes take; what does not fit is named, and would not survive a restart. */
 const MAX_BYTES = 256 * 1024 * 1024;
+/** Result codes of SQLite: what the file holds is no database, or not a whole one. */
+const SQLITE_CORRUPT = 11;
+const SQLITE_NOTADB = 26;
+const CREATE =
+  'CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT, WITHOUT ROWID';
 
 /** Last good versions in a database of its own: one file, mode 0600, since configuration may hold secrets. */
 export class LastGoodDatabase implements LastGood, Disposable {
@@ -27,9 +33,8 @@ export class LastGoodDatabase implements LastGood, Disposable {
   #bytes: number;
 
   /**
-   * A database that cannot be read is put aside under another name, and said so.
-   *
-   * @throws when none can be made there.
+   * A database that is none is put aside under another name. On a disk that is full or read-only, what is there is read,
+   * and this life's versions are kept in memory alone. Either is said; the control plane starts in any case.
    */
   constructor(
     path: string,
@@ -113,12 +118,35 @@ export class LastGoodDatabase implements LastGood, Disposable {
     try {
       return openDatabase(this.#path);
     } catch (error) {
-      renameSync(this.#path, `${this.#path}.broken`);
-      this.#onTrouble(
-        `Cannot read ${this.#path}: ${describeError(error)}; last good versions of an earlier life are lost`,
-      );
-      return openDatabase(this.#path);
+      if (!isBroken(error)) return this.#openInMemory(error);
+      try {
+        renameSync(this.#path, `${this.#path}.broken`);
+        this.#onTrouble(
+          `Cannot read ${this.#path}: ${describeError(error)}; last good versions of an earlier life are lost`,
+        );
+        return openDatabase(this.#path);
+      } catch (failure) {
+        return this.#openInMemory(failure);
+      }
     }
+  }
+
+  #openInMemory(reason: unknown): DatabaseSync {
+    const why = `Cannot write ${this.#path}: ${describeError(reason)}`;
+    this.#onTrouble(`${why}; what becomes good from now on is lost with the next restart`);
+    const database = new DatabaseSync(':memory:');
+    database.exec(CREATE);
+    try {
+      using kept = openReadOnly(this.#path);
+      if (kept === undefined) return database;
+      const insert = database.prepare('INSERT INTO files VALUES (?, ?)');
+      for (const { path = '', text = '' } of kept.prepare('SELECT path, text FROM files').iterate())
+        insert.run(path, text);
+    } catch (error) {
+      const message = `Cannot read ${this.#path}: ${describeError(error)}`;
+      this.#onTrouble(`${message}; last good versions of an earlier life are not used`);
+    }
+    return database;
   }
 }
 
@@ -130,14 +158,34 @@ function openDatabase(path: string): DatabaseSync {
   try {
     // Without a sync for each change: after a loss of power the last few may be missing, but it is whole.
     database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL');
-    database.exec(
-      'CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT, WITHOUT ROWID',
-    );
+    database.exec(CREATE);
     return database;
   } catch (error) {
     database.close();
     throw error;
   }
+}
+
+/**
+ * Where nothing may be written, not even the index that readers of a write-ahead log share: the main file alone says
+ * all when there is no log beside it.
+ *
+ * @returns undefined when there is no database.
+ */
+function openReadOnly(path: string): DatabaseSync | undefined {
+  if (!(sizeOf(path) > 0)) return undefined;
+  const url = pathToFileURL(path);
+  if (!(sizeOf(`${path}-wal`) > 0)) url.searchParams.set('immutable', '1');
+  return new DatabaseSync(url, { readOnly: true });
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+function isBroken(error: unknown): boolean {
+  const code = error instanceof Error && 'errcode' in error ? error.errcode : undefined;
+  return code === SQLITE_CORRUPT || code === SQLITE_NOTADB;
 }
 
 function lengthOf(text: string | undefined): number {

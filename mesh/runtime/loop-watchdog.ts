@@ -1,3 +1,4 @@
+import type { Logger } from './log.ts';
 import type { MetricCell, Metrics } from './metrics.ts';
 
 /** How often the loop is asked; a block shorter than this may go unseen. */
@@ -5,16 +6,21 @@ const TICK_MS = 20;
 /** Longer than this, a turn is felt by every connection of its thread. */
 export const BLOCK_MS = 50;
 
+/** So long a block is worth a warning, whatever the reason: probes and deadlines notice it. */
+const LONG_BLOCK_MS = 500;
+
 export type LoopWatchdogOptions = Readonly<{
   metrics: Metrics;
   /** Label of the series: `control` or `data-0`. */
   thread: string;
+  /** Told of every block, at level debug; of 500 ms and more as a warning. */
+  logger: Logger;
   onBlock?: (blockMs: number) => void;
 }>;
 
 /** Measures how long this thread's event loop was blocked; stops when disposed. */
 export function watchLoop(options: LoopWatchdogOptions): Disposable {
-  const { metrics, thread, onBlock } = options;
+  const { metrics, thread, logger, onBlock } = options;
   const labelled = { labelNames: ['thread'], merge: 'max' } as const;
   const longest: MetricCell = metrics
     .gauge('halo_event_loop_longest_block_seconds', 'Longest block since the start', labelled)
@@ -30,6 +36,8 @@ export function watchLoop(options: LoopWatchdogOptions): Disposable {
     if (lateMs / 1000 > longest.value) longest.value = lateMs / 1000;
     if (lateMs < BLOCK_MS) return;
     blocks.value++;
+    const level = lateMs < LONG_BLOCK_MS ? 'debug' : 'warn';
+    logger.log(level, 'the event loop was blocked', { thread, block: `${Math.round(lateMs)}ms` });
     onBlock?.(lateMs);
   }, TICK_MS);
   timer.unref();

@@ -21,11 +21,16 @@ type Fetch = Readonly<{
 }>;
 
 /** A manager with a CA whose every answer the test gives. */
-function start(): { clock: HandClock; manager: CertificateManager; fetches: Fetch[] } {
+function start(warmAfter?: Promise<unknown>): {
+  clock: HandClock;
+  manager: CertificateManager;
+  fetches: Fetch[];
+} {
   const clock = new HandClock(START);
   const fetches: Fetch[] = [];
   const manager = new CertificateManager({
     clock,
+    ...(warmAfter && { warmAfter }),
     fetch: async (identity, { signal }) => {
       const { promise, resolve, reject } = Promise.withResolvers<WorkloadCertificate>();
       fetches.push({
@@ -102,6 +107,25 @@ test('eight are fetched at once, those that connections wait for first, then in 
     fetches.slice(8).map(({ identity }) => identity),
     [account('a10'), account('a8'), account('a9')],
   );
+});
+
+test('at the start of a proxy only what connections wait for is fetched, the rest afterwards', async (t) => {
+  const started = Promise.withResolvers<undefined>();
+  const { manager, fetches } = start(started.promise);
+  const asked = (): SpiffeId[] => fetches.map(({ identity }) => identity);
+  manager.hold(account('idle'));
+  manager.hold(WEB);
+  manager.hold(CART);
+  await turn();
+  t.deepEqual(asked(), []);
+  const waiting = manager.get(CART);
+  t.deepEqual(asked(), [CART]);
+  await at(fetches, 0).succeed();
+  t.is((await waiting).identity, CART);
+  t.deepEqual(asked(), [CART]);
+  started.resolve(undefined);
+  await turn();
+  t.deepEqual(asked(), [CART, account('idle'), WEB]);
 });
 
 test('a renewal waits behind those that are needed for the first time', async (t) => {

@@ -58,7 +58,9 @@ test('the program starts, says that it is ready, publishes its roots, and ends i
   await running;
   while (!existsSync(at('admin.sock')) && child.exitCode === null)
     await new Promise((resolve) => setImmediate(resolve));
-  t.is((await fetchAdmin({ kind: 'unix', path: at('admin.sock') }, '/ready')).status, 200);
+  const ask = (path: string) => fetchAdmin({ kind: 'unix', path: at('admin.sock') }, path);
+  t.is((await ask('/ready')).status, 200);
+  t.regex((await ask('/metrics')).body, /^halo_event_loop_blocks_total\{thread="control"\} \d/m);
   t.regex(readFileSync(at('root.pem'), 'utf8'), /BEGIN CERTIFICATE/);
   child.kill('SIGTERM');
   const { code, output } = await ended;

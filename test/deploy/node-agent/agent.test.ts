@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import type { WaitResult } from '../../../deploy/sandbox/api.ts';
+import { partAdminSocket, type WaitResult } from '../../../deploy/sandbox/api.ts';
+import { fetchAdmin } from '../../../mesh/admin/client.ts';
 import { HEADROOM } from '../../../net/byte-stream.ts';
 import { ListenerClient } from '../../../mesh/zds/listeners.ts';
 import type { PodSocketName } from '../../../mesh/zds/pod-sockets.ts';
@@ -48,6 +49,7 @@ class ScriptedProxy {
   readonly #client: ZdsClient;
   readonly #listeners: ListenerClient;
   readonly #open = new Map<string, TcpListener[]>();
+  #closed = false;
 
   constructor(sandbox: TestSandbox) {
     const emptied = Promise.withResolvers<undefined>();
@@ -78,6 +80,7 @@ class ScriptedProxy {
   }
 
   close(): void {
+    this.#closed = true;
     this.#client.close();
     this.#listeners.close();
     for (const listener of [...this.#open.values()].flat()) listener.close();
@@ -93,6 +96,7 @@ class ScriptedProxy {
       stream.end();
     });
     this.#open.set(uid, [...(this.#open.get(uid) ?? []), listener]);
+    if (this.#closed) listener.close();
   }
 }
 
@@ -100,8 +104,12 @@ async function openMesh(t: ExecutionContext, name: string): Promise<TestSandbox>
   return openSandbox(t, name, agentsAlone);
 }
 
-async function runInClient(sandbox: TestSandbox, script: string): Promise<string> {
-  const query = { namespace: 'shop', pod: 'client', command: ['sh', '-c', script] };
+function runInClient(sandbox: TestSandbox, script: string): Promise<string> {
+  return runInPod(sandbox, 'client', script);
+}
+
+async function runInPod(sandbox: TestSandbox, pod: string, script: string): Promise<string> {
+  const query = { namespace: 'shop', pod, command: ['sh', '-c', script] };
   return (await sandbox.exec(query)).stdout;
 }
 
@@ -211,12 +219,26 @@ test.serial(
     t.regex(await captured(), /^15001 for/); // without an agent
     await partReady(sandbox, 'node-agent-node-1');
     t.regex(await captured(), /^15001 for/); // with another one
+    const path = partAdminSocket(sandbox.paths, 'node-agent-node-1');
+    const { body } = await fetchAdmin({ kind: 'unix', path }, '/metrics');
+    t.regex(body, /^halo_event_loop_blocks_total\{thread="control"\} \d/m);
 
     // The proxy ends and another one comes: clients wait.
     proxy.close();
     const waiting = captured();
     proxy = new ScriptedProxy(sandbox);
     t.regex(await waiting, /^15001 for/);
+
+    // Now the sockets are the agent's own. The pod that somebody waits in is the first to be handed over.
+    for (const pod of ['client', 'server']) {
+      proxy.close();
+      const first = runInPod(sandbox, pod, 'curl -s --http0.9 192.0.2.1:8080');
+      const queued = "ss -Htln 'sport = :15001' | awk '{ found += $2 } END { exit !found }'";
+      await runInPod(sandbox, pod, `until ${queued}; do sleep 0.02; done`);
+      proxy = new ScriptedProxy(sandbox);
+      t.regex(await first, /^15001 for/);
+      t.is([...proxy.pods.values()][0], pod);
+    }
 
     await sandbox.post('/v1/delete', {
       objects: [{ kind: 'Pod', namespace: 'shop', name: 'client' }],

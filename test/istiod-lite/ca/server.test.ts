@@ -1,8 +1,9 @@
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo, type Socket } from 'node:net';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream';
 import test, { type ExecutionContext } from 'ava';
 import { MeshError } from '../../../base/errors.ts';
 import { CaClient } from '../../../certs/ca-client.ts';
@@ -100,6 +101,35 @@ test('a server that proves another name than is expected is not asked', async (t
   using client = new CaClient({ ...clientOptions, serverName: 'istiod.elsewhere.svc' });
   await t.throwsAsync(client.fetch(WEB), { code: 'ERR_CA_UNAVAILABLE', message: /altnames/ });
   t.deepEqual(counters, []);
+});
+
+test('a connection made ahead is the one that the first request uses, also when it was young', async (t) => {
+  const { clientOptions } = await start(t);
+  const { port } = new URL(clientOptions.address);
+  let connections = 0;
+  const relay = createServer((from) => {
+    connections++;
+    pipeline(from, connect(Number(port), '127.0.0.1'), from, () => undefined);
+  }).listen(0, '127.0.0.1');
+  t.teardown(() => relay.close());
+  await once(relay, 'listening');
+  const behind = `https://127.0.0.1:${(relay.address() as AddressInfo).port}`;
+  const options = { ...clientOptions, address: behind };
+  using client = new CaClient(options);
+  await client.connect();
+  t.is(connections, 1);
+  client.reconnect(); // it stands
+  t.is((await client.fetch(WEB)).identity, WEB);
+  t.is(connections, 1);
+  using young = new CaClient(options);
+  const connecting = young.connect();
+  await new Promise(setImmediate);
+  young.reconnect(); // the stream of configuration is there sooner
+  await connecting;
+  t.is((await young.fetch(WEB)).identity, WEB);
+  t.is(connections, 2);
+  using away = new CaClient({ ...clientOptions, roots: '/nowhere/root.pem' });
+  await t.notThrowsAsync(away.connect());
 });
 
 test('a CA that is away is told apart from one that refuses', async (t) => {

@@ -2,6 +2,7 @@ import test from 'ava';
 import { Backoff } from '../../../mesh/runtime/backoff.ts';
 import { InFlight, runDrain } from '../../../mesh/runtime/drain.ts';
 import { BLOCK_MS, watchLoop } from '../../../mesh/runtime/loop-watchdog.ts';
+import { DEFAULT_LOG_LEVELS, openLog } from '../../../mesh/runtime/log.ts';
 import { Metrics } from '../../../mesh/runtime/metrics.ts';
 import { Readiness } from '../../../mesh/runtime/readiness.ts';
 
@@ -99,7 +100,19 @@ test('runDrain() forces what is left at its deadline', async (t) => {
 test('watchLoop() tells how long the loop was blocked (R5)', async (t) => {
   const metrics = new Metrics();
   const seen = Promise.withResolvers<number>();
-  using _watch = watchLoop({ metrics, thread: 'control', onBlock: seen.resolve });
+  const lines: string[] = [];
+  const writer = { write: (line: string) => void lines.push(line), flush: () => undefined };
+  const log = openLog({
+    format: 'text',
+    levels: { ...DEFAULT_LOG_LEVELS, fallback: 'debug' },
+    writer,
+  });
+  using _watch = watchLoop({
+    metrics,
+    thread: 'control',
+    logger: log.scope('example'),
+    onBlock: seen.resolve,
+  });
   await new Promise(setImmediate);
   const until = performance.now() + 3 * BLOCK_MS;
   while (performance.now() < until);
@@ -109,4 +122,5 @@ test('watchLoop() tells how long the loop was blocked (R5)', async (t) => {
   t.true(blockMs > BLOCK_MS, `${blockMs} ms`);
   const [longest] = metrics.snapshot();
   t.is(longest?.name, 'halo_event_loop_longest_block_seconds');
+  t.regex(lines[0] ?? '', /\tdebug\texample\tthe event loop was blocked\t.*block="\d+ms"/);
 });

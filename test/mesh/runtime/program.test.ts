@@ -1,7 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { setTimeout as wait } from 'node:timers/promises';
 import test from 'ava';
 
 type Run = { code: number | null; messages: string[]; out: string; err: string };
@@ -33,6 +36,9 @@ async function run(
   return { code, messages, out, err };
 }
 
+/** At least: itself, and what it imports. */
+const MODULES_OF_FIXTURE = 4;
+
 const ended = ['running', 'stopping', 'second part closed', 'first part closed', 'stopped'];
 
 test('SIGTERM closes the parts in reverse order and exits with 0', async (t) => {
@@ -45,6 +51,25 @@ test('a program may end itself in the same order', async (t) => {
   const { code, messages } = await run([], { PORT: '3' });
   t.is(code, 0);
   t.deepEqual(messages, ended);
+});
+
+test('a program that is killed leaves what it has compiled to the next one', async (t) => {
+  const cache = mkdtempSync(join(tmpdir(), 'halo-compiled-'));
+  t.teardown(() => {
+    rmSync(cache, { recursive: true });
+  });
+  const file = join(import.meta.dirname, 'fixtures/program.ts');
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', file], {
+    ...{ env: { NODE_COMPILE_CACHE: cache }, stdio: 'ignore', timeout: 20_000 },
+  });
+  const exit = once(child, 'exit');
+  const files = (): number =>
+    readdirSync(cache, { recursive: true, withFileTypes: true }).filter((one) => one.isFile())
+      .length;
+  while (files() < MODULES_OF_FIXTURE && child.exitCode === null) await wait(50);
+  child.kill('SIGKILL');
+  t.deepEqual(await exit, [null, 'SIGKILL']);
+  t.true(files() >= MODULES_OF_FIXTURE);
 });
 
 test('a failed start undoes what was opened and exits with 1', async (t) => {
