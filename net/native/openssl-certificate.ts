@@ -24,13 +24,19 @@ export type CertificateFacts = Readonly<{
   /** XKU bits: 1 server authentication, 2 client authentication; `undefined` without the extension. */
   extendedKeyUsage?: number;
   isAuthority: boolean;
+  /** From its first second to its last; infinite when that cannot be read. */
+  lifetimeMs: number;
 }>;
+
+const DAY_MS = 86_400_000;
 
 /** EXFLAG_CA */
 const EXFLAG_CA = 0x10;
 
 const slot = allocateShared(8);
 const typeSlot = allocateShared(8);
+const daysSlot = allocateShared(8);
+const secondsSlot = allocateShared(8);
 
 /**
  * @param x509 an X509 that lives during the call.
@@ -46,7 +52,16 @@ export function readCertificateFacts(x509: bigint): CertificateFacts {
     ...(keyUsage === ABSENT ? {} : { keyUsage }),
     ...(extendedKeyUsage === ABSENT ? {} : { extendedKeyUsage }),
     isAuthority: (flags & EXFLAG_CA) !== 0,
+    lifetimeMs: readLifetime(x509),
   };
+}
+
+function readLifetime(x509: bigint): number {
+  const [from, to] = [openssl.X509_get0_notBefore(x509), openssl.X509_get0_notAfter(x509)];
+  if (openssl.ASN1_TIME_diff(daysSlot.address, secondsSlot.address, from, to) === 1)
+    return daysSlot.buffer.readInt32LE(0) * DAY_MS + secondsSlot.buffer.readInt32LE(0) * 1000;
+  takeErrorReason();
+  return Number.POSITIVE_INFINITY;
 }
 
 /**
