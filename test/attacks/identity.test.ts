@@ -4,6 +4,7 @@ import { der, derSequence } from '../../base/der-write.ts';
 import { parseIpAddress, socketAddress } from '../../base/address.ts';
 import { KeyUsage, makeExtension, makeSubjectAltName } from '../../certs/extensions.ts';
 import { CLOCK_SKEW_MS, makeBasicConstraints, makeKeyUsage } from '../../certs/issue.ts';
+import type { KeyPair } from '../../certs/keys.ts';
 import { Oid } from '../../certs/oids.ts';
 import { openTunnel } from '../../mesh/hbone/client.ts';
 import { HboneSession } from '../../mesh/hbone/session.ts';
@@ -15,6 +16,7 @@ import { TlsContext } from '../../net/tls-context.ts';
 import { acceptTls } from '../../net/tls.ts';
 import { Collector } from '../support/collect.ts';
 import { forge, forgeIntermediate, type Forgery } from '../support/forged.ts';
+import { giantRsaKeys, rsaKeysWithExponent } from '../support/odd-keys.ts';
 import { type AccessRecord, TestNode, type TestPod } from '../support/ztunnel-pods.ts';
 
 const CLIENT = 'spiffe://cluster.local/ns/shop/sa/client';
@@ -48,6 +50,8 @@ const issuedAt =
     node.ca.issue(identity, {
       ...{ notBeforeInMs: clockMs - CLOCK_SKEW_MS, ttlMs: clockMs + ttlMs },
     });
+
+const withKeys = (keys: () => KeyPair): Make => forged(() => ({ keys: keys() }));
 
 /** What it is, how it is made, and what the log must say of it. The CA that signed is the right one in all of them. */
 type Case = readonly [what: string, make: Make, reason: RegExp];
@@ -125,7 +129,11 @@ const rows: Readonly<Record<string, readonly Case[]>> = {
       /not yet valid/,
     ],
     ['that a clock ten minutes behind held for valid', issuedAt(-DAY_MS, DAY_MS - 1), /expired/],
-    ['for 100 years', (node, id) => node.ca.issue(id, { ttlMs: 36_525 * DAY_MS }), /for 36526 days/],
+    [
+      'for 100 years',
+      (node, id) => node.ca.issue(id, { ttlMs: 36_525 * DAY_MS }),
+      /for 36526 days/,
+    ],
     ['for 399 days', (node, id) => node.ca.issue(id, { ttlMs: 399 * DAY_MS }), /for 400 days/],
     [
       'a CA',
@@ -202,6 +210,17 @@ const rows: Readonly<Record<string, readonly Case[]>> = {
   ],
   'T7: names that must not even be compared': [
     ['an X.400 address', rawName(0xa3, Buffer.from('3000', 'hex')), /other names|cannot be read/],
+  ],
+  'T8: an RSA key that no CA of a mesh signs': [
+    ['of 8,676 bits', withKeys(() => giantRsaKeys(8676)), /8676 bits/],
+    ['of 15,636 bits', withKeys(() => giantRsaKeys(15636)), /15636 bits/],
+    ['with the exponent 1', withKeys(() => rsaKeysWithExponent(1n)), /exponent 1$/],
+    ['with the exponent 3', withKeys(() => rsaKeysWithExponent(3n)), /exponent 3$/],
+    [
+      'with an exponent of 2,001 bits',
+      withKeys(() => rsaKeysWithExponent(2n ** 2000n + 1n)),
+      /exponent|refused/,
+    ],
   ],
 };
 

@@ -24,8 +24,9 @@ test('checkServer() accepts an identity that is expected', (t) => {
   t.deepEqual(checkServer(uri(web), [api, web]), { kind: 'accepted', identity: web });
 });
 
-test('a certificate may be for 398 days', (t) => {
-  const longest = { ...uri(web), lifetimeMs: LONGEST_LIFETIME_MS };
+test('a certificate may be for 398 days, and its key RSA of 4,096 bits', (t) => {
+  const rsa = { bits: 4096, exponent: 65_537n };
+  const longest = { ...uri(web), rsa, lifetimeMs: LONGEST_LIFETIME_MS };
   t.is(checkClient(longest, trusted).kind, 'accepted');
   t.is(checkServer(longest, [web]).kind, 'accepted');
 });
@@ -64,6 +65,8 @@ const wrong: readonly (readonly [string, PeerFacts])[] = [
   ['no key usage', withoutUsage],
   ['no purpose', withoutPurposes],
   ['a lifetime of more than 398 days', { ...uri(web), lifetimeMs: LONGEST_LIFETIME_MS + 1000 }],
+  ['an RSA key of 8,192 bits', { ...uri(web), rsa: { bits: 8192, exponent: 65_537n } }],
+  ['an RSA key with the exponent 1', { ...uri(web), rsa: { bits: 2048, exponent: 1n } }],
   ['a lifetime that cannot be read', { ...uri(web), lifetimeMs: Number.POSITIVE_INFINITY }],
 ];
 for (const [title, names] of wrong) {
