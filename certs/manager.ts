@@ -68,6 +68,8 @@ export class CertificateManager implements Disposable {
   >();
   #fetches = 0;
   #order = 0;
+  /** The clock, as it was last looked at. */
+  #lookedAtMs = -Infinity;
   #cancelTimer: (() => void) | undefined;
   #closed = false;
 
@@ -295,8 +297,17 @@ export class CertificateManager implements Disposable {
     for (const listener of [...this.#subscribers]) listener(certificate);
   }
 
+  /** What was due in a minute is due in a minute still when the clock was set back a day. */
+  #followClock(): void {
+    const nowMs = this.#clock.now();
+    const backMs = this.#lookedAtMs - nowMs;
+    if (backMs > 0) for (const entry of this.#entries.values()) entry.dueMs -= backMs;
+    this.#lookedAtMs = nowMs;
+  }
+
   /** Wakes for what is due first. */
   #schedule(): void {
+    this.#followClock();
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
     let dueMs = Infinity;
@@ -309,6 +320,7 @@ export class CertificateManager implements Disposable {
   }
 
   #wake(): void {
+    this.#followClock();
     const nowMs = this.#clock.now();
     for (const entry of [...this.#entries.values()].filter(({ dueMs }) => dueMs <= nowMs)) {
       // Asked for by a connection, but no workload holds it: nobody would miss it.

@@ -25,6 +25,12 @@ export class HandClock implements Clock {
     this.#now += byMs;
   }
 
+  /** Somebody set the clock: timers run when they would have run. */
+  set(byMs: number): void {
+    this.#now += byMs;
+    for (const task of this.#tasks) task.atMs += byMs;
+  }
+
   async advance(byMs: number): Promise<void> {
     const end = this.#now + byMs;
     for (;;) {
