@@ -44,13 +44,13 @@ async function begin(
 }
 
 test.serial('20,000 handshakes leave nothing with a pod that lives on', async (t) => {
-  const { scope } = openLog({
+  const quiet = openLog({
     ...{ format: 'json', levels: { fallback: 'info', scopes: new Map() } },
     writer: { write: () => undefined, flush: () => undefined },
   });
   let seconds = 0; // each has the budget of a second
   const node = await TestNode.open(t, {
-    ...{ accessLog: scope('access'), log: scope('ztunnel') },
+    ...{ accessLog: quiet.scope('access'), log: quiet.scope('ztunnel') },
     handshakes: new HandshakeAdmission(new Metrics(), () => 1000 * seconds++),
   });
   const client = node.addPlain({ name: 'client' });
