@@ -13,7 +13,8 @@ import { type Remainder, TlsOutput } from './tls-output.ts';
 const READ_BYTES = 256 << 10;
 /** RFC 8446 section 5.1: a record holds at most this much. */
 const RECORD_BYTES = 16 << 10;
-const DELIVERIES_PER_TURN = 4;
+/** So that a session in bulk does not hold up the others, nor a message behind it: what a session also sends in a turn. */
+const DELIVERIES_PER_TURN = 2;
 /** More than this is not encrypted at once, so that what a slow socket leaves over stays small. */
 const WRITE_BYTES = 256 << 10;
 
