@@ -5,6 +5,7 @@ import type { CertificateFacts } from './native/openssl-certificate.ts';
 import { CLOSED, outputLength, Ssl, WANT } from './native/openssl-session.ts';
 import { type HandshakeStep, takeHandshakeTurn } from './handshake-turns.ts';
 import { runNextTurn, type TurnTask } from './reactor.ts';
+import { sessionTally } from './session-tally.ts';
 import { type Carrier, type CarrierUser } from './tls-carrier.ts';
 import type { TlsContext } from './tls-context.ts';
 import { type Remainder, TlsOutput } from './tls-output.ts';
@@ -77,6 +78,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
       this.#ssl.free();
       throw error;
     }
+    sessionTally.begin();
     if (role === 'client') this.#queueTask();
   }
 
@@ -351,7 +353,9 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   }
 
   #release(): void {
+    if (this.#state === 'closed') return;
     this.#state = 'closed';
+    sessionTally.end();
     this.#pending = undefined;
     this.#output.drop();
     this.#ssl.free();
