@@ -3,7 +3,7 @@ import type { WorkloadCertificate } from '../mesh/model/certificate.ts';
 import { identityParts, type SpiffeId, type TrustDomain } from '../mesh/model/identity.ts';
 import { containsRoots } from './bundle.ts';
 import { systemClock, type Clock } from './clock.ts';
-import { backoffMs, latestPlanMs, renewalTimeMs } from './renewal.ts';
+import { backoffMs, renewalTimeMs } from './renewal.ts';
 
 /** Later ones first. realtime: a connection waits; warmup: a pod of the node will need it; background: a renewal. */
 type Priority = 'background' | 'warmup' | 'realtime';
@@ -70,6 +70,8 @@ export class CertificateManager implements Disposable {
   >();
   #fetches = 0;
   #order = 0;
+  /** The clock, as it was last looked at. */
+  #lookedAtMs = -Infinity;
   #cancelTimer: (() => void) | undefined;
   #closed = false;
   #warming: boolean;
@@ -100,8 +102,10 @@ export class CertificateManager implements Disposable {
     const entry = this.#entry(identity);
     const valid = this.#valid(entry);
     if (valid !== undefined) return valid;
+    this.#followClock();
     const retrying = entry.queued !== undefined || entry.fetching !== undefined;
-    if (entry.failure !== undefined && !retrying && !this.#isDue(entry)) throw entry.failure;
+    if (entry.failure !== undefined && !retrying && entry.dueMs > this.#clock.now())
+      throw entry.failure;
     entry.result ??= withoutWaiters(Promise.withResolvers<WorkloadCertificate>());
     this.#enqueue(entry, 'realtime');
     return await abortable(entry.result.promise, options.signal);
@@ -304,8 +308,24 @@ export class CertificateManager implements Disposable {
     for (const listener of [...this.#subscribers]) listener(certificate);
   }
 
+  /**
+   * What was due in a minute is due in a minute still when the clock was set back a day; and what failed may have failed
+   * because the clock was ahead, so it is due now.
+   */
+  #followClock(): void {
+    const nowMs = this.#clock.now();
+    const backMs = this.#lookedAtMs - nowMs;
+    this.#lookedAtMs = nowMs;
+    if (backMs <= 0) return;
+    for (const entry of this.#entries.values()) {
+      if (entry.dueMs === Infinity) continue;
+      entry.dueMs = entry.failure === undefined ? entry.dueMs - backMs : nowMs;
+    }
+  }
+
   /** Wakes for what is due first. */
   #schedule(): void {
+    this.#followClock();
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
     let dueMs = Infinity;
@@ -317,17 +337,10 @@ export class CertificateManager implements Disposable {
     });
   }
 
-  /** Its time has come, or was planned by a clock that was ahead and has been set back. */
-  #isDue(entry: Entry): boolean {
-    if (entry.dueMs === Infinity) return false;
-    const nowMs = this.#clock.now();
-    return (
-      entry.dueMs <= nowMs || entry.dueMs > latestPlanMs(nowMs, this.#valid(entry)?.notAfterMs)
-    );
-  }
-
   #wake(): void {
-    for (const entry of [...this.#entries.values()].filter((one) => this.#isDue(one))) {
+    this.#followClock();
+    const nowMs = this.#clock.now();
+    for (const entry of [...this.#entries.values()].filter(({ dueMs }) => dueMs <= nowMs)) {
       // Asked for by a connection, but no workload holds it: nobody would miss it.
       if (entry.holders === 0) this.#forget(entry);
       else this.#enqueue(entry, 'background');

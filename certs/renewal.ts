@@ -11,17 +11,6 @@ export function renewalTimeMs(nowMs: number, notAfterMs: number): number {
 }
 
 /**
- * The latest time for which anything can have been planned by this clock. A later plan was made while the clock was
- * ahead, and has lost its sense since it was set back.
- *
- * @param notAfterMs of the certificate that is valid now, if there is one.
- */
-export function latestPlanMs(nowMs: number, notAfterMs: number | undefined): number {
-  if (notAfterMs === undefined) return nowMs + MAX_BACKOFF_MS * (1 + JITTER);
-  return Math.max(notAfterMs, nowMs + MIN_RENEWAL_MS);
-}
-
-/**
  * How long to wait after a failure.
  *
  * @param failures in a row, from 1.

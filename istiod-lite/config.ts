@@ -17,6 +17,8 @@ import { DEFAULT_LOG_LEVELS, logLevelsSetting } from '../mesh/runtime/log.ts';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
+/** A year, which with the leeway for slow clocks is below LONGEST_LIFETIME_MS: no proxy accepts more of its peers. */
+const LONGEST_TTL_MS = 365 * DAY_MS;
 
 function path(name: string, description: string): ReturnType<typeof stringSetting<undefined>> {
   return parsedSetting<string, undefined>(name, {
@@ -94,11 +96,11 @@ export const SETTINGS = {
   }),
   defaultTtlMs: durationSetting('DEFAULT_WORKLOAD_CERT_TTL', {
     description: 'Lifetime of a certificate when none is asked for',
-    ...{ default: DAY_MS, minMs: 1000 },
+    ...{ default: DAY_MS, minMs: 1000, maxMs: LONGEST_TTL_MS },
   }),
   maxTtlMs: durationSetting('MAX_WORKLOAD_CERT_TTL', {
     description: 'Longest lifetime that may be asked for',
-    ...{ default: 90 * DAY_MS, minMs: 1000 },
+    ...{ default: 90 * DAY_MS, minMs: 1000, maxMs: LONGEST_TTL_MS },
   }),
   dryRunPolicies: booleanSetting('AMBIENT_ENABLE_DRY_RUN_AUTHORIZATION_POLICY', {
     description: 'Send dry-run policies to proxies; an old ztunnel would enforce them',

@@ -5,6 +5,7 @@ import type { CertificateFacts } from './native/openssl-certificate.ts';
 import { CLOSED, outputLength, Ssl, WANT } from './native/openssl-session.ts';
 import { type HandshakeStep, takeHandshakeTurn } from './handshake-turns.ts';
 import { runNextTurn, type TurnTask } from './reactor.ts';
+import { sessionTally } from './session-tally.ts';
 import { type Carrier, type CarrierUser } from './tls-carrier.ts';
 import type { TlsContext } from './tls-context.ts';
 import { type Remainder, TlsOutput } from './tls-output.ts';
@@ -13,7 +14,8 @@ import { type Remainder, TlsOutput } from './tls-output.ts';
 const READ_BYTES = 256 << 10;
 /** RFC 8446 section 5.1: a record holds at most this much. */
 const RECORD_BYTES = 16 << 10;
-const DELIVERIES_PER_TURN = 4;
+/** So that a session in bulk does not hold up the others, nor a message behind it: what a session also sends in a turn. */
+const DELIVERIES_PER_TURN = 2;
 /** More than this is not encrypted at once, so that what a slow socket leaves over stays small. */
 const WRITE_BYTES = 256 << 10;
 
@@ -76,6 +78,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
       this.#ssl.free();
       throw error;
     }
+    sessionTally.begin();
     if (role === 'client') this.#queueTask();
   }
 
@@ -350,7 +353,9 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   }
 
   #release(): void {
+    if (this.#state === 'closed') return;
     this.#state = 'closed';
+    sessionTally.end();
     this.#pending = undefined;
     this.#output.drop();
     this.#ssl.free();

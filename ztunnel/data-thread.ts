@@ -22,6 +22,7 @@ import { openLog } from '../mesh/runtime/log.ts';
 import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
 import { HeapSampling, profileCpu } from '../mesh/runtime/profile.ts';
+import { releaseAfterFloods } from '../mesh/runtime/release-after-floods.ts';
 import { releaseMemory } from '../mesh/runtime/release-memory.ts';
 import { decodeAddress } from '../mesh/xds/codec.ts';
 import { decodeAuthorization } from '../mesh/xds/codec-policy.ts';
@@ -72,6 +73,7 @@ const connections = new Connections();
 const pool = new SessionPool({ idleMs: config.poolIdleMs });
 await prepareNetns();
 const _watchdog = watchLoop({ metrics, thread: `data-${index}`, logger });
+const _release = releaseAfterFloods();
 
 setFaultHandler((error) => {
   // A fault of ours in one connection must not end the others.

@@ -1,3 +1,4 @@
+import { LONGEST_LIFETIME_MS } from '../model/certificate.ts';
 import {
   identityParts,
   parseSpiffeId,
@@ -18,7 +19,20 @@ export type PeerFacts = Readonly<{
   keyUsage?: number;
   /** `undefined` without the extension; that the purpose fits, OpenSSL has checked. */
   extendedKeyUsage?: number;
+  /** From its first second to its last. */
+  lifetimeMs: number;
+  /** Only of an RSA key. */
+  rsa?: Readonly<{ bits: number; exponent: bigint }>;
 }>;
+
+/**
+ * RSA keys that our own CA signs (certs/keys.ts). Of longer ones the peer's every signature costs us milliseconds, and
+ * with an exponent of 1 anybody can make it; weaker ones OpenSSL refuses by itself.
+ */
+const MOST_RSA_BITS = 4096;
+const RSA_EXPONENT = 65_537n;
+
+const DAY_MS = 86_400_000;
 
 /** Bits of KeyUsage, as OpenSSL numbers them. */
 const DIGITAL_SIGNATURE = 0x80;
@@ -67,12 +81,19 @@ function readIdentity(facts: PeerFacts): PeerCheck {
  * SPIFFE X.509-SVID, section 4: a workload's certificate signs nothing but handshakes, and says so. OpenSSL takes a
  * certificate without these extensions for one that may do anything.
  */
-function findMisuse({ isAuthority, keyUsage, extendedKeyUsage }: PeerFacts): string | undefined {
+function findMisuse(facts: PeerFacts): string | undefined {
+  const { isAuthority, keyUsage, extendedKeyUsage, lifetimeMs, rsa } = facts;
   if (isAuthority) return 'its certificate is one of a CA';
   if (keyUsage === undefined || extendedKeyUsage === undefined)
     return 'its certificate does not say what it is for';
   if ((keyUsage & DIGITAL_SIGNATURE) === 0 || (keyUsage & SIGNS_OTHERS) !== 0)
     return 'its certificate is not for signing handshakes alone';
+  if (rsa !== undefined && (rsa.bits > MOST_RSA_BITS || rsa.exponent !== RSA_EXPONENT))
+    return `its key is RSA of ${rsa.bits} bits with the exponent ${rsa.exponent}`;
+  if (lifetimeMs > LONGEST_LIFETIME_MS) {
+    const days = [lifetimeMs, LONGEST_LIFETIME_MS].map((ms) => Math.ceil(ms / DAY_MS));
+    return `its certificate is for ${days[0]} days, and may be for ${days[1]}`;
+  }
   return undefined;
 }
 

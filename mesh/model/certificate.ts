@@ -15,3 +15,10 @@ export type WorkloadCertificate = Readonly<{
   notBeforeMs: number;
   notAfterMs: number;
 }>;
+
+/**
+ * 398 days: the longest lifetime of a certificate that a peer may show, and that our CA signs. A stolen key is of use until
+ * its certificate ends, and most meshes check no revocation list. Istio's CA gives 90 days at most (MAX_WORKLOAD_CERT_TTL);
+ * this leaves room for other CAs, up to what browsers allow of a server (CA/Browser Forum baseline requirements 6.3.2).
+ */
+export const LONGEST_LIFETIME_MS = 398 * 86_400_000;

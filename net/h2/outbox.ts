@@ -2,7 +2,7 @@ import { type ByteStream, HEADROOM, type SharedBytes } from '../byte-stream.ts';
 import { allocateShared } from '../native/memory.ts';
 import { flushAtTurnEnd, type TurnTask } from '../reactor.ts';
 import { FRAME_HEADER_BYTES } from './frame.ts';
-import { STAGE_BYTES, WAITING_BYTES } from './limits.ts';
+import { BYTES_PER_TURN, STAGE_BYTES, WAITING_BYTES } from './limits.ts';
 
 /** Bytes on their way to the transport, from `start` to `end`. */
 type Segment = { readonly bytes: SharedBytes; start: number; end: number };
@@ -31,6 +31,8 @@ export class Outbox implements TurnTask {
   /** Full ones before it; only while the transport is blocked. */
   readonly #waiting: Segment[] = [];
   #blocked = false;
+  /** What was accepted in this turn. */
+  #turnBytes = 0;
   #flushQueued = false;
   #ending = false;
   #dropped = false;
@@ -42,7 +44,8 @@ export class Outbox implements TurnTask {
 
   /** How many payload bytes of DATA can be accepted now. */
   capacity(): number {
-    if (this.#blocked || this.#ending || this.#dropped) return 0;
+    if (this.#blocked || this.#ending || this.#dropped || this.#turnBytes >= BYTES_PER_TURN)
+      return 0;
     const open = this.#transport.capacity();
     if (open <= 0) return 0;
     const staged = this.#stage === undefined ? 0 : this.#stage.end - this.#stage.start;
@@ -91,10 +94,9 @@ export class Outbox implements TurnTask {
       this.#stage = undefined;
       return;
     }
+    this.#turnBytes += end - stage.end;
     stage.end = end;
-    if (this.#flushQueued || this.#blocked) return;
-    this.#flushQueued = true;
-    flushAtTurnEnd(this);
+    if (!this.#blocked) this.#queueFlush();
   }
 
   /**
@@ -105,6 +107,8 @@ export class Outbox implements TurnTask {
   writeThrough(bytes: SharedBytes, offset: number, length: number): boolean {
     if (this.#blocked || !this.flush()) return false;
     const wrote = this.#transport.write(bytes, offset, length);
+    this.#turnBytes += wrote;
+    if (wrote > 0) this.#queueFlush();
     if (wrote === length) return true;
     this.#blocked = true;
     if (wrote === 0) return false;
@@ -138,6 +142,7 @@ export class Outbox implements TurnTask {
 
   runTask(): void {
     this.#flushQueued = false;
+    this.#turnBytes = 0;
     if (this.#blocked || !this.flush()) return;
     if (this.#ending) this.#transport.end();
     else this.#owner.onOutboxReady();
@@ -154,6 +159,12 @@ export class Outbox implements TurnTask {
     this.#dropped = true;
     this.#waiting.length = 0;
     this.#stage = undefined;
+  }
+
+  #queueFlush(): void {
+    if (this.#flushQueued) return;
+    this.#flushQueued = true;
+    flushAtTurnEnd(this);
   }
 
   #write(segment: Segment): boolean {

@@ -1,5 +1,6 @@
 import { MeshError } from '../../base/errors.ts';
 import { HEADROOM, type SharedBytes } from '../byte-stream.ts';
+import { runNextTurn, type TurnTask } from '../reactor.ts';
 import { FLOW_CONTROL_ERROR, Http2Violation } from './errors.ts';
 import { addCredit } from './flow-control.ts';
 import {
@@ -37,17 +38,27 @@ import type { PeerSettings } from './settings.ts';
 
 /** A stream that has something to send and waits for the connection. */
 export interface Waiter {
+  /** The sender's: the waiter's place in the order of sending; 0 at first. */
+  sendTag: number;
   onTurnToSend(): void;
 }
 
+/** One that may have nothing to send, and one that will have; more would find that the turn is spent. */
+const SERVED_PER_TURN = 2;
+
+type DataStream = Pick<Waiter, 'sendTag'> & Readonly<{ id: number }>;
+
 /** Every frame that one connection sends: encoded into its outbox, DATA within the connection's window. */
-export class Sender {
+export class Sender implements TurnTask {
   readonly peer: PeerSettings;
   readonly #outbox: Outbox;
   readonly #encoder: HpackEncoder;
   #windowBytes = INITIAL_WINDOW_BYTES;
-  /** In the order in which they came, so that all get their turn. */
+  /** By their tags, so that all get their share and who sends rarely goes first. */
   readonly #waiters: Waiter[] = [];
+  #taskQueued = false;
+  /** The tag of who sent last, before it did. */
+  #servedTag = 0;
   /** DATA frames sent so far: what a peer's WINDOW_UPDATE frames should be for. */
   dataFrames = 0;
   /** The stream whose DATA header was staged last, and where its flags are; 0 when other bytes followed. */
@@ -68,9 +79,13 @@ export class Sender {
   /**
    * Sends payload in one DATA frame, within capacity() and the stream's window.
    *
+   * Its tag grows by what a stream sends; one that comes after a while begins where the others are. That is start-time fair
+   * queueing (Goyal, Vin and Cheng, 1996), with all streams alike.
+   *
    * @returns how much was accepted, which may be less than `length`.
    */
-  data(streamId: number, bytes: SharedBytes, offset: number, length: number): number {
+  data(stream: DataStream, bytes: SharedBytes, offset: number, length: number): number {
+    const streamId = stream.id;
     const most = Math.min(length, this.peer.maxFrameBytes, SENT_FRAME_BYTES);
     let sent = most;
     if (most > JOINED_WRITE_BYTES && offset >= HEADROOM) {
@@ -91,6 +106,8 @@ export class Sender {
     }
     this.#windowBytes -= sent;
     this.dataFrames++;
+    this.#servedTag = Math.max(stream.sendTag, this.#servedTag);
+    stream.sendTag = this.#servedTag + sent;
     return sent;
   }
 
@@ -196,19 +213,35 @@ export class Sender {
     this.serve();
   }
 
-  /** The waiter is told once, when the connection can take DATA. */
+  /** The waiter is told once, when the connection can take DATA and those with a lower tag have been told. */
   wait(waiter: Waiter): void {
-    this.#waiters.push(waiter);
+    const { sendTag } = waiter;
+    let at = this.#waiters.push(waiter) - 1;
+    for (; at > 0; at--) {
+      const before = this.#waiters[at - 1];
+      if (before === undefined || before.sendTag <= sendTag) break;
+      this.#waiters[at] = before;
+    }
+    this.#waiters[at] = waiter;
   }
 
-  get hasWaiters(): boolean {
-    return this.#waiters.length > 0;
-  }
-
-  /** Lets those who wait send, each once, as long as there is room; who is not done waits again, behind the others. */
+  /** Lets those who wait send as long as there is room, a few in each turn; who is not done waits again. */
   serve(): void {
-    for (let count = this.#waiters.length; count > 0 && this.capacity() > 0; count--)
+    for (let count = 0; count < SERVED_PER_TURN && this.capacity() > 0; count++)
       this.#waiters.shift()?.onTurnToSend();
+    if (this.capacity() > 0) this.serveNextTurn();
+  }
+
+  /** In a turn of their own: this may be the end of one, after which no promise of theirs would go on. */
+  serveNextTurn(): void {
+    if (this.#taskQueued || this.#waiters.length === 0) return;
+    this.#taskQueued = true;
+    runNextTurn(this);
+  }
+
+  runTask(): void {
+    this.#taskQueued = false;
+    this.serve();
   }
 
   /** Nobody is told any more. */

@@ -193,8 +193,7 @@ export class Session
   // The outbox's owner.
 
   onOutboxReady(): void {
-    // In a turn of their own: this may be the end of one, after which no promise of theirs would go on.
-    if (this.#sender.hasWaiters) runNextTurn(this);
+    this.#sender.serveNextTurn();
   }
 
   onOutboxOverflow(): void {
@@ -222,7 +221,6 @@ export class Session
   }
 
   runTask(): void {
-    this.#sender.serve();
     this.#endWhenIdle();
   }
 

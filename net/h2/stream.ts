@@ -42,6 +42,7 @@ export interface StreamOwner {
 export class Http2Stream implements ByteStream, Waiter, StreamInputOwner {
   readonly id: number;
   bytesWritten = 0;
+  sendTag = 0;
   /** Names of fields in the peer's headers that must never be indexed on the next hop either. RFC 7541 section 6.2.3. */
   neverIndexed: readonly string[] = [];
   /** The connection's: body bytes that the peer's content-length still promises; -1 when it promised nothing. */
@@ -161,7 +162,7 @@ export class Http2Stream implements ByteStream, Waiter, StreamInputOwner {
     while (done < length && this.#begun) {
       const open = Math.min(length - done, this.#sendWindowBytes, this.#sender.capacity());
       if (open <= 0) break;
-      const sent = this.#sender.data(this.id, bytes, offset + done, open);
+      const sent = this.#sender.data(this, bytes, offset + done, open);
       if (sent === 0) break;
       this.#sendWindowBytes -= sent;
       done += sent;

@@ -24,13 +24,26 @@ export type CertificateFacts = Readonly<{
   /** XKU bits: 1 server authentication, 2 client authentication; `undefined` without the extension. */
   extendedKeyUsage?: number;
   isAuthority: boolean;
+  /** From its first second to its last; infinite when that cannot be read. */
+  lifetimeMs: number;
+  /** Only of an RSA key. An exponent beyond 64 bits is told as the largest of them. */
+  rsa?: Readonly<{ bits: number; exponent: bigint }>;
 }>;
+
+const DAY_MS = 86_400_000;
+
+/** EVP_PKEY_RSA and EVP_PKEY_RSA_PSS */
+const RSA_KINDS: readonly number[] = [6, 912];
+/** OSSL_PKEY_PARAM_RSA_E */
+const EXPONENT = shareBuffer(Buffer.from('e\0'));
 
 /** EXFLAG_CA */
 const EXFLAG_CA = 0x10;
 
 const slot = allocateShared(8);
 const typeSlot = allocateShared(8);
+const daysSlot = allocateShared(8);
+const secondsSlot = allocateShared(8);
 
 /**
  * @param x509 an X509 that lives during the call.
@@ -46,7 +59,29 @@ export function readCertificateFacts(x509: bigint): CertificateFacts {
     ...(keyUsage === ABSENT ? {} : { keyUsage }),
     ...(extendedKeyUsage === ABSENT ? {} : { extendedKeyUsage }),
     isAuthority: (flags & EXFLAG_CA) !== 0,
+    lifetimeMs: readLifetime(x509),
+    ...readRsaKey(x509),
   };
+}
+
+function readRsaKey(x509: bigint): Pick<CertificateFacts, 'rsa'> {
+  const action = 'read the key in a certificate';
+  const key = checkPointer(openssl.X509_get0_pubkey(x509), action);
+  if (!RSA_KINDS.includes(openssl.EVP_PKEY_get_base_id(key))) return {};
+  slot.buffer.writeBigUInt64LE(0n, 0);
+  openssl.EVP_PKEY_get_bn_param(key, EXPONENT.address, slot.address);
+  const number = checkPointer(slot.buffer.readBigUInt64LE(0), action);
+  const exponent = openssl.BN_get_word(number);
+  openssl.BN_free(number);
+  return { rsa: { bits: openssl.EVP_PKEY_get_bits(key), exponent } };
+}
+
+function readLifetime(x509: bigint): number {
+  const [from, to] = [openssl.X509_get0_notBefore(x509), openssl.X509_get0_notAfter(x509)];
+  if (openssl.ASN1_TIME_diff(daysSlot.address, secondsSlot.address, from, to) === 1)
+    return daysSlot.buffer.readInt32LE(0) * DAY_MS + secondsSlot.buffer.readInt32LE(0) * 1000;
+  takeErrorReason();
+  return Number.POSITIVE_INFINITY;
 }
 
 /**

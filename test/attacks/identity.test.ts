@@ -3,7 +3,8 @@ import test, { type ExecutionContext } from 'ava';
 import { der, derSequence } from '../../base/der-write.ts';
 import { parseIpAddress, socketAddress } from '../../base/address.ts';
 import { KeyUsage, makeExtension, makeSubjectAltName } from '../../certs/extensions.ts';
-import { makeBasicConstraints, makeKeyUsage } from '../../certs/issue.ts';
+import { CLOCK_SKEW_MS, makeBasicConstraints, makeKeyUsage } from '../../certs/issue.ts';
+import type { KeyPair } from '../../certs/keys.ts';
 import { Oid } from '../../certs/oids.ts';
 import { openTunnel } from '../../mesh/hbone/client.ts';
 import { HboneSession } from '../../mesh/hbone/session.ts';
@@ -15,6 +16,7 @@ import { TlsContext } from '../../net/tls-context.ts';
 import { acceptTls } from '../../net/tls.ts';
 import { Collector } from '../support/collect.ts';
 import { forge, forgeIntermediate, type Forgery } from '../support/forged.ts';
+import { giantRsaKeys, rsaKeysWithExponent } from '../support/odd-keys.ts';
 import { type AccessRecord, TestNode, type TestPod } from '../support/ztunnel-pods.ts';
 
 const CLIENT = 'spiffe://cluster.local/ns/shop/sa/client';
@@ -40,6 +42,16 @@ const rawName = (tag: number, content: Buffer): Make =>
       derSequence(der(0x86, Buffer.from(identity)), der(tag, content)),
     ),
   }));
+
+/** By a CA whose clock differs from ours by so much. */
+const issuedAt =
+  (clockMs: number, ttlMs: number): Make =>
+  (node, identity) =>
+    node.ca.issue(identity, {
+      ...{ notBeforeInMs: clockMs - CLOCK_SKEW_MS, ttlMs: clockMs + ttlMs },
+    });
+
+const withKeys = (keys: () => KeyPair): Make => forged(() => ({ keys: keys() }));
 
 /** What it is, how it is made, and what the log must say of it. The CA that signed is the right one in all of them. */
 type Case = readonly [what: string, make: Make, reason: RegExp];
@@ -111,6 +123,18 @@ const rows: Readonly<Record<string, readonly Case[]>> = {
       (node, id) => node.ca.issue(id, { notBeforeInMs: DAY_MS, ttlMs: 2 * DAY_MS }),
       /not yet valid/,
     ],
+    [
+      'of tomorrow by a clock that is ten minutes ahead',
+      issuedAt(CLOCK_SKEW_MS + 10 * 60_000, DAY_MS),
+      /not yet valid/,
+    ],
+    ['that a clock ten minutes behind held for valid', issuedAt(-DAY_MS, DAY_MS - 1), /expired/],
+    [
+      'for 100 years',
+      (node, id) => node.ca.issue(id, { ttlMs: 36_525 * DAY_MS }),
+      /for 36526 days/,
+    ],
+    ['for 399 days', (node, id) => node.ca.issue(id, { ttlMs: 399 * DAY_MS }), /for 400 days/],
     [
       'a CA',
       forged(() => ({ isCa: true, keyUsage: [KeyUsage.digitalSignature, KeyUsage.keyCertSign] })),
@@ -186,6 +210,17 @@ const rows: Readonly<Record<string, readonly Case[]>> = {
   ],
   'T7: names that must not even be compared': [
     ['an X.400 address', rawName(0xa3, Buffer.from('3000', 'hex')), /other names|cannot be read/],
+  ],
+  'T8: an RSA key that no CA of a mesh signs': [
+    ['of 8,676 bits', withKeys(() => giantRsaKeys(8676)), /8676 bits/],
+    ['of 15,636 bits', withKeys(() => giantRsaKeys(15636)), /15636 bits/],
+    ['with the exponent 1', withKeys(() => rsaKeysWithExponent(1n)), /exponent 1$/],
+    ['with the exponent 3', withKeys(() => rsaKeysWithExponent(3n)), /exponent 3$/],
+    [
+      'with an exponent of 2,001 bits',
+      withKeys(() => rsaKeysWithExponent(2n ** 2000n + 1n)),
+      /exponent|refused/,
+    ],
   ],
 };
 
@@ -283,6 +318,26 @@ for (const [row, cases] of Object.entries(rows)) {
     }
   });
 }
+
+const unusual: Readonly<Record<string, Make>> = {
+  'from a CA whose clock is 90 s ahead': issuedAt(90_000, DAY_MS),
+  'of a day, from a CA whose clock is 23 hours behind': issuedAt(-23 * 3_600_000, DAY_MS),
+  'for 398 days': issuedAt(CLOCK_SKEW_MS, 398 * DAY_MS - CLOCK_SKEW_MS),
+};
+for (const [what, make] of Object.entries(unusual))
+  test.serial(`T4: a certificate ${what} makes a client, and a server`, async (t) => {
+    const node = await TestNode.open(t);
+    const outside = node.addPlain({ name: 'outside' });
+    const server = node.addPod({ name: 'server' });
+    server.listen(8080, () => undefined);
+    t.is(await dialAs(node, outside, server, make(node, CLIENT)), 'served');
+    const client = node.addPod({ name: 'client' });
+    const plain = node.addPlain({ name: 'server' });
+    node.know(plain.workload);
+    using real = serveAs(t, plain, make(node, SERVER));
+    await client.connect(plain.ip, 8080);
+    await node.until(() => real.heard());
+  });
 
 const isRejection = ({ scope, message }: AccessRecord): boolean =>
   scope === 'access' && message === 'connection failed';

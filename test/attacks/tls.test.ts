@@ -1,11 +1,15 @@
-import { generateKeyPairSync } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
 import { once } from 'node:events';
 import net from 'node:net';
 import { setImmediate as nextRound } from 'node:timers/promises';
 import tls from 'node:tls';
 import test, { type ExecutionContext } from 'ava';
 import { parseIpAddress, socketAddress } from '../../base/address.ts';
+import { derOid, derSequence, derUnsigned, der } from '../../base/der-write.ts';
+import { Tag } from '../../base/der.ts';
 import { makeBasicConstraints } from '../../certs/issue.ts';
+import { type KeyPair, publicKeyDer } from '../../certs/keys.ts';
+import { Oid } from '../../certs/oids.ts';
 import type { WorkloadCertificate } from '../../mesh/model/certificate.ts';
 import { connectTcp } from '../../net/tcp.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
@@ -13,8 +17,9 @@ import { acceptTls, connectTls } from '../../net/tls.ts';
 import { TlsContext } from '../../net/tls-context.ts';
 import type { TlsSession } from '../../net/tls-session.ts';
 import { watchedDescriptors } from '../../net/reactor.ts';
-import { forge, forgeIntermediate } from '../support/forged.ts';
-import { makeTestCa } from '../support/test-ca.ts';
+import { forge, forgeIntermediate, type Forgery } from '../support/forged.ts';
+import { mismatchedKeys, signAgain } from '../support/odd-keys.ts';
+import { makeTestCa, type TestCa } from '../support/test-ca.ts';
 
 const CLIENT = 'spiffe://cluster.local/ns/shop/sa/client';
 const SERVER = 'spiffe://cluster.local/ns/shop/sa/server';
@@ -26,7 +31,7 @@ const address = { ip: parseIpAddress('127.0.0.1'), port: 0 };
 class Server implements AsyncDisposable {
   readonly outcomes: string[] = [];
   readonly #sessions: TlsSession[] = [];
-  readonly #context = new TlsContext(forge(ca, SERVER));
+  readonly #context: TlsContext;
   readonly #listener = listenTcp({ address, backlog: 512 }, (stream) => {
     const done = acceptTls(stream, this.#context, { timeoutMs: 2_000 }).then(
       (session) => {
@@ -41,6 +46,10 @@ class Server implements AsyncDisposable {
   });
   readonly #handshakes: Promise<void>[] = [];
   readonly port = this.#listener.local.port;
+
+  constructor(rootsPem: readonly string[] = [ca.rootPem]) {
+    this.#context = new TlsContext({ ...forge(ca, SERVER), rootsPem });
+  }
 
   /** Waits until so many handshakes have ended. */
   async ended(count: number): Promise<readonly string[]> {
@@ -69,7 +78,11 @@ class Server implements AsyncDisposable {
 }
 
 /** Node's own client, at its most permissive; resolves when the server has ended it, or with the session's own end. */
-async function dialNode(port: number, options: tls.ConnectionOptions): Promise<tls.TLSSocket> {
+async function dialNode(port: number, options: tls.ConnectionOptions): Promise<void> {
+  await closed(connectNode(port, options));
+}
+
+function connectNode(port: number, options: tls.ConnectionOptions): tls.TLSSocket {
   const socket = tls.connect({
     ...{ port, host: '127.0.0.1', rejectUnauthorized: false, ALPNProtocols: ['h2'] },
     ...{ key: good.privateKeyPem, cert: good.chainPem.join('') },
@@ -77,7 +90,6 @@ async function dialNode(port: number, options: tls.ConnectionOptions): Promise<t
   });
   socket.on('error', () => undefined);
   socket.resume();
-  await closed(socket);
   return socket;
 }
 
@@ -176,31 +188,95 @@ async function captureHello(servername = 'name.example'): Promise<Buffer> {
   return hello;
 }
 
+/** The leaf below `ca` with that signature. */
+function signedBadly(
+  by: TestCa,
+  algorithm: Uint8Array,
+  signature: (body: Buffer) => Uint8Array,
+): WorkloadCertificate {
+  const leaf = forge(by, CLIENT);
+  const [pem = '', ...others] = leaf.chainPem;
+  return { ...leaf, chainPem: [signAgain(pem, algorithm, signature), ...others] };
+}
+
+/** A signature of ECDSA with these numbers. */
+const ecdsa = (r: bigint, s: bigint): Buffer =>
+  derSequence(
+    ...[r, s].map((value) =>
+      derUnsigned(Buffer.from(value.toString(16).padStart(66, '0').slice(-66), 'hex')),
+    ),
+  );
+const ECDSA_SHA256 = derSequence(derOid(Oid.ecdsaWithSha256));
+/** The order of P-256. SEC 2 section 2.4.2. */
+const P256_ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
+const rsaAlgorithm = (oid: string): Buffer => derSequence(derOid(oid), der(Tag.null));
+const rsaCa = makeTestCa({ key: 'rsa' });
+const rsaKeys = (modulusLength: number): Forgery => ({
+  keys: generateKeyPairSync('rsa', { modulusLength }),
+});
+const onCurve = (namedCurve: string): Forgery => ({
+  keys: generateKeyPairSync('ec', { namedCurve }),
+});
+const intermediateWith = (keys: KeyPair): WorkloadCertificate => {
+  const { pem, signer } = forgeIntermediate(ca.signer, [makeBasicConstraints(true)], keys);
+  return forge(ca, CLIENT, { signer, intermediatesPem: [pem] });
+};
+
+/** SubjectPublicKeyInfo of P-256 with a point that is on no curve. */
+function offCurveIntermediate(): WorkloadCertificate {
+  const { pem, signer } = forgeIntermediate(ca.signer, [makeBasicConstraints(true)]);
+  const point = publicKeyDer(createPublicKey(signer.privateKey));
+  const broken = Buffer.from(point);
+  broken[broken.length - 1] = (broken.at(-1) ?? 0) ^ 1;
+  const changed = signAgain(pem, ECDSA_SHA256, (body) => {
+    body.set(broken, body.indexOf(point));
+    return sign('sha256', body, ca.signer.privateKey);
+  });
+  return forge(ca, CLIENT, { signer, intermediatesPem: [changed] });
+}
+
 const weak: Readonly<Record<string, () => WorkloadCertificate>> = {
-  'RSA of 1024 bits': () =>
-    forge(ca, CLIENT, { keys: generateKeyPairSync('rsa', { modulusLength: 1024 }) }),
-  'an intermediate with RSA of 1024 bits': () => {
-    const keys = generateKeyPairSync('rsa', { modulusLength: 1024 });
-    const { pem, signer } = forgeIntermediate(ca.signer, [makeBasicConstraints(true)], keys);
-    return forge(ca, CLIENT, { signer, intermediatesPem: [pem] });
-  },
-  'an intermediate with explicit curve parameters': () => {
-    const keys = generateKeyPairSync('ec', { namedCurve: 'P-256', paramEncoding: 'explicit' });
-    const { pem, signer } = forgeIntermediate(ca.signer, [makeBasicConstraints(true)], keys);
-    return forge(ca, CLIENT, { signer, intermediatesPem: [pem] });
-  },
+  'RSA of 512 bits': () => forge(ca, CLIENT, rsaKeys(512)),
+  'RSA of 1024 bits': () => forge(ca, CLIENT, rsaKeys(1024)),
+  'a key on P-224': () => forge(ca, CLIENT, onCurve('secp224r1')),
+  'a key on secp256k1': () => forge(ca, CLIENT, onCurve('secp256k1')),
+  'an intermediate with RSA of 1024 bits': () =>
+    intermediateWith(generateKeyPairSync('rsa', { modulusLength: 1024 })),
+  'an intermediate with explicit curve parameters': () =>
+    intermediateWith(generateKeyPairSync('ec', { namedCurve: 'P-256', paramEncoding: 'explicit' })),
+  'an intermediate whose point is off the curve': offCurveIntermediate,
+  'a signature of ECDSA and SHA-1': () =>
+    signedBadly(ca, derSequence(derOid('1.2.840.10045.4.1')), (body) =>
+      sign('sha1', body, ca.signer.privateKey),
+    ),
+  'a signature of RSA and SHA-1': () =>
+    signedBadly(rsaCa, rsaAlgorithm('1.2.840.113549.1.1.5'), (body) =>
+      sign('sha1', body, rsaCa.signer.privateKey),
+    ),
+  'a signature of RSA and MD5': () =>
+    signedBadly(rsaCa, rsaAlgorithm('1.2.840.113549.1.1.4'), (body) =>
+      sign('md5', body, rsaCa.signer.privateKey),
+    ),
+  'a signature whose numbers are 0': () => signedBadly(ca, ECDSA_SHA256, () => ecdsa(0n, 0n)),
+  'a signature whose numbers are 1': () => signedBadly(ca, ECDSA_SHA256, () => ecdsa(1n, 1n)),
+  'a signature whose numbers are the order of the curve': () =>
+    signedBadly(ca, ECDSA_SHA256, () => ecdsa(P256_ORDER, P256_ORDER)),
+  'an empty signature': () => signedBadly(ca, ECDSA_SHA256, () => Buffer.alloc(0)),
+  'a handshake that another key signed': () => forge(ca, CLIENT, { keys: mismatchedKeys() }),
 };
 for (const [what, make] of Object.entries(weak))
   test.serial(`T8: a client with ${what} is refused`, async (t) => {
-    await using server = new Server();
+    await using server = new Server([ca.rootPem, rsaCa.rootPem]);
     const { privateKeyPem, chainPem } = make();
     const weakest = {
       ciphers: 'DEFAULT@SECLEVEL=0',
       sigalgs: 'RSA+SHA256:ECDSA+SHA256:rsa_pss_rsae_sha256',
     };
-    await dialNode(server.port, { key: privateKeyPem, cert: chainPem.join(''), ...weakest });
+    const options = { key: privateKeyPem, cert: chainPem.join(''), ...weakest };
+    const socket = connectNode(server.port, options);
     const [outcome] = await server.ended(1);
-    t.regex(outcome ?? '', /certificate is refused: .*(?:key|curve|parameters|too)/i);
+    socket.destroy();
+    t.regex(outcome ?? '', /Cannot agree on TLS/);
     await server.expectAlive(t);
   });
 

@@ -233,6 +233,35 @@ test('a clock that jumped past the end makes connections wait for a new certific
   t.is((await waiting).notAfterMs, START + 25 * HOUR);
 });
 
+test('after a clock was set back a day, what failed is tried and what holds is renewed as before (R6)', async (t) => {
+  const { clock, manager, fetches } = start();
+  manager.hold(WEB);
+  await at(fetches, 0).succeed();
+  manager.hold(CART);
+  await at(fetches, 1).fail();
+  clock.set(-24 * HOUR);
+  await clock.advance(3_000);
+  t.is(fetches.length, 3, 'what failed is tried again');
+  await at(fetches, 2).succeed();
+  t.is((await manager.get(CART)).identity, CART);
+  await clock.advance(12 * HOUR);
+  t.deepEqual(
+    fetches.slice(3).map(({ identity }) => identity),
+    [WEB, CART],
+    'half a day later',
+  );
+});
+
+test('after a clock was set ahead a day, all is renewed at once (R6)', async (t) => {
+  const { clock, manager, fetches } = start();
+  manager.hold(WEB);
+  await at(fetches, 0).succeed();
+  clock.set(24 * HOUR);
+  const waiting = manager.get(WEB);
+  await at(fetches, 1).succeed();
+  t.is((await waiting).notAfterMs, START + 48 * HOUR);
+});
+
 test('an identity is forgotten when its last workload goes', async (t) => {
   const { clock, manager, fetches } = start();
   const [first, second] = [manager.hold(WEB), manager.hold(WEB)];

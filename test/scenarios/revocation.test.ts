@@ -17,6 +17,13 @@ const mesh = startMesh(test, {
   ].join(''),
 });
 
+/** From the write of a policy to the end of what it forbids, by way of control plane and proxy. */
+const CUT_MS = 1_000;
+/** A port whose connections wait for the test to take them. */
+const QUEUED = 91;
+/** A busy machine can hold anything up: the best of so many counts. */
+const ATTEMPTS = 3;
+
 test.before('the servers listen', async () => {
   for (const pod of ['web', 'books']) {
     const peer = await mesh.peer(pod);
@@ -103,6 +110,40 @@ test.serial(
     t.is(now.growth(before, 'istio_tcp_connections_closed_total'), 2);
     await expectOpen(t, kept);
     await mesh.delete('AuthorizationPolicy', 'closing');
+  },
+);
+
+test.serial(
+  'both ends of a connection are cut within a second of the policy that forbids it (A8)',
+  async (t) => {
+    const web = await mesh.peer('web');
+    const spec = {
+      selector: { matchLabels: { app: 'web' } },
+      action: 'DENY',
+      rules: [{ from: [{ source: { principals: ['cluster.local/ns/shop/sa/client'] } }] }],
+    };
+    await web.listen(QUEUED, 'queue');
+    const took: number[] = [];
+    while (took.length < ATTEMPTS && !took.some((ms) => ms <= CUT_MS)) {
+      const client = await mesh.peer('client');
+      const connection = await client.connect(await mesh.ip('web'), QUEUED);
+      const accepted = await web.accept(QUEUED);
+      await connection.write('before');
+      t.is((await accepted.read('before'.length)).text, 'before');
+      const beginMs = performance.now();
+      const [ends] = await Promise.all([
+        Promise.all([connection.ended(), accepted.ended()]),
+        mesh.applySoon(policyYaml('cutting', spec)),
+      ]);
+      took.push(performance.now() - beginMs);
+      t.deepEqual(
+        ends.map(({ how }) => how),
+        ['ECONNRESET', 'ECONNRESET'],
+      );
+      await mesh.delete('AuthorizationPolicy', 'cutting');
+    }
+    t.log(`cut after ${took.map((ms) => ms.toFixed(0)).join(', ')} ms`);
+    t.true(took.some((ms) => ms <= CUT_MS));
   },
 );
 

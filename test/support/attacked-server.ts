@@ -20,14 +20,19 @@ import { makeTestCa } from './test-ca.ts';
 const HARMLESS_PAUSE_MS = 2;
 
 /** What an attack did to the server, and to a client that means no harm. */
-export type Damage = Readonly<{
-  /** `GOAWAY code`, or `end` for a connection that was cut without a word. */
-  end: string;
+export type Harm = Readonly<{
   /** Of this process: the attacker, the server and the harmless client. */
   processorMs: number;
   /** The longest wait of a harmless request meanwhile, beyond the longest before. */
   addedWaitMs: number;
 }>;
+
+/** Of an attack on a connection of its own. */
+export type Damage = Harm &
+  Readonly<{
+    /** `GOAWAY code`, or `end` for a connection that was cut without a word. */
+    end: string;
+  }>;
 
 /** Our server over mutual TLS on loopback, with attackers and a harmless client. */
 export class AttackedServer {
@@ -35,7 +40,8 @@ export class AttackedServer {
   /** Sessions that attackers have, or had. */
   readonly connections: Http2Connection[] = [];
   closed = 0;
-  readonly #t: ExecutionContext;
+  /** Of attackers, while they are open: what is over must not weigh in the heap. */
+  readonly #sockets = new Set<tls.TLSSocket>();
   readonly #ca = makeTestCa();
   readonly #client = this.#ca.issue(CLIENT);
   #harmless: Http2Connection | undefined;
@@ -45,7 +51,6 @@ export class AttackedServer {
     onRequest: NonNullable<Http2ConnectionHandler['onRequest']>,
     options: Http2Options = {},
   ) {
-    this.#t = t;
     const context = new TlsContext(this.#ca.issue(SERVER));
     const any = { address: { ip: parseIpAddress('127.0.0.1'), port: 0 } };
     const listener = listenTcp(any, (socket) => {
@@ -63,6 +68,7 @@ export class AttackedServer {
     t.teardown(() => {
       listener.close();
       this.#harmless?.close();
+      for (const socket of this.#sockets) socket.destroy();
       for (const connection of this.connections) connection.close();
     });
   }
@@ -75,7 +81,8 @@ export class AttackedServer {
       ...{ ca: [...this.#client.rootsPem], checkServerIdentity: () => undefined },
     });
     await once(socket, 'secureConnect');
-    this.#t.teardown(() => socket.destroy());
+    this.#sockets.add(socket);
+    socket.on('close', () => this.#sockets.delete(socket));
     const peer = new RawPeer(socket);
     await peer.begin(...settings);
     return peer;
@@ -85,18 +92,27 @@ export class AttackedServer {
   async attack(frames: readonly Buffer[]): Promise<Damage> {
     const peer = await this.attacker();
     const bytes = Buffer.concat(frames);
+    let end = '';
+    const harm = await this.harmOf(async () => {
+      peer.send(bytes);
+      end = await this.#readEnd(peer);
+    });
+    peer.socket.destroy();
+    return { end, ...harm };
+  }
+
+  /** What that costs this process and the harmless client, from its begin until it has settled. */
+  async harmOf(action: () => Promise<unknown>): Promise<Harm> {
     const quietMs = await this.#longestWait((asked) => asked >= 30);
     const before = process.cpuUsage();
-    peer.send(bytes);
     let over = false;
-    const ended = this.#readEnd(peer).finally(() => {
+    const ended = action().finally(() => {
       over = true;
     });
     const waitMs = await this.#longestWait((asked) => over && asked > 1);
     const { user, system } = process.cpuUsage(before);
-    const end = await ended;
-    peer.socket.destroy();
-    return { end, processorMs: (user + system) / 1000, addedWaitMs: waitMs - quietMs };
+    await ended;
+    return { processorMs: (user + system) / 1000, addedWaitMs: waitMs - quietMs };
   }
 
   /** The heap in use, once what can go has gone. */

@@ -1,5 +1,6 @@
 import test from 'ava';
 import { checkClient, checkServer, type PeerFacts } from '../../../mesh/hbone/peer.ts';
+import { LONGEST_LIFETIME_MS } from '../../../mesh/model/certificate.ts';
 import { parseSpiffeId, parseTrustDomain } from '../../../mesh/model/identity.ts';
 
 const web = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/web');
@@ -13,6 +14,7 @@ const uri = (...uris: readonly string[]): PeerFacts => ({
   isAuthority: false,
   keyUsage: 0x80,
   extendedKeyUsage: 3,
+  lifetimeMs: 86_400_000,
 });
 /** Without the extension, as it is told. */
 const { keyUsage: _usage, ...withoutUsage } = uri(web);
@@ -20,6 +22,13 @@ const { extendedKeyUsage: _purposes, ...withoutPurposes } = uri(web);
 
 test('checkServer() accepts an identity that is expected', (t) => {
   t.deepEqual(checkServer(uri(web), [api, web]), { kind: 'accepted', identity: web });
+});
+
+test('a certificate may be for 398 days, and its key RSA of 4,096 bits', (t) => {
+  const rsa = { bits: 4096, exponent: 65_537n };
+  const longest = { ...uri(web), rsa, lifetimeMs: LONGEST_LIFETIME_MS };
+  t.is(checkClient(longest, trusted).kind, 'accepted');
+  t.is(checkServer(longest, [web]).kind, 'accepted');
 });
 
 test('checkServer() refuses any other, and all when nobody is expected', (t) => {
@@ -55,6 +64,10 @@ const wrong: readonly (readonly [string, PeerFacts])[] = [
   ['no right to sign', { ...uri(web), keyUsage: 0x20 }],
   ['no key usage', withoutUsage],
   ['no purpose', withoutPurposes],
+  ['a lifetime of more than 398 days', { ...uri(web), lifetimeMs: LONGEST_LIFETIME_MS + 1000 }],
+  ['an RSA key of 8,192 bits', { ...uri(web), rsa: { bits: 8192, exponent: 65_537n } }],
+  ['an RSA key with the exponent 1', { ...uri(web), rsa: { bits: 2048, exponent: 1n } }],
+  ['a lifetime that cannot be read', { ...uri(web), lifetimeMs: Number.POSITIVE_INFINITY }],
 ];
 for (const [title, names] of wrong) {
   test(`a certificate with ${title} is refused, of a client and of a server`, (t) => {

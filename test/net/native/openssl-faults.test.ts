@@ -109,6 +109,14 @@ test('names that cannot be decoded for want of memory are not readable, rather t
   });
 });
 
+test('a lifetime that cannot be read is endless, rather than none', (t) => {
+  withPair(({ server }) => {
+    t.is(server.peerCertificate()?.lifetimeMs, 62 * 60_000);
+    using _fault = replaceCall('ASN1_TIME_diff', () => 0);
+    t.is(server.peerCertificate()?.lifetimeMs, Number.POSITIVE_INFINITY);
+  });
+});
+
 test('texts that OpenSSL does not give are empty', (t) => {
   withPair(({ client }) => {
     for (const name of [
