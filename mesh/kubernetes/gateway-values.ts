@@ -28,17 +28,17 @@ export function checked<T>(schema: Schema<T>, check: Check<T>): Schema<T> {
   return {
     ...schema,
     decode: (value, path, report) => {
-      let failed = false;
+      const outcome = { failed: false };
       const decoded = schema.decode(value, path, {
         error: (...problem) => {
-          failed = true;
+          outcome.failed = true;
           report.error(...problem);
         },
         warn: (...problem) => {
           report.warn(...problem);
         },
       });
-      if (!failed) check(decoded, path, report);
+      if (!outcome.failed) check(decoded, path, report);
       return decoded;
     },
   };
