@@ -160,7 +160,7 @@ const extensionRef = fields({
 /** Of a union with a type, the field of that type must be there and no other. */
 function checkUnion(
   type: string,
-  members: readonly (readonly [type: string, field: string, value: unknown])[],
+  members: readonly UnionMember[],
   path: FieldPath,
   report: Report,
 ): void {
@@ -183,6 +183,31 @@ function oneOfNumbers(values: readonly number[]): Schema<number> {
   );
 }
 
+/** The filters that an HTTPRoute and a GRPCRoute both have. */
+const COMMON = [
+  ...(['RequestHeaderModifier', 'ResponseHeaderModifier'] as const),
+  ...(['RequestMirror', 'ExtensionRef'] as const),
+] as const;
+const commonFields = {
+  requestHeaderModifier: optional(headerModifier),
+  responseHeaderModifier: optional(headerModifier),
+  requestMirror: optional(mirror),
+  extensionRef: optional(extensionRef),
+};
+
+type UnionMember = readonly [type: string, field: string, value: unknown];
+
+function commonMembers(
+  filter: Readonly<Record<keyof typeof commonFields, unknown>>,
+): readonly UnionMember[] {
+  return [
+    ['RequestHeaderModifier', 'requestHeaderModifier', filter.requestHeaderModifier],
+    ['ResponseHeaderModifier', 'responseHeaderModifier', filter.responseHeaderModifier],
+    ['RequestMirror', 'requestMirror', filter.requestMirror],
+    ['ExtensionRef', 'extensionRef', filter.extensionRef],
+  ];
+}
+
 const httpFilter = checked(
   fields({
     type: required(
@@ -194,27 +219,21 @@ const httpFilter = checked(
         'ExtensionRef',
       ),
     ),
-    requestHeaderModifier: optional(headerModifier),
-    responseHeaderModifier: optional(headerModifier),
-    requestMirror: optional(mirror),
+    ...commonFields,
     requestRedirect: optional(redirect),
     urlRewrite: optional(rewrite),
     cors: optional(cors),
     externalAuth: optional(externalAuth),
-    extensionRef: optional(extensionRef),
   }),
   (filter, path, report) => {
     checkUnion(
       filter.type,
       [
-        ['RequestHeaderModifier', 'requestHeaderModifier', filter.requestHeaderModifier],
-        ['ResponseHeaderModifier', 'responseHeaderModifier', filter.responseHeaderModifier],
-        ['RequestMirror', 'requestMirror', filter.requestMirror],
+        ...commonMembers(filter),
         ['RequestRedirect', 'requestRedirect', filter.requestRedirect],
         ['URLRewrite', 'urlRewrite', filter.urlRewrite],
         ['CORS', 'cors', filter.cors],
         ['ExternalAuth', 'externalAuth', filter.externalAuth],
-        ['ExtensionRef', 'extensionRef', filter.extensionRef],
       ],
       path,
       report,
@@ -226,32 +245,11 @@ export type HttpFilterSpec = Decoded<typeof httpFilter>;
 
 const grpcFilter = checked(
   fields({
-    type: required(
-      oneOf(
-        [
-          ...(['RequestHeaderModifier', 'ResponseHeaderModifier'] as const),
-          ...(['RequestMirror', 'ExtensionRef'] as const),
-        ],
-        'ExtensionRef',
-      ),
-    ),
-    requestHeaderModifier: optional(headerModifier),
-    responseHeaderModifier: optional(headerModifier),
-    requestMirror: optional(mirror),
-    extensionRef: optional(extensionRef),
+    type: required(oneOf(COMMON, 'ExtensionRef')),
+    ...commonFields,
   }),
   (filter, path, report) => {
-    checkUnion(
-      filter.type,
-      [
-        ['RequestHeaderModifier', 'requestHeaderModifier', filter.requestHeaderModifier],
-        ['ResponseHeaderModifier', 'responseHeaderModifier', filter.responseHeaderModifier],
-        ['RequestMirror', 'requestMirror', filter.requestMirror],
-        ['ExtensionRef', 'extensionRef', filter.extensionRef],
-      ],
-      path,
-      report,
-    );
+    checkUnion(filter.type, commonMembers(filter), path, report);
   },
 );
 
