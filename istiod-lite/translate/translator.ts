@@ -290,6 +290,11 @@ export function translateObject(
     case 'ReplicaSet':
     case 'Gateway':
     case 'GatewayClass':
+    case 'ReferenceGrant':
+      return NOTHING;
+    // Read and checked by themselves; nothing routes requests yet, so that no proxy and no status hears of them.
+    case 'HTTPRoute':
+    case 'GRPCRoute':
       return NOTHING;
     default:
       return unreachable(object);

@@ -23,6 +23,8 @@ import {
   type Gateway,
   type GatewayClass,
 } from './gateway.ts';
+import { grpcRouteSchema, type GrpcRoute } from './grpc-route.ts';
+import { httpRouteSchema, type HttpRoute } from './http-route.ts';
 import {
   serviceEntrySchema,
   validateServiceEntry,
@@ -33,6 +35,7 @@ import {
 } from './networking.ts';
 import type { ObjectBase, OtherObject } from './object.ts';
 import type { Report } from './problem.ts';
+import { referenceGrantSchema, type ReferenceGrant } from './reference-grant.ts';
 import type { Schema } from './schema.ts';
 import {
   authorizationPolicySchema,
@@ -56,7 +59,10 @@ export type KnownObject =
   | AuthorizationPolicy
   | PeerAuthentication
   | Gateway
-  | GatewayClass;
+  | GatewayClass
+  | HttpRoute
+  | GrpcRoute
+  | ReferenceGrant;
 
 export type KubernetesObject = KnownObject | OtherObject;
 export type Kind = KnownObject['kind'];
@@ -153,6 +159,12 @@ export const KINDS: readonly KindDefinition[] = [
       ...b,
     }),
   ),
+  definition('HTTPRoute', gatewayApi, httpRouteSchema, none, (a, b) => ({ ...a, ...b })),
+  definition('GRPCRoute', gatewayApi, grpcRouteSchema, none, (a, b) => ({ ...a, ...b })),
+  definition('ReferenceGrant', gatewayApi, referenceGrantSchema, none, (a, b) => ({
+    ...a,
+    ...b,
+  })),
 ];
 
 /**
@@ -202,11 +214,9 @@ export function isNamespaced(group: string, kind: string): boolean {
 export function decodeKind(base: ObjectBase, report: Report): KubernetesObject {
   const { group, kind } = base.ref;
   const found = findKind(group, kind);
-  if (found === undefined) {
-    const effect = UNENFORCED_KINDS.get(`${group}/${kind}`);
-    if (effect !== undefined) report.warn(['kind'], `${kind} ${effect}`);
-    return { ...base, kind: 'Other' };
-  }
+  const effect = UNENFORCED_KINDS.get(`${group}/${kind}`);
+  if (effect !== undefined) report.warn(['kind'], `${kind} ${effect}`);
+  if (found === undefined) return { ...base, kind: 'Other' };
   const version = base.apiVersion.split('/').at(-1) ?? '';
   if (!found.versions.includes(version))
     report.error(

@@ -139,7 +139,7 @@ const cases: readonly (readonly [string, string, readonly RegExp[]])[] = [
   ],
   [
     'a route',
-    'apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: x, namespace: shop }\n',
+    'apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: x, namespace: shop }\nspec: { rules: [] }\n',
     [/HTTPRoute has no effect yet/],
   ],
 ];

@@ -47,7 +47,7 @@ test('readObjects() opens lists, defaults the namespace and carries kinds it doe
 kind: List
 items:
   - {apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {x: "1"}}
-  - {apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: b, namespace: shop}}
+  - {apiVersion: gateway.networking.k8s.io/v1, kind: TCPRoute, metadata: {name: b, namespace: shop}}
   - {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: "system:x"}}
 `,
     'a.yaml',
@@ -55,13 +55,13 @@ items:
   // A route is carried too; that it does nothing yet is said, for whoever wrote it counts on it.
   t.deepEqual(
     problems.map(({ severity, object }) => [severity, object]),
-    [['warning', 'HTTPRoute shop/b']],
+    [['warning', 'TCPRoute shop/b']],
   );
   t.deepEqual(
     objects.map(({ key, object }) => [key, object?.kind]),
     [
       ['/ConfigMap/default/a', 'Other'],
-      ['gateway.networking.k8s.io/HTTPRoute/shop/b', 'Other'],
+      ['gateway.networking.k8s.io/TCPRoute/shop/b', 'Other'],
       ['rbac.authorization.k8s.io/ClusterRole//system:x', 'Other'],
     ],
   );
