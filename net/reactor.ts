@@ -6,12 +6,12 @@ import {
   EPOLL_EVENT_BYTES,
   epollControl,
   epollCreate,
-  epollPoll,
+  epollWait,
   closeDescriptor,
 } from './native/libc.ts';
 import { systemError } from './native/errno.ts';
 import { runContinuations } from './native/continuations.ts';
-import { LoopPoll } from './native/libuv.ts';
+import { LoopSeat } from './native/libuv.ts';
 import { allocateShared } from './native/memory.ts';
 import './native/self-check.ts';
 
@@ -36,18 +36,23 @@ export interface TurnTask {
 
 /** Enough for one batch; more wait in the kernel for the next poll. */
 const EVENTS_PER_POLL = 256;
-/** How often one turn polls again while there is work, before timers and other handles get their chance. */
-const POLLS_PER_TURN = 8;
+/** In the place of a generation: the descriptor of Node's loop. */
+const LOOP = -1;
+/** After so many turns Node's loop goes round even when it has not asked to: it has work that it does only then. */
+const TURNS_PER_ROUND = 64;
 
 /**
- * One thread's own epoll set, driven by Node's loop: promises, timers and gRPC live on the same thread.
+ * One thread's own epoll set, beside Node's loop: promises, timers and gRPC live on the same thread. While descriptors
+ * are watched it is here that the thread sleeps, in one system call for both: the loop's own descriptor is in the set,
+ * and no sleep is longer than the loop's would be. Whenever the loop has something to do it goes round, and comes back
+ * here by an immediate.
  *
  * A turn: handle the events, then continued work (runNextTurn), then the continuations of promises that were settled,
  * then what was staged (flushAtTurnEnd), and what that has settled.
  */
 class Reactor {
   readonly #epoll: number;
-  readonly #poll: LoopPoll;
+  readonly #loop = new LoopSeat();
   readonly #events = allocateShared(EVENTS_PER_POLL * EPOLL_EVENT_BYTES);
   readonly #change = allocateShared(EPOLL_EVENT_BYTES);
   /** By descriptor. */
@@ -57,10 +62,11 @@ class Reactor {
   #watched = 0;
   #atTurnEnd: TurnTask[] = [];
   #nextTurn: TurnTask[] = [];
-  #inTurn = false;
+  #running = false;
   #scheduled = false;
+  #closed = false;
   onFault: (error: unknown) => void = (error) => {
-    // A fault of our own code: nobody may take it for a peer's, and it must not leave the native callback.
+    // A fault of our own code: nobody may take it for a peer's, and it must not end the turn of the others.
     setImmediate(() => {
       throw error;
     });
@@ -70,10 +76,7 @@ class Reactor {
     const epoll = epollCreate();
     if (epoll < 0) throw systemError(-epoll, 'create an epoll set');
     this.#epoll = epoll;
-    this.#poll = new LoopPoll(epoll, () => {
-      this.#turn();
-    });
-    this.#poll.keepAlive(false);
+    this.#control(EPOLL_CTL_ADD, this.#loop.descriptor, READABLE, LOOP);
   }
 
   watch(fd: number, mask: number, handler: EventHandler): void {
@@ -81,7 +84,8 @@ class Reactor {
     this.#generations[fd] = generation;
     this.#control(EPOLL_CTL_ADD, fd, mask, generation);
     this.#handlers[fd] = handler;
-    if (this.#watched++ === 0) this.#poll.keepAlive(true);
+    if (this.#watched++ === 0) this.#loop.keepAlive(true);
+    this.#schedule();
   }
 
   /** Changes which events are told; not for EXCLUSIVE ones, which the kernel lets nobody change. */
@@ -98,17 +102,17 @@ class Reactor {
   forget(fd: number): void {
     if (this.#handlers[fd] === undefined) return;
     this.#handlers[fd] = undefined;
-    if (--this.#watched === 0) this.#poll.keepAlive(false);
+    if (--this.#watched === 0) this.#loop.keepAlive(false);
   }
 
   flushAtTurnEnd(task: TurnTask): void {
     this.#atTurnEnd.push(task);
-    if (!this.#inTurn) this.#schedule();
+    this.#schedule();
   }
 
   runNextTurn(task: TurnTask): void {
     this.#nextTurn.push(task);
-    if (!this.#inTurn) this.#schedule();
+    this.#schedule();
   }
 
   get watched(): number {
@@ -116,7 +120,8 @@ class Reactor {
   }
 
   close(): void {
-    this.#poll.close();
+    this.#closed = true;
+    this.#loop.close();
     closeDescriptor(this.#epoll);
   }
 
@@ -129,30 +134,38 @@ class Reactor {
     if (result < 0) throw systemError(-result, `watch descriptor ${fd}`);
   }
 
+  /** Has the loop come back here before it sleeps. */
   #schedule(): void {
-    if (this.#scheduled) return;
+    if (this.#scheduled || this.#running || this.#closed) return;
     this.#scheduled = true;
-    setImmediate(() => {
-      this.#scheduled = false;
-      this.#turn();
-    });
+    this.#loop.keepAwake(true);
+    // Without a hold on the loop: one with a hold would say for as long as it runs that the loop must not sleep.
+    setImmediate(this.#runTurns).unref();
   }
 
-  #turn(): void {
-    this.#inTurn = true;
-    let polls = 0;
-    let count: number;
-    do {
-      count = epollPoll(this.#epoll, this.#events, EVENTS_PER_POLL);
-      this.#dispatch(count);
-      this.#runNext();
-      this.#continue();
-      this.#flush();
-      this.#continue(); // what a flush has settled
-      // A batch that was not full needs no second poll: Node's loop asks again by itself.
-    } while (++polls < POLLS_PER_TURN && (count === EVENTS_PER_POLL || this.#hasWork()));
-    this.#inTurn = false;
-    if (this.#hasWork()) this.#schedule();
+  /** Turns, until the loop wants one of its own. */
+  readonly #runTurns = (): void => {
+    this.#scheduled = false;
+    this.#loop.keepAwake(false);
+    this.#running = true;
+    let turns = 0;
+    while (!this.#closed && this.#turn() && ++turns < TURNS_PER_ROUND);
+    this.#running = false;
+    if (this.#watched > 0 || this.#hasWork()) this.#schedule();
+  };
+
+  /** @returns whether the loop can wait for the next one. */
+  #turn(): boolean {
+    const loopMs = this.#loop.timeoutMs();
+    const timeoutMs = this.#watched === 0 || this.#hasWork() ? 0 : loopMs;
+    const loopIsReady = this.#dispatch(
+      epollWait(this.#epoll, this.#events, EVENTS_PER_POLL, timeoutMs),
+    );
+    this.#runNext();
+    this.#continue();
+    this.#flush();
+    this.#continue(); // what a flush has settled
+    return loopMs !== 0 && !loopIsReady && (this.#watched > 0 || this.#hasWork());
   }
 
   /** Tasks for the next turn, or staged by the continuations of the last flush: no event may ever come to run them. */
@@ -160,20 +173,27 @@ class Reactor {
     return this.#nextTurn.length > 0 || this.#atTurnEnd.length > 0;
   }
 
-  #dispatch(count: number): void {
+  /** @returns whether Node's loop was among those that have events. */
+  #dispatch(count: number): boolean {
     const { buffer } = this.#events;
+    let loopIsReady = false;
     for (let index = 0; index < count; index++) {
       const at = index * EPOLL_EVENT_BYTES;
       const fd = buffer.readInt32LE(at + EPOLL_DATA_OFFSET);
+      const generation = buffer.readInt32LE(at + EPOLL_DATA_OFFSET + 4);
+      if (generation === LOOP) {
+        loopIsReady = true;
+        continue;
+      }
       const handler = this.#handlers[fd];
-      if (handler === undefined) continue;
-      if (this.#generations[fd] !== buffer.readInt32LE(at + EPOLL_DATA_OFFSET + 4)) continue;
+      if (handler === undefined || this.#generations[fd] !== generation) continue;
       try {
         handler.onEvent(buffer.readUInt32LE(at));
       } catch (error) {
         this.onFault(error);
       }
     }
+    return loopIsReady;
   }
 
   #runNext(): void {

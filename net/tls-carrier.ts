@@ -21,8 +21,12 @@ import {
 
 /** Who uses a carrier: the TLS session above it. */
 export interface CarrierUser {
-  /** There is input to read, or the end of it. */
-  onReadable(): void;
+  /**
+   * There is input to read, or the end of it.
+   *
+   * @param ending the peer has ended or broken the connection: no further event tells what comes last.
+   */
+  onReadable(ending: boolean): void;
   onWritable(): void;
   onBroken(error: string): void;
   /** Input of a stream below; a descriptor is read by OpenSSL itself. How many bytes were taken. */
@@ -66,8 +70,8 @@ export class DescriptorCarrier implements Carrier, EventHandler {
 
   onEvent(mask: number): void {
     if ((mask & WRITABLE) !== 0) this.#user?.onWritable();
-    if ((mask & (READABLE | PEER_ENDED | HUNG_UP | BROKEN)) !== 0 && !this.#isClosed())
-      this.#user?.onReadable();
+    const ending = (mask & (PEER_ENDED | HUNG_UP | BROKEN)) !== 0;
+    if ((ending || (mask & READABLE) !== 0) && !this.#isClosed()) this.#user?.onReadable(ending);
   }
 
   sendNative(address: bigint, length: number): number {

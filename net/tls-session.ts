@@ -38,6 +38,13 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   #sink: ByteSink | undefined;
   #state: 'handshaking' | 'open' | 'closed' = 'handshaking';
   #readable = false;
+  /** The peer has ended or broken the connection: no further event will come, so reading goes on until that shows. */
+  #ending = false;
+  /**
+   * The kernel has told of input that OpenSSL may not have asked for: a short read that came before says nothing about it.
+   * So it is from the handshake on, until a read finds nothing.
+   */
+  #toldMeanwhile = true;
   #paused = false;
   /** The stream below has ended; what it brought may still be unread. */
   #inputEnded = false;
@@ -153,8 +160,10 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     this.#release();
   }
 
-  onReadable(): void {
+  onReadable(ending: boolean): void {
+    if (this.#readable) this.#toldMeanwhile = true;
     this.#readable = true;
+    if (ending) this.#ending = true;
     this.#advance();
   }
 
@@ -269,6 +278,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   /** Everything that came has been read. */
   #onDrained(): void {
     this.#readable = false;
+    this.#toldMeanwhile = false;
     if (this.#inputEnded && !this.#peerEnded) this.#breakOff(TRUNCATED);
   }
 
@@ -276,18 +286,29 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     return this.#state === 'closed';
   }
 
-  /** Reads records one behind the other until the room ends or there are none. outcome 1: there may be more. */
+  /**
+   * Reads records one behind the other until the room ends or there are none. outcome 1: there may be more. A small
+   * message mostly comes alone: to ask once more, only to hear that there is nothing, would cost each a system call.
+   */
   #readRecords(room: number): { length: number; outcome: number } {
     let length = 0;
     let outcome = 1;
     do {
       const got = this.#ssl.read(incoming, HEADROOM + length, room - length);
-      if (got > 0) length += got;
-      else outcome = got;
+      if (got <= 0) outcome = got;
+      else {
+        length += got;
+        if (got < RECORD_BYTES && this.#isDrained()) outcome = WANT;
+      }
     } while (outcome > 0 && room - length >= RECORD_BYTES);
     // Reading can write: an answer to a key update, an alert.
     if (outputLength() > 0) this.#output.flush();
     return { length, outcome };
+  }
+
+  /** Without asking the kernel: the next input brings an event. */
+  #isDrained(): boolean {
+    return !this.#toldMeanwhile && !this.#ending && this.#ssl.cameShort;
   }
 
   #keep(offset: number, length: number): void {

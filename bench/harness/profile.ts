@@ -18,7 +18,8 @@ export type CpuProfile = Readonly<{
 export type FunctionTime = Readonly<{ name: string; where: string; ms: number; share: number }>;
 
 const ROOT = join(import.meta.dirname, '../..');
-const IDLE = '(idle)';
+/** Node's own name for it, and where the engine's threads sleep. */
+const IDLE: ReadonlySet<string> = new Set(['(idle)', 'epollWait']);
 
 /** Time in each function itself, without those that it calls; the most first. Idle time is left out. */
 export function functionTimes(profile: CpuProfile): FunctionTime[] {
@@ -28,7 +29,7 @@ export function functionTimes(profile: CpuProfile): FunctionTime[] {
   profile.samples.forEach((id, look) => {
     const frame = frames.get(id);
     const us = profile.timeDeltas[look] ?? 0;
-    if (frame === undefined || frame.functionName === IDLE) return;
+    if (frame === undefined || IDLE.has(frame.functionName)) return;
     totalUs += us;
     const name = frame.functionName === '' ? '(anonymous)' : frame.functionName;
     const where = frame.url === '' ? '' : `${shorten(frame.url)}:${frame.lineNumber + 1}`;

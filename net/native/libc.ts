@@ -271,10 +271,20 @@ export function epollControl(
   return c.epoll_ctl(epoll, operation, fd, event.address) === 0 ? 0 : -lastErrno();
 }
 
-/** How many events were written; never waits. */
-export function epollPoll(epoll: number, events: SharedBytes, most: number): number {
+/**
+ * Sleeps until there are events, or the time is over.
+ *
+ * @param timeoutMs -1 without end.
+ * @returns how many events were written, or -errno; -EINTR for a signal.
+ */
+export function epollWait(
+  epoll: number,
+  events: SharedBytes,
+  most: number,
+  timeoutMs: number,
+): number {
   checkRange(events, 0, most * EPOLL_EVENT_BYTES);
-  const count = c.epoll_wait(epoll, events.address, most, 0);
+  const count = c.epoll_wait(epoll, events.address, most, timeoutMs);
   return count >= 0 ? count : -lastErrno();
 }
 

@@ -34,7 +34,7 @@ const FULL_RECORD_BYTES = 5n + (16n << 10n) + 1n + 16n;
  * Several records a system call, with read-ahead: exactly so many full ones, and where OpenSSL aligns the first. With
  * room for a part of one more, each read would be followed by another for a few bytes.
  */
-const READ_BUFFER_BYTES = 16n * FULL_RECORD_BYTES + 8n;
+export const READ_BUFFER_BYTES = 16n * FULL_RECORD_BYTES + 8n;
 const ALPN_OK = 0;
 const ALPN_ALERT_FATAL = 2;
 

@@ -6,7 +6,7 @@ import {
   type CertificateFacts,
   readCertificateFacts,
 } from './openssl-certificate.ts';
-import type { SslContext } from './openssl-context.ts';
+import { READ_BUFFER_BYTES, type SslContext } from './openssl-context.ts';
 import { checkPointer, takeErrorReason, verificationProblem } from './openssl-error.ts';
 import { openssl } from './openssl-library.ts';
 
@@ -23,6 +23,9 @@ export const FAILED = -2;
 
 const slot = allocateShared(8);
 const lengthSlot = allocateShared(8);
+
+/** OpenSSL asks the socket for more than this, whatever part of a record it holds: so what brought less came short. */
+const SHORT_READ_BYTES = READ_BUFFER_BYTES / 2n;
 
 /** The largest write() and its records, and some for alerts and key updates. */
 const OUTPUT_BYTES = 512 << 10;
@@ -67,6 +70,9 @@ export class Ssl {
   readonly #address: bigint;
   /** Belongs to the SSL once set; bytes for a session over a stream go in here. */
   readonly #input: bigint;
+  readonly #readsItself: boolean;
+  /** What BIO_number_read() said last. */
+  #seenBytes = 0n;
   #freed = false;
   #done = false;
   /** What the last FAILED was. */
@@ -77,6 +83,7 @@ export class Ssl {
    * @throws {MeshError} ERR_OPENSSL for want of memory.
    */
   constructor(context: SslContext, role: 'client' | 'server', descriptor: number | undefined) {
+    this.#readsItself = descriptor !== undefined;
     this.#input = checkPointer(
       descriptor === undefined
         ? openssl.BIO_new(openssl.BIO_s_mem())
@@ -126,6 +133,19 @@ export class Ssl {
     openssl.ERR_clear_error();
     const got = openssl.SSL_read(this.#address, bytes.address + BigInt(offset), length);
     return got > 0 ? got : this.#judge(got, lastErrno());
+  }
+
+  /**
+   * After a read(): whether the last system call that OpenSSL made emptied the socket. It did when it brought less than
+   * it asked for and nothing of it waits here. When that call was made, only the caller can know: see TlsSession.
+   */
+  get cameShort(): boolean {
+    if (!this.#readsItself || this.#freed || openssl.SSL_has_pending(this.#address) !== 0)
+      return false;
+    const total = openssl.BIO_number_read(this.#input);
+    const came = total - this.#seenBytes;
+    this.#seenBytes = total;
+    return came > 0n && came < SHORT_READ_BYTES;
   }
 
   /** Encrypts into the thread's output; all of it, or FAILED. */

@@ -13,21 +13,23 @@ export type NativeFacts = Readonly<{
   endianness: string;
   nodeMajor: number;
   libuv: string;
-  pollHandleBytes: number;
+  asyncHandleBytes: number;
+  idleHandleBytes: number;
   openssl: string;
   hasEventLoop: boolean;
 }>;
 
 /** What this process is. */
 export function nativeFacts(): NativeFacts {
-  const { version, pollHandleBytes } = libuvFacts();
+  const { version, asyncHandleBytes, idleHandleBytes } = libuvFacts();
   return {
     platform: process.platform,
     architecture: process.arch,
     endianness: os.endianness(),
     nodeMajor: Number(process.versions.node.split('.')[0]),
     libuv: version,
-    pollHandleBytes,
+    asyncHandleBytes,
+    idleHandleBytes,
     openssl: process.versions.openssl,
     hasEventLoop: typeof ffi.getCurrentEventLoop === 'function',
   };
@@ -46,7 +48,8 @@ export function judgeNativeFacts(facts: NativeFacts): readonly string[] {
     ['Node must be of release line 26', facts.nodeMajor === 26, facts.nodeMajor],
     ['node:ffi must have getCurrentEventLoop (Node 26.6)', facts.hasEventLoop, 'none'],
     ['libuv must be of release line 1.52', facts.libuv.startsWith('1.52.'), facts.libuv],
-    ['uv_poll_t must have 160 bytes', facts.pollHandleBytes === 160, facts.pollHandleBytes],
+    ['uv_async_t must have 128 bytes', facts.asyncHandleBytes === 128, facts.asyncHandleBytes],
+    ['uv_idle_t must have 120 bytes', facts.idleHandleBytes === 120, facts.idleHandleBytes],
     ['OpenSSL must be of release line 3.5', facts.openssl.startsWith('3.5.'), facts.openssl],
   ];
   return expected

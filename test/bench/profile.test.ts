@@ -10,9 +10,14 @@ test('a profile tells the time in each function itself, idle time left out', (t)
     { id: 2, ...frame('read', 9) },
     { id: 3, ...frame('write', 19) },
     { id: 4, ...frame('read', 9) },
+    { id: 5, ...frame('epollWait', 29) },
   ];
-  const samples = [1, 2, 3, 4, 3, 2];
-  const times = functionTimes({ nodes, samples, timeDeltas: [9000, 1000, 500, 1000, 500, 1000] });
+  const samples = [1, 2, 3, 4, 3, 2, 5];
+  const times = functionTimes({
+    nodes,
+    samples,
+    timeDeltas: [9000, 1000, 500, 1000, 500, 1000, 8000],
+  });
   t.deepEqual(times, [
     { name: 'read', where: 'node:net:10', ms: 3, share: 0.75 },
     { name: 'write', where: 'node:net:20', ms: 1, share: 0.25 },

@@ -14,7 +14,7 @@ import {
   EPOLL_EVENT_BYTES,
   epollControl,
   epollCreate,
-  epollPoll,
+  epollWait,
   getOption,
   listenSocket,
   MSGHDR_BYTES,
@@ -29,7 +29,7 @@ import {
   socketName,
   writeNative,
 } from '../../../net/native/libc.ts';
-import { LoopPoll } from '../../../net/native/libuv.ts';
+import { LoopSeat } from '../../../net/native/libuv.ts';
 import {
   allocateShared,
   checkRange,
@@ -54,8 +54,8 @@ test('a structure that is too short for the kernel is not handed to it', (t) => 
     ['sendmsg', () => sendMessage(socket, shorter(MSGHDR_BYTES), 0)],
     ['recvmsg', () => receiveMessage(socket, shorter(MSGHDR_BYTES), 0)],
     ['epoll_ctl', () => epollControl(epoll, EPOLL_CTL_ADD, socket, shorter(EPOLL_EVENT_BYTES))],
-    ['epoll_wait', () => epollPoll(epoll, shorter(4 * EPOLL_EVENT_BYTES), 4)],
-    ['epoll_wait, less than none', () => epollPoll(epoll, allocateShared(64), -1)],
+    ['epoll_wait', () => epollWait(epoll, shorter(4 * EPOLL_EVENT_BYTES), 4, 0)],
+    ['epoll_wait, less than none', () => epollWait(epoll, allocateShared(64), -1, 0)],
     ['bind', () => bindSocket(socket, name, name.buffer.length + 1)],
     ['connect', () => connectSocket(socket, name, name.buffer.length + 1)],
     ['connect, less than nothing', () => connectSocket(socket, name, -1)],
@@ -103,7 +103,7 @@ test('every call on a descriptor that is not open answers with its error', (t) =
       ['sendmsg', message.send(fd, Buffer.from('x'))],
       ['recvmsg', message.receive(fd)],
       ['epoll_ctl', epollControl(fd, EPOLL_CTL_ADD, 0, allocateShared(EPOLL_EVENT_BYTES))],
-      ['epoll_wait', epollPoll(fd, allocateShared(EPOLL_EVENT_BYTES), 1)],
+      ['epoll_wait', epollWait(fd, allocateShared(EPOLL_EVENT_BYTES), 1, 0)],
       ['setns', enterNetworkNamespace(fd)],
       ['fcntl', duplicateDescriptor(fd)],
     ];
@@ -153,19 +153,16 @@ test('an address fits its family, and one of another family is nobody’s', (t) 
   t.throws(() => readSockaddr(allocateShared(1)), { instanceOf: RangeError });
 });
 
-test('LoopPoll refuses what cannot be polled, and ends twice', (t) => {
-  const never = (): void => {
-    t.fail('called back');
-  };
-  const file = openSync(import.meta.filename, 'r');
-  t.throws(() => new LoopPoll(file, never), { code: 'ERR_SYSTEM_EPERM' });
-  t.throws(() => new LoopPoll(-1, never), { code: 'ERR_SYSTEM_EBADF' });
-  t.throws(() => new LoopPoll(NO_DESCRIPTOR, never), { code: 'ERR_SYSTEM_EBADF' });
-  closeDescriptor(file);
-  const epoll = epollCreate();
-  const poll = new LoopPoll(epoll, never);
-  poll.close();
-  poll.close();
-  poll.keepAlive(true);
-  closeDescriptor(epoll);
+test('LoopSeat knows when the loop wants its turn, and ends twice', (t) => {
+  const seat = new LoopSeat();
+  t.true(seat.descriptor > 0);
+  const immediate = setImmediate(() => undefined);
+  t.is(seat.timeoutMs(), 0);
+  clearImmediate(immediate);
+  seat.keepAwake(true);
+  t.is(seat.timeoutMs(), 0);
+  seat.close();
+  seat.close();
+  seat.keepAlive(true);
+  seat.keepAwake(true);
 });

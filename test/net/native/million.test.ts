@@ -10,7 +10,7 @@ import {
   EPOLL_EVENT_BYTES,
   epollControl,
   epollCreate,
-  epollPoll,
+  epollWait,
   getOption,
   openSocket,
   setIntOption,
@@ -18,7 +18,7 @@ import {
   SOCK_STREAM,
   socketName,
 } from '../../../net/native/libc.ts';
-import { LoopPoll } from '../../../net/native/libuv.ts';
+import { LoopSeat } from '../../../net/native/libuv.ts';
 import { allocateShared, copyNative, cString, nativeText } from '../../../net/native/memory.ts';
 import { MessageBuffer } from '../../../net/native/message.ts';
 import { withCertificates } from '../../../net/native/openssl-certificate.ts';
@@ -81,7 +81,7 @@ function useEpoll(): void {
   event.buffer.writeInt32LE(fd, EPOLL_DATA_OFFSET);
   expect(epollControl(epoll, EPOLL_CTL_ADD, fd, event) === 0, 'a descriptor is watched');
   // An unconnected socket is hung up.
-  expect(epollPoll(epoll, allocateShared(4 * EPOLL_EVENT_BYTES), 4) === 1, 'an event');
+  expect(epollWait(epoll, allocateShared(4 * EPOLL_EVENT_BYTES), 4, 0) === 1, 'an event');
   closeDescriptor(epoll);
   closeDescriptor(fd);
 }
@@ -147,10 +147,8 @@ function expectThrow(action: () => void): void {
   expect(thrown, 'an error');
 }
 
-function usePoll(): void {
-  const epoll = epollCreate();
-  new LoopPoll(epoll, () => undefined).close();
-  closeDescriptor(epoll);
+function useSeat(): void {
+  new LoopSeat().close();
 }
 
 /** Of each thousand operations so many; what costs most comes least. */
@@ -164,7 +162,7 @@ const shares: readonly (readonly [number, () => void])[] = [
   [4, tls.freeContext],
   [3, useHandshake],
   [2, failToMake],
-  [1, usePoll],
+  [1, useSeat],
 ];
 const round = shares.flatMap(([share, operation]) =>
   Array.from({ length: share }, () => operation),

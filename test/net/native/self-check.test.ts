@@ -15,7 +15,16 @@ for (const [what, change, sentence] of [
   ['big-endian numbers', { endianness: 'BE' }, 'the byte order must be little-endian: found BE'],
   ['another release line of Node', { nodeMajor: 27 }, 'Node must be of release line 26: found 27'],
   ['another libuv', { libuv: '1.53.0' }, 'libuv must be of release line 1.52: found 1.53.0'],
-  ['another handle size', { pollHandleBytes: 168 }, 'uv_poll_t must have 160 bytes: found 168'],
+  [
+    'another size of uv_async_t',
+    { asyncHandleBytes: 136 },
+    'uv_async_t must have 128 bytes: found 136',
+  ],
+  [
+    'another size of uv_idle_t',
+    { idleHandleBytes: 128 },
+    'uv_idle_t must have 120 bytes: found 128',
+  ],
   ['another OpenSSL', { openssl: '4.0.0' }, 'OpenSSL must be of release line 3.5: found 4.0.0'],
   [
     'no way to the event loop',
