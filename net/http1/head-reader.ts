@@ -37,6 +37,8 @@ export type HeadRules = Readonly<{
   startLine?: Readonly<{
     characters: Uint8Array;
     maxBytes: number;
+    /** What an empty one is. */
+    empty: 'request-line' | 'status-line';
     /** One empty line before is ignored. RFC 9112 section 2.2. */
     mayFollowEmptyLine: boolean;
   }>;
@@ -179,6 +181,7 @@ export class HeadReader {
           if (at === stop) break;
           if (bytes[at] === LF) throw new Http1Violation('bare-cr-or-lf');
           if (bytes[at] !== CR) throw new Http1Violation('character-in-start-line');
+          if (length === 0) throw new Http1Violation(startLine?.empty ?? 'request-line');
           this.#lineEnd = at - start;
           at++;
           state = START_LINE_LF;

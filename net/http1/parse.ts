@@ -59,8 +59,9 @@ export class RequestParser {
     const startLine = {
       characters: REQUEST_LINE,
       maxBytes: limits.targetBytes + LINE_BYTES_BESIDE_TARGET,
+      empty: 'request-line',
       mayFollowEmptyLine: true,
-    };
+    } as const;
     this.#reader = new HeadReader(
       { startLine, maxBytes: limits.headBytes, tooLong: 'head-too-long' },
       limits,
@@ -141,8 +142,9 @@ export class ResponseParser {
     const startLine = {
       characters: FIELD_VALUE,
       maxBytes: limits.targetBytes,
+      empty: 'status-line',
       mayFollowEmptyLine: false,
-    };
+    } as const;
     this.#reader = new HeadReader(
       { startLine, maxBytes: limits.headBytes, tooLong: 'head-too-long' },
       limits,
