@@ -8,6 +8,9 @@ import { target as dns } from './targets/dns.ts';
 import { target as forwarded } from './targets/forwarded.ts';
 import { target as frames } from './targets/frames.ts';
 import { target as hpack } from './targets/hpack.ts';
+import { target as http1Chunked } from './targets/http1-chunked.ts';
+import { target as http1Request } from './targets/http1-request.ts';
+import { target as http1Response } from './targets/http1-response.ts';
 import { target as spiffe } from './targets/spiffe.ts';
 import { target as xds } from './targets/xds.ts';
 import { target as yaml } from './targets/yaml.ts';
@@ -17,6 +20,8 @@ import { target as zds } from './targets/zds.ts';
 export const TARGETS: ReadonlyMap<string, Target> = new Map(
   Object.entries({
     ...{ frames, hpack, authority, baggage, forwarded, spiffe },
+    ...{ 'http1-request': http1Request, 'http1-response': http1Response },
+    'http1-chunked': http1Chunked,
     ...{ certificate, csr, crl, dns, yaml, xds, zds },
   }),
 );

@@ -1,0 +1,75 @@
+import type { HeaderList } from '../h2/headers.ts';
+
+/** Fields that belong to one connection even when Connection does not name them. RFC 9110 section 7.6.1. */
+const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  ...['connection', 'keep-alive', 'proxy-connection', 'te', 'trailer', 'transfer-encoding'],
+  'upgrade',
+]);
+
+/**
+ * Fields that Connection cannot take away: a client that names them would have them kept from whoever decides or reads
+ * behind us, while we went by them.
+ */
+const NEVER_REMOVED: ReadonlySet<string> = new Set([
+  ...['host', 'content-length', 'content-type', 'authorization', 'cookie', 'set-cookie'],
+  ...['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host', 'forwarded', 'x-request-id'],
+]);
+
+const NONE: readonly string[] = [];
+
+/** The options of all Connection fields, in lower case. */
+export function connectionOptions(fields: HeaderList): readonly string[] {
+  let options: string[] | undefined;
+  for (let index = 0; index < fields.length; index += 2) {
+    if (fields[index] !== 'connection') continue;
+    for (const option of (fields[index + 1] ?? '').toLowerCase().split(','))
+      (options ??= []).push(option.trim());
+  }
+  return options ?? NONE;
+}
+
+/** What of a message's fields is forwarded: neither those of its connection, nor those that Connection names. */
+export function endToEndFields(fields: HeaderList): string[] {
+  const options = connectionOptions(fields);
+  const kept: string[] = [];
+  for (let index = 0; index < fields.length; index += 2) {
+    const name = fields[index] ?? '';
+    if (HOP_BY_HOP.has(name)) continue;
+    if (options.length > 0 && options.includes(name) && !NEVER_REMOVED.has(name)) continue;
+    kept.push(name, fields[index + 1] ?? '');
+  }
+  return kept;
+}
+
+/** Whether the sender of these fields reads trailers: `TE: trailers`. RFC 9110 section 10.1.4. */
+export function acceptsTrailers(fields: HeaderList): boolean {
+  for (let index = 0; index < fields.length; index += 2) {
+    if (fields[index] !== 'te') continue;
+    const codings = (fields[index + 1] ?? '').toLowerCase().split(',');
+    if (codings.some((coding) => coding.trim() === 'trailers')) return true;
+  }
+  return false;
+}
+
+/**
+ * Fields that were decided on before the body, or frame it: in trailers they would change what was decided (attack S7).
+ * RFC 9110 section 6.5.1.
+ */
+const NOT_IN_TRAILERS: ReadonlySet<string> = new Set([
+  ...HOP_BY_HOP,
+  ...['host', 'content-length', 'content-type', 'content-encoding', 'content-range'],
+  ...['authorization', 'proxy-authorization', 'www-authenticate', 'proxy-authenticate'],
+  ...['cookie', 'set-cookie', 'expect', 'max-forwards', 'cache-control', 'range', 'date'],
+  ...['forwarded', 'x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host', 'via'],
+  ...['x-forwarded-client-cert', 'x-real-ip', 'location', 'vary', 'age', 'expires', 'pragma'],
+]);
+
+/** What of trailers may be handed on. */
+export function allowedTrailers(trailers: HeaderList): string[] {
+  const kept: string[] = [];
+  for (let index = 0; index < trailers.length; index += 2) {
+    const name = trailers[index] ?? '';
+    if (!NOT_IN_TRAILERS.has(name)) kept.push(name, trailers[index + 1] ?? '');
+  }
+  return kept;
+}
