@@ -6,7 +6,7 @@ import {
   EPOLL_EVENT_BYTES,
   epollControl,
   epollCreate,
-  epollPoll,
+  epollWait,
 } from './native/libc.ts';
 import { allocateShared } from './native/memory.ts';
 import { READABLE } from './reactor.ts';
@@ -30,7 +30,7 @@ export function findReadable(descriptors: readonly number[]): ReadonlySet<number
       if (result < 0) throw systemError(-result, `look at descriptor ${fd}`);
     }
     const events = allocateShared(descriptors.length * EPOLL_EVENT_BYTES);
-    const count = epollPoll(epoll, events, descriptors.length);
+    const count = epollWait(epoll, events, descriptors.length, 0);
     if (count < 0) throw systemError(-count, 'look at descriptors');
     for (let index = 0; index < count; index++)
       readable.add(events.buffer.readInt32LE(index * EPOLL_EVENT_BYTES + EPOLL_DATA_OFFSET));

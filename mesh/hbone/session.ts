@@ -26,6 +26,12 @@ export type SessionOptions = Readonly<{
   signal?: AbortSignal;
 }>;
 
+/**
+ * A peer in the same cluster answers within milliseconds. One that says nothing for so long, and then for as long to a
+ * PING, has vanished, or its packets have: TCP repeats those after 0.2, 0.6, 1.4 s and so on, whenever the way is free.
+ */
+const SILENCE_MS = 250;
+
 /** What a session tells its owner. */
 export interface SessionOwner {
   /** Over, or closed to new tunnels: not to be used for another one. */
@@ -125,9 +131,10 @@ export class HboneSession {
     return this.#connection.activeStreams;
   }
 
-  /** How many more tunnels could begin now. */
+  /** How many more tunnels could begin now: none while the peer is silent, for they would wait with all that do. */
   availableTunnels(): number {
-    return this.#retired ? 0 : this.#connection.availableStreams();
+    if (this.#retired || this.#connection.isSilent(SILENCE_MS)) return 0;
+    return this.#connection.availableStreams();
   }
 
   /** `undefined` when there is no room (any more). */

@@ -58,6 +58,14 @@ export class Http2Connection {
   }
 
   /**
+   * Client: whether the peer seems to have vanished. It has said nothing for longer than `patienceMs` since a stream was
+   * opened, was then asked by a PING, and has not answered that for as long either. So the first call only asks.
+   */
+  isSilent(patienceMs: number): boolean {
+    return this.#session.isSilent(patienceMs);
+  }
+
+  /**
    * Client: sends a request.
    *
    * @param headers pseudo-header fields first, names in lower case, for CONNECT `:method` and `:authority` only.

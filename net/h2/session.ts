@@ -115,6 +115,11 @@ export class Session
     return Math.max(0, most - this.streams.size);
   }
 
+  /** See Keepalive. */
+  isSilent(patienceMs: number): boolean {
+    return !this.#over && this.#keepalive.isSilent(patienceMs);
+  }
+
   openStream(
     headers: HeaderList,
     handler: Http2StreamHandler,
@@ -122,6 +127,7 @@ export class Session
   ): Http2Stream | undefined {
     checkOutgoing(headers);
     if (this.availableStreams === 0) return undefined;
+    this.#keepalive.onAsk();
     const stream = this.makeStream(this.streams.takeId(), handler);
     stream.method = findHeader(headers, ':method') ?? '';
     const ends = options.endStream === true;

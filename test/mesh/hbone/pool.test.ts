@@ -1,5 +1,8 @@
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
-import { parseIpAddress } from '../../../base/address.ts';
+import { parseIpAddress, socketAddress } from '../../../base/address.ts';
 import { openTunnel, type Tunnel } from '../../../mesh/hbone/client.ts';
 import { SessionPool, type PoolKey } from '../../../mesh/hbone/pool.ts';
 import { acceptTunnel, type TunnelRequest } from '../../../mesh/hbone/server.ts';
@@ -220,4 +223,61 @@ test('many sources at once, coming and going, leave nothing open', async (t) => 
   t.is(pool.size, 0);
   while (peer.sessions.some((session) => !session.closed)) await new Promise(setImmediate);
   t.true(peer.sessions.length <= 7 * 3);
+});
+
+test('a session whose peer has vanished without a word gets no more tunnels, until something is heard of it', async (t) => {
+  const ca = makeTestCa();
+  const peer = openHbonePeer(t, ca, (request) => {
+    acceptTunnel(request, '');
+  });
+  // A way on which everything can be held up, as on a link that is down.
+  const pairs: Socket[][] = [];
+  const way = createServer({ allowHalfOpen: true }, (socket) => {
+    const onward = connect({ host: '127.0.0.1', port: peer.address.port, allowHalfOpen: true });
+    for (const end of [socket, onward]) end.on('error', () => undefined);
+    socket.pipe(onward).pipe(socket);
+    pairs.push([socket, onward]);
+  }).listen(0, '127.0.0.1');
+  await once(way, 'listening');
+  const pool = new SessionPool({ idleMs: 60_000 });
+  t.teardown(() => {
+    pool[Symbol.dispose]();
+    way.close();
+    for (const socket of pairs.flat()) socket.destroy();
+  });
+  const connectTo = socketAddress('127.0.0.1', (way.address() as AddressInfo).port);
+  const key = {
+    ...{ podUid: 'pod-1', sourceIp: parseIpAddress('10.0.0.1'), identity: CLIENT, connectTo },
+    peers: [SERVER],
+  };
+  const used: HboneSession[] = [];
+  const tunnel = (): Promise<Tunnel> =>
+    pool.withSession(
+      key,
+      () => dialHbone(t, ca, connectTo),
+      (session) => {
+        used.push(session);
+        return openTunnel(session, { authority: '10.0.0.2:80', headers: [] });
+      },
+    );
+
+  await tunnel();
+  const [silent] = used;
+  for (const [socket, onward] of pairs) socket?.unpipe(onward).pause();
+  let answered = 0;
+  const held: Promise<unknown>[] = [];
+  // As connections come: those before it is known wait, the others are served.
+  while (used.at(-1) === silent) {
+    held.push(tunnel().then(() => answered++));
+    await delay(50);
+  }
+  t.is(pool.size, 2);
+  await held.at(-1);
+  t.is(answered, 1);
+
+  const [socket, onward] = pairs[0] ?? [];
+  if (onward !== undefined) socket?.pipe(onward);
+  await Promise.all(held);
+  await tunnel();
+  t.is(used.at(-1), silent);
 });
