@@ -38,7 +38,7 @@ test('findGrowth() says nothing of a process that has not lived for long', (t) =
 });
 
 test('an error is explained by a fault that it met or that ended in the second before, and by nothing else', (t) => {
-  const ledger = new ErrorLedger();
+  const ledger = new ErrorLedger(1_000);
   const ends = ledger.faultBegins(fault, 10_000);
   ends(13_000);
   const errors = [
@@ -65,7 +65,7 @@ test('a connection that has been silent for long is explained by a fault that le
     [fault, 0],
     [{ ...fault, leavesHalfOpen: 'one end alone is told' }, 1],
   ] as const) {
-    const ledger = new ErrorLedger();
+    const ledger = new ErrorLedger(1_000);
     ledger.faultBegins(kind, 10_000)(11_000);
     ledger.add(new Map([[TOPOLOGIES[0], { ...report, errors }]]), undefined);
     ledger.judge();

@@ -1,7 +1,6 @@
 import type { Attempt } from '../../support/tagged-load.ts';
 import { TOPOLOGIES, type Fault } from '../fault.ts';
 import type { LoadReports } from '../loads.ts';
-import { RECOVERY_MS } from '../round.ts';
 
 /** A time of the monotonic clock in which connections may break: a fault, and the second that the mesh has to recover. */
 type Window = { beganMs: number; endedMs: number; fault: Fault };
@@ -11,6 +10,7 @@ const KEPT = 20;
 
 /** Tells errors that a fault explains from those that nothing does. */
 export class ErrorLedger {
+  readonly #recoveryMs: number;
   #windows: Window[] = [];
   /** Not judged yet: the fault that explains them may not be over. */
   #pending: { topology: string; attempt: Attempt }[] = [];
@@ -19,12 +19,17 @@ export class ErrorLedger {
   readonly unexplained: string[] = [];
   readonly wrong: string[] = [];
 
+  /** @param recoveryMs how long after its end a fault explains what breaks. */
+  constructor(recoveryMs: number) {
+    this.#recoveryMs = recoveryMs;
+  }
+
   /** @returns how to say that the fault is over. */
   faultBegins(fault: Fault, nowMs: number): (nowMs: number) => void {
     const window = { beganMs: nowMs, endedMs: Infinity, fault };
     this.#windows.push(window);
     return (endedMs) => {
-      window.endedMs = endedMs + RECOVERY_MS;
+      window.endedMs = endedMs + this.#recoveryMs;
     };
   }
 

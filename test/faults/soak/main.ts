@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { describeError } from '../../../base/errors.ts';
+import { RECOVERY_MS } from '../round.ts';
 import { runSoak } from './soak.ts';
 
 /*
@@ -55,7 +56,7 @@ async function main(args: readonly string[]): Promise<number> {
   };
   try {
     const { failures, rounds, complete, explained } = await runSoak({
-      ...{ minutes, seed, say },
+      ...{ minutes, seed, say, recoveryMs: RECOVERY_MS },
       signal: abort.signal,
     });
     for (const failure of failures) say(`failed: ${failure}`);
