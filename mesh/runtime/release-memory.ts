@@ -7,8 +7,7 @@ let collect: (() => void) | undefined;
 /**
  * Gives back what a large piece of work has left behind: this thread's garbage, then the process's free native memory,
  * which neither V8 nor the C library does by itself for a long time. Blocks the thread for 10 to 20 ms with the state of
- * 10,000 workloads, so it is for the end of a start
- * or of a flood.
+ * 10,000 workloads, so it is for the end of a start or of a flood.
  */
 export function releaseMemory(): void {
   collect ??= findCollector();
