@@ -215,9 +215,12 @@ export class ZdsClient {
       again.close();
       this.#known.set(uid, { netnsId: netns.id });
     } catch (error) {
-      log(`cannot serve pod ${info.namespace}/${info.name}: ${describeError(error)}`);
-      this.#pending.set(uid, { info, netns: again });
-      this.#scheduleRetry();
+      if (this.#closed) again.close();
+      else {
+        log(`cannot serve pod ${info.namespace}/${info.name}: ${describeError(error)}`);
+        this.#pending.set(uid, { info, netns: again });
+        this.#scheduleRetry();
+      }
       throw error;
     }
   }

@@ -301,3 +301,33 @@ function nextMessage(socket: SeqpacketSocket): Promise<Buffer> {
     });
   });
 }
+
+test('a proxy that is closed while it takes a pod does not try again', async (t) => {
+  const path = socketPath(t);
+  const netns = openNetns(await openNamespace(t));
+  const { pods } = openAgent(t, path);
+  pods.push({ uid: 'one', info: info('cart-1'), netns });
+  const [begun, outcome] = [Promise.withResolvers<undefined>(), Promise.withResolvers<undefined>()];
+  const said: string[] = [];
+  const client = new ZdsClient({
+    path,
+    handler: {
+      add: (_uid, _info, own) => {
+        own.close();
+        begun.resolve(undefined);
+        return outcome.promise;
+      },
+      remove: () => Promise.resolve(),
+    },
+    onReady: () => undefined,
+    onProtocolError: () => undefined,
+    log: (line) => {
+      said.push(line);
+    },
+  });
+  await begun.promise;
+  client.close();
+  outcome.reject(new Error('its sockets are closed'));
+  await new Promise(setImmediate);
+  t.deepEqual(said, []); // what is tried again is said
+});
