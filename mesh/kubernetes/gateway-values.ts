@@ -11,6 +11,8 @@ const KIND = /^[a-zA-Z](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?$/;
 const TOKEN = /^[A-Za-z0-9!#$%&'*+\-.^_`|~]+$/;
 /** Printable, with single blanks or tabs inside. */
 const HEADER_VALUE = /^[!-~]+(?:[\t ]?[!-~]+)*$/;
+/** What a path is made of, with its slashes. RFC 3986 section 3.3. */
+export const URL_PATH = /^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+$/;
 const DURATION = /^(?:[0-9]{1,5}(?:h|m|s|ms)){1,4}$/;
 const DURATION_PART = /([0-9]{1,5})(h|ms|m|s)/g;
 const UNIT_MS: ReadonlyMap<string, number> = new Map([
@@ -42,6 +44,24 @@ export function checked<T>(schema: Schema<T>, check: Check<T>): Schema<T> {
       return decoded;
     },
   };
+}
+
+/** A value of the union's type, the field that belongs to it, and what that field holds. */
+export type UnionMember = readonly [type: string, field: string, value: unknown];
+
+/** Of a union with a type, the field of that type must be there and no other. */
+export function checkUnion(
+  type: string,
+  members: readonly UnionMember[],
+  path: FieldPath,
+  report: Report,
+): void {
+  for (const [member, field, value] of members) {
+    if (member === type && value === undefined)
+      report.error([...path, field], `is required with ${type}`);
+    if (member !== type && value !== undefined)
+      report.error([...path, field], `must not be set with ${type}`);
+  }
 }
 
 /** What a report shows of a text. */

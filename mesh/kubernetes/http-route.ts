@@ -1,4 +1,12 @@
-import { boundedList, boundedText, checked, duration, hostname, quote } from './gateway-values.ts';
+import {
+  boundedList,
+  boundedText,
+  checked,
+  duration,
+  hostname,
+  quote,
+  URL_PATH,
+} from './gateway-values.ts';
 import type { ObjectBase } from './object.ts';
 import type { FieldPath, Report } from './problem.ts';
 import { HTTP_METHODS, httpFilters, type HttpFilterSpec } from './route-filters.ts';
@@ -12,8 +20,6 @@ import {
 } from './route-rules.ts';
 import { fields, integer, oneOf, optional, required, withDefault, type Decoded } from './schema.ts';
 
-/** What a path of type Exact or PathPrefix is made of. */
-const PATH = /^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+$/;
 /** What no normalised path has, so that the rule would never match, or match what it does not say. */
 const FORBIDDEN = ['//', '/./', '/../', '%2f', '%2F', '#'] as const;
 const FORBIDDEN_ENDS = ['/..', '/.'] as const;
@@ -42,7 +48,7 @@ function checkPath(value: string, path: FieldPath, report: Report): void {
     FORBIDDEN_ENDS.find((text) => value.endsWith(text));
   if (!value.startsWith('/')) report.error(path, `must begin with "/": found ${quote(value)}`);
   else if (part !== undefined) report.error(path, `must not have "${part}": found ${quote(value)}`);
-  else if (!PATH.test(value))
+  else if (!URL_PATH.test(value))
     report.error(path, `has a character that no path has: found ${quote(value)}`);
 }
 

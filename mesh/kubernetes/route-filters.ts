@@ -2,14 +2,16 @@ import {
   boundedList,
   boundedText,
   checked,
+  checkUnion,
   group,
   headerName,
   headerValue,
   kind,
   objectName,
   preciseHostname,
+  type UnionMember,
+  URL_PATH,
 } from './gateway-values.ts';
-import type { FieldPath, Report } from './problem.ts';
 import { backendObject } from './route-references.ts';
 import {
   bool,
@@ -32,7 +34,6 @@ export const HTTP_METHODS = [
 const INT32 = 0x7fff_ffff;
 const ORIGIN =
   /^(?:\*|https?:\/\/(?:(?:\*\.)?(?:[a-zA-Z0-9-]+\.)*[a-zA-Z0-9-]+|\*)(?::[0-9]{1,5})?)$/;
-const PATH = /^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+$/;
 
 const self = (value: string): string => value;
 
@@ -131,7 +132,7 @@ const externalAuth = checked(
     grpc: optional(fields({ allowedHeaders: texts })),
     http: optional(
       fields({
-        path: optional(boundedText(1, 1024, PATH, 'path')),
+        path: optional(boundedText(1, 1024, URL_PATH, 'path')),
         allowedHeaders: texts,
         allowedResponseHeaders: texts,
       }),
@@ -157,21 +158,6 @@ const extensionRef = fields({
   name: required(objectName()),
 });
 
-/** Of a union with a type, the field of that type must be there and no other. */
-function checkUnion(
-  type: string,
-  members: readonly UnionMember[],
-  path: FieldPath,
-  report: Report,
-): void {
-  for (const [member, field, value] of members) {
-    if (member === type && value === undefined)
-      report.error([...path, field], `is required with ${type}`);
-    if (member !== type && value !== undefined)
-      report.error([...path, field], `must not be set with ${type}`);
-  }
-}
-
 function oneOfNumbers(values: readonly number[]): Schema<number> {
   const [first = 0] = values;
   return checked(
@@ -194,8 +180,6 @@ const commonFields = {
   requestMirror: optional(mirror),
   extensionRef: optional(extensionRef),
 };
-
-type UnionMember = readonly [type: string, field: string, value: unknown];
 
 function commonMembers(
   filter: Readonly<Record<keyof typeof commonFields, unknown>>,

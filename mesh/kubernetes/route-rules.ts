@@ -2,6 +2,7 @@ import {
   boundedList,
   boundedText,
   checked,
+  checkUnion,
   duration,
   headerName,
   headerValue,
@@ -57,14 +58,15 @@ export const sessionPersistence = checked(
     header: optional(fields({ name: required(headerName()) })),
   }),
   ({ type, absoluteTimeout, cookie, header }, path, report) => {
-    if (type === 'Cookie' && cookie === undefined)
-      report.error([...path, 'cookie'], 'is required with Cookie');
-    if (type !== 'Cookie' && cookie !== undefined)
-      report.error([...path, 'cookie'], `must not be set with ${type}`);
-    if (type === 'Header' && header === undefined)
-      report.error([...path, 'header'], 'is required with Header');
-    if (type !== 'Header' && header !== undefined)
-      report.error([...path, 'header'], `must not be set with ${type}`);
+    checkUnion(
+      type,
+      [
+        ['Cookie', 'cookie', cookie],
+        ['Header', 'header', header],
+      ],
+      path,
+      report,
+    );
     if (cookie?.lifetimeType === 'Permanent' && absoluteTimeout === undefined)
       report.error([...path, 'absoluteTimeout'], 'is required with a Permanent cookie');
   },
