@@ -1,5 +1,6 @@
 import { familyOf, type AddressFamily, type IpAddress } from '../../base/address.ts';
 import type { Locality, Workload, WorkloadUid } from './workload.ts';
+import { chooseWeighted } from './weighted-choice.ts';
 import type { IpFamilies, LoadBalancing, PortMapping, Service, ServiceKey } from './service.ts';
 
 /** Where the client is; localities are compared with it. */
@@ -68,7 +69,7 @@ export function selectEndpoint(request: EndpointRequest): EndpointChoice {
     }
   }
   const known = endpoints.length;
-  const chosen = pickByCapacity(best, random());
+  const chosen = chooseWeighted(best, capacityOf, random());
   const port = chosen && portOf(chosen);
   if (chosen !== undefined && port !== undefined)
     return { kind: 'endpoint', workload: chosen, port, considered: best.length };
@@ -193,15 +194,8 @@ function sharesScope(
   }
 }
 
-function pickByCapacity(candidates: readonly Workload[], random: number): Workload | undefined {
-  let total = 0;
-  for (const { capacity } of candidates) total += capacity;
-  let left = random * total;
-  for (const candidate of candidates) {
-    left -= candidate.capacity;
-    if (left < 0) return candidate;
-  }
-  return candidates.at(-1); // rounding
+function capacityOf({ capacity }: Workload): number {
+  return capacity;
 }
 
 /** The families that `ipFamilies` permits, the preferred one first. */
