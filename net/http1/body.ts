@@ -3,9 +3,9 @@ import type { HeaderList } from '../h2/headers.ts';
 import { FIELD_VALUE } from './characters.ts';
 import { Http1Violation } from './errors.ts';
 import { CHUNKED, UNTIL_CLOSE } from './framing.ts';
+import { HeadReader } from './head-reader.ts';
 import { allowedTrailers } from './hop-by-hop.ts';
 import { CHUNK_SIZE_DIGITS, DEFAULT_LIMITS, type Http1Limits } from './limits.ts';
-import { TrailerParser } from './parse.ts';
 
 /** Who takes a body's bytes, in place and without its framing; as ByteSink.onData(). */
 export interface BodySink {
@@ -45,7 +45,7 @@ export class BodyReader {
   #left = 0;
   #digits = 0;
   #extensionBytes = 0;
-  #trailerParser: TrailerParser | undefined;
+  #trailerReader: HeadReader | undefined;
   /** Of the body that is done; empty for most. */
   trailers: HeaderList = [];
 
@@ -64,7 +64,7 @@ export class BodyReader {
     this.#left = body === UNTIL_CLOSE ? Number.POSITIVE_INFINITY : Math.max(body, 0);
     this.#digits = 0;
     this.#extensionBytes = 0;
-    this.#trailerParser = undefined;
+    this.#trailerReader = undefined;
     this.trailers = [];
     this.#state = this.#chunked ? SIZE : this.#left === 0 ? DONE : DATA;
   }
@@ -132,10 +132,10 @@ export class BodyReader {
   }
 
   #readTrailers(buffer: Buffer, from: number, to: number): number {
-    const parser = (this.#trailerParser ??= new TrailerParser(this.#limits));
-    const taken = parser.read(buffer, from, to);
-    if (parser.done) {
-      this.trailers = allowedTrailers(parser.fields);
+    const reader = (this.#trailerReader ??= new HeadReader(this.#limits));
+    const taken = reader.read(buffer, from, to);
+    if (reader.done) {
+      this.trailers = allowedTrailers(reader.fields);
       this.#state = DONE;
     }
     return taken;

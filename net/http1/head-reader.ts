@@ -31,28 +31,24 @@ const scratch = new Int32Array(OFFSETS * MAX_FIELDS);
 /** Held parts of heads begin with so much. */
 const HELD_BYTES = 1 << 10;
 
-/** The rules that differ between requests, responses and trailers. */
-export type HeadRules = Readonly<{
-  /** Bytes of a start line; absent where none is, in trailers. */
-  startLine?: Readonly<{
-    characters: Uint8Array;
-    maxBytes: number;
-    /** What an empty one is. */
-    empty: 'request-line' | 'status-line';
-    /** One empty line before is ignored. RFC 9112 section 2.2. */
-    mayFollowEmptyLine: boolean;
-  }>;
+/** The rules of a start line, which differ between requests and responses. */
+export type StartLineRules = Readonly<{
+  characters: Uint8Array;
   maxBytes: number;
-  tooLong: 'head-too-long' | 'trailers-too-long';
+  /** What an empty one is. */
+  empty: 'request-line' | 'status-line';
+  /** One empty line before is ignored. RFC 9112 section 2.2. */
+  mayFollowEmptyLine: boolean;
 }>;
 
 /**
- * Finds the lines and fields of a head, however its bytes are cut. Each byte is looked at once. A head that comes in one
+ * Finds the lines and fields of a head, or the fields alone of trailers, however its bytes are cut. Each byte is looked at once. A head that comes in one
  * piece is read where it lies; of one that does not, the part that came is held, up to the limit.
  */
 export class HeadReader {
-  readonly #rules: HeadRules;
   readonly #limits: Http1Limits;
+  readonly #startLine: StartLineRules | undefined;
+  readonly #maxBytes: number;
   #state: number;
   /** Bytes of the head that were looked at. */
   #at = 0;
@@ -67,10 +63,12 @@ export class HeadReader {
   #heldBytes = 0;
   #heldOffsets: Int32Array | undefined;
 
-  constructor(rules: HeadRules, limits: Http1Limits) {
-    this.#rules = rules;
+  /** @param startLine absent where none is: in trailers. */
+  constructor(limits: Http1Limits, startLine?: StartLineRules) {
     this.#limits = limits;
-    this.#state = rules.startLine === undefined ? FIELD : BEGIN;
+    this.#startLine = startLine;
+    this.#maxBytes = startLine === undefined ? limits.trailerBytes : limits.headBytes;
+    this.#state = startLine === undefined ? FIELD : BEGIN;
   }
 
   /** Some of a head has come. */
@@ -103,7 +101,7 @@ export class HeadReader {
       else this.#hold(bytes, from, from + this.#at);
     } else {
       // One byte beyond the limit is enough to find that it is passed.
-      const count = Math.min(to - from, this.#rules.maxBytes + 1 - before);
+      const count = Math.min(to - from, this.#maxBytes + 1 - before);
       const held = this.#hold(bytes, from, from + count);
       if (this.#heldOffsets !== undefined) scratch.set(this.#heldOffsets);
       this.#scan(held, 0, before + count);
@@ -115,7 +113,7 @@ export class HeadReader {
   }
 
   #begin(): void {
-    this.#state = this.#rules.startLine === undefined ? FIELD : BEGIN;
+    this.#state = this.#startLine === undefined ? FIELD : BEGIN;
     this.#at = 0;
     this.#lineStart = 0;
     this.#lineEnd = 0;
@@ -154,8 +152,8 @@ export class HeadReader {
 
   /** @param start where the head's first byte lies; scanning goes on at `start + #at`. */
   #scan(bytes: Buffer, start: number, end: number): void {
-    const { startLine, maxBytes, tooLong } = this.#rules;
-    const stop = Math.min(end, start + maxBytes);
+    const startLine = this.#startLine;
+    const stop = Math.min(end, start + this.#maxBytes);
     let at = start + this.#at;
     let state = this.#state;
     while (at < stop && state !== DONE) {
@@ -239,7 +237,8 @@ export class HeadReader {
           state = DONE;
       }
     }
-    if (state !== DONE && end > stop) throw new Http1Violation(tooLong);
+    if (state !== DONE && end > stop)
+      throw new Http1Violation(startLine === undefined ? 'trailers-too-long' : 'head-too-long');
     this.#at = at - start;
     this.#state = state;
   }

@@ -56,16 +56,12 @@ export class RequestParser {
   constructor(limits: Http1Limits = DEFAULT_LIMITS, scheme = 'http') {
     this.#limits = limits;
     this.#scheme = scheme;
-    const startLine = {
+    this.#reader = new HeadReader(limits, {
       characters: REQUEST_LINE,
       maxBytes: limits.targetBytes + LINE_BYTES_BESIDE_TARGET,
       empty: 'request-line',
       mayFollowEmptyLine: true,
-    } as const;
-    this.#reader = new HeadReader(
-      { startLine, maxBytes: limits.headBytes, tooLong: 'head-too-long' },
-      limits,
-    );
+    });
   }
 
   /** A head has begun and not ended. */
@@ -139,16 +135,12 @@ export class ResponseParser {
   head: ResponseHead | undefined;
 
   constructor(limits: Http1Limits = DEFAULT_LIMITS) {
-    const startLine = {
+    this.#reader = new HeadReader(limits, {
       characters: FIELD_VALUE,
       maxBytes: limits.targetBytes,
       empty: 'status-line',
       mayFollowEmptyLine: false,
-    } as const;
-    this.#reader = new HeadReader(
-      { startLine, maxBytes: limits.headBytes, tooLong: 'head-too-long' },
-      limits,
-    );
+    });
   }
 
   /** A head has begun and not ended. */
@@ -192,13 +184,6 @@ function makeResponse(
   const persistent = minor === 1 && body !== UNTIL_CLOSE && !options.includes('close');
   const reason = line.slice(start.length);
   return { status, reason, minor, fields, body, persistent, upgrade };
-}
-
-/** Reads the trailers behind a body's last chunk. */
-export class TrailerParser extends HeadReader {
-  constructor(limits: Http1Limits) {
-    super({ maxBytes: limits.trailerBytes, tooLong: 'trailers-too-long' }, limits);
-  }
 }
 
 /** @throws {Http1Violation} for another version than 1.0 and 1.1 (attack S10). */

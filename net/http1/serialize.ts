@@ -95,7 +95,7 @@ export function formatResponseHead(
       close = true;
     }
   }
-  const start = `HTTP/1.1 ${status} ${REASONS.get(status) ?? ''}\r\n`;
+  const start = `HTTP/1.1 ${status} ${REASONS[status] ?? ''}\r\n`;
   const end = formatConnection({ ...connection, close }, false);
   return { text: `${start}${formatFields(fields)}${framing}${end}\r\n`, body };
 }
@@ -159,64 +159,40 @@ function headError(what: string): MeshError {
 }
 
 /** RFC 9110 section 15; what is not here is sent without a reason, which nobody may need. */
-const REASONS: ReadonlyMap<number, string> = new Map([
-  ...([
-    [100, 'Continue'],
-    [101, 'Switching Protocols'],
-    [103, 'Early Hints'],
-  ] as const),
-  ...([
-    [200, 'OK'],
-    [201, 'Created'],
-    [202, 'Accepted'],
-    [204, 'No Content'],
-  ] as const),
-  ...([
-    [206, 'Partial Content'],
-    [301, 'Moved Permanently'],
-    [302, 'Found'],
-  ] as const),
-  ...([
-    [303, 'See Other'],
-    [304, 'Not Modified'],
-    [307, 'Temporary Redirect'],
-  ] as const),
-  ...([
-    [308, 'Permanent Redirect'],
-    [400, 'Bad Request'],
-    [401, 'Unauthorized'],
-  ] as const),
-  ...([
-    [403, 'Forbidden'],
-    [404, 'Not Found'],
-    [405, 'Method Not Allowed'],
-  ] as const),
-  ...([
-    [408, 'Request Timeout'],
-    [409, 'Conflict'],
-    [411, 'Length Required'],
-  ] as const),
-  ...([
-    [413, 'Content Too Large'],
-    [414, 'URI Too Long'],
-    [417, 'Expectation Failed'],
-  ] as const),
-  ...([
-    [421, 'Misdirected Request'],
-    [426, 'Upgrade Required'],
-  ] as const),
-  ...([
-    [429, 'Too Many Requests'],
-    [431, 'Request Header Fields Too Large'],
-  ] as const),
-  ...([
-    [500, 'Internal Server Error'],
-    [501, 'Not Implemented'],
-    [502, 'Bad Gateway'],
-  ] as const),
-  ...([
-    [503, 'Service Unavailable'],
-    [504, 'Gateway Timeout'],
-  ] as const),
-  ...([[505, 'HTTP Version Not Supported']] as const),
-]);
+const REASONS: Readonly<Record<number, string>> = {
+  100: 'Continue',
+  101: 'Switching Protocols',
+  103: 'Early Hints',
+  200: 'OK',
+  201: 'Created',
+  202: 'Accepted',
+  204: 'No Content',
+  206: 'Partial Content',
+  301: 'Moved Permanently',
+  302: 'Found',
+  303: 'See Other',
+  304: 'Not Modified',
+  307: 'Temporary Redirect',
+  308: 'Permanent Redirect',
+  400: 'Bad Request',
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  404: 'Not Found',
+  405: 'Method Not Allowed',
+  408: 'Request Timeout',
+  409: 'Conflict',
+  411: 'Length Required',
+  413: 'Content Too Large',
+  414: 'URI Too Long',
+  417: 'Expectation Failed',
+  421: 'Misdirected Request',
+  426: 'Upgrade Required',
+  429: 'Too Many Requests',
+  431: 'Request Header Fields Too Large',
+  500: 'Internal Server Error',
+  501: 'Not Implemented',
+  502: 'Bad Gateway',
+  503: 'Service Unavailable',
+  504: 'Gateway Timeout',
+  505: 'HTTP Version Not Supported',
+};
