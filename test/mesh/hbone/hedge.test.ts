@@ -1,12 +1,11 @@
-import { once } from 'node:events';
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
-import { socketAddress, type SocketAddress } from '../../../base/address.ts';
+import type { SocketAddress } from '../../../base/address.ts';
 import { openTunnel } from '../../../mesh/hbone/client.ts';
 import { openHedged } from '../../../mesh/hbone/hedge.ts';
 import type { HboneSession } from '../../../mesh/hbone/session.ts';
 import { acceptTunnel } from '../../../mesh/hbone/server.ts';
 import { dialHbone, openHbonePeer, SERVER, type HbonePeer } from '../../support/hbone-peer.ts';
+import { openTcpWay } from '../../support/tcp-way.ts';
 import { makeTestCa, type TestCa } from '../../support/test-ca.ts';
 
 /** A way to a peer on which the first connections are taken and never answered. */
@@ -15,26 +14,13 @@ async function silentAtFirst(
   to: SocketAddress,
   silent: number,
 ): Promise<{ address: SocketAddress; closed: Promise<unknown>[] }> {
-  const sockets: Socket[] = [];
   const closed: Promise<unknown>[] = [];
-  const way = createServer({ allowHalfOpen: true }, (socket) => {
-    sockets.push(socket);
-    socket.on('error', () => undefined);
-    closed.push(new Promise((resolve) => socket.on('close', resolve)));
-    if (sockets.length <= silent) {
-      socket.resume();
-      return;
-    }
-    const onward = connect({ host: '127.0.0.1', port: to.port, allowHalfOpen: true });
-    onward.on('error', () => undefined);
-    socket.pipe(onward).pipe(socket);
-  }).listen(0, '127.0.0.1');
-  t.teardown(() => {
-    way.close();
-    for (const socket of sockets) socket.destroy();
+  const address = await openTcpWay(t, to.port, (from, goOn) => {
+    closed.push(new Promise((resolve) => from.on('close', resolve)));
+    if (closed.length <= silent) from.resume();
+    else from.pipe(goOn()).pipe(from);
   });
-  await once(way, 'listening');
-  return { address: socketAddress('127.0.0.1', (way.address() as AddressInfo).port), closed };
+  return { address, closed };
 }
 
 function openRig(t: ExecutionContext): { ca: TestCa; peer: HbonePeer } {

@@ -1,8 +1,7 @@
-import { once } from 'node:events';
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
-import { parseIpAddress, socketAddress } from '../../../base/address.ts';
+import { parseIpAddress } from '../../../base/address.ts';
 import { openTunnel, type Tunnel } from '../../../mesh/hbone/client.ts';
 import { SessionPool, type PoolKey } from '../../../mesh/hbone/pool.ts';
 import { acceptTunnel, type TunnelRequest } from '../../../mesh/hbone/server.ts';
@@ -16,6 +15,7 @@ import {
   SERVER,
   type HbonePeer,
 } from '../../support/hbone-peer.ts';
+import { openTcpWay } from '../../support/tcp-way.ts';
 import { makeTestCa } from '../../support/test-ca.ts';
 
 type Rig = Readonly<{
@@ -230,22 +230,17 @@ test('a session whose peer has vanished without a word gets no more tunnels, unt
   const peer = openHbonePeer(t, ca, (request) => {
     acceptTunnel(request, '');
   });
-  // A way on which everything can be held up, as on a link that is down.
+  // Everything on it can be held up, as on a link that is down.
   const pairs: Socket[][] = [];
-  const way = createServer({ allowHalfOpen: true }, (socket) => {
-    const onward = connect({ host: '127.0.0.1', port: peer.address.port, allowHalfOpen: true });
-    for (const end of [socket, onward]) end.on('error', () => undefined);
-    socket.pipe(onward).pipe(socket);
-    pairs.push([socket, onward]);
-  }).listen(0, '127.0.0.1');
-  await once(way, 'listening');
+  const connectTo = await openTcpWay(t, peer.address.port, (from, goOn) => {
+    const onward = goOn();
+    from.pipe(onward).pipe(from);
+    pairs.push([from, onward]);
+  });
   const pool = new SessionPool({ idleMs: 60_000 });
   t.teardown(() => {
     pool[Symbol.dispose]();
-    way.close();
-    for (const socket of pairs.flat()) socket.destroy();
   });
-  const connectTo = socketAddress('127.0.0.1', (way.address() as AddressInfo).port);
   const key = {
     ...{ podUid: 'pod-1', sourceIp: parseIpAddress('10.0.0.1'), identity: CLIENT, connectTo },
     peers: [SERVER],
