@@ -3,7 +3,6 @@ import { setTimeout as pause } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import type { SocketAddress } from '../../base/address.ts';
 import { HBONE_PORT } from '../../mesh/model/ports.ts';
-import { openLog } from '../../mesh/runtime/log.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
 import {
   type AttackKind,
@@ -13,6 +12,7 @@ import {
 } from '../support/attack-processes.ts';
 import { CLIENT } from '../support/hbone-peer.ts';
 import { openDescriptors } from '../support/memory.ts';
+import { quietLogs } from '../support/quiet-log.ts';
 import { TestNode, type TestPod } from '../support/ztunnel-pods.ts';
 
 const APP_PORT = 8080;
@@ -32,14 +32,7 @@ type Rig = Readonly<{
 }>;
 
 async function openRig(t: ExecutionContext): Promise<Rig> {
-  const quiet = openLog({
-    ...{ format: 'json', levels: { fallback: 'info', scopes: new Map() } },
-    writer: { write: () => undefined, flush: () => undefined },
-  });
-  const node = await TestNode.open(t, {
-    accessLog: quiet.scope('access'),
-    log: quiet.scope('ztunnel'),
-  });
+  const node = await TestNode.open(t, quietLogs());
   const client = node.addPlain({ name: 'client' });
   const attacker = node.addPlain({ name: 'attacker' });
   const server = node.addPod({ name: 'server' });

@@ -4,7 +4,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
 import { parseIpAddress, socketAddress, type IpAddress } from '../../base/address.ts';
 import { HBONE_PORT } from '../../mesh/model/ports.ts';
-import { openLog } from '../../mesh/runtime/log.ts';
 import { Http2Connection } from '../../net/h2/connection.ts';
 import { releaseAfterFloods } from '../../mesh/runtime/release-after-floods.ts';
 import { connectTcp } from '../../net/tcp.ts';
@@ -13,6 +12,7 @@ import { TlsContext } from '../../net/tls-context.ts';
 import { SESSIONS_PER_SOURCE } from '../../ztunnel/inbound/handshake-admission.ts';
 import { CLIENT } from '../support/hbone-peer.ts';
 import { collectGarbage, openDescriptors, privateDirtyBytes } from '../support/memory.ts';
+import { quietLogs } from '../support/quiet-log.ts';
 import { TestNode } from '../support/ztunnel-pods.ts';
 
 const SESSIONS = 10_000;
@@ -48,13 +48,7 @@ function raiseDescriptors(): number {
 test.serial('H23: 10,000 idle sessions of many addresses are held, and given back', async (t) => {
   t.timeout(100_000);
   const sessions = raiseDescriptors();
-  const quiet = openLog({
-    ...{ format: 'json', levels: { fallback: 'info', scopes: new Map() } },
-    writer: { write: () => undefined, flush: () => undefined },
-  });
-  const node = await TestNode.open(t, {
-    ...{ accessLog: quiet.scope('access'), log: quiet.scope('ztunnel') },
-  });
+  const node = await TestNode.open(t, quietLogs());
   const attackers = node.addPlain({ name: 'attackers' });
   const sources = Array.from({ length: SOURCES }, (_, index) =>
     parseIpAddress(`10.7.9.${index + 1}`),

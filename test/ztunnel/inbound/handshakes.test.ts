@@ -2,7 +2,6 @@ import { getEventListeners } from 'node:events';
 import test from 'ava';
 import { socketAddress } from '../../../base/address.ts';
 import { HBONE_PORT } from '../../../mesh/model/ports.ts';
-import { openLog } from '../../../mesh/runtime/log.ts';
 import { Metrics } from '../../../mesh/runtime/metrics.ts';
 import { connectTcp } from '../../../net/tcp.ts';
 import { connectTls } from '../../../net/tls.ts';
@@ -11,6 +10,7 @@ import { HandshakeAdmission } from '../../../ztunnel/inbound/handshake-admission
 import { Collector } from '../../support/collect.ts';
 import { CLIENT } from '../../support/hbone-peer.ts';
 import { collectGarbage, openDescriptors } from '../../support/memory.ts';
+import { quietLogs } from '../../support/quiet-log.ts';
 import { TestNode, type TestPod } from '../../support/ztunnel-pods.ts';
 
 const HANDSHAKES = 20_000;
@@ -44,13 +44,9 @@ async function begin(
 }
 
 test.serial('20,000 handshakes leave nothing with a pod that lives on', async (t) => {
-  const quiet = openLog({
-    ...{ format: 'json', levels: { fallback: 'info', scopes: new Map() } },
-    writer: { write: () => undefined, flush: () => undefined },
-  });
   let seconds = 0; // each has the budget of a second
   const node = await TestNode.open(t, {
-    ...{ accessLog: quiet.scope('access'), log: quiet.scope('ztunnel') },
+    ...quietLogs(),
     handshakes: new HandshakeAdmission(new Metrics(), () => 1000 * seconds++),
   });
   const client = node.addPlain({ name: 'client' });
