@@ -15,7 +15,7 @@ export function processorTimeUs(pids: readonly number[]): number {
   let ns = 0;
   for (const pid of pids)
     for (const thread of list(`/proc/${pid}/task`))
-      ns += Number(read(`/proc/${pid}/task/${thread}/schedstat`).split(' ')[0] ?? 0);
+      ns += Number(readProc(`/proc/${pid}/task/${thread}/schedstat`).split(' ')[0] ?? 0);
   return ns / 1000;
 }
 
@@ -29,7 +29,7 @@ export type ProcessMemory = Readonly<{
 export function processMemory(pids: readonly number[]): ProcessMemory {
   const sums = { resident: 0, privateDirty: 0 };
   for (const pid of pids) {
-    const text = read(`/proc/${pid}/smaps_rollup`);
+    const text = readProc(`/proc/${pid}/smaps_rollup`);
     sums.resident += kilobytes(text, 'Rss') * 1024;
     sums.privateDirty += kilobytes(text, 'Private_Dirty') * 1024;
   }
@@ -38,10 +38,10 @@ export function processMemory(pids: readonly number[]): ProcessMemory {
 
 /** When a process began, in milliseconds since 1970; right to 10 ms, the kernel's tick. NaN when it is not there. */
 export function startedAtMs(pid: number): number {
-  const stat = read(`/proc/${pid}/stat`);
+  const stat = readProc(`/proc/${pid}/stat`);
   // The name in parentheses may hold anything; the 22nd field is the 20th behind it.
   const ticks = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? NaN);
-  const uptimeSeconds = Number(read('/proc/uptime').split(' ')[0] ?? NaN);
+  const uptimeSeconds = Number(readProc('/proc/uptime').split(' ')[0] ?? NaN);
   return Date.now() - uptimeSeconds * 1000 + ticks * 10;
 }
 
@@ -53,7 +53,9 @@ export function startedAtMs(pid: number): number {
 export function outsidePid(pid: number, insider: number): number | undefined {
   const family = new Set(processTree(insider));
   for (const candidate of family) {
-    const numbers = /^NSpid:\s*(.*)$/m.exec(read(`/proc/${candidate}/status`))?.[1]?.split(/\s+/);
+    const numbers = /^NSpid:\s*(.*)$/m
+      .exec(readProc(`/proc/${candidate}/status`))?.[1]
+      ?.split(/\s+/);
     if (numbers !== undefined && numbers.length > 1 && Number(numbers.at(-1)) === pid)
       return candidate;
   }
@@ -62,7 +64,7 @@ export function outsidePid(pid: number, insider: number): number | undefined {
 
 function childrenOf(pid: number): number[] {
   return list(`/proc/${pid}/task`).flatMap((thread) =>
-    read(`/proc/${pid}/task/${thread}/children`).split(' ').filter(Boolean).map(Number),
+    readProc(`/proc/${pid}/task/${thread}/children`).split(' ').filter(Boolean).map(Number),
   );
 }
 
@@ -70,8 +72,8 @@ function kilobytes(text: string, field: string): number {
   return Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1] ?? 0);
 }
 
-/** Nothing where a process has ended meanwhile. */
-function read(path: string): string {
+/** A file of /proc; nothing where the process has ended meanwhile. */
+export function readProc(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch {

@@ -1,5 +1,4 @@
-import { readFileSync } from 'node:fs';
-import { processTree } from '../../bench/harness/processes.ts';
+import { processTree, readProc } from '../../bench/harness/processes.ts';
 
 /**
  * Ends the processes of test files by force; ava then names the files.
@@ -17,18 +16,10 @@ export function endWorkers(runnerPid: number): string[] {
 
 /** Whether it runs, sleeps, or waits for a device, and where in the kernel. */
 function state(pid: number): string {
-  const name = /^State:\s+(.*)$/m.exec(read(`/proc/${pid}/status`))?.[1] ?? 'gone';
-  return `${name} ${read(`/proc/${pid}/wchan`)}`.trim();
+  const name = /^State:\s+(.*)$/m.exec(readProc(`/proc/${pid}/status`))?.[1] ?? 'gone';
+  return `${name} ${readProc(`/proc/${pid}/wchan`)}`.trim();
 }
 
 function command(pid: number): string {
-  return read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim();
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return ''; // it has ended meanwhile
-  }
+  return readProc(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim();
 }
