@@ -2,7 +2,9 @@ import v8 from 'node:v8';
 import vm from 'node:vm';
 import { trimNativeHeap } from '../../net/native-heap.ts';
 
-let collect: (() => void) | undefined;
+type Collector = (options?: Readonly<{ type: 'minor' }>) => void;
+
+let collect: Collector | undefined;
 
 /**
  * Gives back what a large piece of work has left behind: this thread's garbage, then the process's free native memory,
@@ -12,13 +14,15 @@ let collect: (() => void) | undefined;
 export function releaseMemory(): void {
   collect ??= findCollector();
   collect();
+  // V8 frees the memory of buffers in a thread of its own after a collection; the next one, however small, waits for that.
+  collect({ type: 'minor' });
   trimNativeHeap();
 }
 
 /** V8 shows its collector to a context that is made while this flag is set. */
-function findCollector(): () => void {
+function findCollector(): Collector {
   v8.setFlagsFromString('--expose-gc');
   const found: unknown = vm.runInNewContext('gc');
   v8.setFlagsFromString('--no-expose-gc');
-  return typeof found === 'function' ? (found as () => void) : () => undefined;
+  return typeof found === 'function' ? (found as Collector) : () => undefined;
 }
