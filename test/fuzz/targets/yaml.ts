@@ -1,7 +1,12 @@
-import { deepStrictEqual, ok } from 'node:assert';
+import { deepStrictEqual, ok, strictEqual } from 'node:assert';
+import type { ConfigProblem } from '../../../mesh/kubernetes/problem.ts';
 import { readObjects } from '../../../mesh/kubernetes/read.ts';
 import { parseYaml } from '../../../mesh/kubernetes/yaml.ts';
 import { checkPrototypes, type Target } from '../oracle.ts';
+
+function isTooLarge({ message }: ConfigProblem): boolean {
+  return message.startsWith('the document is too large: more than ');
+}
 
 /** Nothing is thrown: a file is objects and problems, each with its place; its values are those of their JSON. */
 export const target: Target = {
@@ -12,7 +17,13 @@ export const target: Target = {
     for (const { line, column } of problems) ok(line >= 1 && column >= 1);
     for (const { place } of objects) ok(place.line >= 1 && place.column >= 1);
     for (const { value } of parseYaml(text, 'fuzz.yaml').documents) {
-      const again = parseYaml(JSON.stringify(value), 'again.yaml');
+      const json = JSON.stringify(value);
+      const again = parseYaml(json, 'again.yaml');
+      // Aliases say much in few words; written out it may be more than one document may hold, and is refused for that alone.
+      if (json.length > text.length && again.problems.some(isTooLarge)) {
+        strictEqual(again.problems.length, 1);
+        continue;
+      }
       deepStrictEqual(again.problems, []);
       if (value !== null) deepStrictEqual(again.documents[0]?.value, value);
     }
