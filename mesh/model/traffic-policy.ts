@@ -1,0 +1,104 @@
+import type { ServiceKey } from './service.ts';
+
+/** What hashing balancers look at; the first that a request has decides. */
+export type HashSource = Readonly<
+  | { kind: 'header'; name: string }
+  | { kind: 'query'; name: string }
+  | { kind: 'source-ip' }
+  /** With `ttlMs` a client without the cookie gets one; 0: until it closes. */
+  | { kind: 'cookie'; name: string; path: string; ttlMs?: number }
+>;
+
+export type BalancerPolicy = Readonly<
+  | { kind: 'round-robin' | 'least-request' | 'random' | 'passthrough' }
+  | { kind: 'ring-hash'; source: HashSource; minimumRingSize: number }
+  | { kind: 'maglev'; source: HashSource; tableSize: number }
+>;
+
+/** A new endpoint's share grows over `durationMs`. Envoy slow start. */
+export type Warmup = Readonly<{ durationMs: number; minimumPercent: number; aggression: number }>;
+
+/** DestinationRule `outlierDetection`, complete; 0 turns a detector off. Times in ms, shares in percent. */
+export type OutlierPolicy = Readonly<{
+  consecutive5xx: number;
+  consecutiveGatewayErrors: number;
+  splitExternalLocalOriginErrors: boolean;
+  consecutiveLocalOriginFailures: number;
+  intervalMs: number;
+  baseEjectionMs: number;
+  maxEjectionMs: number;
+  maxEjectionPercent: number;
+  minHealthPercent: number;
+  /** Standard deviations times 1000 below the mean; 0 turns it off. */
+  successRateStdevFactor: number;
+  successRateMinimumHosts: number;
+  successRateRequestVolume: number;
+  /** Percent of failures from which a host is ejected; 0 turns it off. */
+  failurePercentageThreshold: number;
+  failurePercentageMinimumHosts: number;
+  failurePercentageRequestVolume: number;
+}>;
+
+/** Bounds per replica, and service, subset and port; Infinity where nothing is bounded. */
+export type CircuitBreaker = Readonly<{
+  maxConnections: number;
+  maxPendingRequests: number;
+  maxRequests: number;
+  maxRetries: number;
+  maxRequestsPerConnection: number;
+  maxConcurrentStreams: number;
+}>;
+
+export type LocalityPolicy = Readonly<{
+  distribute: readonly Readonly<{ from: string; to: ReadonlyMap<string, number> }>[];
+  failover: readonly Readonly<{ from: string; to: string }>[];
+  failoverPriority: readonly string[];
+}>;
+
+/** TLS of the application inside the tunnel, or to an external host. */
+export type UpstreamTls = Readonly<{
+  mode: 'simple' | 'mutual';
+  sni: string;
+  subjectAltNames: readonly string[];
+  /** PEM; empty: the system's roots. */
+  roots: string;
+  /** PEM chain and key of `mutual`. */
+  certificate: string;
+  key: string;
+  insecureSkipVerify: boolean;
+}>;
+
+export type RetryBudget = Readonly<{ percent: number; minConcurrency: number; intervalMs: number }>;
+
+/** How one port of a service, or of a subset, is used. What is absent has Istio's default. */
+export type TrafficPolicy = Readonly<{
+  balancer: BalancerPolicy;
+  warmup?: Warmup;
+  locality?: LocalityPolicy;
+  outliers?: OutlierPolicy;
+  circuitBreaker?: CircuitBreaker;
+  connectTimeoutMs: number;
+  /** Of an HTTP connection without a request. */
+  idleTimeoutMs: number;
+  /** `undefined`: as the port's protocol says. */
+  http2?: boolean;
+  useClientProtocol: boolean;
+  tls?: UpstreamTls;
+  retryBudget?: RetryBudget;
+}>;
+
+export type Subset = Readonly<{
+  name: string;
+  labels: ReadonlyMap<string, string>;
+  policy: TrafficPolicy;
+  ports: ReadonlyMap<number, TrafficPolicy>;
+}>;
+
+/** What a DestinationRule says of one service, as seen by one waypoint. */
+export type ServiceTrafficPolicy = Readonly<{
+  service: ServiceKey;
+  policy: TrafficPolicy;
+  /** By service port; they replace `policy`. */
+  ports: ReadonlyMap<number, TrafficPolicy>;
+  subsets: readonly Subset[];
+}>;
