@@ -1,18 +1,7 @@
-import {
-  EPOLL_CTL_ADD,
-  EPOLL_CTL_DEL,
-  EPOLL_CTL_MOD,
-  EPOLL_DATA_OFFSET,
-  EPOLL_EVENT_BYTES,
-  epollControl,
-  epollCreate,
-  epollWait,
-  closeDescriptor,
-} from './native/libc.ts';
-import { systemError } from './native/errno.ts';
+import { EpollSet } from './epoll-set.ts';
+import { EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD } from './native/libc.ts';
 import { runContinuations } from './native/continuations.ts';
 import { LoopSeat } from './native/libuv.ts';
-import { allocateShared } from './native/memory.ts';
 import './native/self-check.ts';
 
 /** Bits of an event mask (EPOLLIN and so on). */
@@ -34,12 +23,13 @@ export interface TurnTask {
   runTask(): void;
 }
 
-/** Enough for one batch; more wait in the kernel for the next poll. */
-const EVENTS_PER_POLL = 256;
 /** In the place of a generation: the descriptor of Node's loop. */
 const LOOP = -1;
 /** After so many turns Node's loop goes round even when it has not asked to: it has work that it does only then. */
 const TURNS_PER_ROUND = 64;
+/** A turn moves bulk when, in the mean of about so many turns, each moved as much. */
+const BULK_TURNS = 8;
+const BULK_BYTES_A_TURN = 16 << 10;
 
 /**
  * One thread's own epoll set, beside Node's loop: promises, timers and gRPC live on the same thread. While descriptors
@@ -51,15 +41,16 @@ const TURNS_PER_ROUND = 64;
  * then what was staged (flushAtTurnEnd), and what that has settled.
  */
 class Reactor {
-  readonly #epoll: number;
+  readonly #epoll = new EpollSet();
   readonly #loop = new LoopSeat();
-  readonly #events = allocateShared(EVENTS_PER_POLL * EPOLL_EVENT_BYTES);
-  readonly #change = allocateShared(EPOLL_EVENT_BYTES);
   /** By descriptor. */
   readonly #handlers: (EventHandler | undefined)[] = [];
   /** By descriptor: an event of a descriptor that was closed and opened anew within one batch is not for the new one. */
   readonly #generations: number[] = [];
   #watched = 0;
+  /** Bytes read since the turn before. */
+  movedBytes = 0;
+  #meanMovedBytes = 0;
   #atTurnEnd: TurnTask[] = [];
   #nextTurn: TurnTask[] = [];
   #running = false;
@@ -73,16 +64,13 @@ class Reactor {
   };
 
   constructor() {
-    const epoll = epollCreate();
-    if (epoll < 0) throw systemError(-epoll, 'create an epoll set');
-    this.#epoll = epoll;
-    this.#control(EPOLL_CTL_ADD, this.#loop.descriptor, READABLE, LOOP);
+    this.#epoll.control(EPOLL_CTL_ADD, this.#loop.descriptor, READABLE, LOOP);
   }
 
   watch(fd: number, mask: number, handler: EventHandler): void {
     const generation = ((this.#generations[fd] ?? 0) + 1) & 0x7fffffff;
     this.#generations[fd] = generation;
-    this.#control(EPOLL_CTL_ADD, fd, mask, generation);
+    this.#epoll.control(EPOLL_CTL_ADD, fd, mask, generation);
     this.#handlers[fd] = handler;
     if (this.#watched++ === 0) this.#loop.keepAlive(true);
     this.#schedule();
@@ -90,12 +78,12 @@ class Reactor {
 
   /** Changes which events are told; not for EXCLUSIVE ones, which the kernel lets nobody change. */
   rewatch(fd: number, mask: number): void {
-    this.#control(EPOLL_CTL_MOD, fd, mask, this.#generations[fd] ?? 0);
+    this.#epoll.control(EPOLL_CTL_MOD, fd, mask, this.#generations[fd] ?? 0);
   }
 
   unwatch(fd: number): void {
     if (this.#handlers[fd] === undefined) return;
-    this.#control(EPOLL_CTL_DEL, fd, 0, 0);
+    this.#epoll.control(EPOLL_CTL_DEL, fd, 0, 0);
     this.forget(fd);
   }
 
@@ -122,16 +110,7 @@ class Reactor {
   close(): void {
     this.#closed = true;
     this.#loop.close();
-    closeDescriptor(this.#epoll);
-  }
-
-  #control(operation: number, fd: number, mask: number, generation: number): void {
-    const { buffer } = this.#change;
-    buffer.writeUInt32LE(mask >>> 0, 0);
-    buffer.writeInt32LE(fd, EPOLL_DATA_OFFSET);
-    buffer.writeInt32LE(generation, EPOLL_DATA_OFFSET + 4);
-    const result = epollControl(this.#epoll, operation, fd, this.#change);
-    if (result < 0) throw systemError(-result, `watch descriptor ${fd}`);
+    this.#epoll.close();
   }
 
   /** Has the loop come back here before it sleeps. */
@@ -158,9 +137,10 @@ class Reactor {
   #turn(): boolean {
     const loopMs = this.#loop.timeoutMs();
     const timeoutMs = this.#watched === 0 || this.#hasWork() ? 0 : loopMs;
-    const loopIsReady = this.#dispatch(
-      epollWait(this.#epoll, this.#events, EVENTS_PER_POLL, timeoutMs),
-    );
+    this.#meanMovedBytes += (this.movedBytes - this.#meanMovedBytes) / BULK_TURNS;
+    this.movedBytes = 0;
+    const bulk = this.#meanMovedBytes > BULK_BYTES_A_TURN;
+    const loopIsReady = this.#dispatch(this.#epoll.wait(timeoutMs, bulk));
     this.#runNext();
     this.#continue();
     this.#flush();
@@ -175,12 +155,10 @@ class Reactor {
 
   /** @returns whether Node's loop was among those that have events. */
   #dispatch(count: number): boolean {
-    const { buffer } = this.#events;
     let loopIsReady = false;
     for (let index = 0; index < count; index++) {
-      const at = index * EPOLL_EVENT_BYTES;
-      const fd = buffer.readInt32LE(at + EPOLL_DATA_OFFSET);
-      const generation = buffer.readInt32LE(at + EPOLL_DATA_OFFSET + 4);
+      const fd = this.#epoll.descriptorAt(index);
+      const generation = this.#epoll.tagAt(index);
       if (generation === LOOP) {
         loopIsReady = true;
         continue;
@@ -188,7 +166,7 @@ class Reactor {
       const handler = this.#handlers[fd];
       if (handler === undefined || this.#generations[fd] !== generation) continue;
       try {
-        handler.onEvent(buffer.readUInt32LE(at));
+        handler.onEvent(this.#epoll.maskAt(index));
       } catch (error) {
         this.onFault(error);
       }
@@ -262,6 +240,11 @@ export function flushAtTurnEnd(task: TurnTask): void {
 /** Runs the task once, in the next turn: for work that used up its budget, and for what must not run inside a call. */
 export function runNextTurn(task: TurnTask): void {
   reactor().runNextTurn(task);
+}
+
+/** Tells how much was just read: where bulk is moved the thread sleeps in another way. */
+export function tellMoved(bytes: number): void {
+  reactor().movedBytes += bytes;
 }
 
 /** Who hears of exceptions in handlers, which are faults of our own; by default they end the process. */

@@ -21,6 +21,7 @@ import {
   PEER_ENDED,
   READABLE,
   runNextTurn,
+  tellMoved,
   type TurnTask,
   watch,
   WRITABLE,
@@ -226,6 +227,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     const got = readInto(this.#fd, incoming, HEADROOM, room);
     if (got <= 0) return got;
     this.bytesRead += got;
+    tellMoved(got);
     if (got < room) this.#readable = false;
     this.#bulk = got === READ_BYTES && sink.target instanceof TcpStream;
     const taken = sink.onData(incoming, HEADROOM, got);
@@ -239,7 +241,10 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     if (pipe === undefined) return this.#readOnce(sink, room);
     const moved = pipe.fill(this.#fd);
     this.#bulk = moved >= SPLICED_BYTES;
-    if (moved > 0) this.bytesRead += moved;
+    if (moved > 0) {
+      this.bytesRead += moved;
+      tellMoved(moved);
+    }
     this.#pipe = pipe;
     if (!this.#deliverPipe(sink)) this.#paused = true;
     return moved;

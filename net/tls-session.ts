@@ -4,7 +4,7 @@ import { allocateShared } from './native/memory.ts';
 import type { CertificateFacts } from './native/openssl-certificate.ts';
 import { CLOSED, outputLength, Ssl, WANT } from './native/openssl-session.ts';
 import { type HandshakeStep, takeHandshakeTurn } from './handshake-turns.ts';
-import { runNextTurn, type TurnTask } from './reactor.ts';
+import { runNextTurn, tellMoved, type TurnTask } from './reactor.ts';
 import { sessionTally } from './session-tally.ts';
 import { type Carrier, type CarrierUser } from './tls-carrier.ts';
 import type { TlsContext } from './tls-context.ts';
@@ -262,6 +262,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
       const { length, outcome } = this.#readRecords(room);
       if (length > 0) {
         this.bytesRead += length;
+        tellMoved(length);
         const taken = sink.onData(incoming, HEADROOM, length);
         if (taken < length) this.#keep(HEADROOM + taken, length - taken);
         if (this.#isClosed()) return;
