@@ -91,10 +91,14 @@ function ambient(translator: Translator): unknown {
   const policies = [...(translator.resources(AUTHORIZATION_TYPE)?.values() ?? [])];
   const of = (resources: readonly MeshResource[], kind: string): unknown[] =>
     resources.flatMap(({ content, version }) => {
-      if (content.kind !== kind) return [];
+      if (content.kind !== kind || content.kind === 'waypoint config') return [];
       const value =
         content.kind === 'workload'
-          ? { ...content.workload, services: plain(content.workload.services) }
+          ? {
+              ...content.workload,
+              services: plain(content.workload.services),
+              labels: plain(content.workload.labels ?? new Map()),
+            }
           : content.kind === 'service'
             ? content.service
             : content.policy;

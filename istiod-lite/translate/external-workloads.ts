@@ -44,6 +44,7 @@ export function translateWorkloadEntry(
   const uid = `${settings.clusterId}/networking.istio.io/WorkloadEntry/${namespace}/${name}`;
   const { workload, condition } = endpointWorkload(picture, settings, spec, {
     ...{ uid, name, namespace, labels, annotations: entry.metadata.annotations },
+    subsetLabels: labels,
     waypointLabels: entry.metadata.labels,
     services: selectedServices(picture, settings, namespace, labels, {
       service: named,
@@ -84,7 +85,7 @@ export function serviceEntryWorkloads(
     return endpointWorkload(picture, settings, endpoint, {
       ...{ uid: `${prefix}/${at}`, name, namespace },
       ...{ labels: metadata.labels, annotations: metadata.annotations },
-      waypointLabels: endpoint.labels,
+      ...{ waypointLabels: endpoint.labels, subsetLabels: endpoint.labels },
       services: new Map(served.map((host) => [serviceKey(namespace, host), ports])),
     }).workload;
   };
@@ -153,6 +154,8 @@ function endpointWorkload(
     /** For tunnel and names. */
     labels: Labels;
     annotations: Labels;
+    /** What subsets select by. */
+    subsetLabels: Labels;
     waypointLabels: Labels;
     services: ReadonlyMap<ServiceKey, readonly PortMapping[]>;
   }>,
@@ -186,6 +189,7 @@ function endpointWorkload(
     ...(waypoint === undefined ? {} : { waypoint }),
     ...(waypointProblem === undefined ? {} : { waypointProblem }),
     authorizationPolicies: [],
+    labels: about.subsetLabels,
   };
   return { workload, condition };
 }

@@ -1,9 +1,10 @@
 import { parseCidr, tryParseIpAddress } from '../../base/address.ts';
-import type {
-  IpFamilies,
-  LoadBalancing,
-  NetworkAddress,
-  Service as MeshService,
+import {
+  serviceKey,
+  type IpFamilies,
+  type LoadBalancing,
+  type NetworkAddress,
+  type Service as MeshService,
 } from '../../mesh/model/service.ts';
 import type { Pod, Service } from '../../mesh/kubernetes/core.ts';
 import { ENABLE_AUTOALLOCATE_IP, TRAFFIC_DISTRIBUTION } from '../../mesh/kubernetes/labels.ts';
@@ -13,7 +14,14 @@ import { labelsMatch, type Labels } from '../../mesh/kubernetes/selector.ts';
 import type { Picture } from '../snapshot.ts';
 import { servicePorts, serviceEntryPorts } from './ports.ts';
 import { clusterNetwork, NOTHING } from './settings.ts';
-import type { AllocateVip, Condition, MeshSettings, Translation } from './settings.ts';
+import type {
+  AllocateVip,
+  Condition,
+  MeshSettings,
+  Translation,
+  WaypointConfig,
+} from './settings.ts';
+import { translateForWaypoints } from './waypoint-configs.ts';
 import { resolveWaypoint, type WaypointBinding } from './waypoints.ts';
 
 type Balancing = Pick<LoadBalancing, 'routingPreference' | 'mode'>;
@@ -78,6 +86,7 @@ export function translateService(
   return {
     ...NOTHING,
     addresses: [{ kind: 'service', service: record }],
+    waypointConfigs: waypointConfigs(picture, settings, [record], service, binding),
     conditions: binding.condition === undefined ? [] : [binding.condition],
   };
 }
@@ -125,9 +134,25 @@ export function translateServiceEntry(
   return {
     ...NOTHING,
     addresses: records.map((service) => ({ kind: 'service', service })),
+    waypointConfigs: waypointConfigs(picture, settings, records, entry, binding),
     conditions,
     vips,
   };
+}
+
+function waypointConfigs(
+  picture: Picture,
+  settings: MeshSettings,
+  records: readonly MeshService[],
+  object: Service | ServiceEntry,
+  { gateways }: WaypointBinding,
+): WaypointConfig[] {
+  if (gateways.size === 0) return [];
+  return records.map((record) => ({
+    configs: translateForWaypoints(picture, settings, record, object),
+    service: serviceKey(record.namespace, record.hostname),
+    readers: gateways,
+  }));
 }
 
 /** The hosts of an entry that are its own: a Service goes first, then the oldest ServiceEntry of the namespace. */

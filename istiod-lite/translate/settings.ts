@@ -1,7 +1,9 @@
 import type { TrustDomain } from '../../mesh/model/identity.ts';
 import type { AuthorizationPolicy } from '../../mesh/model/authorization.ts';
 import type { ObjectReference } from '../../mesh/kubernetes/object.ts';
+import type { ServiceKey } from '../../mesh/model/service.ts';
 import type { AddressRecord } from '../../mesh/xds/codec.ts';
+import type { WaypointConfigs } from '../../mesh/xds/waypoint-codecs.ts';
 import { TOPOLOGY_NETWORK } from '../../mesh/kubernetes/labels.ts';
 import type { Picture } from '../snapshot.ts';
 
@@ -26,10 +28,20 @@ export type Condition = Readonly<{
   message: string;
 }>;
 
+/** What waypoints are told of one service. */
+export type WaypointConfig = Readonly<{
+  service: ServiceKey;
+  configs: Partial<WaypointConfigs>;
+  /** The waypoints that may know it, `<namespace>/<name>` of their Gateways. */
+  readers: ReadonlySet<string>;
+}>;
+
 /** What one object is turned into. */
 export type Translation = Readonly<{
   addresses: readonly AddressRecord[];
   policies: readonly AuthorizationPolicy[];
+  /** For the waypoints of the object's services alone. */
+  waypointConfigs: readonly WaypointConfig[];
   conditions: readonly Condition[];
   /** The VIPs given to it, by host. */
   vips: ReadonlyMap<string, string>;
@@ -38,6 +50,7 @@ export type Translation = Readonly<{
 export const NOTHING: Translation = {
   addresses: [],
   policies: [],
+  waypointConfigs: [],
   conditions: [],
   vips: new Map(),
 };

@@ -13,6 +13,8 @@ import {
   type AddressRecord,
 } from '../../mesh/xds/codec.ts';
 import { encodeAuthorization } from '../../mesh/xds/codec-policy.ts';
+import { sorted } from '../../mesh/xds/codec-values.ts';
+import { encodeWaypointConfigs, WAYPOINT_TYPES } from '../../mesh/xds/waypoint-codecs.ts';
 import { Breather } from '../breather.ts';
 import { trackedPicture, type Picture, type Snapshot, type SnapshotChange } from '../snapshot.ts';
 import {
@@ -29,6 +31,7 @@ import {
   type Condition,
   type MeshSettings,
   type Translation,
+  type WaypointConfig,
 } from './settings.ts';
 import type { VipAllocator } from './vips.ts';
 import { translatePod } from './workloads.ts';
@@ -40,14 +43,28 @@ export type MeshResource = Readonly<{
   /** Of the bytes; equal bytes have equal versions. */
   version: string;
   bytes: Uint8Array;
-  content: Readonly<AddressRecord | { kind: 'policy'; policy: AuthorizationPolicy }>;
+  /** Of labels, which only waypoints are told; '' where there are none. */
+  labelsVersion: string;
+  /** The waypoints that may have it, `<namespace>/<name>` of their Gateways; absent: every proxy may. */
+  readers?: ReadonlySet<string>;
+  content: Readonly<
+    AddressRecord | { kind: 'policy'; policy: AuthorizationPolicy } | { kind: 'waypoint config' }
+  >;
 }>;
+
+type Names = ReadonlyMap<string, ReadonlySet<string>>;
 
 /** Names of resources that are new, different or gone, by type. */
 export type ResourceChange = Readonly<{
   revision: number;
-  changed: ReadonlyMap<string, ReadonlySet<string>>;
+  changed: Names;
+  /** Those that are different for waypoints alone. */
+  changedForWaypoints: Names;
 }>;
+
+type Changes = Readonly<
+  Record<'changed' | 'changedForWaypoints', ReadonlyMap<string, Set<string>>>
+>;
 
 export type ObjectStatus = Readonly<{
   ref: ObjectReference;
@@ -66,6 +83,8 @@ type Unit = Readonly<{
   facts: ReadonlySet<string>;
   resources: ReadonlyMap<string, MeshResource>;
 }>;
+
+const NOBODY: ReadonlySet<string> = new Set();
 
 /** The unit that is made of no single object. */
 const MESH_UNIT = 'mesh' as ObjectKey;
@@ -86,6 +105,7 @@ export class Translator {
   readonly #resources = new Map<string, Map<string, MeshResource>>([
     [ADDRESS_TYPE, new Map()],
     [AUTHORIZATION_TYPE, new Map()],
+    ...WAYPOINT_TYPES.map((type) => [type, new Map()] as const),
   ]);
 
   constructor(settings: MeshSettings, vips: VipAllocator, options: TranslatorOptions = {}) {
@@ -148,11 +168,13 @@ export class Translator {
       }
       yield;
     }
-    const changed = new Map([...this.#resources.keys()].map((type) => [type, new Set<string>()]));
+    const none = (): Map<string, Set<string>> =>
+      new Map([...this.#resources.keys()].map((type) => [type, new Set()]));
+    const all = { changed: none(), changedForWaypoints: none() };
     // First all that goes, then all that comes: a name may pass from one unit to another.
-    for (const [key, unit] of made) this.#withdraw(key, unit, changed);
-    for (const [key, unit] of made) this.#publish(key, unit, changed);
-    return { revision, changed };
+    for (const [key, unit] of made) this.#withdraw(key, unit, all);
+    for (const [key, unit] of made) this.#publish(key, unit, all);
+    return { revision, ...all };
   }
 
   /** `undefined` when the unit stays as it is. */
@@ -180,6 +202,8 @@ export class Translator {
     const resources = new Map<string, MeshResource>();
     for (const record of translation.addresses) add(resources, addressResource(record));
     for (const policy of translation.policies) add(resources, policyResource(policy));
+    for (const config of translation.waypointConfigs)
+      for (const resource of waypointResources(config)) add(resources, resource);
     for (const resource of resources.values())
       if (!this.#isPublished(resource)) this.#prepare(resource);
     if (object !== undefined) this.#setStatus(object, translation);
@@ -193,11 +217,7 @@ export class Translator {
   }
 
   /** Takes away what a unit no longer has. */
-  #withdraw(
-    key: ObjectKey,
-    unit: Unit | undefined,
-    changed: ReadonlyMap<string, Set<string>>,
-  ): void {
+  #withdraw(key: ObjectKey, unit: Unit | undefined, { changed }: Changes): void {
     const before = this.#units.get(key);
     for (const fact of before?.facts ?? []) {
       if (unit?.facts.has(fact) === true) continue;
@@ -221,7 +241,7 @@ export class Translator {
   #publish(
     key: ObjectKey,
     unit: Unit | undefined,
-    changed: ReadonlyMap<string, Set<string>>,
+    { changed, changedForWaypoints }: Changes,
   ): void {
     if (unit === undefined) return;
     this.#units.set(key, unit);
@@ -240,13 +260,20 @@ export class Translator {
       }
       this.#owners.set(id, key);
       if (this.#isPublished(resource)) continue;
-      this.#resources.get(resource.typeUrl)?.set(resource.name, resource);
-      changed.get(resource.typeUrl)?.add(resource.name);
+      const ofType = this.#resources.get(resource.typeUrl);
+      const onlyLabels = ofType?.get(resource.name)?.version === resource.version;
+      ofType?.set(resource.name, resource);
+      const names = onlyLabels && resource.readers === undefined ? changedForWaypoints : changed;
+      names.get(resource.typeUrl)?.add(resource.name);
     }
   }
 
-  #isPublished({ typeUrl, name, version }: MeshResource): boolean {
-    return this.#resources.get(typeUrl)?.get(name)?.version === version;
+  #isPublished({ typeUrl, name, version, labelsVersion, readers }: MeshResource): boolean {
+    const known = this.#resources.get(typeUrl)?.get(name);
+    if (known?.version !== version || known.labelsVersion !== labelsVersion) return false;
+    const before = known.readers ?? NOBODY;
+    const after = readers ?? NOBODY;
+    return before.size === after.size && before.isSubsetOf(after);
   }
 }
 
@@ -321,7 +348,7 @@ function addressResource(record: AddressRecord): MeshResource {
       : serviceKey(record.service.namespace, record.service.hostname);
   return {
     ...{ typeUrl: ADDRESS_TYPE, name, version: contentVersion(bytes), bytes },
-    content: record,
+    ...{ labelsVersion: labelsVersion(record), content: record },
   };
 }
 
@@ -329,6 +356,21 @@ function policyResource(policy: AuthorizationPolicy): MeshResource {
   const bytes = encodeAuthorization(policy);
   return {
     ...{ typeUrl: AUTHORIZATION_TYPE, name: policyKey(policy.namespace, policy.name) },
-    ...{ version: contentVersion(bytes), bytes, content: { kind: 'policy', policy } },
+    ...{ version: contentVersion(bytes), bytes, labelsVersion: '' },
+    content: { kind: 'policy', policy },
   };
+}
+
+function waypointResources({ service, configs, readers }: WaypointConfig): MeshResource[] {
+  return encodeWaypointConfigs(configs).map(({ typeUrl, bytes }) => ({
+    ...{ typeUrl, name: service, version: contentVersion(bytes), bytes, labelsVersion: '' },
+    ...{ readers, content: { kind: 'waypoint config' } },
+  }));
+}
+
+/** Cheaper than the version of all bytes with them, which few of many proxies ask for. */
+function labelsVersion(record: AddressRecord): string {
+  const labels = record.kind === 'workload' ? record.workload.labels : undefined;
+  if (labels === undefined || labels.size === 0) return '';
+  return contentVersion(Buffer.from(JSON.stringify(sorted(labels))));
 }

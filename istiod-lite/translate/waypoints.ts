@@ -46,6 +46,8 @@ export type WaypointBinding = Readonly<{
   waypointProblem?: string;
   weightedWaypoints: readonly Readonly<{ destination: GatewayAddress; weight: number }>[];
   ingressUseWaypoint: boolean;
+  /** The Gateways whose waypoints traffic goes through, `<namespace>/<name>`; none where it is refused or goes direct. */
+  gateways: ReadonlySet<string>;
   condition?: Condition;
 }>;
 
@@ -61,7 +63,10 @@ type Wish = Readonly<{
 
 type Problem = Readonly<{ reason: string; message: string }>;
 
-const UNBOUND: WaypointBinding = { weightedWaypoints: [], ingressUseWaypoint: false };
+const UNBOUND: WaypointBinding = {
+  ...{ weightedWaypoints: [], ingressUseWaypoint: false },
+  gateways: new Set(),
+};
 
 /**
  * Finds the waypoint of an object: its own label, then a Gateway that names its service account, then its namespace's
@@ -93,6 +98,7 @@ export function resolveWaypoint(
   return {
     waypoint,
     weightedWaypoints: canary.weighted,
+    gateways: new Set([`${wish.namespace}/${wish.name}`, ...canary.gateways]),
     ingressUseWaypoint: ingress,
     condition: condition('True', 'WaypointAccepted', `${note}${canary.note}`),
   };
@@ -251,11 +257,15 @@ function resolveCanary(
   user: WaypointUser,
   wish: Wish,
   primary: GatewayAddress,
-): { weighted: WaypointBinding['weightedWaypoints']; note: string } {
+): {
+  weighted: WaypointBinding['weightedWaypoints'];
+  gateways: readonly string[];
+  note: string;
+} {
   const { canary } = wish;
-  if (canary === undefined) return { weighted: [], note: '' };
+  if (canary === undefined) return { weighted: [], gateways: [], note: '' };
   const failed = (reason: string, message: string): ReturnType<typeof resolveCanary> => ({
-    weighted: [],
+    ...{ weighted: [], gateways: [] },
     note: `. Canary is not used: ${reason}: ${message}`,
   });
   const weight = /^\d{1,3}$/.test(canary.weight) ? Number(canary.weight) : 101;
@@ -276,6 +286,7 @@ function resolveCanary(
       { destination: primary, weight: 100 - weight },
       { destination, weight },
     ],
+    gateways: [`${canary.namespace}/${canary.name}`],
     note: `. Canary ${canary.namespace}/${canary.name} gets ${weight} %`,
   };
 }

@@ -70,6 +70,7 @@ export function translatePod(picture: Picture, settings: MeshSettings, pod: Pod)
       ...selectedPolicies(picture, settings, namespace, labels),
       ...mtlsPolicies(picture, settings, namespace, labels),
     ],
+    labels,
   };
   return { ...NOTHING, addresses: [{ kind: 'workload', workload }] };
 }

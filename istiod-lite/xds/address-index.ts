@@ -27,8 +27,9 @@ export class AddressIndex {
     if (before !== undefined) drop(this.#byNode, before.node, name);
     this.#links.delete(name);
     this.#ranges.delete(name);
-    if (resource === undefined || resource.content.kind === 'policy') return;
-    const links = linksOf(resource.content);
+    const content = resource?.content;
+    if (content?.kind !== 'workload' && content?.kind !== 'service') return;
+    const links = linksOf(content);
     this.#links.set(name, links);
     for (const alias of links.aliases) put(this.#byAlias, alias, name);
     for (const service of links.services) put(this.#byService, service, name);

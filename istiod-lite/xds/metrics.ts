@@ -1,5 +1,6 @@
 import { observe, type Metrics } from '../../mesh/runtime/metrics.ts';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../mesh/xds/codec.ts';
+import { WAYPOINT_TYPES } from '../../mesh/xds/waypoint-codecs.ts';
 import type { ResourceChange } from '../translate/translator.ts';
 
 /** Seconds, as istio/istio pilot/pkg/xds/monitoring.go. */
@@ -10,6 +11,8 @@ const SIZE_BOUNDS = [1, 10_000, 1_000_000, 4_000_000, 10_000_000, 40_000_000];
 const SHORT_NAMES: ReadonlyMap<string, string> = new Map([
   [ADDRESS_TYPE, 'wds'],
   [AUTHORIZATION_TYPE, 'wads'],
+  // Upstream has no short names for our own types: the message's own.
+  ...WAYPOINT_TYPES.map((type) => [type, type.slice(type.lastIndexOf('.') + 1)] as const),
 ]);
 
 /** What the xDS server counts, under istiod's names. */

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../mesh/xds/codec.ts';
+import { WAYPOINT_TYPES } from '../../mesh/xds/waypoint-codecs.ts';
 import type { DeltaDiscoveryRequest } from '../../mesh/proto/gen/discovery.ts';
 import type { ResourceChange } from '../translate/translator.ts';
 import { Delivery, type Rejection } from './delivery.ts';
@@ -24,6 +25,9 @@ export type StreamEvents = Readonly<{
 /** Answers that may wait for one proxy. */
 const MAX_BACKLOG = 16;
 
+/** What is named comes before what names it: workloads name policies, routes name services and their subsets. */
+const SEND_ORDER: readonly string[] = [AUTHORIZATION_TYPE, ADDRESS_TYPE, ...WAYPOINT_TYPES];
+
 /** What goes out next, and under what delivery knows it. */
 type Outgoing = Readonly<{ typeUrl: string; answer: Answer; what: object; partly?: boolean }>;
 
@@ -31,6 +35,7 @@ type Outgoing = Readonly<{ typeUrl: string; answer: Answer; what: object; partly
 export class ProxyStream {
   readonly node: ProxyNode;
   readonly connectedMs = Date.now();
+  readonly #waypoint: string | undefined;
   readonly #store: ResourceStore;
   readonly #send: SendResponse;
   readonly #events: StreamEvents;
@@ -51,12 +56,15 @@ export class ProxyStream {
     parts: Readonly<{
       store: ResourceStore;
       send: SendResponse;
+      /** Of a waypoint, what its token proves: `<namespace>/<name>` of its Gateway. */
+      waypoint?: string;
       /** Of what is in the store now. */
       revision: number;
       events: StreamEvents;
     }>,
   ) {
     this.node = node;
+    this.#waypoint = parts.waypoint;
     this.#store = parts.store;
     this.#send = parts.send;
     this.#revision = parts.revision;
@@ -68,6 +76,8 @@ export class ProxyStream {
     const { typeUrl, responseNonce, errorDetail } = request;
     if (this.#store.resources(typeUrl) === undefined)
       return `resources of type ${JSON.stringify(typeUrl.slice(0, 128))} are not served`;
+    if (this.#waypoint === undefined && WAYPOINT_TYPES.includes(typeUrl))
+      return `resources of type ${JSON.stringify(typeUrl)} are served to waypoints alone`;
     const asked = {
       subscribe: request.resourceNamesSubscribe,
       unsubscribe: request.resourceNamesUnsubscribe,
@@ -86,6 +96,7 @@ export class ProxyStream {
     if (known === undefined) {
       const subscription = new Subscription(typeUrl, this.#store, asked, {
         node: this.node.nodeName,
+        ...(this.#waypoint === undefined ? {} : { waypoint: this.#waypoint }),
       });
       this.#subscriptions.set(typeUrl, subscription);
       this.#queue(typeUrl, subscription.begin(asked), 0);
@@ -99,8 +110,16 @@ export class ProxyStream {
   }
 
   /** Takes note of a change; what of it concerns the proxy is sent as soon as the line is free. */
-  push({ revision, changed }: ResourceChange): void {
+  push({ revision, changed, changedForWaypoints }: ResourceChange): void {
     this.#revision = revision;
+    const concerns = this.#mark(changed, revision);
+    const asWaypoint = this.#waypoint !== undefined && this.#mark(changedForWaypoints, revision);
+    if (!concerns && !asWaypoint) return;
+    if (this.#pendingSinceMs === 0) this.#pendingSinceMs = performance.now();
+    this.#flush();
+  }
+
+  #mark(changed: ResourceChange['changed'], revision: number): boolean {
     let any = false;
     for (const [typeUrl, names] of changed) {
       const subscription = this.#subscriptions.get(typeUrl);
@@ -109,9 +128,7 @@ export class ProxyStream {
       this.#delivery.waits(subscription, revision);
       any = true;
     }
-    if (!any) return;
-    if (this.#pendingSinceMs === 0) this.#pendingSinceMs = performance.now();
-    this.#flush();
+    return any;
   }
 
   close(): void {
@@ -123,6 +140,8 @@ export class ProxyStream {
     // A ztunnel asks for both; until it has, it has not the whole of any revision.
     const whole = [ADDRESS_TYPE, AUTHORIZATION_TYPE].every((type) => this.#subscriptions.has(type));
     if (this.node.type === 'ztunnel' && !whole) return -1;
+    // A waypoint asks for all that it knows of at once; which of the types that is, only it can tell.
+    if (this.node.type === 'waypoint' && !this.#subscriptions.has(ADDRESS_TYPE)) return -1;
     return this.#delivery.answeredRevision(this.#revision);
   }
 
@@ -170,20 +189,19 @@ export class ProxyStream {
       if (this.#answers.length === MAX_BACKLOG - 1) this.#events.onBacklog(false);
       return answer;
     }
-    // New policies go before the workloads that name them, and policies that go, after those that named them.
-    const policies = this.#subscriptions.get(AUTHORIZATION_TYPE);
-    const addresses = this.#subscriptions.get(ADDRESS_TYPE);
-    if (policies?.hasPending === true && addresses?.hasPending === true) {
-      const answer = policies.takePresent();
-      if (answer !== undefined)
-        return {
-          ...{ typeUrl: AUTHORIZATION_TYPE, answer, what: policies },
-          partly: policies.hasPending,
-        };
+    // What is new goes in that order, and what goes away in the reverse of it.
+    const pending = SEND_ORDER.flatMap((typeUrl) => {
+      const subscription = this.#subscriptions.get(typeUrl);
+      return subscription?.hasPending === true ? [subscription] : [];
+    });
+    const last = pending.pop();
+    for (const subscription of pending) {
+      const answer = subscription.takePresent();
+      if (answer === undefined) continue;
+      const { typeUrl, hasPending } = subscription;
+      return { typeUrl, answer, what: subscription, partly: hasPending };
     }
-    for (const subscription of [addresses, policies])
-      if (subscription?.hasPending === true)
-        return { typeUrl: subscription.typeUrl, answer: subscription.take(), what: subscription };
+    if (last !== undefined) return { typeUrl: last.typeUrl, answer: last.take(), what: last };
     if (this.#pendingSinceMs !== 0) {
       this.#events.onDelivered(performance.now() - this.#pendingSinceMs);
       this.#pendingSinceMs = 0;

@@ -274,7 +274,7 @@ export class XdsServer {
           end(status.PERMISSION_DENIED, mismatch);
           return;
         }
-        stream = this.#open(call, node);
+        stream = this.#open(call, node, caller);
       }
       const problem = stream.receive(request);
       if (problem !== undefined) end(status.INVALID_ARGUMENT, problem);
@@ -304,10 +304,14 @@ export class XdsServer {
     return `${account} is no account of a node proxy (CA_TRUSTED_NODE_ACCOUNTS), nor of a dedicated one (DEDICATED_PROXY_ACCOUNTS)`;
   }
 
-  #open(call: DeltaCall, node: ProxyNode): ProxyStream {
+  #open(call: DeltaCall, node: ProxyNode, caller: StreamCaller): ProxyStream {
     const { log, metrics } = this.#parts;
     const stream = new ProxyStream(node, {
       store: this.#store,
+      // The account of a waypoint has its Gateway's name.
+      ...(node.type === 'waypoint'
+        ? { waypoint: `${caller.namespace}/${caller.serviceAccount}` }
+        : {}),
       revision: this.#revision,
       send: (bytes) =>
         new Promise((resolve) => {

@@ -1,7 +1,8 @@
 import { ADDRESS_TYPE } from '../../mesh/xds/codec.ts';
+import { WAYPOINT_TYPES } from '../../mesh/xds/waypoint-codecs.ts';
 import type { MeshResource } from '../translate/translator.ts';
 import type { AddressIndex } from './address-index.ts';
-import { frameOf, frameWithAliases } from './wire.ts';
+import { frameOf, frameWithAliases, labelled } from './wire.ts';
 
 /** What all subscriptions are answered from. */
 export interface ResourceStore {
@@ -35,18 +36,24 @@ export class Subscription {
   readonly wildcard: boolean;
   readonly #store: ResourceStore;
   readonly #node: string;
+  readonly #waypoint: string | undefined;
+  /** The client learns of some resources of the type alone. */
+  readonly #filtered: boolean;
   /** What the client asked for, by name or alias. Empty for a wildcard: 50,000 names a client would be 5 MB each. */
   readonly #wanted = new Set<string>();
-  /** Names that were sent to a client that did not ask for all, so that it learns when they go. */
+  /** Names that were sent to a client that gets not all, so that it learns when they go. */
   readonly #sent = new Set<string>();
   #pending = new Set<string>();
 
-  /** @param node the client's own node: an on-demand client gets its pods unasked. */
+  /**
+   * @param options.node the client's own node: an on-demand client gets its pods unasked.
+   * @param options.waypoint of a waypoint, `<namespace>/<name>` of its Gateway.
+   */
   constructor(
     typeUrl: string,
     store: ResourceStore,
     first: SubscriptionRequest,
-    options: Readonly<{ node: string }>,
+    options: Readonly<{ node: string; waypoint?: string }>,
   ) {
     this.typeUrl = typeUrl;
     this.#store = store;
@@ -54,6 +61,8 @@ export class Subscription {
     const all = subscribe.includes(WILDCARD) || subscribe.length === 0;
     this.wildcard = all && !unsubscribe.includes(WILDCARD);
     this.#node = typeUrl === ADDRESS_TYPE ? options.node : '';
+    this.#waypoint = options.waypoint;
+    this.#filtered = WAYPOINT_TYPES.includes(typeUrl);
   }
 
   get hasPending(): boolean {
@@ -62,21 +71,21 @@ export class Subscription {
 
   /** The answer to the first request; always sent, for clients wait for it even when it is empty. */
   begin(request: SubscriptionRequest): Answer {
-    const existing = this.#existing();
     const answer: Answer = { frames: [], removed: [], names: [] };
     const { subscribe, initialVersions } = request;
     // What an on-demand client still holds, or was still waiting for, it still wants.
     const names = this.wildcard
-      ? existing.keys()
+      ? this.#existing().keys()
       : this.#subscribe(new Set([...subscribe, ...initialVersions.keys()]), answer);
     for (const name of names) {
-      const resource = existing.get(name);
+      const resource = this.#find(name);
       if (resource === undefined) continue;
       if (initialVersions.get(name) === resource.version) this.#remember(name);
       else this.#send(answer, resource);
     }
     if (this.wildcard)
-      for (const name of initialVersions.keys()) if (!existing.has(name)) answer.removed.push(name);
+      for (const name of initialVersions.keys())
+        if (this.#find(name) === undefined) answer.removed.push(name);
     this.#pending.clear();
     answer.names.push(...answer.removed);
     return answer;
@@ -87,10 +96,9 @@ export class Subscription {
     for (const name of unsubscribe) this.#wanted.delete(name);
     const asked = subscribe.filter((name) => name !== WILDCARD);
     if (this.wildcard || asked.length === 0) return undefined;
-    const existing = this.#existing();
     const answer: Answer = { frames: [], removed: [], names: [] };
     for (const name of this.#subscribe(asked, answer)) {
-      const resource = existing.get(name);
+      const resource = this.#find(name);
       if (resource !== undefined) this.#send(answer, resource);
     }
     answer.names.push(...answer.removed);
@@ -99,16 +107,16 @@ export class Subscription {
 
   /** Marks what of a change concerns the client; true when something does. */
   mark(changed: Iterable<string>): boolean {
-    for (const name of changed) if (this.wildcard || this.#concerns(name)) this.#pending.add(name);
+    for (const name of changed)
+      if ((this.wildcard && !this.#filtered) || this.#concerns(name)) this.#pending.add(name);
     return this.hasPending;
   }
 
   /** Of what is waiting that which is there; what is gone waits on. `undefined` when nothing is there. */
   takePresent(): Answer | undefined {
-    const existing = this.#existing();
     const gone = new Set<string>();
     const present = new Set<string>();
-    for (const name of this.#pending) (existing.has(name) ? present : gone).add(name);
+    for (const name of this.#pending) (this.#find(name) === undefined ? gone : present).add(name);
     if (present.size === 0) return undefined;
     this.#pending = present;
     const answer = this.take();
@@ -118,12 +126,11 @@ export class Subscription {
 
   /** All that is waiting, as it is now. */
   take(): Answer {
-    const existing = this.#existing();
     const answer: Answer = { frames: [], removed: [], names: [] };
     const pending = this.#pending;
     this.#pending = new Set();
     for (const name of pending) {
-      const resource = existing.get(name);
+      const resource = this.#find(name);
       if (resource !== undefined) this.#send(answer, resource);
       else {
         answer.removed.push(name);
@@ -138,6 +145,14 @@ export class Subscription {
     return this.#store.resources(this.typeUrl) ?? new Map();
   }
 
+  /** A resource as the client may know it. */
+  #find(name: string): MeshResource | undefined {
+    const resource = this.#existing().get(name);
+    if (resource === undefined || this.#waypoint === undefined) return resource;
+    if (resource.readers?.has(this.#waypoint) === false) return undefined;
+    return labelled(resource);
+  }
+
   #send(answer: Answer, resource: MeshResource): void {
     const { name } = resource;
     const aliases =
@@ -150,7 +165,7 @@ export class Subscription {
   }
 
   #remember(name: string): void {
-    if (!this.wildcard) this.#sent.add(name);
+    if (!this.wildcard || this.#filtered) this.#sent.add(name);
   }
 
   /** Adds names and returns what they stand for; those that stand for nothing are answered as removed. */
@@ -171,7 +186,7 @@ export class Subscription {
 
   /** A name or alias, and with a service all of its workloads. */
   #namesOf(key: string): string[] {
-    const names = this.#existing().has(key) ? [key] : [];
+    const names = this.#find(key) === undefined ? [] : [key];
     if (this.typeUrl !== ADDRESS_TYPE) return names;
     names.push(...this.#store.addresses.named(key));
     return names.flatMap((name) => [name, ...this.#store.addresses.endpointsOf(name)]);
@@ -186,6 +201,7 @@ export class Subscription {
 
   #concerns(name: string): boolean {
     if (this.#wanted.has(name) || this.#sent.has(name)) return true;
+    if (this.#filtered) return this.wildcard && this.#find(name) !== undefined;
     if (this.typeUrl !== ADDRESS_TYPE) return false;
     const { addresses } = this.#store;
     if (this.#node !== '' && addresses.nodeOf(name) === this.#node) return true;

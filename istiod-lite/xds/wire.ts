@@ -1,4 +1,5 @@
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
+import { contentVersion, encodeLabelledAddress } from '../../mesh/xds/codec.ts';
 import { Resource } from '../../mesh/proto/gen/discovery.ts';
 import type { MeshResource } from '../translate/translator.ts';
 
@@ -34,6 +35,20 @@ export function frameOf(resource: MeshResource): Uint8Array {
 /** The same with the other names by which a client may have asked for it. */
 export function frameWithAliases(resource: MeshResource, aliases: readonly string[]): Uint8Array {
   return aliases.length === 0 ? frameOf(resource) : encodeFrame(resource, aliases);
+}
+
+const labelledResources = new WeakMap<MeshResource, MeshResource>();
+
+/** A resource as waypoints get it, with the labels of workloads; made when the first of them asks. */
+export function labelled(resource: MeshResource): MeshResource {
+  const { content, labelsVersion } = resource;
+  if (labelsVersion === '' || content.kind !== 'workload') return resource;
+  const known = labelledResources.get(resource);
+  if (known !== undefined) return known;
+  const bytes = encodeLabelledAddress(content);
+  const made = { ...resource, bytes, version: contentVersion(bytes) };
+  labelledResources.set(resource, made);
+  return made;
 }
 
 /** The bytes of a whole response, in the order of its field numbers. */

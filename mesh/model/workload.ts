@@ -47,6 +47,8 @@ export type Workload = Readonly<{
   /** The services it is an endpoint of, with its own target ports. */
   services: ReadonlyMap<ServiceKey, readonly PortMapping[]>;
   authorizationPolicies: readonly PolicyKey[];
+  /** Halo's extension, for waypoints alone: what subsets select by. */
+  labels?: ReadonlyMap<string, string>;
 }>;
 
 /**

@@ -7,8 +7,9 @@ import {
   type IpAddress,
 } from '../../base/address.ts';
 import { MeshError } from '../../base/errors.ts';
+import type { PolicyKey } from '../model/authorization.ts';
 import type { GatewayAddress } from '../model/gateway-address.ts';
-import type { NetworkAddress, PortMapping } from '../model/service.ts';
+import type { NetworkAddress, PortMapping, ServiceKey } from '../model/service.ts';
 import {
   AppProtocol as AppProtocols,
   type GatewayAddress as GatewayAddressMessage,
@@ -139,4 +140,22 @@ export function encodeGateway(
   }
   const value = encodeNetworkAddress(destination);
   return { destination: { $case: 'address', value }, hboneMtlsPort };
+}
+
+/** @throws {MeshError} ERR_XDS_RESOURCE unless `<namespace>/<hostname>`. */
+export function decodeServiceKey(text: string): ServiceKey {
+  if (!isPair(text)) throw resourceError(`bad service name ${JSON.stringify(text.slice(0, 80))}`);
+  return text as ServiceKey;
+}
+
+/** @throws {MeshError} ERR_XDS_RESOURCE unless `<namespace>/<name>`. */
+export function decodePolicyKey(text: string): PolicyKey {
+  if (!isPair(text)) throw resourceError(`bad policy name ${JSON.stringify(text.slice(0, 80))}`);
+  return text as PolicyKey;
+}
+
+/** `<namespace>/<name>`. */
+function isPair(text: string): boolean {
+  const slash = text.indexOf('/');
+  return slash > 0 && slash < text.length - 1 && !text.includes('/', slash + 1);
 }

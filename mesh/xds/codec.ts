@@ -2,8 +2,7 @@ import { hash } from 'node:crypto';
 import { ipToBytes } from '../../base/address.ts';
 import { describeError, MeshError } from '../../base/errors.ts';
 import { DEFAULT_TRUST_DOMAIN, parseTrustDomain, type TrustDomain } from '../model/identity.ts';
-import type { PolicyKey } from '../model/authorization.ts';
-import type { LoadBalancing, Service, ServiceKey } from '../model/service.ts';
+import type { LoadBalancing, Service } from '../model/service.ts';
 import type { Workload, WorkloadUid } from '../model/workload.ts';
 import { decodeMessage } from '../proto/decode.ts';
 import { StringValue } from '../proto/gen/google/protobuf/wrappers.ts';
@@ -24,19 +23,23 @@ import {
   type Service as ServiceMessage,
   type Workload as WorkloadMessage,
 } from '../proto/gen/workload.ts';
+import { WorkloadLabels } from '../proto/gen/waypoint-traffic.ts';
 import {
   decodeEnum,
   decodeGateway,
   decodeIp,
   decodeNetworkAddress,
+  decodePolicyKey,
   decodePort,
   decodePorts,
+  decodeServiceKey,
   encodeBytes,
   encodeGateway,
   encodeNetworkAddress,
   encodePorts,
   resourceError,
 } from './codec-fields.ts';
+import { sorted } from './codec-values.ts';
 
 export const ADDRESS_TYPE = 'type.googleapis.com/istio.workload.Address';
 export const AUTHORIZATION_TYPE = 'type.googleapis.com/istio.security.Authorization';
@@ -48,6 +51,9 @@ export type AddressRecord = Readonly<
 
 /** Extension by which the control plane says why the waypoint that was asked for cannot be used. */
 const WAYPOINT_PROBLEM = 'halo.dev/waypoint-problem';
+/** Extension by which waypoints are told the labels of a workload. */
+const LABELS = 'halo.dev/labels';
+const LABELS_TYPE = 'type.googleapis.com/halo.waypoint.v1alpha1.WorkloadLabels';
 const STRING_VALUE_TYPE = 'type.googleapis.com/google.protobuf.StringValue';
 /** The cluster of a workload that names none; istio/ztunnel src/state/workload.rs. */
 const DEFAULT_CLUSTER = 'Kubernetes';
@@ -76,13 +82,24 @@ export function decodeAddress(bytes: Uint8Array): AddressRecord {
   }
 }
 
-/** The bytes of an istio.workload.Address; equal records give equal bytes. */
+/** The bytes of an istio.workload.Address, without labels of workloads; equal records give equal bytes. */
 export function encodeAddress(record: AddressRecord): Uint8Array {
-  const message: Address =
-    record.kind === 'workload'
-      ? { type: { $case: 'workload', value: encodeWorkload(record.workload) } }
-      : { type: { $case: 'service', value: encodeService(record.service) } };
-  return Address.encode(message).finish();
+  return encodeRecord(record, []);
+}
+
+/** The same for a waypoint, which is told the labels of workloads too. */
+export function encodeLabelledAddress(record: AddressRecord): Uint8Array {
+  return encodeRecord(record, record.kind === 'workload' ? encodeLabels(record.workload) : []);
+}
+
+function encodeRecord(record: AddressRecord, more: readonly Extension[]): Uint8Array {
+  if (record.kind === 'service')
+    return Address.encode({
+      type: { $case: 'service', value: encodeService(record.service) },
+    }).finish();
+  const value = encodeWorkload(record.workload);
+  value.extensions.push(...more);
+  return Address.encode({ type: { $case: 'workload', value } }).finish();
 }
 
 /** The version of a resource: 16 hexadecimal digits of a hash of its bytes, the same in every replica and after a restart. */
@@ -107,6 +124,7 @@ function decodeWorkload(message: WorkloadMessage): Workload {
   const waypoint = decodeGateway(message.waypoint, 'waypoint');
   const networkGateway = decodeGateway(message.networkGateway, 'network_gateway');
   const problem = findWaypointProblem(message.extensions);
+  const labels = findLabels(message.extensions);
   const proxied =
     tunnel !== undefined &&
     decodeEnum(ApplicationTunnel_Protocol, tunnel.protocol, 'application_tunnel.protocol') ===
@@ -153,6 +171,7 @@ function decodeWorkload(message: WorkloadMessage): Workload {
       ]),
     ),
     authorizationPolicies: message.authorizationPolicies.map(decodePolicyKey),
+    ...(labels === undefined ? {} : { labels }),
   };
 }
 
@@ -290,26 +309,23 @@ function encodeWaypointProblem(reason: string | undefined): Extension[] {
   return [{ name: WAYPOINT_PROBLEM, config: { typeUrl: STRING_VALUE_TYPE, value } }];
 }
 
+function findLabels(extensions: readonly Extension[]): ReadonlyMap<string, string> | undefined {
+  const config = extensions.find(({ name }) => name === LABELS)?.config;
+  if (config?.typeUrl !== LABELS_TYPE) return undefined;
+  return decodeMessage(WorkloadLabels, config.value, LABELS, 'upstream').labels;
+}
+
+function encodeLabels({ labels = new Map() }: Workload): Extension[] {
+  if (labels.size === 0) return [];
+  const message = { labels: new Map(sorted(labels)) };
+  const value = encodeBytes(WorkloadLabels.encode(message).finish());
+  return [{ name: LABELS, config: { typeUrl: LABELS_TYPE, value } }];
+}
+
 function decodeTrustDomain(text: string): TrustDomain {
   try {
     return text === '' ? DEFAULT_TRUST_DOMAIN : parseTrustDomain(text);
   } catch (cause) {
     throw resourceError('bad trust_domain', cause);
   }
-}
-
-function decodeServiceKey(text: string): ServiceKey {
-  if (!isPair(text)) throw resourceError(`bad service name ${JSON.stringify(text.slice(0, 80))}`);
-  return text as ServiceKey;
-}
-
-function decodePolicyKey(text: string): PolicyKey {
-  if (!isPair(text)) throw resourceError(`bad policy name ${JSON.stringify(text.slice(0, 80))}`);
-  return text as PolicyKey;
-}
-
-/** `<namespace>/<name>`. */
-function isPair(text: string): boolean {
-  const slash = text.indexOf('/');
-  return slash > 0 && slash < text.length - 1 && !text.includes('/', slash + 1);
 }

@@ -99,10 +99,12 @@ status: { phase: Running, podIP: ${ip}, conditions: [{ type: Ready, status: "${r
 `;
 }
 
-export function serviceYaml(name: string, ip: string): string {
+/** @param waypoint the Gateway that it uses. */
+export function serviceYaml(name: string, ip: string, waypoint?: string): string {
+  const labels = waypoint === undefined ? '' : `, labels: { istio.io/use-waypoint: ${waypoint} }`;
   return `apiVersion: v1
 kind: Service
-metadata: { name: ${name}, namespace: shop }
+metadata: { name: ${name}, namespace: shop${labels} }
 spec: { clusterIP: ${ip}, selector: { app: ${name} }, ports: [{ port: 80 }] }
 ---
 `;
@@ -113,6 +115,17 @@ export function denyYaml(name: string, from: string): string {
 kind: AuthorizationPolicy
 metadata: { name: ${name}, namespace: shop }
 spec: { action: DENY, rules: [{ from: [{ source: { namespaces: [${from}] } }] }] }
+---
+`;
+}
+
+/** A Gateway of namespace shop that is ready. */
+export function gatewayYaml(name: string, className = 'istio-waypoint'): string {
+  return `apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: ${name}, namespace: shop }
+spec: { gatewayClassName: ${className}, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }
+status: { addresses: [{ type: Hostname, value: ${name}.shop.svc.cluster.local }] }
 ---
 `;
 }

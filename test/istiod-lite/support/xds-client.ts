@@ -117,3 +117,21 @@ export async function connectZtunnel(plane: TestControlPlane): Promise<XdsClient
 export function broughtBy(response: DeltaDiscoveryResponse): string[] {
   return response.resources.map(({ name }) => name).sort();
 }
+
+/** The node of a waypoint in namespace shop as it describes itself. */
+export function waypointNode(gateway: string): NonNullable<RequestFields['node']> {
+  return {
+    id: `waypoint~1.1.1.1~${gateway}-1.shop~shop.svc.cluster.local`,
+    cluster: '',
+    metadata: { NAMESPACE: 'shop' },
+  };
+}
+
+/** A stream of the waypoint of a Gateway in namespace shop, with its token. */
+export async function connectWaypoint(
+  plane: TestControlPlane,
+  serviceAccount: string,
+): Promise<XdsClient> {
+  const token = await plane.issuer.token({ ...ZTUNNEL, namespace: 'shop', serviceAccount });
+  return new XdsClient(plane, token);
+}

@@ -4,13 +4,21 @@ import { status } from '@grpc/grpc-js';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE, decodeAddress } from '../../../mesh/xds/codec.ts';
 import {
   denyYaml,
+  gatewayYaml,
   podYaml,
   serviceYaml,
   TestControlPlane,
   ZTUNNEL,
 } from '../support/control-plane.ts';
 import { TurnMeter } from '../../support/turns.ts';
-import { broughtBy, connectZtunnel, XdsClient, ztunnelNode } from '../support/xds-client.ts';
+import {
+  broughtBy,
+  connectWaypoint,
+  connectZtunnel,
+  waypointNode,
+  XdsClient,
+  ztunnelNode,
+} from '../support/xds-client.ts';
 
 const WEB = 'shop/web.shop.svc.cluster.local';
 const uid = (name: string): string => `Kubernetes//Pod/shop/${name}`;
@@ -459,15 +467,10 @@ const waypointCalls: readonly (readonly [string, string, status | undefined])[] 
 ];
 for (const [name, serviceAccount, code] of waypointCalls)
   test(`a waypoint's stream ${name}`, async (t) => {
-    const gateway = (gatewayName: string, className: string): string =>
-      `---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: { name: ${gatewayName}, namespace: shop }\nspec: { gatewayClassName: ${className}, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }\n`;
-    const gateways = gateway('waypoint', 'istio-waypoint') + gateway('ingress', 'istio');
+    const gateways = gatewayYaml('waypoint') + gatewayYaml('ingress', 'istio');
     await using control = await plane({ ...shop, 'gateways.yaml': gateways });
-    const token = await control.issuer.token({ ...ZTUNNEL, namespace: 'shop', serviceAccount });
-    using client = new XdsClient(control, token);
-    const id = `waypoint~1.1.1.1~${serviceAccount}-1.shop~shop.svc.cluster.local`;
-    const node = { id, cluster: '', metadata: { NAMESPACE: 'shop' } };
-    client.send({ node, typeUrl: ADDRESS_TYPE });
+    using client = await connectWaypoint(control, serviceAccount);
+    client.send({ node: waypointNode(serviceAccount), typeUrl: ADDRESS_TYPE });
     if (code === undefined) t.true(broughtBy(await client.next()).includes(uid('web-1')));
     else t.is((await client.ended()).code, code);
   });

@@ -1,0 +1,73 @@
+import test from 'ava';
+import type { ServiceRoutes } from '../../../../mesh/model/http-route.ts';
+import type { ServiceKey } from '../../../../mesh/model/service.ts';
+import type { ServiceTrafficPolicy } from '../../../../mesh/model/traffic-policy.ts';
+import { WaypointStore } from '../../../../mesh/proxy/state/waypoint-store.ts';
+import { ADDRESS_TYPE } from '../../../../mesh/xds/codec.ts';
+import { encodeServiceRoutes, SERVICE_ROUTES_TYPE } from '../../../../mesh/xds/codec-routes.ts';
+import { encodeServiceTraffic, SERVICE_TRAFFIC_TYPE } from '../../../../mesh/xds/codec-traffic.ts';
+
+const web = 'shop/web.shop.svc.cluster.local' as ServiceKey;
+
+function routesTo(port: number): ServiceRoutes {
+  const backends = [{ target: { service: web, port }, weight: 1 }];
+  const routes = { kind: 'tcp', route: { name: 'r', backends } } as const;
+  return { service: web, producer: new Map([[80, routes]]), consumer: new Map() };
+}
+
+const traffic: ServiceTrafficPolicy = {
+  service: web,
+  policy: {
+    balancer: { kind: 'least-request' },
+    ...{ connectTimeoutMs: 10_000, idleTimeoutMs: 3_600_000, useClientProtocol: false },
+  },
+  ...{ ports: new Map(), subsets: [] },
+};
+
+const raw = (routes: ServiceRoutes, name: string = web): { name: string; bytes: Uint8Array } => ({
+  name,
+  bytes: encodeServiceRoutes(routes),
+});
+
+test('a WaypointStore holds each kind of a service by itself, and one object of all of them', (t) => {
+  const store = new WaypointStore();
+  t.deepEqual(store.config(web), {});
+  const first = store.apply(SERVICE_ROUTES_TYPE, [raw(routesTo(80))], []);
+  t.deepEqual(first, { services: new Set([web]), rejected: [] });
+  const before = store.config(web);
+  store.apply(SERVICE_TRAFFIC_TYPE, [{ name: web, bytes: encodeServiceTraffic(traffic) }], []);
+  t.deepEqual(store.config(web), { routes: routesTo(80), traffic });
+  // What a request took before goes on as it was.
+  t.deepEqual(before, { routes: routesTo(80) });
+  const removed = store.apply(SERVICE_ROUTES_TYPE, [], [web, 'shop/unknown']);
+  t.deepEqual(removed?.services, new Set([web]));
+  t.deepEqual(store.config(web), { traffic });
+  store.apply(SERVICE_TRAFFIC_TYPE, [], [web]);
+  t.is(store.size, 0);
+});
+
+test('a WaypointStore refuses a bad resource alone and keeps its last good version', (t) => {
+  const store = new WaypointStore();
+  store.apply(SERVICE_ROUTES_TYPE, [raw(routesTo(80))], []);
+  const other = 'shop/other.shop.svc.cluster.local' as ServiceKey;
+  const change = store.apply(
+    SERVICE_ROUTES_TYPE,
+    [
+      { name: web, bytes: Buffer.from('no message') },
+      raw({ ...routesTo(81), service: other }, other),
+      raw(routesTo(82), 'shop/another-name'),
+    ],
+    [],
+  );
+  t.deepEqual(change?.services, new Set([other]));
+  t.deepEqual(
+    change?.rejected.map(({ name }) => name),
+    [web, 'shop/another-name'],
+  );
+  t.regex(change?.rejected[1]?.reason ?? '', /it is of "shop\/web\.shop/);
+  t.deepEqual(store.config(web).routes, routesTo(80));
+});
+
+test('a WaypointStore leaves types that are not its own to others', (t) => {
+  t.is(new WaypointStore().apply(ADDRESS_TYPE, [], ['x']), undefined);
+});
