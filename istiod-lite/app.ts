@@ -12,6 +12,7 @@ import { TokenAuthenticator } from './ca/authenticate.ts';
 import type { OpenedAuthority } from './ca/open.ts';
 import { startCa } from './certificate-authority.ts';
 import type { ControlPlaneConfig } from './config.ts';
+import { GeneratedFile } from './generated-file.ts';
 import { ChangeJoiner } from './joiner.ts';
 import { debugPages } from './pages.ts';
 import { nodeProxies, podDirectory, runsWaypoint } from './pod-directory.ts';
@@ -92,6 +93,11 @@ export async function startControlPlane(
     state: { revision: snapshot.revision, vips: vips.entries() },
   }));
   stack.use(status);
+  const generated = stack.use(
+    new GeneratedFile(config.generatedDir, log.scope('gateways'), () => translator.generated()),
+  );
+  // Until then what is missing in the picture may only not have been read.
+  let complete = false;
   const updates = metrics.counter('pilot_inbound_updates', 'Objects that changed');
   const joiner = stack.use(
     new ChangeJoiner(async (changes) => {
@@ -100,6 +106,7 @@ export async function startControlPlane(
       updates.cell().value += change.changes.length;
       await xds.push(await translator.applyInSlices(snapshot, change));
       status.touch();
+      if (complete) generated.update();
       meshLog.debug('revision', { revision: change.revision, changes: change.changes.length });
     }),
   );
@@ -114,11 +121,11 @@ export async function startControlPlane(
       ...(lastGood === undefined ? {} : { lastGood }),
     }),
   );
-  let complete = false;
   const settle = async (): Promise<void> => {
     await joiner.flush();
     if (!complete) return;
     xds.open(snapshot.revision);
+    generated.update();
     configured.open();
   };
   await source.start({

@@ -10,7 +10,7 @@ import { workloadsOf } from './check/workloads.ts';
 import { Snapshot } from './snapshot.ts';
 import { FileSet } from './sources/file-set.ts';
 import type { MeshSettings } from './translate/settings.ts';
-import { serviceHostname } from './translate/services.ts';
+import { serviceHostname } from './translate/names.ts';
 import { Translator } from './translate/translator.ts';
 import { VipAllocator } from './translate/vips.ts';
 

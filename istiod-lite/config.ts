@@ -107,6 +107,10 @@ export const SETTINGS = {
     default: false,
   }),
   statusDir: path('STATUS_DIR', 'Where status conditions and what must outlive a restart are kept'),
+  generatedDir: path(
+    'GENERATED_DIR',
+    'Where the objects are asked for that run waypoints; unset: none are run',
+  ),
   rootCertFile: path('ROOT_CERT_FILE', 'Where the root certificates are published for clients'),
   logFormat: choiceSetting('LOG_FORMAT', ['text', 'json'], {
     description: 'Form of a log line',

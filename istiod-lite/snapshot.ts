@@ -8,7 +8,7 @@ import type {
   ObjectOf,
 } from '../mesh/kubernetes/resources.ts';
 import { isKind } from '../mesh/kubernetes/resources.ts';
-import { SLICE_SERVICE_NAME } from '../mesh/kubernetes/labels.ts';
+import { GATEWAY_NAME, SLICE_SERVICE_NAME } from '../mesh/kubernetes/labels.ts';
 import type { ChangeSet } from './sources/source.ts';
 
 /** What translation reads: one consistent picture, which does not change while it is read. */
@@ -22,6 +22,8 @@ export interface Picture {
   slicesOfPod(namespace: string, pod: string): Iterable<EndpointSlice>;
   /** The ServiceEntries of every namespace that have the host. */
   entriesOfHost(host: string): Iterable<ServiceEntry>;
+  /** The pods that carry the label of a Gateway: its instances. */
+  podsOfGateway(namespace: string, gateway: string): Iterable<ObjectOf<'Pod'>>;
   /** The AuthorizationPolicies of a namespace that select workloads by label. */
   selectingPolicies(namespace: string): Iterable<ObjectOf<'AuthorizationPolicy'>>;
 }
@@ -112,6 +114,10 @@ export class Snapshot implements Picture {
     return this.#ofKind('ServiceEntry', factOf('entries of host', host));
   }
 
+  podsOfGateway(namespace: string, gateway: string): Iterable<ObjectOf<'Pod'>> {
+    return this.#ofKind('Pod', factOf('pods of gateway', namespace, gateway));
+  }
+
   selectingPolicies(namespace: string): Iterable<ObjectOf<'AuthorizationPolicy'>> {
     return this.#ofKind('AuthorizationPolicy', factOf('selecting policies', namespace));
   }
@@ -175,6 +181,10 @@ export function trackedPicture(picture: Picture, facts: Set<string>): Picture {
       facts.add(factOf('entries of host', host));
       return picture.entriesOfHost(host);
     },
+    podsOfGateway: (namespace, gateway) => {
+      facts.add(factOf('pods of gateway', namespace, gateway));
+      return picture.podsOfGateway(namespace, gateway);
+    },
     selectingPolicies: (namespace) => {
       facts.add(factOf('selecting policies', namespace));
       return picture.selectingPolicies(namespace);
@@ -205,6 +215,8 @@ function factsOf(object: KnownObject): string[] {
       const { nodeName, serviceAccountName } = object.spec;
       if (nodeName !== '')
         facts.push(factOf('pods of account', nodeName, namespace, serviceAccountName || 'default'));
+      const gateway = object.metadata.labels.get(GATEWAY_NAME);
+      if (gateway !== undefined) facts.push(factOf('pods of gateway', namespace, gateway));
       return facts;
     }
     case 'ServiceEntry':

@@ -57,10 +57,11 @@ export class StatusFiles implements Disposable {
   #write(): void {
     if (this.#folder === undefined) return;
     const { statuses, state } = this.#take();
-    const objects = [...statuses].map(({ ref, conditions, vips }) => ({
+    const objects = [...statuses].map(({ ref, conditions, vips, gateway }) => ({
       ...ref,
       conditions,
-      addresses: [...vips].map(([host, value]) => ({ host, value })),
+      addresses: gateway?.addresses ?? [...vips].map(([host, value]) => ({ host, value })),
+      ...(gateway && { listeners: gateway.listeners }),
     }));
     try {
       writeWhole(join(this.#folder, STATE_FILE), JSON.stringify(state));

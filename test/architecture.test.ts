@@ -20,7 +20,10 @@ const layers: ReadonlyMap<string, readonly string[]> = new Map([
   ),
   [
     'mesh/proxy',
-    ['base', 'net', 'mesh/model', 'mesh/runtime', 'mesh/proto', 'mesh/xds', 'mesh/hbone'],
+    [
+      ...['base', 'net', 'mesh/model', 'mesh/runtime', 'mesh/proto', 'mesh/xds', 'mesh/hbone'],
+      ...['mesh/admin', 'certs'],
+    ],
   ],
   ...['ztunnel', 'waypoint', 'istiod-lite', 'deploy/sandbox', 'deploy/node-agent'].map(
     (layer): [string, readonly string[]] => [

@@ -1,7 +1,13 @@
-import { CaClient } from '../certs/ca-client.ts';
 import { CertificateManager } from '../certs/manager.ts';
-import { describeError, MeshError } from '../base/errors.ts';
+import { describeError } from '../base/errors.ts';
 import { openAdminServer, type AdminListen } from '../mesh/admin/server.ts';
+import {
+  countStreamEvents,
+  describeXds,
+  followStream,
+  openCaClient,
+  xdsServer,
+} from '../mesh/proxy/control-plane.ts';
 import type { DataThreads } from '../mesh/runtime/data-threads.ts';
 import { runDrain } from '../mesh/runtime/drain.ts';
 import type { Logger } from '../mesh/runtime/log.ts';
@@ -23,12 +29,11 @@ import { DemandHolders } from './demand-holders.ts';
 import { followRevocations } from './follow-revocations.ts';
 import { logStart } from './log-start.ts';
 import { serveSelf } from './serve-self.ts';
-import type { ServerAddress } from './settings.ts';
 import { adminRoutes, readinessRoutes, statsRoutes } from './pages.ts';
 import { PodManager } from './pod-manager.ts';
 import type { StartedThreads } from './start-data-threads.ts';
 import type { ControlCalls, DataThreadCalls } from './thread-calls.ts';
-import { addStreamMetrics, XdsApplier } from './xds-applier.ts';
+import { XdsApplier } from './xds-applier.ts';
 
 /**
  * After the hand-over of the pods: what waited in their queues is served first, and needs the processors. Later where a
@@ -58,7 +63,10 @@ export async function startZtunnel(
   addBuildMetric(metrics, 'ztunnel', config.buildVersion);
   stack.use(watchLoop({ metrics, thread: 'control', logger }));
 
-  const caClient = stack.use(openCaClient(config));
+  const caClient = stack.use(
+    // A workload's own account may ask for itself alone.
+    openCaClient(config, { impersonate: config.dedicatedWorkload === undefined }),
+  );
   const warm = Promise.withResolvers<undefined>();
   const warmAfter = (delayMs: number): void => {
     setTimeout(() => {
@@ -89,26 +97,22 @@ export async function startZtunnel(
   });
 
   const applier = new XdsApplier(threads, certificates);
-  const streamMetrics = addStreamMetrics(metrics);
   const xds: DeltaClient = new DeltaClient({
-    ...xdsOptions(config),
+    ...xdsServer(config),
+    node: nodeOf(config),
+    types: [
+      { typeUrl: ADDRESS_TYPE, onDemand: config.xdsOnDemand },
+      // A policy that is not known is one that is not enforced, so all of them are followed.
+      { typeUrl: AUTHORIZATION_TYPE, onDemand: false },
+    ],
     apply: (typeUrl, resources, removed) => applier.apply(typeUrl, resources, removed),
-    onEvent(event) {
-      applier.count(streamMetrics, event);
-      if (event.kind === 'connected') {
+    onEvent: followStream({
+      ...{ caClient, certificates, logger },
+      count: countStreamEvents(metrics),
+      onConnected: () => {
         logStart(log, 'control plane connected');
-        caClient.reconnect();
-        certificates.retryFailed();
-      }
-      if (event.kind === 'terminated' && event.error !== undefined)
-        logger.warn('the control plane is away', {
-          error: describeError(event.error),
-          retry: `${Math.round(event.retryInMs)}ms`,
-        });
-      if (event.kind === 'rejected')
-        for (const { name, reason } of event.rejections)
-          logger.error('resource refused, its last good version stays', { name, error: reason });
-    },
+      },
+    }),
   });
   // First of all that is waited for: no connection is served before the answer.
   const running = xds.run(ended.signal);
@@ -212,43 +216,12 @@ function followNodeAgent(path: string, parts: AgentParts): ZdsClient {
   });
 }
 
-function openCaClient(config: ZtunnelConfig): CaClient {
-  return new CaClient({
-    address: formatAddress(config.caAddress, 'CA_ADDRESS'),
-    roots: config.caRootCa,
-    ...(config.caServerName !== undefined && { serverName: config.caServerName }),
-    token: config.authToken,
-    clusterId: config.clusterId,
-    headers: config.caHeaders,
-    ttlSeconds: Math.round(config.certificateTtlMs / 1000),
-    // A workload's own account may ask for itself alone.
-    impersonate: config.dedicatedWorkload === undefined,
-  });
-}
-
-function xdsOptions(
-  config: ZtunnelConfig,
-): Pick<ConstructorParameters<typeof DeltaClient>[0], 'controlPlane' | 'roots' | 'node' | 'types'> {
+function nodeOf(config: ZtunnelConfig): ReturnType<typeof makeNode> {
   const { instanceIp, nodeName } = config;
-  return {
-    controlPlane: {
-      address: formatAddress(config.xdsAddress, 'XDS_ADDRESS'),
-      ...(config.xdsServerName !== undefined && { serverName: config.xdsServerName }),
-      token: config.authToken,
-      clusterId: config.clusterId,
-      headers: config.xdsHeaders,
-    },
-    roots: config.xdsRootCa,
-    node: makeNode(
-      { type: 'ztunnel', instanceIp, nodeName, ...ownPod(config) },
-      config.nodeMetadata,
-    ),
-    types: [
-      { typeUrl: ADDRESS_TYPE, onDemand: config.xdsOnDemand },
-      // A policy that is not known is one that is not enforced, so all of them are followed.
-      { typeUrl: AUTHORIZATION_TYPE, onDemand: false },
-    ],
-  };
+  return makeNode(
+    { type: 'ztunnel', instanceIp, nodeName, ...ownPod(config) },
+    config.nodeMetadata,
+  );
 }
 
 /** Who this program is: in dedicated mode it speaks for its workload. */
@@ -262,17 +235,6 @@ function ownPod({
   }
   const { name, namespace, serviceAccount } = dedicatedWorkload;
   return { podName: name, podNamespace: namespace, serviceAccount };
-}
-
-function formatAddress(server: ServerAddress | undefined, variable: string): string {
-  if (server === undefined)
-    throw new MeshError(
-      'ERR_ENV',
-      'local',
-      `Cannot start: ${variable} is empty, and nothing else says where the control plane is`,
-    );
-  const { host, port } = server;
-  return `https://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 /** Of all addresses; beside a process that this one replaces, where ports may be shared. */
@@ -294,19 +256,6 @@ function adminListen(
   if (path === undefined) return loopback;
   const takeOver = portReuse ? { takeOver: readiness.whenReady() } : {};
   return [...loopback, { kind: 'unix', path, ...takeOver }];
-}
-
-function describeXds(xds: DeltaClient): {
-  connected: boolean;
-  resources: Record<string, number>;
-  demanded: number;
-  lastError: string | null;
-} {
-  const { connected, resources, demanded, lastError } = xds.status;
-  return {
-    ...{ connected, demanded, resources: Object.fromEntries(resources) },
-    lastError: lastError ?? null,
-  };
 }
 
 type DrainParts = Readonly<{

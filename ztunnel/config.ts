@@ -5,7 +5,8 @@ import type * as Yaml from 'yaml';
 import { describeError, MeshError } from '../base/errors.ts';
 import type { Json } from '../mesh/admin/config-dump.ts';
 import { describeSettings, readEnv, type Env, type SettingValues } from '../mesh/runtime/env.ts';
-import { parseServerAddress, ztunnelSettings, type DataThreadCount } from './settings.ts';
+import { parseServerAddress } from '../mesh/proxy/settings.ts';
+import { ztunnelSettings, type DataThreadCount } from './settings.ts';
 
 /** What the node proxy runs with: its environment, read once. Times in milliseconds. */
 export type ZtunnelConfig = Readonly<

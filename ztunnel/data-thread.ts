@@ -7,6 +7,7 @@ import { Forwarder } from '../mesh/dns/forward.ts';
 import { HostResolver } from '../mesh/dns/host-resolver.ts';
 import { DnsMetrics } from '../mesh/dns/metrics.ts';
 import { readResolvers } from '../mesh/dns/resolv-conf.ts';
+import { resolverSockets } from '../mesh/dns/resolver-sockets.ts';
 import { PeerDescriptions } from '../mesh/hbone/peer-descriptions.ts';
 import { SessionPool } from '../mesh/hbone/pool.ts';
 import type { SpiffeId, TrustDomain } from '../mesh/model/identity.ts';
@@ -31,13 +32,13 @@ import { closeReactor, setFaultHandler } from '../net/reactor.ts';
 import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
 import { answerExplain } from './answer-explain.ts';
 import { Demand } from './demand.ts';
-import { DnsProxy, resolverSockets } from './dns.ts';
-import { dumpState } from './dump.ts';
+import { DnsProxy } from './dns.ts';
+import { dumpState } from '../mesh/proxy/dump-state.ts';
 import type { ZtunnelConfig } from './config.ts';
 import { logStart } from './log-start.ts';
 import type { DataParts } from './parts.ts';
 import { Pods } from './pods.ts';
-import { HandshakeAdmission } from './inbound/handshake-admission.ts';
+import { HandshakeAdmission } from '../mesh/proxy/handshake-admission.ts';
 import { cutRevoked, RevocationCheck } from './revocation.ts';
 import { SelfProxy } from './self-proxy.ts';
 import {
@@ -47,7 +48,7 @@ import {
   type DataThreadSettings,
   type XdsDelta,
 } from './thread-calls.ts';
-import { TlsContexts } from './tls-contexts.ts';
+import { TlsContexts } from '../mesh/proxy/tls-contexts.ts';
 
 /* The entry of a data thread: it holds the decoded state and every connection; the control thread tells it what changes. */
 
@@ -186,7 +187,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
           connection: { direction, source, originalDestination, actualDestination, protocol },
         };
       }),
-    dump: () => dumpState(state, demand),
+    dump: () => dumpState(state, demand?.list()),
     explain: (request) => answerExplain(parts, request),
     logLevels(levels) {
       log.setLevels(levels);

@@ -1,3 +1,4 @@
+import type { DemandedKey } from '../mesh/proxy/dump-state.ts';
 import type { AnsweredKeys, DemandKey } from '../mesh/proxy/state/answered.ts';
 
 /**
@@ -22,9 +23,6 @@ export type DemandLink = Readonly<{
   /** Nobody here relies on the key any more. */
   release: (key: DemandKey) => void;
 }>;
-
-/** One key as a status page shows it. */
-export type DemandedKey = Readonly<{ key: DemandKey; answered: boolean; pods: readonly string[] }>;
 
 type Account = Readonly<{
   name: string;

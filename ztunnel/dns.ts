@@ -9,13 +9,12 @@ import type { DnsQuery } from '../mesh/dns/message.ts';
 import type { DnsMetrics } from '../mesh/dns/metrics.ts';
 import type { NameScope } from '../mesh/dns/names.ts';
 import { DnsServer } from '../mesh/dns/server.ts';
-import type { ResolverSockets } from '../mesh/dns/sockets.ts';
+import { resolverSockets } from '../mesh/dns/resolver-sockets.ts';
 import type { Workload } from '../mesh/model/workload.ts';
 import type { PodName, ProxyState } from '../mesh/proxy/state/store.ts';
 import type { Logger } from '../mesh/runtime/log.ts';
 import type { Netns } from '../net/netns.ts';
 import { isAbsentAddress } from '../net/socket-address.ts';
-import { connectTcp } from '../net/tcp.ts';
 import { listenTcp, TcpListener } from '../net/tcp-listener.ts';
 import { openUdp, UdpSocket } from '../net/udp.ts';
 import type { ZtunnelConfig } from './config.ts';
@@ -161,16 +160,6 @@ export class PodDns implements Disposable {
   }
 }
 
-/** Sockets towards resolvers, which see the pod's address, and which the rules in the pod let pass. */
-export function resolverSockets(
-  options: ReturnType<typeof podSocketOptions> = {},
-): ResolverSockets {
-  return {
-    openUdp: ({ ip }) => openUdp({ local: { ip: anyAddress(ip), port: 0 }, ...options }),
-    connectTcp: (to, { timeoutMs }) => connectTcp(to, { ...options, timeoutMs }),
-  };
-}
-
 type OpenedSockets = Readonly<{ udp: readonly UdpSocket[]; tcp: readonly TcpListener[] }>;
 
 function openSockets(
@@ -220,7 +209,3 @@ function openSockets(
 }
 
 const V6_LOOPBACK = parseIpAddress('::1');
-
-function anyAddress(ip: SocketAddress['ip']): SocketAddress['ip'] {
-  return parseIpAddress(ip.includes(':') ? '::' : '0.0.0.0');
-}

@@ -1,5 +1,5 @@
-import { dumpCertificate, dumpPods, type Json } from '../mesh/admin/config-dump.ts';
-import { profileRoutes, type ProfiledThread } from '../mesh/admin/profile-routes.ts';
+import { dumpPods, type Json } from '../mesh/admin/config-dump.ts';
+import { profileRoutes } from '../mesh/admin/profile-routes.ts';
 import { jsonPage, textPage, type AdminResponse, type AdminRoute } from '../mesh/admin/server.ts';
 import {
   loggingRoute,
@@ -7,15 +7,16 @@ import {
   quitRoute,
   readinessRoute,
 } from '../mesh/admin/standard-routes.ts';
-import type { CertificateManager, CertificateState } from '../certs/manager.ts';
+import type { CertificateManager } from '../certs/manager.ts';
 import type { WorkloadUid } from '../mesh/model/workload.ts';
+import { dumpCertificates } from '../mesh/proxy/dump-certificates.ts';
+import type { StateDump } from '../mesh/proxy/dump-state.ts';
+import { profiledThreads } from '../mesh/proxy/thread-profiles.ts';
 import type { DataThreads } from '../mesh/runtime/data-threads.ts';
 import type { Log } from '../mesh/runtime/log.ts';
 import type { Metrics, MetricsSnapshot } from '../mesh/runtime/metrics.ts';
-import { HeapSampling, profileCpu } from '../mesh/runtime/profile.ts';
 import type { Readiness } from '../mesh/runtime/readiness.ts';
 import { dumpZtunnelConfig, type ZtunnelConfig } from './config.ts';
-import type { StateDump } from './dump.ts';
 import type { PodManager } from './pod-manager.ts';
 import type { ControlCalls, DataThreadCalls, ExplainRequest } from './thread-calls.ts';
 
@@ -47,7 +48,7 @@ export function adminRoutes(parts: PageParts): readonly AdminRoute[] {
       parts.log.setLevels(levels);
       await parts.threads.callAll('logLevels', levels);
     }),
-    ...profileRoutes(profiledThreads(parts)),
+    ...profileRoutes(profiledThreads(parts.threads)),
     quitRoute(parts.stop),
   ];
 }
@@ -66,24 +67,6 @@ async function collectMetrics({ metrics, threads }: PageParts): Promise<MetricsS
   return [metrics.snapshot(), ...(await threads.callAll('metrics', null))];
 }
 
-function profiledThreads({ threads }: PageParts): ReadonlyMap<string, ProfiledThread> {
-  const heap = new HeapSampling();
-  const control: ProfiledThread = {
-    profileCpu,
-    activateHeapSampling: (active) => heap.activate(active),
-    heapProfile: () => heap.profile(),
-  };
-  const data = Array.from({ length: threads.count }, (_, index): [string, ProfiledThread] => [
-    `data-${index}`,
-    {
-      profileCpu: (options) => threads.link(index).call('cpuProfile', options),
-      activateHeapSampling: (active) => threads.link(index).call('heapSampling', { active }),
-      heapProfile: async () => (await threads.link(index).call('heapProfile', null)) ?? undefined,
-    },
-  ]);
-  return new Map([['control', control], ...data]);
-}
-
 async function configDump(parts: PageParts): Promise<AdminResponse> {
   const { threads, pods, certificates, config } = parts;
   const state = JSON.parse(await threads.link(0).call('dump', null)) as StateDump;
@@ -98,24 +81,9 @@ async function configDump(parts: PageParts): Promise<AdminResponse> {
     staticConfig: { workloads: [], services: [], policies: [] },
     version: { version: config.buildVersion, component: 'ztunnel' },
     config: dumpZtunnelConfig(config),
-    certificates: [...certificates.states()].map(([identity, at]) =>
-      dumpCertificate({ identity, ...dumpCertificateState(at) }),
-    ),
+    certificates: dumpCertificates(certificates),
     workloadState: dumpPods(entries),
   });
-}
-
-function dumpCertificateState(
-  at: CertificateState,
-): Pick<Parameters<typeof dumpCertificate>[0], 'state' | 'certificate'> {
-  switch (at.kind) {
-    case 'Available':
-      return { state: { kind: 'available' }, certificate: at.certificate };
-    case 'Initializing':
-      return { state: { kind: 'initializing' } };
-    case 'Unavailable':
-      return { state: { kind: 'unavailable', reason: at.reason } };
-  }
 }
 
 async function explain(parts: PageParts, query: URLSearchParams): Promise<AdminResponse> {

@@ -1,4 +1,3 @@
-import { getSystemErrorName } from 'node:util';
 import type { MeshError } from '../base/errors.ts';
 import type { SpiffeId, TrustDomain } from '../mesh/model/identity.ts';
 import type { PeerDescriptions } from '../mesh/hbone/peer-descriptions.ts';
@@ -6,8 +5,10 @@ import type { OwnPorts } from '../mesh/model/ports.ts';
 import type { SessionPool } from '../mesh/hbone/pool.ts';
 import type { ConnectionMetrics } from '../mesh/proxy/connection-metrics.ts';
 import type { Connections } from '../mesh/proxy/connections.ts';
+import type { HandshakeAdmission } from '../mesh/proxy/handshake-admission.ts';
 import type { ProxyState } from '../mesh/proxy/state/store.ts';
 import type { StateWaiters } from '../mesh/proxy/state/waiters.ts';
+import type { TlsContexts } from '../mesh/proxy/tls-contexts.ts';
 import type { LogLevel } from '../mesh/runtime/log-line.ts';
 import type { Logger } from '../mesh/runtime/log.ts';
 import type { Http2Options } from '../net/h2/options.ts';
@@ -15,8 +16,6 @@ import type { Netns } from '../net/netns.ts';
 import type { KeepAlive } from '../net/socket-options.ts';
 import type { Demand } from './demand.ts';
 import type { DnsPod, DnsProxy, PodNames } from './dns.ts';
-import type { HandshakeAdmission } from './inbound/handshake-admission.ts';
-import type { TlsContexts } from './tls-contexts.ts';
 
 /** Where decisions of policy are written. */
 export type PolicyLog = Readonly<{
@@ -83,27 +82,6 @@ export type PodContext = Readonly<{
   /** Aborts when the pod is gone for good. */
   gone: AbortSignal;
 }>;
-
-/** A lasting lack of descriptors is reported so often. */
-const EXHAUSTED_REPORT_MS = 10_000;
-
-/** How the listeners of a pod accept what is relayed as it is. */
-export function acceptOptions(
-  parts: Pick<DataParts, 'keepAlive' | 'log'>,
-): Readonly<{ keepAlive?: KeepAlive; abortive: true; onExhausted: (errno: number) => void }> {
-  const { keepAlive, log } = parts;
-  let quietUntilMs = 0;
-  return {
-    ...(keepAlive && { keepAlive }),
-    abortive: true,
-    onExhausted(errno) {
-      // Told ten times a second as long as it lasts.
-      if (performance.now() < quietUntilMs) return;
-      quietUntilMs = performance.now() + EXHAUSTED_REPORT_MS;
-      log.warn('cannot accept connections for now', { error: getSystemErrorName(-errno) });
-    },
-  };
-}
 
 /** 5 s for what the control plane has not told yet, as istio/ztunnel waits for a workload. */
 export const STATE_WAIT_MS = 5_000;

@@ -6,7 +6,7 @@ import type { TcpListener } from '../net/tcp-listener.ts';
 import type { PodDns } from './dns.ts';
 import { listenHbone } from './inbound/listener.ts';
 import { listenPlaintext } from './inbound/passthrough.ts';
-import { InboundSessions } from './inbound/sessions.ts';
+import { InboundSessions } from '../mesh/proxy/inbound-sessions.ts';
 import { listenSocks5 } from './outbound/socks5-listener.ts';
 import { listenOutbound } from './outbound/listener.ts';
 import type { DataParts, PodContext } from './parts.ts';

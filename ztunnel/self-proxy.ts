@@ -1,7 +1,7 @@
 import { makeSpiffeId, type TrustDomain } from '../mesh/model/identity.ts';
 import type { TcpListener } from '../net/tcp-listener.ts';
 import { listenHbone } from './inbound/listener.ts';
-import { InboundSessions } from './inbound/sessions.ts';
+import { InboundSessions } from '../mesh/proxy/inbound-sessions.ts';
 import type { DataParts, PodContext } from './parts.ts';
 import type { SelfHandover } from './thread-calls.ts';
 

@@ -1,69 +1,28 @@
 import { checkPort, isLoopback, parseIpAddress, type IpAddress } from '../base/address.ts';
-import { parseTrustDomain, type TrustDomain } from '../mesh/model/identity.ts';
+import {
+  controlPlaneSettings,
+  duration,
+  flag,
+  hboneSettings,
+  identitySettings,
+  integer,
+  text,
+} from '../mesh/proxy/settings.ts';
 import * as env from '../mesh/runtime/env.ts';
 import { logSettings } from '../mesh/runtime/log.ts';
 import { modeSettings } from './mode-settings.ts';
 
-/** A control plane's host and port; TLS is always spoken. */
-export type ServerAddress = Readonly<{ host: string; port: number }>;
-
 /** Where the DNS proxy listens inside a pod. */
 export type DnsProxyAddress = Readonly<{ ips: readonly IpAddress[]; port: number }>;
 
-const ISTIOD: ServerAddress = { host: 'istiod.istio-system.svc', port: 15012 };
-const MAX_WINDOW_BYTES = 2 ** 31 - 1; // RFC 9113 section 6.9.1
-const DAY_MS = 86_400_000;
 const LOCALHOST = ['127.0.0.1', '::1'].map(parseIpAddress);
 
-const general = {
-  podName: text('POD_NAME', "This program's own pod", ''),
-  podNamespace: text('POD_NAMESPACE', "This program's own namespace", ''),
-  serviceAccount: text('SERVICE_ACCOUNT', "This program's own service account", ''),
-  instanceIp: text('INSTANCE_IP', "This program's own address, told to the control plane", ''),
-  network: text('NETWORK', 'The network that this node is in', ''),
-  clusterId: text('CLUSTER_ID', 'The cluster (also ISTIO_META_CLUSTER_ID)', 'Kubernetes'),
-  clusterDomain: text('CLUSTER_DOMAIN', 'Suffix of service names', 'cluster.local'),
-  trustDomain: env.parsedSetting<TrustDomain, TrustDomain>('TRUST_DOMAIN', {
-    description: 'Own trust domain',
-    ...{ default: parseTrustDomain('cluster.local'), defaultText: 'cluster.local' },
-    ...{ accepts: 'trust domain', parse: parseTrustDomain },
-  }),
-  trustDomainAliases: env.parsedSetting<readonly TrustDomain[], readonly TrustDomain[]>(
-    'TRUST_DOMAIN_ALIASES',
-    {
-      description: 'Trust domains that are one with our own',
-      ...{ default: [], accepts: 'trust domains separated by ","' },
-      parse: (list) => splitList(list).map(parseTrustDomain),
-    },
-  ),
-  buildVersion: text('ISTIO_META_ISTIO_VERSION', 'Version told by istio_build', 'unknown'),
-  nodeMetadata: env.familySetting('ISTIO_META_', { description: 'Node metadata, as text' }),
-  nodeMetadataJson: env.familySetting('ISTIO_METAJSON_', { description: 'Node metadata, as JSON' }),
-};
-
-const controlPlane = {
-  xdsAddress: serverAddress('XDS_ADDRESS', 'Control plane; empty for none'),
-  caAddress: serverAddress('CA_ADDRESS', 'Certificate authority'),
+const onDemand = {
   xdsOnDemand: flag(
     'XDS_ON_DEMAND',
     'Ask only for what connections need, instead of all; needs ISTIO_META_DNS_CAPTURE=false',
     false,
   ),
-  xdsRootCa: text(
-    'XDS_ROOT_CA',
-    rootsHelp('control plane'),
-    './var/run/secrets/istio/root-cert.pem',
-  ),
-  caRootCa: text('CA_ROOT_CA', rootsHelp('CA'), './var/run/secrets/istio/root-cert.pem'),
-  xdsServerName: text('ALT_XDS_HOSTNAME', "Expected of the control plane's certificate"),
-  caServerName: text('ALT_CA_HOSTNAME', "Expected of the CA's certificate"),
-  xdsHeaders: env.familySetting('XDS_HEADER_', { description: 'Header for the control plane' }),
-  caHeaders: env.familySetting('CA_HEADER_', { description: 'Header for the CA' }),
-  authToken: env.secretSetting('AUTH_TOKEN', {
-    description: 'Service account token, or the path of a file with it',
-    default: './var/run/secrets/tokens/istio-token',
-  }),
-  certificateTtlMs: duration('SECRET_TTL', 'Lifetime asked for a certificate', DAY_MS, 1000),
 };
 
 const sockets = {
@@ -89,32 +48,16 @@ const sockets = {
   localhostAppTunnel: flag('LOCALHOST_APP_TUNNEL', 'Application tunnels end on localhost', true),
 };
 
-const hbone = {
-  streamWindowBytes: integer(
-    ...(['HTTP2_STREAM_WINDOW_SIZE', 'Largest window of a stream'] as const),
-    ...([4_194_304, 65_535, MAX_WINDOW_BYTES] as const),
-  ),
-  connectionWindowBytes: integer(
-    ...(['HTTP2_CONNECTION_WINDOW_SIZE', 'Window of a session'] as const),
-    ...([16_777_216, 65_535, MAX_WINDOW_BYTES] as const),
-  ),
-  frameBytes: integer('HTTP2_FRAME_SIZE', 'Largest frame', 1_048_576, 16_384, 16_777_215),
-  poolMaxStreams: integer(
-    ...(['POOL_MAX_STREAMS_PER_CONNECTION', 'Streams in one pooled session'] as const),
-    ...([100, 1, 65_535] as const),
-  ),
-  poolIdleMs: duration('POOL_UNUSED_RELEASE_TIMEOUT', 'Idle sessions are closed', 300_000, 1000),
+const telemetry = {
   responseBaggage: flag(
     'ENABLE_RESPONSE_BAGGAGE',
     'Tell clients who answered them, and read what peers say of themselves, for telemetry',
     true,
   ),
+};
+
+const revocation = {
   crlPath: text('CRL_PATH', 'File of revocation lists (PEM or DER), watched'),
-  compliancePolicy: env.choiceSetting('COMPLIANCE_POLICY', ['pqc'], {
-    description: 'pqc: a post-quantum key exchange is required, not only preferred',
-    default: undefined,
-  }),
-  keyLogFile: text('KEY_LOG_FILE', 'DANGEROUS: TLS secrets are appended to this file'),
 };
 
 const dns = {
@@ -162,7 +105,8 @@ const unsupported = {
 
 /** All of the node proxy's environment, in the order in which `--help` lists it. */
 export const ztunnelSettings = {
-  ...{ ...modeSettings, ...general, ...controlPlane, ...sockets, ...hbone, ...dns },
+  ...{ ...modeSettings, ...identitySettings, ...controlPlaneSettings, ...onDemand, ...sockets },
+  ...{ ...hboneSettings, ...telemetry, ...revocation, ...dns },
   ...{ ...processSettings, ...unsupported },
 };
 
@@ -170,29 +114,6 @@ export const ztunnelSettings = {
 export type DataThreadCount = Readonly<
   { kind: 'unset' } | { kind: 'count'; count: number } | { kind: 'percent'; percent: number }
 >;
-
-/**
- * Parses `https://host:port` or `host:port`.
- *
- * @throws {Error} for plain HTTP, a path, userinfo, or a missing port.
- */
-export function parseServerAddress(text: string): ServerAddress {
-  const url = new URL(text.includes('://') ? text : `https://${text}`);
-  const { protocol, hostname, port, username, password, pathname, search, hash } = url;
-  const extra = username + password + search + hash;
-  // 443 is the default of the scheme, which URL then leaves out.
-  const named = port !== '' || /:443\/?$/.test(text);
-  if (protocol !== 'https:' || extra !== '' || !['', '/'].includes(pathname) || !named)
-    throw new Error('only https with a host and a port is accepted');
-  return { host: hostname.replace(/^\[|\]$/g, ''), port: checkPort(Number(port || 443)) };
-}
-
-export function splitList(list: string): string[] {
-  return list
-    .split(',')
-    .map((item) => item.trim())
-    .filter((item) => item !== '');
-}
 
 function parseThreadCount(text: string): DataThreadCount | undefined {
   const [, digits, percent] = /^(\d{1,3})(%?)$/.exec(text) ?? [];
@@ -211,51 +132,6 @@ function parseDnsProxyAddress(text: string): DnsProxyAddress {
   // Beyond the pod's loopback, anyone could ask in the pod's name.
   if (!isLoopback(ip)) throw new Error('only a loopback address is accepted');
   return { ips: [ip], port };
-}
-
-function rootsHelp(whose: string): string {
-  return `Roots of the ${whose}: a path, PEM, or SYSTEM`;
-}
-
-function text(name: string, description: string): env.Setting<string | undefined>;
-function text(name: string, description: string, fallback: string): env.Setting<string>;
-function text(
-  name: string,
-  description: string,
-  fallback?: string,
-): env.Setting<string | undefined> {
-  return env.stringSetting(name, { description, default: fallback });
-}
-
-function flag(name: string, description: string, fallback: boolean): env.Setting<boolean> {
-  return env.booleanSetting(name, { description, default: fallback });
-}
-
-function integer(
-  ...[name, description, fallback, min, max]: readonly [string, string, number, number, number]
-): env.Setting<number> {
-  return env.integerSetting(name, { description, default: fallback, min, max });
-}
-
-function duration(
-  ...[name, description, fallbackMs, minMs]: readonly [string, string, number, number]
-): env.Setting<number> {
-  return env.durationSetting(name, { description, default: fallbackMs, minMs });
-}
-
-function serverAddress(name: string, description: string): env.Setting<ServerAddress | undefined> {
-  const setting = env.parsedSetting<ServerAddress | 'none', ServerAddress>(name, {
-    ...{ description, default: ISTIOD, defaultText: `https://${ISTIOD.host}:${ISTIOD.port}` },
-    ...{ accepts: 'https://host:port', emptyIsValue: true },
-    parse: (value) => (value === '' ? 'none' : parseServerAddress(value)),
-  });
-  return {
-    ...setting,
-    read(vars) {
-      const address = setting.read(vars);
-      return address === 'none' ? undefined : address;
-    },
-  };
 }
 
 function not(name: string, reason: string, harmless: readonly string[]): env.Setting<undefined> {

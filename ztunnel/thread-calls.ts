@@ -6,10 +6,10 @@ import type { WorkloadUid } from '../mesh/model/workload.ts';
 import type { LiveConnection } from '../mesh/admin/config-dump.ts';
 import type { DemandKey } from '../mesh/proxy/state/answered.ts';
 import type { Rejection } from '../mesh/proxy/state/apply.ts';
+import type { ProfileCalls } from '../mesh/proxy/thread-profiles.ts';
 import type { LogFormat } from '../mesh/runtime/log-line.ts';
 import type { LogLevels } from '../mesh/runtime/log.ts';
 import type { MetricsSnapshot } from '../mesh/runtime/metrics.ts';
-import type { CpuProfileOptions } from '../mesh/runtime/profile.ts';
 import type { ZtunnelConfig } from './config.ts';
 
 /** The one data thread that answers names, for all pods; see DnsProxy. */
@@ -88,7 +88,7 @@ export type ExplainRequest = Readonly<
 >;
 
 /** What the control thread asks of a data thread. */
-export type DataThreadCalls = {
+export type DataThreadCalls = ProfileCalls & {
   applyXds: { request: XdsDelta; response: XdsResult };
   addPod: { request: PodHandover; response: null };
   /** Tunnels to this proxy's own metrics; at most once. */
@@ -111,10 +111,6 @@ export type DataThreadCalls = {
     response: OutboundExplanation | InboundExplanation | { error: string };
   };
   logLevels: { request: LogLevels; response: null };
-  /** As `.cpuprofile` and `.heapprofile` files have it; null while nothing is sampled. */
-  cpuProfile: { request: CpuProfileOptions; response: string };
-  heapSampling: { request: { active: boolean }; response: null };
-  heapProfile: { request: null; response: string | null };
   /** Stops accepting, tells peers, and answers when the last connection has ended. */
   drain: { request: null; response: null };
   /** Ends every connection. */

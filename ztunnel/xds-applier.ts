@@ -1,9 +1,8 @@
 import type { CertificateManager } from '../certs/manager.ts';
 import type { SpiffeId } from '../mesh/model/identity.ts';
 import type { DataThreads } from '../mesh/runtime/data-threads.ts';
-import type { Metrics } from '../mesh/runtime/metrics.ts';
 import { ADDRESS_TYPE } from '../mesh/xds/codec.ts';
-import type { DeltaClientEvent, RawResource, ResourceRejection } from '../mesh/xds/delta-client.ts';
+import type { RawResource, ResourceRejection } from '../mesh/xds/delta-client.ts';
 import type { ControlCalls, DataThreadCalls } from './thread-calls.ts';
 
 /** Gives every data thread what the control plane sends; the threads decode it, this one keeps none of it. */
@@ -38,14 +37,6 @@ export class XdsApplier {
     return first.rejected;
   }
 
-  /** Counts what the stream does, under Istio's names. */
-  count(metrics: StreamMetrics, event: DeltaClientEvent): void {
-    if (event.kind === 'message') {
-      metrics.messages.cell(event.typeUrl).value++;
-      metrics.bytes.cell(event.typeUrl).value += event.bytes;
-    } else if (event.kind === 'terminated') metrics.terminations.cell(event.reason).value++;
-  }
-
   #warm(wanted: ReadonlySet<SpiffeId>): void {
     for (const [identity, release] of this.#warmed) {
       if (wanted.has(identity)) continue;
@@ -56,24 +47,4 @@ export class XdsApplier {
       if (!this.#warmed.has(identity))
         this.#warmed.set(identity, this.#certificates.hold(identity));
   }
-}
-
-export type StreamMetrics = ReturnType<typeof addStreamMetrics>;
-
-/** The counters of the stream to the control plane. */
-export function addStreamMetrics(metrics: Metrics): {
-  messages: ReturnType<Metrics['counter']>;
-  bytes: ReturnType<Metrics['counter']>;
-  terminations: ReturnType<Metrics['counter']>;
-} {
-  const byUrl = { labelNames: ['url'] };
-  return {
-    messages: metrics.counter('istio_xds_message_total', 'xDS messages received', byUrl),
-    bytes: metrics.counter('istio_xds_message_bytes_total', 'xDS bytes received', byUrl),
-    terminations: metrics.counter(
-      'istio_xds_connection_terminations_total',
-      'xDS streams that ended',
-      { labelNames: ['reason'] },
-    ),
-  };
 }

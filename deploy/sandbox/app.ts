@@ -44,7 +44,7 @@ export class Sandbox implements ControlledSandbox {
   readonly #listeners = new Set<(event: SandboxEvent) => void>();
   readonly #problems: string[] = [];
   readonly #startedAt = timestamp();
-  #tokens: TokenSigner | undefined;
+  readonly #tokens: TokenSigner;
   #server: ControlServer | undefined;
   #settled = false;
   #enrolled = false;
@@ -52,25 +52,31 @@ export class Sandbox implements ControlledSandbox {
   #checkQueued = false;
   #stopping: Promise<void> | undefined;
 
-  private constructor(settings: SandboxSettings, paths: SandboxPaths, cluster: Cluster) {
+  private constructor(
+    settings: SandboxSettings,
+    paths: SandboxPaths,
+    { cluster, tokens }: Readonly<{ cluster: Cluster; tokens: TokenSigner }>,
+  ) {
     this.settings = settings;
     this.paths = paths;
     this.cluster = cluster;
+    this.#tokens = tokens;
   }
 
   /** Makes the nodes, opens the control socket, starts the parts. */
   static async start(settings: SandboxSettings, paths: SandboxPaths): Promise<Sandbox> {
     const made: { sandbox?: Sandbox } = {};
     for (const folder of [paths.parts, paths.nodes, paths.pods, paths.logs]) makeFolder(folder);
+    const tokens = await TokenSigner.create(paths.jwks);
     const cluster = await Cluster.create({
-      ...{ settings, paths, captures: settings.mesh },
+      ...{ settings, paths, captures: settings.mesh, tokens },
       addToMesh: (node, pod, netns, signal) =>
         settings.mesh ? tellAgent(paths, node, pod, netns, signal) : Promise.resolve(),
       onProblem: (message) => {
         made.sandbox?.addProblem(message);
       },
     });
-    const sandbox = new Sandbox(settings, paths, cluster);
+    const sandbox = new Sandbox(settings, paths, { cluster, tokens });
     made.sandbox = sandbox;
     await sandbox.#startParts();
     return sandbox;
@@ -194,7 +200,7 @@ export class Sandbox implements ControlledSandbox {
     this.#stopping ??= (async () => {
       await this.cluster.close(STOP_GRACE_MS);
       await Promise.all(this.parts.map((part) => part.stop(STOP_GRACE_MS)));
-      this.#tokens?.close();
+      this.#tokens.close();
       this.#server?.close();
     })();
     return this.#stopping;
@@ -203,7 +209,6 @@ export class Sandbox implements ControlledSandbox {
   async #startParts(): Promise<void> {
     const { cluster, settings, paths } = this;
     const { nodes, ipv6, store } = cluster;
-    this.#tokens = await TokenSigner.create(paths.jwks);
     const tokens = this.#tokens;
     const specs = await listParts({ settings, paths, nodes, ipv6, store, tokens });
     for (const spec of specs)

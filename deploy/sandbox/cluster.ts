@@ -21,6 +21,8 @@ import { parseDeployment, reconcileDeployments } from './deployments.ts';
 import { parseDocuments } from './documents.ts';
 import { reconcileEndpointSlices } from './endpoint-slices.ts';
 import { BUILT_IN_IMAGES } from './images.ts';
+import { makeFolder } from './files.ts';
+import { GeneratedObjects } from './generated-objects.ts';
 import { isClusterScoped, resolveKind } from './kinds.ts';
 import {
   FIRST_NAMESPACES,
@@ -32,11 +34,14 @@ import {
 import { createBridge, createNode, createSideNamespaces, hasIpv6, netnsPath } from './networks.ts';
 import { podSpecOf } from './pod-spec.ts';
 import { PART_ANNOTATION, Pods, type PodsParts } from './pods.ts';
+import { mergeApplied, withGeneration } from './merge-applied.ts';
 import { reconciler, type Reconciler } from './reconcile.ts';
 import { refuseErrors } from './refuse-errors.ts';
 import { formatServiceRules, plainServices } from './service-rules.ts';
 import { ServiceAddresses } from './services.ts';
-import { formatReference, ObjectStore, referenceOf, withMetadata } from './store.ts';
+import { formatReference, ObjectStore, referenceOf } from './store.ts';
+
+import type { TokenSigner } from './tokens.ts';
 
 export type ClusterParts = Readonly<{
   settings: SandboxSettings;
@@ -44,6 +49,7 @@ export type ClusterParts = Readonly<{
   addToMesh: PodsParts['addToMesh'];
   captures: boolean;
   onProblem: (message: string) => void;
+  tokens: TokenSigner;
 }>;
 
 /** Nodes, pods and Services: what a cluster has below the mesh. */
@@ -57,6 +63,7 @@ export class Cluster {
   readonly #services: ServiceAddresses;
   readonly #objects: Reconciler;
   readonly #rules: Reconciler;
+  #generated: GeneratedObjects | undefined;
   #writtenRules = '';
   #closed = false;
 
@@ -73,7 +80,7 @@ export class Cluster {
     this.pods = new Pods({
       ...{ store: this.store, paths: parts.paths, images: this.images },
       nodes: nodes.map((node) => ({ ...node, netns: openNetns(netnsPath(node.name)) })),
-      ...{ addToMesh: parts.addToMesh, captures: parts.captures },
+      ...{ addToMesh: parts.addToMesh, captures: parts.captures, tokens: parts.tokens },
       whenRulesStand: async () => {
         await this.#objects.whenIdle();
         await this.#rules.whenIdle();
@@ -105,6 +112,7 @@ export class Cluster {
     cluster.store.onChange(() => {
       if (!cluster.#closed) cluster.#objects.trigger();
     });
+    if (parts.captures) cluster.#followControlPlane();
     cluster.#objects.trigger();
     return cluster;
   }
@@ -161,6 +169,7 @@ export class Cluster {
 
   async close(graceMs: number): Promise<void> {
     this.#closed = true;
+    this.#generated?.[Symbol.dispose]();
     await this.pods.stopAll(graceMs);
     this.store.flush();
   }
@@ -187,10 +196,26 @@ export class Cluster {
     }
   }
 
+  /** Waypoints are run as the control plane asks. */
+  #followControlPlane(): void {
+    const { paths, onProblem } = this.#parts;
+    makeFolder(paths.generatedObjects);
+    this.#generated = new GeneratedObjects(
+      paths.generatedObjects,
+      () => {
+        this.#objects.trigger();
+      },
+      onProblem,
+    );
+  }
+
   #reconcile(): void {
     if (this.#closed) return;
     const { store } = this;
     reconcileNamespaces(store, (object) => {
+      this.remove(object);
+    });
+    this.#generated?.reconcile(store, (object) => {
       this.remove(object);
     });
     for (const problem of this.#services.reconcile()) this.#parts.onProblem(problem);
@@ -235,31 +260,6 @@ export class Cluster {
     ];
     if (this.#parts.settings.mesh) putSelectorless(store, 'istio-system', 'istiod', istiod, ip);
   }
-}
-
-/** Applying says what users want; status, addresses given, and annotations of others stay. */
-function mergeApplied(before: KubernetesObject, applied: KubernetesObject): KubernetesObject {
-  const { labels = {}, annotations = {} } = applied.metadata;
-  const merged = withMetadata(
-    { ...before, ...applied, metadata: before.metadata },
-    { annotations },
-  );
-  const spec =
-    before.kind === 'Service' || before.kind === 'Pod'
-      ? { ...(before['spec'] as object | undefined), ...(applied['spec'] as object | undefined) }
-      : applied['spec'];
-  const next: KubernetesObject = {
-    ...merged,
-    metadata: { ...merged.metadata, labels },
-    ...(spec !== undefined && { spec }),
-    ...(before['status'] !== undefined && { status: before['status'] }),
-  };
-  const same = JSON.stringify(before['spec']) === JSON.stringify(next['spec']);
-  return same ? next : withGeneration(next, (before.metadata.generation ?? 1) + 1);
-}
-
-function withGeneration(object: KubernetesObject, generation: number): KubernetesObject {
-  return { ...object, metadata: { ...object.metadata, generation } };
 }
 
 function makeNode(node: NodeAddresses, index: number): KubernetesObject {

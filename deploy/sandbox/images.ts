@@ -3,17 +3,19 @@ import { MeshError } from '../../base/errors.ts';
 import type { ImageMap } from './api.ts';
 import type { ContainerSpec } from './pod-spec.ts';
 
+const ROOT = join(import.meta.dirname, '..', '..');
 const FOLDER = join(import.meta.dirname, 'images');
-const run = (program: string): string[] => [
+const run = (path: string): string[] => [
   process.execPath,
   '--disable-warning=ExperimentalWarning',
-  join(FOLDER, program),
+  path,
 ];
 
-/** Sample programs that every sandbox has. */
+/** Programs that every sandbox has: samples, and what the mesh runs in pods. */
 export const BUILT_IN_IMAGES: ImageMap = {
-  'halo/echo': run('echo.ts'),
-  'halo/client': run('client.ts'),
+  'halo/echo': run(join(FOLDER, 'echo.ts')),
+  'halo/client': run(join(FOLDER, 'client.ts')),
+  'halo/waypoint': run(join(ROOT, 'waypoint', 'main.ts')),
 };
 
 /**

@@ -4,12 +4,14 @@ import type { KubernetesObject } from './api.ts';
 import { isRecord } from './documents.ts';
 import { statusOf } from './pod-status.ts';
 
-/** The control plane's file in its STATUS_DIR: `{revision, objects: [{group, kind, namespace, name, conditions, addresses}]}`. */
+/** The control plane's file in its STATUS_DIR: `{revision, objects: [{group, kind, namespace, name, conditions, addresses, listeners?}]}`. */
 const STATUS_FILE = 'status.json';
 
 type ObjectVerdict = Readonly<{
   conditions: readonly Readonly<Record<string, unknown>>[];
   addresses: readonly unknown[];
+  /** Of a Gateway. */
+  listeners: readonly unknown[];
 }>;
 
 /** What the control plane says of objects: whether it accepted them, and the addresses that it gave them. */
@@ -58,6 +60,7 @@ function withVerdict(object: KubernetesObject, verdict: ObjectVerdict): Kubernet
       ...status,
       ...(conditions.length > 0 && { conditions }),
       ...(verdict.addresses.length > 0 && { addresses: verdict.addresses }),
+      ...(verdict.listeners.length > 0 && { listeners: verdict.listeners }),
     },
   };
 }
@@ -66,14 +69,19 @@ function parseVerdicts(text: string): ReadonlyMap<string, ObjectVerdict> {
   const file: unknown = JSON.parse(text);
   const objects = isRecord(file) && Array.isArray(file['objects']) ? file['objects'] : [];
   return new Map(
-    objects.filter(isRecord).map(({ group, kind, namespace, name, conditions, addresses }) => [
+    objects.filter(isRecord).map(({ group, kind, namespace, name, ...verdict }) => [
       keyOf([group, kind, namespace, name]),
       {
-        conditions: Array.isArray(conditions) ? conditions.filter(isRecord) : [],
-        addresses: Array.isArray(addresses) ? addresses : [],
+        conditions: listOf(verdict['conditions']).filter(isRecord),
+        addresses: listOf(verdict['addresses']),
+        listeners: listOf(verdict['listeners']),
       },
     ]),
   );
+}
+
+function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
 }
 
 function keyOfObject({ apiVersion, kind, metadata }: KubernetesObject): string {

@@ -84,6 +84,7 @@ function istiodLite(parts: PartListParts): PartSpec {
     TOKEN_ISSUER,
     TOKEN_AUDIENCES: 'istio-ca',
     STATUS_DIR: paths.statusObjects,
+    GENERATED_DIR: paths.generatedObjects,
     ROOT_CERT_FILE: paths.rootCertificate,
   });
 }

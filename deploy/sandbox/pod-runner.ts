@@ -21,6 +21,7 @@ import { compileCache } from './compile-cache.ts';
 import { containerCommand } from './images.ts';
 import { LogFile } from './log-file.ts';
 import { createPodNetwork, deletePodNetwork, netnsPath } from './networks.ts';
+import { localPath, wantsToken } from './pod-volumes.ts';
 import { namedPort, podSpecOf, type ContainerSpec, type PodSpec } from './pod-spec.ts';
 import {
   waitingContainer,
@@ -30,6 +31,7 @@ import {
 } from './pod-status.ts';
 import { watchReadiness } from './probe.ts';
 import { timestamp } from './store.ts';
+import type { KeptToken, TokenSigner } from './tokens.ts';
 
 /** The last exit of a pod's network from its node: how long the agent may take to say goodbye for it. */
 const RELEASE_WAIT_MS = 2000;
@@ -39,6 +41,7 @@ export type PodRunnerParts = Readonly<{
   node: NodeAddresses;
   nodeNetns: Netns;
   images: ReadonlyMap<string, readonly string[]>;
+  tokens: TokenSigner;
   /** What a CNI plugin does: resolves when the pod may start, because its capture stands or was not asked for. */
   addToMesh: (pod: KubernetesObject, netns: string, signal: AbortSignal) => Promise<void>;
   /** Told each new state; writes it into the object. */
@@ -69,6 +72,7 @@ export class PodRunner {
   readonly #folder: string;
   readonly #done: Promise<void>;
   #state: PodState;
+  #token: KeptToken | undefined;
 
   /** @throws {MeshError} ERR_POD_SPEC; nothing has been made then. */
   constructor(pod: KubernetesObject, ips: readonly IpAddress[], parts: PodRunnerParts) {
@@ -143,6 +147,7 @@ export class PodRunner {
     await this.#parts.released(AbortSignal.timeout(RELEASE_WAIT_MS));
     await deletePodNetwork(this.netnsName, this.#parts.node).catch(() => undefined); // was never made
     for (const log of this.#logs.values()) log.close();
+    this.#token?.[Symbol.dispose]();
   }
 
   async #run(): Promise<void> {
@@ -150,6 +155,7 @@ export class PodRunner {
       await createPodNetwork(this.netnsName, this.#parts.node, this.#ips);
       this.#change({ ips: this.#ips });
       this.#writeFiles();
+      if (wantsToken(this.#spec)) this.#token = await this.#keepToken();
       await this.#parts.addToMesh(this.pod, this.netns, this.#abort.signal);
       if (!(await this.#runInitContainers())) return;
       this.#change({ phase: 'Running', initialized: true });
@@ -282,9 +288,24 @@ export class PodRunner {
       HOSTNAME: this.#hostname(),
       NODE_COMPILE_CACHE: compileCache(this.#parts.paths.root),
     });
-    return buildEnvironment(base, container.environment, (path) =>
+    const environment = buildEnvironment(base, container.environment, (path) =>
       downwardField(path, this.pod, addresses),
     );
+    const sources = {
+      token: this.#token?.path ?? '',
+      rootCertificate: this.#parts.paths.rootCertificate,
+    };
+    for (const { name } of container.environment)
+      environment.set(name, localPath(environment.get(name) ?? '', this.#spec, container, sources));
+    return environment;
+  }
+
+  #keepToken(): Promise<KeptToken> {
+    const { namespace = '', name, uid = '' } = this.pod.metadata;
+    const { serviceAccountName: serviceAccount } = this.#spec;
+    return this.#parts.tokens.keep(this.#folder, {
+      ...{ namespace, serviceAccount, pod: { name, uid }, node: this.nodeName },
+    });
   }
 
   #hostname(): string {

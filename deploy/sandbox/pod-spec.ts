@@ -23,6 +23,16 @@ export type EnvironmentEntry = Readonly<{ name: string; value: string; fieldPath
 
 export type ContainerPort = Readonly<{ name: string; port: number; protocol: string }>;
 
+export type VolumeMount = Readonly<{ name: string; mountPath: string }>;
+
+/** A volume, as far as the sandbox fills any. */
+export type Volume = Readonly<{
+  name: string;
+  source: Readonly<
+    { kind: 'token'; path: string } | { kind: 'configMap'; name: string } | { kind: 'other' }
+  >;
+}>;
+
 export type ContainerSpec = Readonly<{
   name: string;
   image: string;
@@ -32,6 +42,7 @@ export type ContainerSpec = Readonly<{
   ports: readonly ContainerPort[];
   workingFolder: string;
   readinessProbe?: Probe;
+  volumeMounts: readonly VolumeMount[];
   /** An init container that goes on running beside the others (restartPolicy Always). */
   sidecar: boolean;
 }>;
@@ -39,6 +50,7 @@ export type ContainerSpec = Readonly<{
 export type PodSpec = Readonly<{
   initContainers: readonly ContainerSpec[];
   containers: readonly ContainerSpec[];
+  volumes: readonly Volume[];
   restartPolicy: 'Always' | 'OnFailure' | 'Never';
   nodeName: string;
   nodeSelector: ReadonlyMap<string, string>;
@@ -50,7 +62,7 @@ export type PodSpec = Readonly<{
 }>;
 
 /**
- * Reads the part of a pod's spec that the sandbox acts on; what it does not act on (volumes, resources, security
+ * Reads the part of a pod's spec that the sandbox acts on; what it does not act on (most volumes, resources, security
  * contexts) is passed over.
  *
  * @throws {MeshError} ERR_POD_SPEC naming the field.
@@ -72,6 +84,9 @@ export function parsePodSpec(spec: unknown): PodSpec {
   return {
     initContainers,
     containers,
+    volumes: list(pod['volumes'], 'spec.volumes').map((value, index) =>
+      parseVolume(value, `spec.volumes[${index}]`),
+    ),
     restartPolicy,
     nodeName: text(pod['nodeName'], 'spec.nodeName', ''),
     nodeSelector: new Map(Object.entries(texts(pod['nodeSelector'], 'spec.nodeSelector'))),
@@ -122,10 +137,37 @@ function parseContainer(value: unknown, at: string): ContainerSpec {
       };
     }),
     workingFolder: text(container['workingDir'], `${at}.workingDir`, '/'),
+    volumeMounts: list(container['volumeMounts'], `${at}.volumeMounts`).map((entry, index) => {
+      const mount = record(entry, `${at}.volumeMounts[${index}]`);
+      return {
+        name: text(mount['name'], `${at}.volumeMounts[${index}].name`, ''),
+        mountPath: text(mount['mountPath'], `${at}.volumeMounts[${index}].mountPath`, ''),
+      };
+    }),
     ...(readiness !== undefined &&
       readiness !== null && { readinessProbe: parseProbe(readiness, `${at}.readinessProbe`) }),
     sidecar: container['restartPolicy'] === 'Always',
   };
+}
+
+function parseVolume(value: unknown, at: string): Volume {
+  const volume = record(value, at);
+  const name = text(volume['name'], `${at}.name`, '');
+  const { configMap, projected } = volume;
+  if (configMap !== undefined && configMap !== null) {
+    const map = text(record(configMap, `${at}.configMap`)['name'], `${at}.configMap.name`, '');
+    return { name, source: { kind: 'configMap', name: map } };
+  }
+  if (projected === undefined || projected === null) return { name, source: { kind: 'other' } };
+  const sources = list(record(projected, `${at}.projected`)['sources'], `${at}.projected.sources`);
+  for (const [index, source] of sources.entries()) {
+    const where = `${at}.projected.sources[${index}]`;
+    const token = record(source, where)['serviceAccountToken'];
+    if (token === undefined) continue;
+    const path = text(record(token, where)['path'], `${where}.serviceAccountToken.path`, '');
+    return { name, source: { kind: 'token', path } };
+  }
+  return { name, source: { kind: 'other' } };
 }
 
 function parseEnvironment(value: unknown, at: string): EnvironmentEntry {

@@ -9,6 +9,7 @@ import { podSpecOf, type PodSpec } from './pod-spec.ts';
 import { formatPodStatus, podPhase, statusOf } from './pod-status.ts';
 import { matchesLabels } from './selector.ts';
 import { referenceOf, timestamp, withMetadata, type ObjectStore } from './store.ts';
+import type { TokenSigner } from './tokens.ts';
 
 /** Annotation: the path of the pod's network namespace; where the node agent finds it. */
 export const NETNS_ANNOTATION = 'sandbox.halo.dev/netns';
@@ -34,6 +35,7 @@ export type PodsParts = Readonly<{
   whenRulesStand: () => Promise<void>;
   /** False: nothing captures pods here, so nothing has to be let go. */
   captures: boolean;
+  tokens: TokenSigner;
 }>;
 
 type Home = Readonly<{ node: NodeAddresses & Readonly<{ netns: Netns }>; pools: AddressPool[] }>;
@@ -82,7 +84,7 @@ export class Pods {
   }
 
   #start(pod: KubernetesObject): void {
-    const { store, paths, images, addToMesh, captures } = this.#parts;
+    const { store, paths, images, addToMesh, captures, tokens } = this.#parts;
     const { uid = '', namespace = '' } = pod.metadata;
     try {
       const spec = podSpecOf(pod);
@@ -102,7 +104,7 @@ export class Pods {
       const ips = home.pools.map((pool) => pool.take(uid));
       const placed = this.#place(pod, home.node.name, spec);
       const runner: PodRunner = new PodRunner(placed, ips, {
-        ...{ paths, node: home.node, nodeNetns: home.node.netns, images },
+        ...{ paths, node: home.node, nodeNetns: home.node.netns, images, tokens },
         addToMesh: (object, netns, signal) => addToMesh(home.node.name, object, netns, signal),
         onState: (state) => {
           // The first state comes while the runner is made; the object may be another's by now.

@@ -19,6 +19,9 @@ export type TokenSubject = Readonly<{
   node: string;
 }>;
 
+/** A token in a file, which is written anew before the token ends until this is disposed of. */
+export type KeptToken = Disposable & Readonly<{ path: string }>;
+
 /** Signs service account tokens with a key of this sandbox, whose public half is in its key set file. */
 export class TokenSigner {
   readonly #key: CryptoKey;
@@ -59,8 +62,14 @@ export class TokenSigner {
       .sign(this.#key);
   }
 
-  /** Writes a token file, and again before the token ends. */
+  /** Writes a token file, and again before the token ends, as long as this signer lasts. */
   async keepFile(folder: string, subject: TokenSubject): Promise<string> {
+    const { path } = await this.keep(folder, subject);
+    return path;
+  }
+
+  /** Writes a token file, and again before the token ends. */
+  async keep(folder: string, subject: TokenSubject): Promise<KeptToken> {
     makeFolder(folder);
     const path = join(folder, 'token');
     let dueMs = 0;
@@ -69,12 +78,17 @@ export class TokenSigner {
       writeFileAtomic(path, await this.sign(subject));
     };
     await write();
-    this.#timers.add(
-      setInterval(() => {
-        if (Date.now() >= dueMs) void write();
-      }, LOOK_PERIOD_MS).unref(),
-    );
-    return path;
+    const timer = setInterval(() => {
+      if (Date.now() >= dueMs) void write();
+    }, LOOK_PERIOD_MS).unref();
+    this.#timers.add(timer);
+    return {
+      path,
+      [Symbol.dispose]: () => {
+        clearInterval(timer);
+        this.#timers.delete(timer);
+      },
+    };
   }
 
   close(): void {

@@ -19,7 +19,8 @@ import { serviceOfSlice, type Picture } from '../snapshot.ts';
 import { mtlsPolicies } from './peer-authentication.ts';
 import { selectedPolicies } from './policies.ts';
 import { entryPortsAtEndpoint } from './ports.ts';
-import { ownedHosts, serviceHostname } from './services.ts';
+import { serviceHostname } from './names.ts';
+import { ownedHosts } from './services.ts';
 import {
   clusterNetwork,
   NOTHING,

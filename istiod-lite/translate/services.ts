@@ -12,6 +12,7 @@ import type { ServiceEntry } from '../../mesh/kubernetes/networking.ts';
 import { compareByAge } from '../../mesh/kubernetes/object.ts';
 import { labelsMatch, type Labels } from '../../mesh/kubernetes/selector.ts';
 import type { Picture } from '../snapshot.ts';
+import { serviceHostname } from './names.ts';
 import { servicePorts, serviceEntryPorts } from './ports.ts';
 import { clusterNetwork, NOTHING } from './settings.ts';
 import type {
@@ -42,11 +43,6 @@ const DISTRIBUTIONS: ReadonlyMap<string, Balancing> = new Map([
   ['prefersamezone', SAME_ZONE],
   ['prefersamenode', SAME_NODE],
 ]);
-
-/** `<name>.<namespace>.svc.<cluster domain>`. */
-export function serviceHostname(namespace: string, name: string, settings: MeshSettings): string {
-  return `${name}.${namespace}.svc.${settings.clusterDomain}`;
-}
 
 /** Turns a Service into its record; ExternalName is refused with a condition. */
 export function translateService(

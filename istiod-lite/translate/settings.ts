@@ -45,7 +45,34 @@ export type Translation = Readonly<{
   conditions: readonly Condition[];
   /** The VIPs given to it, by host. */
   vips: ReadonlyMap<string, string>;
+  /** Of a Gateway. */
+  gateway?: GatewayStatus;
+  /** What is to exist because of it. */
+  generated?: readonly GeneratedObject[];
 }>;
+
+/** The part of a Gateway's status that is no condition of the Gateway itself. */
+export type GatewayStatus = Readonly<{
+  addresses: readonly GatewayStatusAddress[];
+  listeners: readonly ListenerStatus[];
+}>;
+
+export type GatewayStatusAddress = Readonly<{ type: string; value: string }>;
+
+export type ListenerStatus = Readonly<{
+  name: string;
+  supportedKinds: readonly Readonly<{ group: string; kind: string }>[];
+  attachedRoutes: number;
+  conditions: readonly Condition[];
+}>;
+
+/** A Kubernetes object that is to be made, as its manifest has it. */
+export type GeneratedObject = Readonly<{
+  apiVersion: string;
+  kind: string;
+  metadata: Readonly<{ name: string; namespace?: string } & Record<string, unknown>>;
+}> &
+  Readonly<Record<string, unknown>>;
 
 export const NOTHING: Translation = {
   addresses: [],

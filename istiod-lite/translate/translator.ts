@@ -24,11 +24,14 @@ import {
 } from './external-workloads.ts';
 import { staticStrictPolicy, translatePeerAuthentication } from './peer-authentication.ts';
 import { translatePolicy } from './policies.ts';
+import { classConditions, translateGateway, WAYPOINT_GATEWAY_CLASS } from './gateways.ts';
 import { translateService, translateServiceEntry } from './services.ts';
 import {
   NOTHING,
   type AllocateVip,
   type Condition,
+  type GatewayStatus,
+  type GeneratedObject,
   type MeshSettings,
   type Translation,
   type WaypointConfig,
@@ -70,6 +73,7 @@ export type ObjectStatus = Readonly<{
   ref: ObjectReference;
   conditions: readonly Condition[];
   vips: ReadonlyMap<string, string>;
+  gateway?: GatewayStatus;
 }>;
 
 export type TranslatorOptions = Readonly<{
@@ -82,6 +86,7 @@ export type TranslatorOptions = Readonly<{
 type Unit = Readonly<{
   facts: ReadonlySet<string>;
   resources: ReadonlyMap<string, MeshResource>;
+  generated: readonly GeneratedObject[];
 }>;
 
 const NOBODY: ReadonlySet<string> = new Set();
@@ -127,6 +132,11 @@ export class Translator {
 
   statusOf(key: ObjectKey): ObjectStatus | undefined {
     return this.#status.get(key);
+  }
+
+  /** Every object that is to exist because of others. */
+  *generated(): Iterable<GeneratedObject> {
+    for (const { generated } of this.#units.values()) yield* generated;
   }
 
   /** Follows a change of the snapshot. */
@@ -207,13 +217,17 @@ export class Translator {
     for (const resource of resources.values())
       if (!this.#isPublished(resource)) this.#prepare(resource);
     if (object !== undefined) this.#setStatus(object, translation);
-    return { facts, resources };
+    return { facts, resources, generated: translation.generated ?? [] };
   }
 
-  #setStatus(object: KnownObject, { conditions, vips }: Translation): void {
+  #setStatus(object: KnownObject, { conditions, vips, gateway }: Translation): void {
     if (object.kind === 'ServiceEntry') this.#vips.release(object.ref, new Set(vips.keys()));
     if (conditions.length === 0 && vips.size === 0) this.#status.delete(object.key);
-    else this.#status.set(object.key, { ref: object.ref, conditions, vips });
+    else
+      this.#status.set(object.key, {
+        ...{ ref: object.ref, conditions, vips },
+        ...(gateway && { gateway }),
+      });
   }
 
   /** Takes away what a unit no longer has. */
@@ -310,15 +324,18 @@ export function translateObject(
       const policy = translatePeerAuthentication(picture, settings, object);
       return policy === undefined ? NOTHING : { ...NOTHING, policies: [policy] };
     }
+    case 'Gateway':
+      return translateGateway(picture, settings, object);
     case 'Namespace':
     case 'Node':
     case 'ServiceAccount':
     case 'Deployment':
     case 'ReplicaSet':
-    case 'Gateway':
-    case 'GatewayClass':
+    case 'ConfigMap':
     case 'ReferenceGrant':
       return NOTHING;
+    case 'GatewayClass':
+      return { ...NOTHING, conditions: classConditions(object) };
     // Read and checked by themselves; nothing routes requests yet, so that no proxy and no status hears of them.
     case 'HTTPRoute':
     case 'GRPCRoute':
@@ -331,7 +348,8 @@ export function translateObject(
 /** What follows from the mesh as a whole. */
 export function meshTranslation(picture: Picture, settings: MeshSettings): Translation {
   const [any] = picture.all('PeerAuthentication');
-  return any === undefined ? NOTHING : { ...NOTHING, policies: [staticStrictPolicy(settings)] };
+  const policies = any === undefined ? [] : [staticStrictPolicy(settings)];
+  return { ...NOTHING, policies, generated: [WAYPOINT_GATEWAY_CLASS] };
 }
 
 function add(resources: Map<string, MeshResource>, resource: MeshResource): void {

@@ -23,6 +23,7 @@ import {
   accountsOf,
   addressOf,
   allowsNamespace,
+  gatewayAddresses,
   hostnameAddress,
   ofGatewayOrClass,
 } from './waypoint-gateways.ts';
@@ -83,7 +84,7 @@ export function resolveWaypoint(
   if (!('name' in wish))
     return { ...UNBOUND, condition: condition('False', wish.reason, wish.message) };
   const gateway = picture.get('Gateway', wish.namespace, wish.name);
-  const problem = findProblem(picture, gateway, wish, user);
+  const problem = findProblem(picture, settings, gateway, wish, user);
   if (problem !== undefined) return refuse(picture, settings, user, wish, problem);
   const waypoint = gateway === undefined ? undefined : addressOf(picture, settings, gateway);
   if (waypoint === undefined)
@@ -179,6 +180,7 @@ function findByAccount(picture: Picture, user: WaypointUser): Wish | Problem | u
 
 function findProblem(
   picture: Picture,
+  settings: MeshSettings,
   gateway: Gateway | undefined,
   wish: Wish,
   user: WaypointUser,
@@ -201,7 +203,7 @@ function findProblem(
       reason: 'AttachmentDenied',
       message: `waypoint ${name} does not allow namespace ${user.namespace} (allowedRoutes of its listener)`,
     };
-  if (gateway.status.addresses.length === 0)
+  if (gatewayAddresses(picture, settings, gateway).length === 0)
     return {
       reason: 'WaypointIsNotReady',
       message: `waypoint ${name} is not ready: its Gateway has no address yet`,
@@ -277,7 +279,13 @@ function resolveCanary(
   if (canary.name === wish.name && canary.namespace === wish.namespace)
     return failed('CanarySameAsPrimary', 'it is the primary waypoint');
   const gateway = picture.get('Gateway', canary.namespace, canary.name);
-  const problem = findProblem(picture, gateway, { ...wish, ...canary, inherited: false }, user);
+  const problem = findProblem(
+    picture,
+    settings,
+    gateway,
+    { ...wish, ...canary, inherited: false },
+    user,
+  );
   if (problem !== undefined) return failed(problem.reason, problem.message);
   const destination = gateway === undefined ? undefined : addressOf(picture, settings, gateway);
   if (destination === undefined) return failed('WaypointIsNotReady', 'it has no usable address');

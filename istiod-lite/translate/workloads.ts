@@ -25,7 +25,9 @@ import { serviceOfSlice } from '../snapshot.ts';
 import { mtlsPolicies } from './peer-authentication.ts';
 import { selectedPolicies } from './policies.ts';
 import { containerPort, entryPortsAtEndpoint, portsAtEndpoint } from './ports.ts';
-import { isFinished, ownedHosts, serviceHostname } from './services.ts';
+import { serviceHostname } from './names.ts';
+import { isReady } from './readiness.ts';
+import { isFinished, ownedHosts } from './services.ts';
 import { clusterNetwork, NOTHING, type MeshSettings, type Translation } from './settings.ts';
 import { applicationTunnelOf } from './waypoint-gateways.ts';
 import { resolveWaypoint } from './waypoints.ts';
@@ -163,11 +165,6 @@ function podAddresses(pod: Pod): IpAddress[] | undefined {
   const texts = podIPs.length > 0 ? podIPs.map(({ ip }) => ip) : podIP === '' ? [] : [podIP];
   const addresses = texts.map(tryParseIpAddress).filter((ip) => ip !== undefined);
   return addresses.length === 0 || addresses.length < texts.length ? undefined : addresses;
-}
-
-function isReady(pod: Pod): boolean {
-  if (pod.metadata.deletionTimestamp !== '') return false;
-  return pod.status.conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
 }
 
 /** The name of what made the pod: Deployment, CronJob, or its controller as it is. */

@@ -60,7 +60,12 @@ export const SLICE_SERVICE_NAME = 'kubernetes.io/service-name';
 
 // Gateways, and the objects that are generated for them.
 export const WAYPOINT_CLASS = 'istio-waypoint';
+/** `spec.controllerName` of that class: whoever has this name acts on its Gateways. */
+export const WAYPOINT_CONTROLLER = 'istio.io/mesh-controller';
 export const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name';
+export const GATEWAY_CLASS_NAME = 'gateway.networking.k8s.io/gateway-class-name';
 export const GATEWAY_MANAGED = 'gateway.istio.io/managed';
 export const GATEWAY_MANAGED_MESH = 'istio.io-mesh-controller';
 export const GATEWAY_MANAGED_EAST_WEST = 'istio.io-eastwest-controller';
+/** Label of a ConfigMap in the root namespace: the class whose Gateways' objects it changes. */
+export const GATEWAY_CLASS_DEFAULTS = 'gateway.istio.io/defaults-for-class';

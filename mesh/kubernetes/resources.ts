@@ -1,4 +1,5 @@
 import {
+  configMapSchema,
   endpointSliceSchema,
   namespaceSchema,
   nodeSchema,
@@ -7,6 +8,7 @@ import {
   serviceAccountSchema,
   serviceSchema,
   validateService,
+  type ConfigMap,
   type Deployment,
   type EndpointSlice,
   type Namespace,
@@ -49,6 +51,7 @@ export type KnownObject =
   | Namespace
   | Node
   | ServiceAccount
+  | ConfigMap
   | Pod
   | Service
   | EndpointSlice
@@ -115,6 +118,7 @@ export const KINDS: readonly KindDefinition[] = [
   definition('Namespace', cluster, namespaceSchema, none, (a, b) => ({ ...a, ...b })),
   definition('Node', cluster, nodeSchema, none, (a, b) => ({ ...a, ...b })),
   definition('ServiceAccount', core, serviceAccountSchema, none, (a) => a),
+  definition('ConfigMap', core, configMapSchema, none, (a, b) => ({ ...a, ...b })),
   definition('Pod', core, podSchema, none, (a, b) => ({ ...a, ...b })),
   definition('Service', core, serviceSchema, validateService, (a, b) => ({ ...a, ...b })),
   definition(

@@ -15,7 +15,7 @@ export type FailureFlag =
 
 /** Who talks to whom, as far as it is known. */
 export type Traffic = Readonly<{
-  reporter: 'source' | 'destination';
+  reporter: 'source' | 'destination' | 'waypoint';
   source?: WorkloadDescription | undefined;
   destination?: WorkloadDescription | undefined;
   service?: Service | undefined;

@@ -9,7 +9,7 @@ import { releaseAfterFloods } from '../../mesh/runtime/release-after-floods.ts';
 import { connectTcp } from '../../net/tcp.ts';
 import { connectTls } from '../../net/tls.ts';
 import { TlsContext } from '../../net/tls-context.ts';
-import { SESSIONS_PER_SOURCE } from '../../ztunnel/inbound/handshake-admission.ts';
+import { SESSIONS_PER_SOURCE } from '../../mesh/proxy/handshake-admission.ts';
 import { CLIENT } from '../support/hbone-peer.ts';
 import { collectGarbage, openDescriptors, privateDirtyBytes } from '../support/memory.ts';
 import { quietLogs } from '../support/quiet-log.ts';

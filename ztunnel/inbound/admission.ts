@@ -5,6 +5,7 @@ import type { SpiffeId } from '../../mesh/model/identity.ts';
 import type { OwnPorts } from '../../mesh/model/ports.ts';
 import type { Service } from '../../mesh/model/service.ts';
 import type { Workload } from '../../mesh/model/workload.ts';
+import type { RefusalStatus } from '../../mesh/proxy/refused-error.ts';
 import type { DemandKey } from '../../mesh/proxy/state/answered.ts';
 
 /** One CONNECT request on a tunnel whose peer has been verified. */
@@ -68,9 +69,3 @@ export type Admission = Readonly<
       destination?: SocketAddress;
     }
 >;
-
-/**
- * 400: not a request for this pod. 401: not permitted, and no other endpoint should be tried. 503: this pod cannot serve
- * it now.
- */
-export type RefusalStatus = 400 | 401 | 503;

@@ -20,10 +20,16 @@ import {
   unansweredService,
   type DemandKey,
 } from '../../mesh/proxy/state/answered.ts';
-import { comesFromGateway, describeGateway, isInstance } from '../../mesh/proxy/state/gateway.ts';
+import type { RefusalStatus } from '../../mesh/proxy/refused-error.ts';
+import {
+  comesFromGateway,
+  describeGateway,
+  isInstance,
+  waypointsOf,
+} from '../../mesh/proxy/state/gateway.ts';
 import type { ProxyState } from '../../mesh/proxy/state/store.ts';
 import { keyOfService } from '../../mesh/proxy/state/vips.ts';
-import type { Admission, PlaintextRequest, RefusalStatus, TunnelRequest } from './admission.ts';
+import type { Admission, PlaintextRequest, TunnelRequest } from './admission.ts';
 
 const LOOPBACK = { 4: parseIpAddress('127.0.0.1'), 6: parseIpAddress('::1') };
 
@@ -231,13 +237,6 @@ function isAmong(
     if (isInstance(state, gateway, workload)) return true;
   }
   return false;
-}
-
-function waypointsOf(service: Service): readonly GatewayAddress[] {
-  const weighted = service.weightedWaypoints
-    .filter(({ weight }) => weight > 0)
-    .map(({ destination }) => destination);
-  return service.waypoint === undefined ? weighted : [service.waypoint, ...weighted];
 }
 
 type Source = Readonly<{ network: string; ip: IpAddress; identity: SpiffeId | undefined }>;

@@ -1,28 +1,15 @@
-import { MeshError } from '../../base/errors.ts';
+import type { MeshError } from '../../base/errors.ts';
 import type { DemandKey } from '../../mesh/proxy/state/answered.ts';
 import { policyChange } from '../../mesh/proxy/connections.ts';
+import { RefusedError } from '../../mesh/proxy/refused-error.ts';
 import { askInTime, describeNotTold } from '../ask.ts';
 import { STATE_WAIT_MS, type DataParts } from '../parts.ts';
 import type { Traced } from '../../mesh/proxy/access-log.ts';
-import type { ConnectionEnds } from '../live-connection.ts';
-import type { Admission, RefusalStatus } from './admission.ts';
+import type { ConnectionEnds } from '../../mesh/proxy/live-connection.ts';
+import type { Admission } from './admission.ts';
 import { logDecision } from './log-decision.ts';
 
 export type Admitted = Extract<Admission, { kind: 'admit' }>;
-
-/** A connection that was not admitted. */
-export class RefusedError extends MeshError {
-  readonly status: RefusalStatus;
-
-  constructor(status: RefusalStatus, reason: string) {
-    const [code, message] =
-      status === 401
-        ? ['ERR_POLICY', `connection closed due to policy rejection: ${reason}`]
-        : ['ERR_REFUSED', `Cannot serve the connection: ${reason}`];
-    super(code, status === 503 ? 'local' : 'downstream', message);
-    this.status = status;
-  }
-}
 
 /** What deciding needs of a live connection. */
 type Waiting = Readonly<{ podUid: string; signal: AbortSignal; ends: ConnectionEnds }> & Traced;

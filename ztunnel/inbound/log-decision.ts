@@ -1,6 +1,6 @@
 import type { Decision } from '../../mesh/model/authorize.ts';
 import { connectionSpan, type Traced } from '../../mesh/proxy/access-log.ts';
-import type { ConnectionEnds } from '../live-connection.ts';
+import type { ConnectionEnds } from '../../mesh/proxy/live-connection.ts';
 import type { PolicyLog } from '../parts.ts';
 
 /** Tells what policy said of a connection, and what policies in dry-run would have said. */

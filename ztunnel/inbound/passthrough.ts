@@ -1,11 +1,12 @@
+import { acceptOptions } from '../../mesh/proxy/accept-options.ts';
 import { logConnectionRejected } from '../../mesh/proxy/access-log.ts';
 import { TcpListener } from '../../net/tcp-listener.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
-import { LiveConnection } from '../live-connection.ts';
+import { LiveConnection } from '../../mesh/proxy/live-connection.ts';
 import { askForRecord } from '../ask.ts';
 import { holdDownstream } from '../hold-downstream.ts';
 import { findLocalWorkload, unknownWorkload } from '../local-workload.ts';
-import { acceptOptions, type DataParts, type PodContext } from '../parts.ts';
+import type { DataParts, PodContext } from '../parts.ts';
 import type { HandedListener } from '../thread-calls.ts';
 import type { Admission } from './admission.ts';
 import { admitPlaintext } from './admit.ts';

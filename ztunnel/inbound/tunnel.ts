@@ -2,35 +2,27 @@ import type { SocketAddress } from '../../base/address.ts';
 import { MeshError } from '../../base/errors.ts';
 import { makeBaggage, parseForwardedHost } from '../../mesh/hbone/headers.ts';
 import { acceptTunnel, refuseTunnel, type TunnelRequest } from '../../mesh/hbone/server.ts';
-import type { SpiffeId } from '../../mesh/model/identity.ts';
 import type { Service } from '../../mesh/model/service.ts';
 import type { Workload, WorkloadDescription } from '../../mesh/model/workload.ts';
+import type { TunnelSession } from '../../mesh/proxy/hbone-listener.ts';
+import { LiveConnection } from '../../mesh/proxy/live-connection.ts';
+import { refusalStatus } from '../../mesh/proxy/refused-error.ts';
 import { keyOfService } from '../../mesh/proxy/state/vips.ts';
 import { HEADROOM } from '../../net/byte-stream.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
 import { askForRecord } from '../ask.ts';
-import { LiveConnection } from '../live-connection.ts';
 import { findLocalWorkload } from '../local-workload.ts';
 import type { DataParts, PodContext } from '../parts.ts';
-import type { Admission, RefusalStatus, TunnelRequest as AdmissionRequest } from './admission.ts';
+import type { Admission, TunnelRequest as AdmissionRequest } from './admission.ts';
 import { admitTunnel } from './admit.ts';
-import {
-  awaitAdmission,
-  recheckAdmission,
-  type Admitted,
-  RefusedError,
-} from './await-admission.ts';
+import { awaitAdmission, recheckAdmission, type Admitted } from './await-admission.ts';
 import { connectLocal } from './connect.ts';
 import { makeProxyHeader } from './proxy-header.ts';
 
-/** What all tunnels of one session share: the peer that was proved, and where it came in. */
-export type TunnelSession = Readonly<{
-  peer: SocketAddress;
-  peerIdentity: SpiffeId;
-  /** DER, where revocation is checked. */
-  peerChain: readonly Buffer[] | undefined;
-  local: SocketAddress;
-  tlsGroup: string;
+/** What a tunnel comes to. */
+export type TunnelHost = Readonly<{
+  parts: DataParts;
+  pod: PodContext;
   /** Whether the client's address can be kept towards the app. */
   transparent: boolean;
 }>;
@@ -39,8 +31,7 @@ export type TunnelSession = Readonly<{
 export async function serveTunnel(
   request: TunnelRequest,
   session: TunnelSession,
-  parts: DataParts,
-  pod: PodContext,
+  { parts, pod, transparent }: TunnelHost,
 ): Promise<void> {
   const { peer, peerIdentity, local } = session;
   // Of the request, only this is kept for as long as the tunnel lives; what it says of its source has no part in it.
@@ -88,7 +79,7 @@ export async function serveTunnel(
     }
     live.ends.service = admitted.service ?? hintedService(parts, request, workload);
     live.ends.originalDestination = live.ends.service?.hostname;
-    const upstream = await connectLocal(parts, pod, dialOf(admitted, live), session.transparent);
+    const upstream = await connectLocal(parts, pod, dialOf(admitted, live), transparent);
     try {
       sendProxyHeader(upstream, admitted, peer);
       answer(request, parts, workload);
@@ -99,7 +90,7 @@ export async function serveTunnel(
     request.stream.setHandler({}); // from here on the relay hears of it
     live.relay(request.stream, upstream);
   } catch (error) {
-    refuseTunnel(request, statusOf(live, error));
+    refuseTunnel(request, refusalStatus(live.signal, error));
     live.fail(error);
   }
 }
@@ -129,13 +120,6 @@ function restrictPort(admission: Admission, { onlyPort }: PodContext): Admission
   const { port } = admission.connectTo;
   if (port === onlyPort) return admission;
   return { kind: 'refuse', status: 400, reason: `port ${port} is not served by tunnels here` };
-}
-
-/** A change of policy may have come between the decision and the app's answer. */
-function statusOf({ signal }: LiveConnection, error: unknown): RefusalStatus {
-  if (error instanceof RefusedError) return error.status;
-  const reason: unknown = signal.reason;
-  return reason instanceof MeshError && reason.code === 'ERR_POLICY' ? 401 : 503;
 }
 
 function admissionRequest(

@@ -3,9 +3,9 @@ import type { SpiffeId } from '../../mesh/model/identity.ts';
 import { workloadIdentity, type Workload } from '../../mesh/model/workload.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
 import { holdDownstream } from '../hold-downstream.ts';
-import { LiveConnection } from '../live-connection.ts';
+import { LiveConnection } from '../../mesh/proxy/live-connection.ts';
 import type { DataParts, PodContext } from '../parts.ts';
-import { connectFirst } from './upstream.ts';
+import { connectUpstream } from './upstream.ts';
 
 /** A connection of the pod, however it came to us. */
 export type OutboundCall = Readonly<{
@@ -39,7 +39,7 @@ export async function carryOutbound(
     live.cut(error);
   });
   try {
-    const upstream = await connectFirst(parts, pod, source, { peer, destination }, live);
+    const upstream = await connectUpstream(parts, pod, source, { peer, destination }, live);
     try {
       live.signal.throwIfAborted();
       call.onConnected();

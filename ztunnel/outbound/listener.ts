@@ -1,10 +1,11 @@
 import { formatSocketAddress, type SocketAddress } from '../../base/address.ts';
 import { MeshError } from '../../base/errors.ts';
+import { acceptOptions } from '../../mesh/proxy/accept-options.ts';
 import { logConnectionRejected } from '../../mesh/proxy/access-log.ts';
 import { TcpListener } from '../../net/tcp-listener.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
 import { findLocalWorkload, unknownWorkload } from '../local-workload.ts';
-import { acceptOptions, type DataParts, type PodContext } from '../parts.ts';
+import type { DataParts, PodContext } from '../parts.ts';
 import type { HandedListener } from '../thread-calls.ts';
 import { carryOutbound } from './carry.ts';
 

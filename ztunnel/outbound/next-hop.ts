@@ -1,14 +1,9 @@
-import { familyOf, type IpAddress, type SocketAddress } from '../../base/address.ts';
-import {
-  permittedFamilies,
-  selectAddress,
-  selectEndpoint,
-  type EndpointChoice,
-} from '../../mesh/model/endpoint.ts';
+import type { SocketAddress } from '../../base/address.ts';
+import { selectEndpoint, type EndpointChoice } from '../../mesh/model/endpoint.ts';
 import type { GatewayAddress } from '../../mesh/model/gateway-address.ts';
-import { parseSpiffeId, type SpiffeId } from '../../mesh/model/identity.ts';
 import type { Service } from '../../mesh/model/service.ts';
-import { workloadIdentity, type Workload } from '../../mesh/model/workload.ts';
+import type { Workload } from '../../mesh/model/workload.ts';
+import { addressOf, type Resolve } from '../../mesh/proxy/next-hop.ts';
 import { unansweredGateway } from '../../mesh/proxy/state/answered.ts';
 import { describeGateway, findGateway } from '../../mesh/proxy/state/gateway.ts';
 import type { ProxyState } from '../../mesh/proxy/state/store.ts';
@@ -22,7 +17,6 @@ export type RouteContext = Readonly<{
   note: ((step: string, found: () => string) => void) | undefined;
 }>;
 
-type Resolve = Extract<OutboundRoute, { kind: 'resolve' }>;
 export type Ask = Extract<OutboundRoute, { kind: 'ask' }>;
 
 /** Chooses an endpoint of a service for the caller, among those that have not been tried. */
@@ -82,45 +76,7 @@ export function selectGateway(
   const service = gateway.kind === 'service' ? gateway.service : undefined;
   const found = { kind: 'found', workload, ...(service && { service }) } as const;
   if (workload.network !== request.network && mode === 'waypoint') return found;
-  const ip = addressOf(context, workload, service);
+  const ip = addressOf(request, workload, service);
   if (ip === undefined) return none(`${workload.uid} has no address of a permitted family`);
   return typeof ip === 'object' ? ip : { ...found, connectTo: { ip, port } };
-}
-
-/** An address to dial a workload at, `undefined` where there is none, or the wish to have its name resolved. */
-export function addressOf(
-  { request }: RouteContext,
-  workload: Workload,
-  service: Service | undefined,
-): IpAddress | Resolve | undefined {
-  const asked = request.destination.ip;
-  const families = permittedFamilies(service?.ipFamilies ?? 'AUTOMATIC', familyOf(asked));
-  const own = selectAddress(workload.addresses, asked, families);
-  if (own !== undefined || workload.addresses.length > 0 || workload.hostname === '') return own;
-  const resolved = request.resolved.get(workload.hostname);
-  if (resolved === undefined) return { kind: 'resolve', hostname: workload.hostname, workload };
-  for (const family of families) {
-    const candidates = resolved.filter((ip) => familyOf(ip) === family);
-    const chosen = candidates[Math.floor(request.random() * candidates.length)];
-    if (chosen !== undefined) return chosen;
-  }
-  return undefined;
-}
-
-/** Who is accepted at the next hop: what its service names, and the workload itself. */
-export function peersOf(workload: Workload, service: Service | undefined): readonly SpiffeId[] {
-  const own = workloadIdentity(workload);
-  const named = parseSans(service?.subjectAltNames ?? []);
-  return named.includes(own) ? named : [own, ...named];
-}
-
-/** Those of a service's names that are workload identities; others are never accepted of a peer. */
-export function parseSans(names: readonly string[]): readonly SpiffeId[] {
-  return names.flatMap((name) => {
-    try {
-      return [parseSpiffeId(name)];
-    } catch {
-      return [];
-    }
-  });
 }

@@ -6,14 +6,12 @@ import { HBONE_PORT } from '../../mesh/model/ports.ts';
 import type { Service } from '../../mesh/model/service.ts';
 import { workloadIdentity, type Workload } from '../../mesh/model/workload.ts';
 import { unansweredAddress, unansweredGateway } from '../../mesh/proxy/state/answered.ts';
+import { addressOf, parseSans, peersOf } from '../../mesh/proxy/next-hop.ts';
 import { comesFromGateway, describeGateway } from '../../mesh/proxy/state/gateway.ts';
 import type { ProxyState } from '../../mesh/proxy/state/store.ts';
 import { keyOfService } from '../../mesh/proxy/state/vips.ts';
 import {
-  addressOf,
   chooseEndpoint,
-  parseSans,
-  peersOf,
   selectGateway,
   type Ask,
   type GatewayHop,
@@ -177,7 +175,7 @@ function routeToPod(
 ): OutboundRoute {
   const { request, note } = context;
   const target = service === undefined ? { workload } : { workload, service };
-  const ip = addressOf(context, workload, service);
+  const ip = addressOf(request, workload, service);
   if (ip === undefined) return routeWithout(context, workload);
   if (typeof ip === 'object') return ip;
   const address = { ip, port };

@@ -9,12 +9,13 @@ import {
 import { MeshError } from '../../base/errors.ts';
 import { TunnelRefusedError } from '../../mesh/hbone/client.ts';
 import type { Workload } from '../../mesh/model/workload.ts';
+import { acceptOptions } from '../../mesh/proxy/accept-options.ts';
 import { logConnectionRejected } from '../../mesh/proxy/access-log.ts';
 import { TcpListener } from '../../net/tcp-listener.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
 import type { PodNames } from '../dns.ts';
 import { findLocalWorkload, unknownWorkload } from '../local-workload.ts';
-import { acceptOptions, type DataParts, type PodContext } from '../parts.ts';
+import type { DataParts, PodContext } from '../parts.ts';
 import type { HandedListener } from '../thread-calls.ts';
 import { carryOutbound } from './carry.ts';
 import { formatReply, SOCKS5_REPLY, type Socks5ReplyCode, type Socks5Target } from './socks5.ts';

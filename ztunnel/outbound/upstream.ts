@@ -1,45 +1,33 @@
 import { abortable } from '../../base/abortable.ts';
-import {
-  formatSocketAddress,
-  tryParseIpAddress,
-  type IpAddress,
-  type SocketAddress,
-} from '../../base/address.ts';
+import { tryParseIpAddress, type IpAddress, type SocketAddress } from '../../base/address.ts';
 import { MeshError } from '../../base/errors.ts';
 import { unreachable } from '../../base/unreachable.ts';
 import { formatAuthority } from '../../mesh/hbone/authority.ts';
-import { mayTryElsewhere, openTunnel, type Tunnel } from '../../mesh/hbone/client.ts';
-import { openHedged, type OpenAttempt } from '../../mesh/hbone/hedge.ts';
-import { FORWARDED_NETWORK, makeBaggage, makeForwarded } from '../../mesh/hbone/headers.ts';
-import { HboneSession, type SessionOptions } from '../../mesh/hbone/session.ts';
-import { HBONE_PORT } from '../../mesh/model/ports.ts';
-import type { SpiffeId } from '../../mesh/model/identity.ts';
-import type { Service } from '../../mesh/model/service.ts';
+import { openTunnel } from '../../mesh/hbone/client.ts';
+import { FORWARDED_NETWORK } from '../../mesh/hbone/headers.ts';
+import { HboneSession } from '../../mesh/hbone/session.ts';
 import type { Workload, WorkloadUid } from '../../mesh/model/workload.ts';
+import {
+  checkChainOf,
+  connectFirst,
+  connectTunnel,
+  currentContext,
+  endpointDeadlineMs,
+  tunnelHeaders,
+  type Attempt,
+} from '../../mesh/proxy/connect.ts';
+import type { LiveConnection } from '../../mesh/proxy/live-connection.ts';
 import { addressKey, type DemandKey } from '../../mesh/proxy/state/answered.ts';
 import type { ByteStream } from '../../net/byte-stream.ts';
-import { Http2StreamError } from '../../net/h2/errors.ts';
 import { connectTcp } from '../../net/tcp.ts';
-import type { TlsContext } from '../../net/tls-context.ts';
-import type { LiveConnection } from '../live-connection.ts';
 import { askInTime, notTold } from '../ask.ts';
 import type { DataParts, PodContext } from '../parts.ts';
 import { podConnectOptions } from '../pod-socket-options.ts';
 import type { OutboundRoute } from './outbound-route.ts';
 import { selectRoute } from './route.ts';
 
-/** Design limits of trying: so many endpoints, and so long, before any byte is sent. */
-const MAX_ENDPOINTS = 3;
-const CONNECT_DEADLINE_MS = 10_000;
-/** A third of it, which the second repetition of a lost SYN (after 3 s) still meets: a silent endpoint leaves time for others. */
-const ENDPOINT_DEADLINE_MS = 3_300;
-/** Where there is no other one; less than the whole, so that this reason is told. */
-const ONLY_ENDPOINT_DEADLINE_MS = 9_500;
-/** Sessions of the pool that turn out to have ended, before this is taken for a fault of the endpoint. */
-const MAX_STALE_SESSIONS = 8;
-
 type TunnelRoute = Extract<OutboundRoute, { kind: 'hbone' | 'double-hbone' }>;
-type Caller = Readonly<{
+type Captured = Readonly<{
   parts: DataParts;
   pod: PodContext;
   source: Workload;
@@ -53,38 +41,32 @@ type Caller = Readonly<{
  *
  * @throws {MeshError} of the last endpoint; ERR_NO_HEALTHY_UPSTREAM and the like when there is none; why `live` was cut.
  */
-export async function connectFirst(
+export async function connectUpstream(
   parts: DataParts,
   pod: PodContext,
   source: Workload,
   downstream: Readonly<{ peer: SocketAddress; destination: SocketAddress }>,
   live: LiveConnection,
 ): Promise<ByteStream> {
-  const deadline = setTimeout(() => {
-    live.cut(tooLate(downstream.destination));
-  }, CONNECT_DEADLINE_MS);
-  try {
-    return await tryEndpoints(
-      { parts, pod, source, sourceAddress: downstream.peer, live },
-      downstream,
-    );
-  } finally {
-    clearTimeout(deadline);
-  }
-}
-
-async function tryEndpoints(
-  caller: Caller,
-  downstream: Readonly<{ peer: SocketAddress; destination: SocketAddress }>,
-): Promise<ByteStream> {
-  const { parts, source, live } = caller;
-  const tried = new Set<WorkloadUid>();
+  const captured = { parts, pod, source, sourceAddress: downstream.peer, live };
   const resolved = new Map<string, readonly IpAddress[]>();
   parts.demand?.touch(
-    { podUid: caller.pod.uid, side: 'outbound' },
+    { podUid: pod.uid, side: 'outbound' },
     addressKey(parts.network, downstream.destination.ip),
   );
-  let failure: Error | undefined;
+  return await connectFirst(live, downstream.destination, (tried) =>
+    nextAttempt(captured, downstream, tried, resolved),
+  );
+}
+
+/** The next route, once all is known that it depends on. */
+async function nextAttempt(
+  captured: Captured,
+  downstream: Readonly<{ peer: SocketAddress; destination: SocketAddress }>,
+  tried: ReadonlySet<WorkloadUid>,
+  resolved: Map<string, readonly IpAddress[]>,
+): Promise<Attempt> {
+  const { parts, source, live } = captured;
   for (;;) {
     live.signal.throwIfAborted();
     const route = selectRoute(parts.state, {
@@ -98,36 +80,38 @@ async function tryEndpoints(
       random: Math.random,
     });
     if (route.kind === 'ask') {
-      await askFor(caller, route.key);
+      await askFor(captured, route.key);
       continue;
     }
     if (route.kind === 'resolve') {
-      resolved.set(route.hostname, await resolve(caller, route.hostname));
+      resolved.set(route.hostname, await resolve(captured, route.hostname));
       continue;
     }
-    // The last failure says more than that no endpoint is left, and so does what is noted of it.
-    if (route.kind === 'reject' && failure !== undefined) throw failure;
+    if (route.kind === 'reject')
+      return {
+        kind: 'reject',
+        error: new MeshError(route.code, 'local', route.reason),
+        note: () => {
+          noteRoute(live, route);
+        },
+      };
     noteRoute(live, route);
-    if (route.kind === 'reject') throw new MeshError(route.code, 'local', route.reason);
-    try {
-      return await connectRoute(caller, route);
-    } catch (error) {
-      failure = error instanceof Error ? error : new Error(String(error));
-      if (route.kind === 'passthrough' || !mayTryElsewhere(error)) throw error;
-      tried.add(route.workload.uid);
-      if (tried.size === MAX_ENDPOINTS) throw error;
-    }
+    return {
+      kind: 'connect',
+      ...(route.kind !== 'passthrough' && { workload: route.workload }),
+      connect: () => connectRoute(captured, route),
+    };
   }
 }
 
 /** @throws {MeshError} ERR_NOT_TOLD: where nothing is known, nothing is let through. */
-async function askFor({ parts, pod, live }: Caller, key: DemandKey): Promise<void> {
+async function askFor({ parts, pod, live }: Captured, key: DemandKey): Promise<void> {
   if (await askInTime(parts, { podUid: pod.uid, side: 'outbound' }, key, live.signal)) return;
   live.signal.throwIfAborted();
   throw notTold(key);
 }
 
-async function resolve({ parts, live }: Caller, hostname: string): Promise<readonly IpAddress[]> {
+async function resolve({ parts, live }: Captured, hostname: string): Promise<readonly IpAddress[]> {
   try {
     const found = await abortable(parts.resolveHostname(hostname), live.signal);
     return found.flatMap((text) => tryParseIpAddress(text) ?? []);
@@ -154,18 +138,18 @@ function noteRoute(
 }
 
 async function connectRoute(
-  caller: Caller,
+  captured: Captured,
   route: Exclude<OutboundRoute, { kind: 'resolve' | 'ask' | 'reject' }>,
 ): Promise<ByteStream> {
   switch (route.kind) {
     case 'hbone':
-      return await connectTunnel(caller, route);
+      return await connectOuterTunnel(captured, route);
     case 'double-hbone':
-      return await connectInnerTunnel(caller, route, await connectTunnel(caller, route));
+      return await connectInnerTunnel(captured, route, await connectOuterTunnel(captured, route));
     case 'plain':
     case 'passthrough':
       return await connectTcp(route.connectTo, {
-        ...podConnectOptions(caller.parts, caller.pod, caller.live.signal),
+        ...podConnectOptions(captured.parts, captured.pod, captured.live.signal),
         ...(route.kind === 'plain' && { timeoutMs: endpointDeadlineMs(route) }),
       });
     default:
@@ -173,94 +157,51 @@ async function connectRoute(
   }
 }
 
-async function connectTunnel(caller: Caller, route: TunnelRoute): Promise<ByteStream> {
-  const { parts, pod, live } = caller;
-  const { connectTo, peers } = route;
-  const { identity } = pod;
-  // Also where a session is open: without a valid certificate nothing new is begun.
-  await certificateOf(caller);
-  const key = { podUid: pod.uid, sourceIp: caller.sourceAddress.ip, identity, peers, connectTo };
-  const attempt: OpenAttempt = (limits) => {
-    const tcp = { ...podConnectOptions(parts, pod, limits.signal), timeoutMs: limits.timeoutMs };
-    const context = (): Promise<TlsContext> => parts.contexts.get(identity);
-    const options = { context, peers, http2: parts.clientHttp2, ...checkChainOf(parts), ...limits };
-    return HboneSession.open(connectTo, tcp, options);
+async function connectOuterTunnel(captured: Captured, route: TunnelRoute): Promise<ByteStream> {
+  const { parts, pod, live } = captured;
+  const caller = {
+    ...{ podUid: pod.uid, ip: captured.sourceAddress.ip, identity: pod.identity, gone: pod.gone },
+    tcpOptions: (signal: AbortSignal) => podConnectOptions(parts, pod, signal),
   };
-  // It serves all who wait for it, so it ends with the pod, not with this connection.
-  const limits = { timeoutMs: endpointDeadlineMs(route), signal: pod.gone };
-  const open = async (): Promise<HboneSession> => {
-    try {
-      return await openHedged(attempt, limits);
-    } catch (error) {
-      throw isTimeoutOfHbone(error, connectTo) ? blockedPort(connectTo, error) : error;
-    }
-  };
-  const request = {
-    authority: formatAuthority(route.authority),
-    headers: tunnelHeaders(caller, route.service?.hostname),
-  };
-  let stale = 0;
-  let pooled: HboneSession | undefined;
-  const begin = (session: HboneSession, fresh: boolean): Promise<Tunnel> => {
-    pooled = fresh ? undefined : session;
-    noteSession(live, identity, session);
-    return openTunnel(session, request, { signal: live.signal });
-  };
-  for (;;) {
-    try {
-      return (await parts.pool.withSession(key, open, begin, live.signal)).stream;
-    } catch (error) {
-      // A pooled session may have ended just before it was used: that says nothing about the endpoint.
-      const again = pooled?.retired === true && hasNoAnswer(error) && ++stale <= MAX_STALE_SESSIONS;
-      if (!again || live.signal.aborted) throw error;
-    }
-  }
+  const tunnel = await connectTunnel(parts, caller, route, {
+    headers: headersOf(captured, route),
+    timeoutMs: endpointDeadlineMs(route),
+    signal: live.signal,
+    onSession: (session) => {
+      noteSession(captured, session);
+    },
+  });
+  return tunnel.stream;
 }
 
-function checkChainOf({ revocation }: DataParts): Pick<SessionOptions, 'checkChain'> {
-  if (revocation === undefined) return {};
-  return { checkChain: (chain) => revocation.check(chain, 'upstream') };
-}
-
-function noteSession({ ends }: LiveConnection, identity: SpiffeId, session: HboneSession): void {
-  ends.source.identity = identity;
+function noteSession({ live: { ends }, pod }: Captured, session: HboneSession): void {
+  ends.source.identity = pod.identity;
   ends.destination.identity = session.peerIdentity;
   ends.tlsGroup = session.tlsGroup;
   ends.peerChain = session.peerChain;
 }
 
-/** The context in use, or the wait for the first one. */
-async function certificateOf({ parts, pod, live }: Caller): Promise<TlsContext> {
-  const { contexts } = parts;
-  return (
-    contexts.current(pod.identity) ?? (await abortable(contexts.get(pod.identity), live.signal))
-  );
-}
-
-/** The session broke before the peer's proxy said anything. */
-function hasNoAnswer(error: unknown): boolean {
-  return error instanceof Http2StreamError || hasCode(error, 'ERR_TUNNEL_NO_ROOM');
+function headersOf(captured: Captured, { service }: TunnelRoute): readonly string[] {
+  const { source: workload, sourceAddress: address, live } = captured;
+  return tunnelHeaders({ workload, address }, live, service?.hostname);
 }
 
 /** A session of its own inside the outer tunnel, so that the gateway can choose an endpoint for each connection. */
 async function connectInnerTunnel(
-  caller: Caller,
+  captured: Captured,
   route: Extract<OutboundRoute, { kind: 'double-hbone' }>,
   outer: ByteStream,
 ): Promise<ByteStream> {
-  const { parts, pod, live } = caller;
+  const { parts, pod, live } = captured;
   const { signal } = live;
   const { authority, peers } = route.inner;
   const where = formatAuthority(authority);
   const session = await HboneSession.openOver(outer, where, {
     ...{ peers, http2: parts.clientHttp2, signal, ...checkChainOf(parts) },
-    context: () => certificateOf(caller),
+    context: () => currentContext(parts, pod.identity, signal),
   });
-  noteSession(live, pod.identity, session);
-  const headers = [
-    ...tunnelHeaders(caller, route.service?.hostname),
-    ...[FORWARDED_NETWORK, parts.network],
-  ];
+  noteSession(captured, session);
+  const headers = [...headersOf(captured, route), ...[FORWARDED_NETWORK, parts.network]];
   try {
     const tunnel = await openTunnel(session, { authority: where, headers }, { signal });
     session.retire(); // it carries this tunnel alone, and ends with it
@@ -274,38 +215,4 @@ async function connectInnerTunnel(
     session.close();
     throw error;
   }
-}
-
-/** How long one endpoint may take to be connected to. */
-function endpointDeadlineMs(route: Readonly<{ service?: Service }>): number {
-  return route.service === undefined ? ONLY_ENDPOINT_DEADLINE_MS : ENDPOINT_DEADLINE_MS;
-}
-
-function tunnelHeaders(
-  { source, sourceAddress, live }: Caller,
-  hostname: string | undefined,
-): readonly string[] {
-  return [
-    ...['baggage', makeBaggage(source)],
-    ...['forwarded', makeForwarded(sourceAddress, hostname)],
-    ...['traceparent', live.traceparent],
-  ];
-}
-
-function isTimeoutOfHbone(error: unknown, connectTo: SocketAddress): boolean {
-  return hasCode(error, 'ERR_CONNECT_TIMEOUT') && connectTo.port === HBONE_PORT;
-}
-
-function hasCode(error: unknown, code: string): boolean {
-  return error instanceof MeshError && error.code === code;
-}
-
-function blockedPort(connectTo: SocketAddress, cause: unknown): MeshError {
-  const message = `Cannot connect to ${formatSocketAddress(connectTo)}: timed out, maybe a NetworkPolicy is blocking HBONE port ${HBONE_PORT}`;
-  return new MeshError('ERR_NETWORK_POLICY', 'upstream', message, { cause });
-}
-
-function tooLate(destination: SocketAddress): MeshError {
-  const message = `Cannot connect to ${formatSocketAddress(destination)}: not done within ${CONNECT_DEADLINE_MS} ms`;
-  return new MeshError('ERR_CONNECT_TIMEOUT', 'upstream', message);
 }

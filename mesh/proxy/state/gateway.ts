@@ -62,6 +62,14 @@ export function comesFromGateway(
   );
 }
 
+/** The waypoints that connections to a service may come through. */
+export function waypointsOf(service: Service): readonly GatewayAddress[] {
+  const weighted = service.weightedWaypoints
+    .filter(({ weight }) => weight > 0)
+    .map(({ destination }) => destination);
+  return service.waypoint === undefined ? weighted : [service.waypoint, ...weighted];
+}
+
 /** In words, for explanations and reasons. */
 export function describeGateway({ destination }: GatewayAddress): string {
   return destination.kind === 'hostname'

@@ -6,7 +6,7 @@ import { Metrics } from '../../../mesh/runtime/metrics.ts';
 import { connectTcp } from '../../../net/tcp.ts';
 import { connectTls } from '../../../net/tls.ts';
 import { TlsContext } from '../../../net/tls-context.ts';
-import { HandshakeAdmission } from '../../../ztunnel/inbound/handshake-admission.ts';
+import { HandshakeAdmission } from '../../../mesh/proxy/handshake-admission.ts';
 import { Collector } from '../../support/collect.ts';
 import { CLIENT } from '../../support/hbone-peer.ts';
 import { collectGarbage, openDescriptors } from '../../support/memory.ts';

@@ -1,4 +1,4 @@
-import { InFlight } from '../../mesh/runtime/drain.ts';
+import { InFlight } from '../runtime/drain.ts';
 import type { Http2Connection } from '../../net/h2/connection.ts';
 
 /**

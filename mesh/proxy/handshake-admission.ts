@@ -1,5 +1,5 @@
 import type { IpAddress } from '../../base/address.ts';
-import type { MetricCell, Metrics } from '../../mesh/runtime/metrics.ts';
+import type { MetricCell, Metrics } from '../runtime/metrics.ts';
 
 /** Sessions of a thread that may be between accept and proof; one costs about 40 KiB, so 80 MiB in all. */
 export const PENDING_HANDSHAKES = 2048;

@@ -1,6 +1,6 @@
-import type { WorkloadCertificate } from '../mesh/model/certificate.ts';
-import type { SpiffeId } from '../mesh/model/identity.ts';
-import { TlsContext } from '../net/tls-context.ts';
+import type { WorkloadCertificate } from '../model/certificate.ts';
+import type { SpiffeId } from '../model/identity.ts';
+import { TlsContext } from '../../net/tls-context.ts';
 
 type Entry = Readonly<{ certificate: WorkloadCertificate; context: TlsContext }>;
 

@@ -11,7 +11,7 @@ import {
   PENDING_HANDSHAKES,
   PENDING_HANDSHAKES_PER_SOURCE,
   SESSIONS_PER_SOURCE,
-} from '../../../ztunnel/inbound/handshake-admission.ts';
+} from '../../../mesh/proxy/handshake-admission.ts';
 
 type Rig = Readonly<{
   clock: { ms: number };

@@ -1,9 +1,9 @@
 import test from 'ava';
-import { MeshError } from '../../base/errors.ts';
-import { TunnelRefusedError } from '../../mesh/hbone/client.ts';
-import type { FailureFlag } from '../../mesh/proxy/connection-metrics.ts';
-import { RefusedError } from '../../ztunnel/inbound/await-admission.ts';
-import { failureFlag } from '../../ztunnel/failure-flag.ts';
+import { MeshError } from '../../../base/errors.ts';
+import { TunnelRefusedError } from '../../../mesh/hbone/client.ts';
+import type { FailureFlag } from '../../../mesh/proxy/connection-metrics.ts';
+import { RefusedError } from '../../../mesh/proxy/refused-error.ts';
+import { failureFlag } from '../../../mesh/proxy/failure-flag.ts';
 
 const flags = test.macro({
   exec(t, error: unknown, expected: FailureFlag) {

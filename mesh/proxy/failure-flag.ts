@@ -1,6 +1,6 @@
-import { MeshError } from '../base/errors.ts';
-import type { FailureFlag } from '../mesh/proxy/connection-metrics.ts';
-import { TunnelRefusedError } from '../mesh/hbone/client.ts';
+import { MeshError } from '../../base/errors.ts';
+import type { FailureFlag } from './connection-metrics.ts';
+import { TunnelRefusedError } from '../hbone/client.ts';
 
 const FLAGS: ReadonlyMap<string, FailureFlag> = new Map([
   ['ERR_POLICY', 'DENY'],

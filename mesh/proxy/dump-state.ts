@@ -1,7 +1,7 @@
-import { dumpPolicy, dumpService, dumpWorkload, type Json } from '../mesh/admin/config-dump.ts';
-import type { ProxyState } from '../mesh/proxy/state/store.ts';
-import { keyOfService } from '../mesh/proxy/state/vips.ts';
-import type { Demand, DemandedKey } from './demand.ts';
+import { dumpPolicy, dumpService, dumpWorkload, type Json } from '../admin/config-dump.ts';
+import type { DemandKey } from './state/answered.ts';
+import type { ProxyState } from './state/store.ts';
+import { keyOfService } from './state/vips.ts';
 
 /** What a data thread puts into `/config_dump`. */
 export type StateDump = Readonly<{
@@ -12,8 +12,11 @@ export type StateDump = Readonly<{
   demanded?: readonly Json[];
 }>;
 
+/** A key that the control plane is asked for, and whose connections need it. */
+export type DemandedKey = Readonly<{ key: DemandKey; answered: boolean; pods: readonly string[] }>;
+
 /** The state of a thread as JSON text, sorted by key; text, because a clone of it all would cost more. */
-export function dumpState(state: ProxyState, demand?: Demand): string {
+export function dumpState(state: ProxyState, demanded?: readonly DemandedKey[]): string {
   const dump: StateDump = {
     workloads: sorted(state.workloads(), ({ uid }) => uid).map(dumpWorkload),
     services: sorted(state.services(), keyOfService).map((service) =>
@@ -22,7 +25,7 @@ export function dumpState(state: ProxyState, demand?: Demand): string {
     policies: sorted(state.policies(), ({ namespace, name }) => `${namespace}/${name}`).map(
       dumpPolicy,
     ),
-    ...(demand && { demanded: sorted(demand.list(), ({ key }) => key).map(dumpDemanded) }),
+    ...(demanded && { demanded: sorted(demanded, ({ key }) => key).map(dumpDemanded) }),
   };
   return JSON.stringify(dump);
 }

@@ -1,21 +1,21 @@
-import type { SocketAddress } from '../base/address.ts';
-import type { MeshError } from '../base/errors.ts';
-import { makeTraceparent, parseTraceparent, traceIdOf } from '../mesh/hbone/headers.ts';
-import type { SpiffeId } from '../mesh/model/identity.ts';
-import type { Service } from '../mesh/model/service.ts';
-import type { WorkloadDescription } from '../mesh/model/workload.ts';
+import type { SocketAddress } from '../../base/address.ts';
+import type { MeshError } from '../../base/errors.ts';
+import { makeTraceparent, parseTraceparent, traceIdOf } from '../hbone/headers.ts';
+import type { SpiffeId } from '../model/identity.ts';
+import type { Service } from '../model/service.ts';
+import type { WorkloadDescription } from '../model/workload.ts';
 import {
   type ConnectionRecord,
   logConnectionEnd,
   logConnectionOpened,
   type Traced,
-} from '../mesh/proxy/access-log.ts';
-import type { ConnectionMeter, Traffic } from '../mesh/proxy/connection-metrics.ts';
-import type { Live, LiveDescription } from '../mesh/proxy/connections.ts';
-import type { ByteStream } from '../net/byte-stream.ts';
-import { Relay, type RelayEnd } from '../net/relay.ts';
+} from './access-log.ts';
+import type { ConnectionMeter, ConnectionMetrics, Traffic } from './connection-metrics.ts';
+import type { Connections, Live, LiveDescription } from './connections.ts';
+import type { ByteStream } from '../../net/byte-stream.ts';
+import { Relay, type RelayEnd } from '../../net/relay.ts';
 import { failureFlag } from './failure-flag.ts';
-import type { DataParts } from './parts.ts';
+import type { Logger } from '../runtime/log.ts';
 
 /** What is known of the two ends, for its record; filled in as a connection goes on. */
 export type ConnectionEnds = {
@@ -38,10 +38,19 @@ export type ConnectionEnds = {
   peerChain?: readonly Buffer[] | undefined;
 };
 
+/** Where a connection is told of. */
+export type LiveParts = Readonly<{
+  connections: Connections;
+  metrics: ConnectionMetrics;
+  accessLog: Logger;
+}>;
+
 export type LiveConnectionOptions = Readonly<{
-  parts: DataParts;
+  parts: LiveParts;
   podUid: string;
   direction: 'inbound' | 'outbound';
+  /** Who tells of it in metrics; absent: the side of `direction`. */
+  reporter?: Traffic['reporter'];
   ends: ConnectionEnds;
   /** As the client's proxy sent it, whatever it is. */
   traceparent?: string | undefined;
@@ -54,7 +63,8 @@ export class LiveConnection implements Live, Traced {
   readonly podUid: string;
   readonly direction: 'inbound' | 'outbound';
   readonly ends: ConnectionEnds;
-  readonly #parts: DataParts;
+  readonly #parts: LiveParts;
+  readonly #reporter: Traffic['reporter'];
   readonly #beganMs = performance.now();
   readonly #cut = new AbortController();
   #traceparent: string | undefined;
@@ -70,6 +80,8 @@ export class LiveConnection implements Live, Traced {
     this.#parts = options.parts;
     this.podUid = options.podUid;
     this.direction = options.direction;
+    this.#reporter =
+      options.reporter ?? (options.direction === 'outbound' ? 'source' : 'destination');
     this.ends = options.ends;
     this.#check = options.check;
     this.#traceparent = parseTraceparent(options.traceparent);
@@ -180,7 +192,7 @@ export class LiveConnection implements Live, Traced {
   #traffic(): Traffic {
     const { source, destination, service } = this.ends;
     return {
-      reporter: this.direction === 'outbound' ? 'source' : 'destination',
+      reporter: this.#reporter,
       source: source.workload,
       destination: destination.workload,
       service,

@@ -1,8 +1,8 @@
 import test from 'ava';
-import type { WorkloadCertificate } from '../../mesh/model/certificate.ts';
-import type { SpiffeId } from '../../mesh/model/identity.ts';
-import { TlsContexts } from '../../ztunnel/tls-contexts.ts';
-import { makeTestCa } from '../support/test-ca.ts';
+import type { WorkloadCertificate } from '../../../mesh/model/certificate.ts';
+import type { SpiffeId } from '../../../mesh/model/identity.ts';
+import { TlsContexts } from '../../../mesh/proxy/tls-contexts.ts';
+import { makeTestCa } from '../../support/test-ca.ts';
 
 const WEB = 'spiffe://cluster.local/ns/shop/sa/web' as SpiffeId;
 const ca = makeTestCa();

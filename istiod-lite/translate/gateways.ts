@@ -1,0 +1,145 @@
+import { HBONE_PORT } from '../../mesh/model/ports.ts';
+import type { Gateway, GatewayClass } from '../../mesh/kubernetes/gateway.ts';
+import { WAYPOINT_CLASS, WAYPOINT_CONTROLLER } from '../../mesh/kubernetes/labels.ts';
+import type { Picture } from '../snapshot.ts';
+import { applyOverlay, findOverlay, type Overlay } from './overlay.ts';
+import {
+  NOTHING,
+  type Condition,
+  type ListenerStatus,
+  type MeshSettings,
+  type Translation,
+} from './settings.ts';
+import { gatewayAddresses, isUnmanaged, serviceOf } from './waypoint-gateways.ts';
+import { WAYPOINT_GATEWAY_CLASS, waypointObjects } from './waypoint-objects.ts';
+
+export { WAYPOINT_GATEWAY_CLASS };
+
+/** What may be attached to what uses a waypoint. */
+const ROUTE_KINDS: ListenerStatus['supportedKinds'] = [
+  'HTTPRoute',
+  'GRPCRoute',
+  'TCPRoute',
+  'TLSRoute',
+].map((kind) => ({ group: 'gateway.networking.k8s.io', kind }));
+
+/**
+ * Turns a Gateway of class istio-waypoint into the objects that run it, and tells in its status how far that is. One
+ * whose shape is wrong runs nothing, and says why.
+ */
+export function translateGateway(
+  picture: Picture,
+  settings: MeshSettings,
+  gateway: Gateway,
+): Translation {
+  if (gateway.spec.gatewayClassName !== WAYPOINT_CLASS) return NOTHING;
+  const flaw = findFlaw(gateway);
+  if (flaw !== undefined) return refused(gateway, 'ListenersNotValid', flaw, 'UnsupportedProtocol');
+  const overlay = isUnmanaged(gateway)
+    ? { kind: 'none' as const }
+    : findOverlay(picture, settings, gateway);
+  if (overlay.kind === 'invalid')
+    return refused(gateway, 'InvalidParameters', overlay.reason, undefined);
+  const addresses = gatewayAddresses(picture, settings, gateway);
+  const programmed = isProgrammed(picture, gateway, addresses.length > 0);
+  return {
+    ...NOTHING,
+    conditions: [condition('Accepted', 'True', 'Accepted', 'Resource accepted'), programmed],
+    gateway: { addresses, listeners: gateway.spec.listeners.map(({ name }) => listener(name)) },
+    generated: isUnmanaged(gateway) ? [] : overlaid(gateway, settings, overlay),
+  };
+}
+
+/** A class says in its status who acts on it. */
+export function classConditions({ spec }: GatewayClass): readonly Condition[] {
+  if (spec.controllerName !== WAYPOINT_CONTROLLER) return [];
+  return [condition('Accepted', 'True', 'Accepted', 'Handled by the mesh')];
+}
+
+/** A waypoint has one listener, HBONE on 15008. */
+function findFlaw({ spec: { listeners } }: Gateway): string | undefined {
+  const [only, ...others] = listeners;
+  if (only !== undefined && others.length === 0)
+    if (only.protocol === 'HBONE' && only.port === HBONE_PORT) return undefined;
+  const found = listeners.map(({ name, protocol, port }) => `${name}: ${protocol} on ${port}`);
+  return `a waypoint has one listener, protocol HBONE on port ${HBONE_PORT}: found ${found.join(', ')}`;
+}
+
+function refused(
+  gateway: Gateway,
+  reason: string,
+  message: string,
+  listenerReason: string | undefined,
+): Translation {
+  return {
+    ...NOTHING,
+    conditions: [
+      condition('Accepted', 'False', reason, message),
+      condition('Programmed', 'False', 'Invalid', message),
+    ],
+    gateway: {
+      addresses: [],
+      listeners: gateway.spec.listeners.map(({ name }) =>
+        listener(
+          name,
+          listenerReason === undefined ? undefined : { reason: listenerReason, message },
+        ),
+      ),
+    },
+  };
+}
+
+function isProgrammed(picture: Picture, gateway: Gateway, hasAddress: boolean): Condition {
+  const { namespace, name } = gateway.ref;
+  if (hasAddress) {
+    const message = isUnmanaged(gateway)
+      ? 'Resource programmed, by its own addresses'
+      : `Resource programmed, assigned to service ${namespace}/${name}`;
+    return condition('Programmed', 'True', 'Programmed', message);
+  }
+  const service = serviceOf(picture, gateway);
+  return service === undefined
+    ? condition('Programmed', 'False', 'AddressNotAssigned', 'its Service has no address yet')
+    : condition('Programmed', 'False', 'Pending', 'no replica of the waypoint is ready');
+}
+
+function listener(
+  name: string,
+  flaw?: Readonly<{ reason: string; message: string }>,
+): ListenerStatus {
+  const accepted =
+    flaw === undefined
+      ? condition('Accepted', 'True', 'Accepted', 'No errors found')
+      : condition('Accepted', 'False', flaw.reason, flaw.message);
+  const programmed =
+    flaw === undefined
+      ? condition('Programmed', 'True', 'Programmed', 'No errors found')
+      : condition('Programmed', 'False', 'Invalid', flaw.message);
+  return {
+    ...{ name, supportedKinds: ROUTE_KINDS, attachedRoutes: 0 },
+    conditions: [
+      accepted,
+      condition('Conflicted', 'False', 'NoConflicts', 'No errors found'),
+      programmed,
+      condition('ResolvedRefs', 'True', 'ResolvedRefs', 'No errors found'),
+    ],
+  };
+}
+
+function overlaid(
+  gateway: Gateway,
+  settings: MeshSettings,
+  overlay: Exclude<Overlay, { kind: 'invalid' }>,
+): Translation['generated'] & {} {
+  const objects = waypointObjects(gateway, settings);
+  return overlay.kind === 'none' ? objects : objects.map((object) => applyOverlay(object, overlay));
+}
+
+function condition(
+  type: string,
+  status: Condition['status'],
+  reason: string,
+  message: string,
+): Condition {
+  return { type, status, reason, message };
+}

@@ -1,0 +1,204 @@
+import { closeSync } from 'node:fs';
+import { parseIpAddress } from '../base/address.ts';
+import { describeError } from '../base/errors.ts';
+import { CertificateManager } from '../certs/manager.ts';
+import { openAdminServer, type AdminListen } from '../mesh/admin/server.ts';
+import { makeSpiffeId } from '../mesh/model/identity.ts';
+import { HBONE_PORT } from '../mesh/model/ports.ts';
+import {
+  countStreamEvents,
+  describeXds,
+  followStream,
+  openCaClient,
+  xdsServer,
+} from '../mesh/proxy/control-plane.ts';
+import { DataThreads } from '../mesh/runtime/data-threads.ts';
+import { runDrain } from '../mesh/runtime/drain.ts';
+import type { Logger } from '../mesh/runtime/log.ts';
+import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
+import { Metrics } from '../mesh/runtime/metrics.ts';
+import { addBuildMetric, addProcessMetrics } from '../mesh/runtime/process-metrics.ts';
+import type { ProgramContext } from '../mesh/runtime/program.ts';
+import { Readiness } from '../mesh/runtime/readiness.ts';
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../mesh/xds/codec.ts';
+import { DeltaClient } from '../mesh/xds/delta-client.ts';
+import { makeNode } from '../mesh/xds/node.ts';
+import { duplicate } from '../net/descriptor.ts';
+import { bindListener } from '../net/tcp.ts';
+import type { WaypointConfig } from './config.ts';
+import { adminRoutes, readinessRoutes, statsRoutes } from './pages.ts';
+import type { ControlCalls, DataThreadCalls, DataThreadSettings } from './thread-calls.ts';
+
+type Threads = DataThreads<ControlCalls, DataThreadCalls>;
+
+/** Starts a waypoint: joins its parts, and leaves in the stack what undoes them. */
+export async function startWaypoint(context: ProgramContext<WaypointConfig>): Promise<void> {
+  const { config, log, stack, stopping, stop } = context;
+  const logger = log.scope('waypoint');
+  const { podNamespace: namespace, serviceAccount, trustDomain } = config;
+  const identity = makeSpiffeId({ trustDomain, namespace, serviceAccount });
+  const readiness = new Readiness();
+  const gates = {
+    state: readiness.gate('configuration'),
+    certificate: readiness.gate('certificate'),
+    listener: readiness.gate('listener'),
+  };
+  const metrics = new Metrics();
+  addProcessMetrics(metrics);
+  addBuildMetric(metrics, 'waypoint', config.buildVersion);
+  stack.use(watchLoop({ metrics, thread: 'control', logger }));
+
+  const caClient = stack.use(openCaClient(config, { impersonate: false }));
+  const certificates = stack.use(
+    new CertificateManager({ fetch: (asked, options) => caClient.fetch(asked, options) }),
+  );
+  const threads = stack.use(startThreads(context, certificates, logger));
+  certificates.subscribe((certificate) => {
+    threads.notifyAll('certificate', certificate);
+    gates.certificate.open();
+  });
+  certificates.hold(identity);
+
+  const xds = new DeltaClient({
+    ...xdsServer(config),
+    node: nodeOf(config),
+    types: [ADDRESS_TYPE, AUTHORIZATION_TYPE].map((typeUrl) => ({ typeUrl, onDemand: false })),
+    async apply(typeUrl, resources, removed) {
+      const copies = resources.map(({ name, bytes }) => ({ name, bytes: Uint8Array.from(bytes) }));
+      // All threads judge alike, so the first one's rejections are everyone's.
+      const [first] = await threads.callAll('applyXds', { typeUrl, resources: copies, removed });
+      return first ?? [];
+    },
+    onEvent: followStream({
+      ...{ caClient, certificates, logger },
+      count: countStreamEvents(metrics),
+    }),
+  });
+  const ended = new AbortController();
+  const running = xds.run(ended.signal);
+  void caClient.connect();
+  stack.defer(async () => {
+    ended.abort();
+    await running;
+  });
+
+  const pageParts = { config, log, metrics, readiness, threads, certificates, stop };
+  const parts = { ...pageParts, xdsStatus: () => describeXds(xds) };
+  const readinessServer = stack.use(
+    await openAdminServer({
+      listen: [anyAddress(config.readinessPort)],
+      ...{ routes: readinessRoutes(readiness), logger, anyHost: true },
+    }),
+  );
+  stack.use(
+    await openAdminServer({
+      listen: adminListen(config),
+      ...{ routes: adminRoutes(parts), logger },
+    }),
+  );
+  const statsServer = stack.use(
+    await openAdminServer({
+      listen: [anyAddress(config.statsPort)],
+      ...{ routes: statsRoutes(parts), logger, anyHost: true },
+    }),
+  );
+  stack.defer(() => drain({ threads, servers: [readinessServer, statsServer] }, config, logger));
+  stopping.throwIfAborted();
+
+  // Before all configuration is here, a client would be told that what it asks for does not use this waypoint.
+  void xds.synced.then(async () => {
+    gates.state.open();
+    try {
+      await listen(threads, config);
+      gates.listener.open();
+    } catch (error) {
+      logger.error('cannot serve tunnels', { error: describeError(error) });
+      process.exitCode = 1;
+      stop('tunnels cannot be served');
+    }
+  });
+  void readiness.whenReady().then(() => {
+    logger.info('ready', { identity, data_threads: threads.count });
+  });
+}
+
+function startThreads(
+  { config, log, stop }: ProgramContext<WaypointConfig>,
+  certificates: CertificateManager,
+  logger: Logger,
+): Threads {
+  const settings: DataThreadSettings = {
+    config,
+    logFormat: config.logFormat,
+    logLevels: log.levels(),
+  };
+  return new DataThreads<ControlCalls, DataThreadCalls>({
+    ...{ count: config.dataThreads, entry: new URL('./data-thread.ts', import.meta.url), settings },
+    handlers: () => ({ certificate: ({ identity }) => certificates.get(identity) }),
+    onCrash(index, error) {
+      logger.error('a data thread has ended', { thread: index, error: describeError(error) });
+      process.exitCode = 1;
+      stop('a data thread has ended');
+    },
+    onNotifyError(error, name) {
+      logger.error('internal error', { call: name, error: describeError(error) });
+    },
+  });
+}
+
+function nodeOf(config: WaypointConfig): ReturnType<typeof makeNode> {
+  const { podName, podNamespace, serviceAccount, instanceIp, nodeName, nodeMetadata } = config;
+  return makeNode(
+    { type: 'waypoint', podName, podNamespace, serviceAccount, instanceIp, nodeName },
+    nodeMetadata,
+  );
+}
+
+/** One socket, which every thread accepts from. */
+async function listen(threads: Threads, { ipv6 }: WaypointConfig): Promise<void> {
+  const ip = parseIpAddress(ipv6 ? '::' : '0.0.0.0');
+  const { fd } = bindListener({ address: { ip, port: HBONE_PORT } });
+  try {
+    for (let index = 0; index < threads.count; index++)
+      await threads.link(index).call('listen', { fd: duplicate(fd) });
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function anyAddress(port: number): AdminListen {
+  return { kind: 'tcp', host: '::', port };
+}
+
+/** Loopback only, and a unix socket that our own user reaches from every namespace. */
+function adminListen({ adminPort: port, adminPath: path }: WaypointConfig): AdminListen[] {
+  const loopback = ['127.0.0.1', '::1'].map((host) => ({ kind: 'tcp', host, port }) as const);
+  return path === undefined ? loopback : [...loopback, { kind: 'unix', path }];
+}
+
+/** Clients go to another replica; what is open may go on until the deadline. */
+async function drain(
+  { threads, servers }: Readonly<{ threads: Threads; servers: readonly AsyncDisposable[] }>,
+  config: WaypointConfig,
+  logger: Logger,
+): Promise<void> {
+  let idle: Promise<unknown> = Promise.resolve();
+  const outcome = await runDrain(
+    {
+      async stopAccepting() {
+        await Promise.all(servers.map((server) => server[Symbol.asyncDispose]()));
+      },
+      announce() {
+        idle = threads.callAll('drain', null);
+      },
+      async whenIdle() {
+        await idle;
+      },
+      async force() {
+        await threads.callAll('forceClose', null);
+      },
+    },
+    config.terminationDeadlineMs,
+  );
+  logger.info('drained', { outcome });
+}

@@ -1,0 +1,71 @@
+import { availableParallelism } from 'node:os';
+import type { Json } from '../mesh/admin/config-dump.ts';
+import { controlPlaneSettings, hboneSettings, identitySettings } from '../mesh/proxy/settings.ts';
+import * as env from '../mesh/runtime/env.ts';
+import { logSettings } from '../mesh/runtime/log.ts';
+
+/** As the waypoints of Istio have them, whatever the proxy in them is. */
+const ADMIN_PORT = 15000;
+const STATS_PORT = 15020;
+const READINESS_PORT = 15021;
+/** A pod is given 30 s to end unless it says otherwise; what is open has most of it. */
+const DEFAULT_TERMINATION_DEADLINE_MS = 25_000;
+
+/** All of a waypoint's environment, in the order in which `--help` lists it. */
+export const waypointSettings = {
+  ...{ ...identitySettings, ...controlPlaneSettings, ...hboneSettings },
+  nodeName: env.stringSetting('NODE_NAME', {
+    ...{ description: 'The node that this program is on', default: '' },
+  }),
+  ipv6: env.booleanSetting('IPV6_ENABLED', {
+    ...{ description: 'Serve IPv6 too, where the machine has it', default: true },
+  }),
+  ...logSettings,
+  dataThreads: env.integerSetting('DATA_THREADS', {
+    ...{ description: 'Data threads; 0 for one a CPU', default: 1, min: 0, max: 256 },
+  }),
+  terminationDeadlineMs: env.durationSetting('CONNECTION_TERMINATION_DEADLINE', {
+    description: 'How long connections may go on after SIGTERM',
+    default: DEFAULT_TERMINATION_DEADLINE_MS,
+  }),
+  adminPath: env.stringSetting('ADMIN_UDS', {
+    ...{ description: 'Unix socket that serves the admin pages too', default: undefined },
+  }),
+};
+
+/** What a waypoint runs with: its environment, read once. Times in milliseconds. */
+export type WaypointConfig = env.SettingValues<typeof waypointSettings> &
+  Readonly<{ adminPort: number; statsPort: number; readinessPort: number }>;
+
+/** @throws {MeshError} ERR_ENV with every mistake. */
+export function readWaypointConfig(
+  vars: env.Env,
+  cpus: () => number = availableParallelism,
+): WaypointConfig {
+  const values = env.readEnv(waypointSettings, vars);
+  return {
+    ...values,
+    dataThreads: values.dataThreads === 0 ? cpus() : values.dataThreads,
+    ...{ adminPort: ADMIN_PORT, statsPort: STATS_PORT, readinessPort: READINESS_PORT },
+  };
+}
+
+/** The settings for `--help`. */
+export function waypointSettingsHelp(): string {
+  return env.describeSettings(waypointSettings);
+}
+
+/** The configuration for the config dump: without what may be a secret. */
+export function dumpWaypointConfig(config: WaypointConfig): Json {
+  const { authToken, xdsHeaders, caHeaders, ...shown } = config;
+  const hidden = {
+    // A literal token is one; a path is not.
+    authToken: authToken.includes('/') ? authToken : '<hidden>',
+    xdsHeaders: [...xdsHeaders.keys()],
+    caHeaders: [...caHeaders.keys()],
+  };
+  const text = JSON.stringify({ ...shown, ...hidden }, (_key, value: unknown) =>
+    value instanceof Map ? (Object.fromEntries(value) as unknown) : value,
+  );
+  return JSON.parse(text) as Json;
+}

@@ -1,0 +1,76 @@
+import type { CertificateManager } from '../certs/manager.ts';
+import type { Json } from '../mesh/admin/config-dump.ts';
+import { profileRoutes } from '../mesh/admin/profile-routes.ts';
+import { jsonPage, type AdminResponse, type AdminRoute } from '../mesh/admin/server.ts';
+import {
+  loggingRoute,
+  metricsRoutes,
+  quitRoute,
+  readinessRoute,
+} from '../mesh/admin/standard-routes.ts';
+import { dumpCertificates } from '../mesh/proxy/dump-certificates.ts';
+import type { StateDump } from '../mesh/proxy/dump-state.ts';
+import { profiledThreads } from '../mesh/proxy/thread-profiles.ts';
+import type { DataThreads } from '../mesh/runtime/data-threads.ts';
+import type { Log } from '../mesh/runtime/log.ts';
+import type { Metrics, MetricsSnapshot } from '../mesh/runtime/metrics.ts';
+import type { Readiness } from '../mesh/runtime/readiness.ts';
+import { dumpWaypointConfig, type WaypointConfig } from './config.ts';
+import type { ControlCalls, DataThreadCalls } from './thread-calls.ts';
+
+export type PageParts = Readonly<{
+  config: WaypointConfig;
+  log: Log;
+  metrics: Metrics;
+  readiness: Readiness;
+  threads: DataThreads<ControlCalls, DataThreadCalls>;
+  certificates: CertificateManager;
+  /** Of the stream to the control plane. */
+  xdsStatus: () => Json;
+  stop: (reason: string) => void;
+}>;
+
+/** The pages of the admin port: loopback and unix socket only. */
+export function adminRoutes(parts: PageParts): readonly AdminRoute[] {
+  const get = (path: string, description: string, handle: AdminRoute['handle']): AdminRoute => ({
+    ...{ method: 'GET', path, description, handle },
+  });
+  return [
+    get('/config_dump', 'Everything that this proxy knows', () => configDump(parts)),
+    get('/xds', 'The stream to the control plane', () => jsonPage(parts.xdsStatus())),
+    ...metricsRoutes(() => collectMetrics(parts)),
+    ...readinessRoutes(parts.readiness),
+    loggingRoute(parts.log.levels(), async (levels) => {
+      parts.log.setLevels(levels);
+      await parts.threads.callAll('logLevels', levels);
+    }),
+    ...profileRoutes(profiledThreads(parts.threads)),
+    quitRoute(parts.stop),
+  ];
+}
+
+/** The pages of the metrics port. */
+export function statsRoutes(parts: PageParts): readonly AdminRoute[] {
+  return metricsRoutes(() => collectMetrics(parts));
+}
+
+/** The page of the readiness port. */
+export function readinessRoutes(readiness: Readiness): readonly AdminRoute[] {
+  return [readinessRoute(readiness, '/healthz/ready')];
+}
+
+async function collectMetrics({ metrics, threads }: PageParts): Promise<MetricsSnapshot[]> {
+  return [metrics.snapshot(), ...(await threads.callAll('metrics', null))];
+}
+
+async function configDump({ threads, certificates, config }: PageParts): Promise<AdminResponse> {
+  const state = JSON.parse(await threads.link(0).call('dump', null)) as StateDump;
+  const open = await threads.callAll('connections', null);
+  return jsonPage({
+    ...state,
+    connections: open.reduce((sum, count) => sum + count, 0),
+    version: { version: config.buildVersion, component: 'waypoint' },
+    config: dumpWaypointConfig(config),
+    certificates: dumpCertificates(certificates),
+  });
+}

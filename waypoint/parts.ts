@@ -1,0 +1,23 @@
+import type { IpAddress } from '../base/address.ts';
+import type { SpiffeId } from '../mesh/model/identity.ts';
+import type { ConnectParts } from '../mesh/proxy/connect.ts';
+import type { HboneListenerParts } from '../mesh/proxy/hbone-listener.ts';
+import type { LiveParts } from '../mesh/proxy/live-connection.ts';
+import type { ProxyState, PodName } from '../mesh/proxy/state/store.ts';
+import type { StateWaiters } from '../mesh/proxy/state/waiters.ts';
+
+/** What the connections of a data thread share. */
+export type WaypointParts = ConnectParts &
+  HboneListenerParts &
+  LiveParts &
+  Readonly<{
+    state: ProxyState;
+    waiters: StateWaiters;
+    /** The network of this cluster. */
+    network: string;
+    /** This waypoint as the control plane knows it. */
+    self: PodName & Readonly<{ identity: SpiffeId }>;
+    /** Aborts when this thread ends. */
+    gone: AbortSignal;
+    resolveHostname: (hostname: string) => Promise<readonly IpAddress[]>;
+  }>;

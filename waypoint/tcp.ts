@@ -1,0 +1,117 @@
+import { abortable } from '../base/abortable.ts';
+import type { IpAddress, SocketAddress } from '../base/address.ts';
+import { MeshError } from '../base/errors.ts';
+import { formatAuthority } from '../mesh/hbone/authority.ts';
+import type { WorkloadUid } from '../mesh/model/workload.ts';
+import {
+  connectFirst,
+  connectTunnel,
+  endpointDeadlineMs,
+  tunnelHeaders,
+  type Attempt,
+  type Caller,
+} from '../mesh/proxy/connect.ts';
+import type { ByteStream } from '../net/byte-stream.ts';
+import { connectTcp } from '../net/tcp.ts';
+import { acceptConnection, type WaypointConnection } from './connection.ts';
+import type { WaypointParts } from './parts.ts';
+import { selectUpstream, type UpstreamRoute } from './route.ts';
+
+/** Carries a connection's bytes as they are to an endpoint. @throws {MeshError} when none could be reached. */
+export async function serveTcp(
+  connection: WaypointConnection,
+  parts: WaypointParts,
+): Promise<void> {
+  const { live, target } = connection;
+  const resolved = new Map<string, readonly IpAddress[]>();
+  const destination = formatAuthority(target.authority);
+  const upstream = await connectFirst(live, destination, (tried) =>
+    nextAttempt(connection, parts, tried, resolved),
+  );
+  let downstream: ByteStream;
+  try {
+    live.signal.throwIfAborted();
+    downstream = acceptConnection(connection);
+  } catch (error) {
+    upstream.reset();
+    throw error;
+  }
+  live.relay(downstream, upstream);
+}
+
+async function nextAttempt(
+  connection: WaypointConnection,
+  parts: WaypointParts,
+  tried: ReadonlySet<WorkloadUid>,
+  resolved: Map<string, readonly IpAddress[]>,
+): Promise<Attempt> {
+  const { target, self, live } = connection;
+  for (;;) {
+    live.signal.throwIfAborted();
+    const request = { target, self, tried, resolved, random: Math.random };
+    const route = selectUpstream(parts.state, request);
+    if (route.kind === 'resolve') {
+      const asked = parts.resolveHostname(route.hostname).catch(() => []); // a name without addresses
+      resolved.set(route.hostname, await abortable(asked, live.signal));
+      continue;
+    }
+    if (route.kind === 'reject')
+      return {
+        kind: 'reject',
+        error: new MeshError('ERR_NO_HEALTHY_UPSTREAM', 'local', route.reason),
+        note: () => undefined,
+      };
+    noteRoute(connection, route);
+    return {
+      kind: 'connect',
+      ...(route.workload && { workload: route.workload }),
+      connect: () => connectRoute(connection, parts, route),
+    };
+  }
+}
+
+type Dialled = Extract<UpstreamRoute, { kind: 'hbone' | 'plain' }>;
+
+/** What the record says about where it went. */
+function noteRoute({ live: { ends } }: WaypointConnection, route: Dialled): void {
+  ends.destination.address = route.connectTo;
+  ends.destination.workload = route.workload;
+  ends.destination.identity = undefined;
+  ends.destination.hboneTarget =
+    route.kind === 'hbone' ? formatAuthority(route.authority) : undefined;
+}
+
+async function connectRoute(
+  connection: WaypointConnection,
+  parts: WaypointParts,
+  route: Dialled,
+): Promise<ByteStream> {
+  const { live, client, self } = connection;
+  const { signal } = live;
+  const timeoutMs = endpointDeadlineMs(route);
+  if (route.kind === 'plain') return await connectTcp(route.connectTo, { signal, timeoutMs });
+  const headers = tunnelHeaders(
+    { workload: self, address: client.address },
+    live,
+    route.service?.hostname,
+  );
+  const tunnel = await connectTunnel(parts, callerOf(connection, parts, route.connectTo), route, {
+    ...{ headers, timeoutMs, signal },
+    onSession: ({ peerIdentity }) => {
+      live.ends.destination.identity = peerIdentity;
+    },
+  });
+  return tunnel.stream;
+}
+
+/** Sessions are the waypoint's own, whoever calls: behind it, identity is its own too. */
+function callerOf(
+  { self }: WaypointConnection,
+  { self: { identity }, gone }: WaypointParts,
+  connectTo: SocketAddress,
+): Caller {
+  return {
+    ...{ podUid: self.uid, ip: self.addresses[0] ?? connectTo.ip, identity, gone },
+    tcpOptions: (signal) => ({ signal }),
+  };
+}
