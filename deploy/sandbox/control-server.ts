@@ -35,7 +35,7 @@ import { serveConnect } from './control-streams.ts';
 import { isRecord } from './documents.ts';
 import { serveExec } from './exec-session.ts';
 import { resolveKind } from './kinds.ts';
-import { MeshStatus } from './mesh-status.ts';
+import { MeshStatus, statusKey } from './mesh-status.ts';
 import { findPart, type Part } from './parts.ts';
 import { parseSelectorText } from './selector.ts';
 import type { LogFile } from './log-file.ts';
@@ -143,6 +143,7 @@ export class ControlServer {
   }
 
   close(): void {
+    this.#meshStatus[Symbol.dispose]();
     this.#server.close();
     this.#server.closeAllConnections();
   }
@@ -250,17 +251,24 @@ export class ControlServer {
       return isRecord(spec) && spec['nodeName'] === node;
     };
     const { store } = this.#sandbox.cluster;
-    const write = openLines(response);
+    const lines = openLines(response);
+    const write = (event: Exclude<WatchEvent, { type: 'BOOKMARK' }>): void => {
+      if (wanted(event)) lines({ ...event, object: this.#meshStatus.addKnown(event.object) });
+    };
     for (const kind of kinds)
-      for (const object of store.list(kind)) {
-        const event = { type: 'ADDED', object } as const;
-        if (wanted(event)) write(event);
-      }
-    write({ type: 'BOOKMARK' } satisfies WatchEvent);
-    const stop = store.onChange((event) => {
-      if (wanted(event)) write(event);
+      for (const object of store.list(kind)) write({ type: 'ADDED', object });
+    lines({ type: 'BOOKMARK' } satisfies WatchEvent);
+    const stops = [
+      store.onChange(write),
+      this.#meshStatus.onChange((changed) => {
+        for (const kind of kinds)
+          for (const object of store.list(kind))
+            if (changed.has(statusKey(object))) write({ type: 'MODIFIED', object });
+      }),
+    ];
+    response.on('close', () => {
+      for (const stop of stops) stop();
     });
-    response.on('close', stop);
   }
 
   #events(response: ServerResponse): void {

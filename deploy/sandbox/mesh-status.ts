@@ -1,7 +1,8 @@
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync, watch, type FSWatcher } from 'node:fs';
 import { join } from 'node:path';
 import type { KubernetesObject } from './api.ts';
 import { isRecord } from './documents.ts';
+import { makeFolder } from './files.ts';
 import { statusOf } from './pod-status.ts';
 
 /** The control plane's file in its STATUS_DIR: `{revision, objects: [{group, kind, namespace, name, conditions, addresses, listeners?}]}`. */
@@ -15,8 +16,10 @@ type ObjectVerdict = Readonly<{
 }>;
 
 /** What the control plane says of objects: whether it accepted them, and the addresses that it gave them. */
-export class MeshStatus {
+export class MeshStatus implements Disposable {
   readonly #path: string;
+  readonly #watcher: FSWatcher;
+  readonly #listeners = new Set<(changed: ReadonlySet<string>) => void>();
   /** Which writing of the file was read: each is a file of its own. */
   #read = '';
   #verdicts: ReadonlyMap<string, ObjectVerdict> = new Map();
@@ -24,15 +27,34 @@ export class MeshStatus {
   /** @param folder STATUS_DIR of the control plane. */
   constructor(folder: string) {
     this.#path = join(folder, STATUS_FILE);
+    makeFolder(folder);
+    this.#watcher = watch(folder, (_event, name) => {
+      if (name === STATUS_FILE) this.#refresh();
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#watcher.close();
+  }
+
+  /** Tells of which objects the control plane says something else: pass an object's statusKey(). @returns how to stop. */
+  onChange(listener: (changed: ReadonlySet<string>) => void): () => void {
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+    };
   }
 
   /** The objects, each with the control plane's conditions and addresses in its status. */
   addTo(objects: readonly KubernetesObject[]): KubernetesObject[] {
     this.#refresh();
-    return objects.map((object) => {
-      const verdict = this.#verdicts.get(keyOfObject(object));
-      return verdict === undefined ? object : withVerdict(object, verdict);
-    });
+    return objects.map((object) => this.addKnown(object));
+  }
+
+  /** As addTo(), by what has been read already: for a watcher, who is told of the rest when it comes. */
+  addKnown(object: KubernetesObject): KubernetesObject {
+    const verdict = this.#verdicts.get(statusKey(object));
+    return verdict === undefined ? object : withVerdict(object, verdict);
   }
 
   #refresh(): void {
@@ -40,12 +62,25 @@ export class MeshStatus {
       const { ino, mtimeMs, size } = statSync(this.#path);
       const found = `${ino} ${mtimeMs} ${size}`;
       if (found === this.#read) return;
+      const before = this.#verdicts;
       this.#verdicts = parseVerdicts(readFileSync(this.#path, 'utf8'));
       this.#read = found;
+      const changed = differences(before, this.#verdicts);
+      if (changed.size > 0) for (const tell of this.#listeners) tell(changed);
     } catch {
       // There is no control plane, or it has not written yet; what was read stays good.
     }
   }
+}
+
+function differences(
+  before: ReadonlyMap<string, ObjectVerdict>,
+  now: ReadonlyMap<string, ObjectVerdict>,
+): ReadonlySet<string> {
+  const keys = new Set([...before.keys(), ...now.keys()]);
+  return new Set(
+    [...keys].filter((key) => JSON.stringify(before.get(key)) !== JSON.stringify(now.get(key))),
+  );
 }
 
 function withVerdict(object: KubernetesObject, verdict: ObjectVerdict): KubernetesObject {
@@ -84,7 +119,8 @@ function listOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
 }
 
-function keyOfObject({ apiVersion, kind, metadata }: KubernetesObject): string {
+/** What an object is called here. */
+export function statusKey({ apiVersion, kind, metadata }: KubernetesObject): string {
   const group = apiVersion.includes('/') ? (apiVersion.split('/')[0] ?? '') : '';
   return keyOf([group, kind, metadata.namespace ?? '', metadata.name]);
 }

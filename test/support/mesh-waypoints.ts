@@ -1,4 +1,4 @@
-import { numberAt } from '../../cli/object-fields.ts';
+import { conditionOf, numberAt } from '../../cli/object-fields.ts';
 import type { KubernetesObject } from '../../deploy/sandbox/api.ts';
 import type { Mesh } from './mesh.ts';
 
@@ -39,20 +39,27 @@ export async function waypointReady(
   name: string,
   { namespace = 'shop', replicas = 1 }: Readonly<{ namespace?: string; replicas?: number }> = {},
 ): Promise<KubernetesObject> {
+  const isNamed = ({ metadata }: KubernetesObject): boolean =>
+    metadata.name === name && metadata.namespace === namespace;
   await mesh.watch(
     'Deployment',
     (object) =>
-      object.metadata.name === name &&
-      object.metadata.namespace === namespace &&
-      numberAt(object, 'status', 'readyReplicas') === replicas &&
-      numberAt(object, 'status', 'updatedReplicas') === replicas,
+      isNamed(object) &&
+      ['readyReplicas', 'updatedReplicas', 'replicas'].every(
+        (count) => numberAt(object, 'status', count) === replicas,
+      ),
     `${replicas} replicas of waypoint ${namespace}/${name} are ready`,
   );
+  const gateway = await mesh.watch(
+    'Gateway',
+    (object) => isNamed(object) && conditionOf(object, 'Programmed') === 'True',
+    `Gateway ${namespace}/${name} is programmed`,
+  );
   await mesh.settled();
-  return await mesh.object('Gateway', name, namespace);
+  return gateway;
 }
 
-/** The pods of a waypoint, by name. */
+/** The pods of a waypoint, as `<namespace>/<pod>`. */
 export async function waypointPods(
   mesh: Mesh,
   name: string,
@@ -61,5 +68,18 @@ export async function waypointPods(
   const { pods } = await mesh.sandbox.status();
   return pods
     .filter((pod) => pod.namespace === namespace && pod.serviceAccount === name)
-    .map((pod) => pod.name);
+    .map((pod) => `${namespace}/${pod.name}`);
+}
+
+/** Kills the process of a waypoint's pod as a crash would: its sockets go with it, and nobody is told. */
+export async function killWaypoint(mesh: Mesh, pod: string): Promise<void> {
+  // Processes of all pods are seen; the brackets keep the search from finding itself.
+  const script = `for process in /proc/[0-9]*; do
+  grep -qs 'waypoint/[m]ain.ts' $process/cmdline || continue
+  grep -qsz '^POD_NAME=${pod.split('/')[1] ?? ''}$' $process/environ || continue
+  kill -9 $(basename $process) && exit 0
+done
+exit 1`;
+  const { code, stderr } = await mesh.exec(pod, ['sh', '-c', script]);
+  if (code !== 0) throw new Error(`cannot kill ${pod}: ${stderr}`);
 }

@@ -53,11 +53,12 @@ export function serviceYaml(
   ports: Readonly<Record<number, number>>,
   spec: Readonly<Record<string, unknown>> = {},
   namespace = 'shop',
+  labels: Readonly<Record<string, string>> = {},
 ): string {
   return document({
     apiVersion: 'v1',
     kind: 'Service',
-    metadata: { name, namespace },
+    metadata: { name, namespace, labels },
     spec: {
       selector: { app: name },
       ports: Object.entries(ports).map(([port, targetPort]) => ({
