@@ -119,7 +119,11 @@ class TranslatedHandler implements ExchangeHandler {
     const sink = this.exchange;
     sink?.reset(PROTOCOL_ERROR);
     this.onError(
-      new MeshError('ERR_HTTP_UPGRADE', 'upstream', 'Cannot upgrade: the server accepted another key'),
+      new MeshError(
+        'ERR_HTTP_UPGRADE',
+        'upstream',
+        'Cannot upgrade: the server accepted another key',
+      ),
     );
   }
 

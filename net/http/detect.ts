@@ -57,7 +57,11 @@ export class DetectingServer implements HttpServerConnection, ByteSink {
     const end = offset + length;
     let at = offset;
     let matched = this.#matched;
-    while (at < end && matched < CLIENT_PREFACE.length && bytes.buffer[at] === CLIENT_PREFACE[matched]) {
+    while (
+      at < end &&
+      matched < CLIENT_PREFACE.length &&
+      bytes.buffer[at] === CLIENT_PREFACE[matched]
+    ) {
       at++;
       matched++;
     }

@@ -23,7 +23,8 @@ export type Translation = Readonly<{
 /** The protocol that a request asks for. */
 export function askedProtocol(list: HeaderList): string | undefined {
   // Pseudo-header fields come first, and there are five of them at the most.
-  for (let index = 0; index < 10; index += 2) if (list[index] === ':protocol') return list[index + 1];
+  for (let index = 0; index < 10; index += 2)
+    if (list[index] === ':protocol') return list[index + 1];
   return undefined;
 }
 
@@ -68,7 +69,9 @@ export function toExtendedConnect(list: HeaderList): Translation | undefined {
 }
 
 function acceptFor(key: string): string {
-  return createHash('sha1').update(key + ACCEPT_SUFFIX).digest('base64');
+  return createHash('sha1')
+    .update(key + ACCEPT_SUFFIX)
+    .digest('base64');
 }
 
 function without(list: HeaderList, name: string): string[] {

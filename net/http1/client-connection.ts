@@ -79,12 +79,9 @@ export class Http1ClientConnection implements HttpClientConnection, ChannelOwner
     exchange.outputEnded = endStream && request.upgrade === '';
     exchange.held = request.upgrade !== '' || request.expectsContinue;
     if (request.expectsContinue)
-      exchange.cancelHold = this.#parameters.clock.after(
-        this.#parameters.continueTimeoutMs,
-        () => {
-          exchange.release();
-        },
-      );
+      exchange.cancelHold = this.#parameters.clock.after(this.#parameters.continueTimeoutMs, () => {
+        exchange.release();
+      });
     return exchange;
   }
 
@@ -156,7 +153,8 @@ export class Http1ClientConnection implements HttpClientConnection, ChannelOwner
     const exchange = this.#exchange;
     if (exchange === undefined) this.#endInOrder();
     else if (!this.#inHead && this.#channel.body.untilClose) this.#onResponseEnd(exchange);
-    else this.#breakOff('upstream', 'the server ended the connection before its response was whole');
+    else
+      this.#breakOff('upstream', 'the server ended the connection before its response was whole');
   }
 
   onBroken(cause: Error): void {
@@ -221,7 +219,8 @@ export class Http1ClientConnection implements HttpClientConnection, ChannelOwner
     exchange.cancelHold?.();
     this.#exchange = undefined;
     this.#served = true;
-    if (!exchange.outputEnded) this.#breakOff('local', 'the response came before the request was whole');
+    if (!exchange.outputEnded)
+      this.#breakOff('local', 'the response came before the request was whole');
     else if (!this.#persistent || this.#draining) this.#endInOrder();
     else this.#idleDeadline.set(this.#parameters.idleTimeoutMs);
   }

@@ -34,11 +34,7 @@ export function connectionOptions(fields: HeaderList): readonly string[] {
  * @param kept what they are added to.
  * @param told the name of a field that `kept` tells in another way.
  */
-export function endToEndFields(
-  fields: HeaderList,
-  kept: string[] = [],
-  told?: string,
-): string[] {
+export function endToEndFields(fields: HeaderList, kept: string[] = [], told?: string): string[] {
   const options = connectionOptions(fields);
   for (let index = 0; index < fields.length; index += 2) {
     const name = fields[index] ?? '';

@@ -290,7 +290,9 @@ export class Http1ServerConnection
     }
     if (exchange?.begun !== true) {
       const connection = status === 426 ? { close: true, upgrade: 'HTTP/1.1' } : { close: true };
-      this.writer.head(formatResponseHead({ method: 'GET', minor: 1 }, status, [], true, connection));
+      this.writer.head(
+        formatResponseHead({ method: 'GET', minor: 1 }, status, [], true, connection),
+      );
     }
     this.#channel.end(LINGER_MS);
   }
