@@ -106,21 +106,24 @@ export function startHttp(
   const until = async (condition: () => boolean): Promise<void> => {
     while (!condition()) await once(events, 'change');
   };
-  const listener = listenTcp({ address: { ip: parseIpAddress('127.0.0.1'), port: 0 } }, (stream) => {
-    const connection = serveHttp(stream, options.version ?? 'http1', options, {
-      onRequest(exchange, headers, endStream) {
-        const served = { exchange, headers, endStream };
-        requests.push(served);
-        onRequest(served);
-        events.emit('change');
-      },
-      onClose(error) {
-        closed.push(error);
-        events.emit('change');
-      },
-    });
-    connections.push(connection);
-  });
+  const listener = listenTcp(
+    { address: { ip: parseIpAddress('127.0.0.1'), port: 0 } },
+    (stream) => {
+      const connection = serveHttp(stream, options.version ?? 'http1', options, {
+        onRequest(exchange, headers, endStream) {
+          const served = { exchange, headers, endStream };
+          requests.push(served);
+          onRequest(served);
+          events.emit('change');
+        },
+        onClose(error) {
+          closed.push(error);
+          events.emit('change');
+        },
+      });
+      connections.push(connection);
+    },
+  );
   t.teardown(() => {
     listener.close();
     for (const connection of connections) connection.close();
