@@ -9,7 +9,7 @@ import {
   STRAY_FRAMES_PER_SECOND,
   UNANSWERED_RESETS_PER_SECOND,
 } from './limits.ts';
-import type { Http2Clock } from './options.ts';
+import type { Clock } from '../clock.ts';
 
 /** What costs the peer little and us more, each with how often one second may hold it. */
 const limits = {
@@ -27,12 +27,12 @@ const SECOND_MS = 1000;
 
 /** Counts one connection's cheap frames; a benign peer never comes near the limits. */
 export class AbuseCounter {
-  readonly #clock: Http2Clock;
+  readonly #clock: Clock;
   readonly #counts = new Map<Abuse, number>();
   #secondBegan = -Infinity;
   #excused = 0;
 
-  constructor(clock: Http2Clock) {
+  constructor(clock: Clock) {
     this.#clock = clock;
   }
 

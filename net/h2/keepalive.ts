@@ -1,4 +1,4 @@
-import type { Http2Clock } from './options.ts';
+import type { Clock } from '../clock.ts';
 
 export interface KeepaliveOwner {
   sendKeepalivePing(): void;
@@ -12,7 +12,7 @@ export interface KeepaliveOwner {
  */
 export class Keepalive {
   readonly #owner: KeepaliveOwner;
-  readonly #clock: Http2Clock;
+  readonly #clock: Clock;
   readonly #idleMs: number;
   readonly #timeoutMs: number;
   #lastInput: number;
@@ -23,7 +23,7 @@ export class Keepalive {
   #cancel: (() => void) | undefined;
 
   /** @param idleMs 0 for no keepalive. */
-  constructor(owner: KeepaliveOwner, clock: Http2Clock, idleMs: number, timeoutMs: number) {
+  constructor(owner: KeepaliveOwner, clock: Clock, idleMs: number, timeoutMs: number) {
     this.#owner = owner;
     this.#clock = clock;
     this.#idleMs = idleMs;

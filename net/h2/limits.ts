@@ -38,14 +38,6 @@ export const RECEIVED_FRAME_BYTES = 1 << 20;
  */
 export const SENT_FRAME_BYTES = (256 << 10) - 9;
 
-/**
- * 512 KiB, two of the largest frames, that a connection sends in a turn; then whoever has had the least goes on in the next
- * one. So a small message waits for about what the peer reads in a turn, and not for all that the socket would take: beside
- * eight bulk streams of its session 1.6 MiB are moved meanwhile (99 of 100), where 24 to 31 MiB were without. With 128 KiB
- * it is no less, and two bulk streams take a tenth more processor time.
- */
-export const BYTES_PER_TURN = 512 << 10;
-
 /** Decoded size of a header list, with 32 bytes a field. istio/ztunnel: 16 KiB at the client, 64 KiB at the server. */
 export const CLIENT_HEADER_LIST_BYTES = 16 << 10;
 export const SERVER_HEADER_LIST_BYTES = 64 << 10;
@@ -82,24 +74,15 @@ export const GOAWAY_DEBUG_BYTES = 256;
  */
 export const RECEIVE_QUEUES_BYTES = 64 << 20;
 
-/** 16 KiB, the plaintext of one TLS record: what is joined in one turn before it is written. RFC 8446 section 5.1. */
-export const STAGE_BYTES = 16 << 10;
-
 /** 8 KiB: a DATA payload up to this size is copied and joined with others; a larger one is written in place. */
 export const JOINED_WRITE_BYTES = 8 << 10;
-
-/**
- * 1 MiB beyond what was being written when the transport stopped: control frames and headers that wait for a peer that
- * does not read. More ends the connection (CVE-2019-9512 and -9515: floods whose answers are left unread).
- */
-export const WAITING_BYTES = 1 << 20;
 
 /** Streams of one second that ended before we answered, by the peer's reset or by ours (CVE-2023-44487, CVE-2025-8671). */
 export const UNANSWERED_RESETS_PER_SECOND = 200;
 
 /**
  * PING frames of one second that ask for an answer (CVE-2019-9512): a flood ends within a thousand frames. Answers that
- * nobody reads are bounded by WAITING_BYTES.
+ * nobody reads are bounded by the outbox.
  */
 export const PINGS_PER_SECOND = 900;
 

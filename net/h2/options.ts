@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from '../clock.ts';
 import type { Settings } from './frame.ts';
 import {
   CLIENT_HEADER_LIST_BYTES,
@@ -25,14 +26,6 @@ import {
   MAX_HEADER_LIST_SIZE,
 } from './settings.ts';
 
-/** Time, as a connection sees it; a test puts its own in the place. */
-export interface Http2Clock {
-  /** Milliseconds, from anywhere, never going back. */
-  now(): number;
-  /** Runs once after `ms`; returns how to prevent it. */
-  after(ms: number, run: () => void): () => void;
-}
-
 export type Http2Parameters = Readonly<{
   /** Receive window of each stream: what a reader that has stopped can make us hold. */
   streamWindowBytes: number;
@@ -52,21 +45,10 @@ export type Http2Parameters = Readonly<{
   keepaliveIdleMs: number;
   /** Time without input after it, which ends the connection. */
   keepaliveTimeoutMs: number;
-  clock: Http2Clock;
+  clock: Clock;
 }>;
 
 export type Http2Options = Partial<Http2Parameters>;
-
-const systemClock: Http2Clock = {
-  now: () => performance.now(),
-  after(ms, run) {
-    const timer = setTimeout(run, ms);
-    timer.unref();
-    return () => {
-      clearTimeout(timer);
-    };
-  },
-};
 
 /** @throws {RangeError} for a value that HTTP/2 cannot express. */
 export function completeOptions(options: Http2Options, isServer: boolean): Http2Parameters {

@@ -1,5 +1,6 @@
 import { MeshError } from '../../base/errors.ts';
 import { HEADROOM, type SharedBytes } from '../byte-stream.ts';
+import { type Outbox, STAGE_BYTES } from '../outbox.ts';
 import { runNextTurn, type TurnTask } from '../reactor.ts';
 import { FLOW_CONTROL_ERROR, Http2Violation } from './errors.ts';
 import { addCredit } from './flow-control.ts';
@@ -27,13 +28,7 @@ import {
 } from './frame.ts';
 import { type HeaderList, isValidField } from './headers.ts';
 import { HpackEncoder } from './hpack-encoder.ts';
-import {
-  INITIAL_WINDOW_BYTES,
-  JOINED_WRITE_BYTES,
-  SENT_FRAME_BYTES,
-  STAGE_BYTES,
-} from './limits.ts';
-import type { Outbox } from './outbox.ts';
+import { INITIAL_WINDOW_BYTES, JOINED_WRITE_BYTES, SENT_FRAME_BYTES } from './limits.ts';
 import type { PeerSettings } from './settings.ts';
 
 /** A stream that has something to send and waits for the connection. */

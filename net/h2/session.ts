@@ -1,8 +1,9 @@
 import type { Side } from '../../base/errors.ts';
 import type { ByteSink, ByteStream, SharedBytes } from '../byte-stream.ts';
+import { Ending } from '../ending.ts';
+import { Outbox, type OutboxOwner } from '../outbox.ts';
 import { runNextTurn, type TurnTask } from '../reactor.ts';
 import { AbuseCounter } from './abuse.ts';
-import { Ending } from './ending.ts';
 import {
   connectionError,
   ENHANCE_YOUR_CALM,
@@ -27,7 +28,6 @@ import {
   SETTINGS_TIMEOUT_MS,
 } from './limits.ts';
 import { type Http2Parameters, makeSettings, startWindowBytes } from './options.ts';
-import { Outbox, type OutboxOwner } from './outbox.ts';
 import { Receiver, type ReceiverOwner } from './receiver.ts';
 import { checkOutgoing, Sender } from './sender.ts';
 import { PeerSettings } from './settings.ts';

@@ -1,7 +1,7 @@
-import type { Http2Clock } from '../../net/h2/options.ts';
+import type { Clock } from '../../net/clock.ts';
 
 /** Time that stands still until a test moves it. */
-export function makeH2Clock(): Http2Clock & { advance: (ms: number) => void } {
+export function makeH2Clock(): Clock & { advance: (ms: number) => void } {
   let now = 0;
   const timers = new Set<{ at: number; run: () => void }>();
   return {

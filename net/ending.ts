@@ -1,5 +1,5 @@
-import type { ByteStream } from '../byte-stream.ts';
-import type { Http2Clock } from './options.ts';
+import type { ByteStream } from './byte-stream.ts';
+import type { Clock } from './clock.ts';
 import type { Outbox } from './outbox.ts';
 
 /**
@@ -9,10 +9,10 @@ import type { Outbox } from './outbox.ts';
 export class Ending {
   readonly #transport: ByteStream;
   readonly #outbox: Outbox;
-  readonly #clock: Http2Clock;
+  readonly #clock: Clock;
   #cancel: (() => void) | undefined;
 
-  constructor(transport: ByteStream, outbox: Outbox, clock: Http2Clock) {
+  constructor(transport: ByteStream, outbox: Outbox, clock: Clock) {
     this.#transport = transport;
     this.#outbox = outbox;
     this.#clock = clock;

@@ -1,19 +1,61 @@
-import { type ByteStream, HEADROOM, type SharedBytes } from '../byte-stream.ts';
-import { allocateShared } from '../native/memory.ts';
-import { flushAtTurnEnd, type TurnTask } from '../reactor.ts';
-import { FRAME_HEADER_BYTES } from './frame.ts';
-import { BYTES_PER_TURN, STAGE_BYTES, WAITING_BYTES } from './limits.ts';
+import { type ByteStream, HEADROOM, type SharedBytes } from './byte-stream.ts';
+import { allocateShared } from './native/memory.ts';
+import { flushAtTurnEnd, type TurnTask } from './reactor.ts';
+
+/** 16 KiB, the plaintext of one TLS record: what is joined in one turn before it is written. RFC 8446 section 5.1. */
+export const STAGE_BYTES = 16 << 10;
+
+/**
+ * 1 MiB beyond what was being written when the transport stopped: control frames and headers that wait for a peer that
+ * does not read. More ends the connection (CVE-2019-9512 and -9515: floods whose answers are left unread).
+ */
+const WAITING_BYTES = 1 << 20;
+
+/**
+ * 512 KiB, two of the largest HTTP/2 frames, that a connection sends in a turn; then whoever has had the least goes on in
+ * the next one. So a small message waits for about what the peer reads in a turn, and not for all that the socket would
+ * take: beside eight bulk streams of its session 1.6 MiB are moved meanwhile (99 of 100), where 24 to 31 MiB were without.
+ * With 128 KiB it is no less, and two bulk streams take a tenth more processor time.
+ */
+const BYTES_PER_TURN = 512 << 10;
 
 /** Bytes on their way to the transport, from `start` to `end`. */
 type Segment = { readonly bytes: SharedBytes; start: number; end: number };
 
 /** Stages that a thread keeps; each is in use only from a connection's first small write of a turn to its end. */
 const KEPT_STAGES = 32;
-const keptStages: Segment[] = [];
+
+/** Stages of one size, for all connections of a thread whose protocol joins up to so much. */
+export class StagePool {
+  readonly bytes: number;
+  readonly #kept: Segment[] = [];
+
+  constructor(bytes: number) {
+    this.bytes = bytes;
+  }
+
+  /** An empty one with room for `length` bytes. */
+  take(length: number): Segment {
+    const kept = length <= this.bytes ? this.#kept.pop() : undefined;
+    return kept ?? makeSegment(Math.max(length, this.bytes));
+  }
+
+  keep(stage: Segment): void {
+    if (stage.bytes.buffer.length !== HEADROOM + this.bytes || this.#kept.length >= KEPT_STAGES)
+      return;
+    stage.start = HEADROOM;
+    stage.end = HEADROOM;
+    this.#kept.push(stage);
+  }
+}
+
+const recordStages = new StagePool(STAGE_BYTES);
 
 export interface OutboxOwner {
   /** The transport took all that was staged, or can take more again. */
   onOutboxReady(): void;
+  /** The transport takes nothing for now; onOutboxReady() follows when it took what waited. */
+  onOutboxBlocked?(): void;
   /** The peer reads nothing, while more and more is to be told to it. */
   onOutboxOverflow(): void;
 }
@@ -26,6 +68,7 @@ export interface OutboxOwner {
 export class Outbox implements TurnTask {
   readonly #transport: ByteStream;
   readonly #owner: OutboxOwner;
+  readonly #stages: StagePool;
   /** The end of what waits; frames are added to it until it is full. */
   #stage: Segment | undefined;
   /** Full ones before it; only while the transport is blocked. */
@@ -37,9 +80,10 @@ export class Outbox implements TurnTask {
   #ending = false;
   #dropped = false;
 
-  constructor(transport: ByteStream, owner: OutboxOwner) {
+  constructor(transport: ByteStream, owner: OutboxOwner, stages = recordStages) {
     this.#transport = transport;
     this.#owner = owner;
+    this.#stages = stages;
   }
 
   /** How many payload bytes of DATA can be accepted now. */
@@ -49,7 +93,7 @@ export class Outbox implements TurnTask {
     const open = this.#transport.capacity();
     if (open <= 0) return 0;
     const staged = this.#stage === undefined ? 0 : this.#stage.end - this.#stage.start;
-    const left = open - staged - FRAME_HEADER_BYTES;
+    const left = open - staged - HEADROOM;
     // With a little room and nothing staged, one byte gets its chance: a write that comes up short brings onWritable().
     return left > 0 ? left : staged > 0 ? 0 : 1;
   }
@@ -71,8 +115,7 @@ export class Outbox implements TurnTask {
         this.#checkWaiting();
       }
     }
-    const taken = length <= STAGE_BYTES ? keptStages.pop() : undefined;
-    this.#stage = taken ?? makeSegment(Math.max(length, STAGE_BYTES));
+    this.#stage = this.#stages.take(length);
     return this.#stage.end;
   }
 
@@ -105,17 +148,23 @@ export class Outbox implements TurnTask {
    * @returns false when nothing of it was accepted; otherwise all of it was, and the rest waits here in a copy.
    */
   writeThrough(bytes: SharedBytes, offset: number, length: number): boolean {
-    if (this.#blocked || !this.flush()) return false;
-    const wrote = this.#transport.write(bytes, offset, length);
-    this.#turnBytes += wrote;
-    if (wrote > 0) this.#queueFlush();
+    const wrote = this.writePart(bytes, offset, length);
     if (wrote === length) return true;
-    this.#blocked = true;
     if (wrote === 0) return false;
     const rest = makeSegment(length - wrote);
     rest.end += bytes.buffer.copy(rest.bytes.buffer, rest.end, offset + wrote, offset + length);
     this.#waiting.push(rest);
     return true;
+  }
+
+  /** As writeThrough(), for bytes that may be cut anywhere; returns how many were accepted, and keeps none. */
+  writePart(bytes: SharedBytes, offset: number, length: number): number {
+    if (this.#blocked || !this.flush()) return 0;
+    const wrote = this.#transport.write(bytes, offset, length);
+    this.#turnBytes += wrote;
+    if (wrote > 0) this.#queueFlush();
+    if (wrote < length) this.#block();
+    return wrote;
   }
 
   /** Writes what is staged; false when the transport left some of it. */
@@ -124,13 +173,13 @@ export class Outbox implements TurnTask {
     for (let head = this.#waiting[0]; head !== undefined; head = this.#waiting[0]) {
       if (!this.#write(head)) return false;
       this.#waiting.shift();
-      keepStage(head);
+      this.#stages.keep(head);
     }
     const stage = this.#stage;
     if (stage === undefined) return true;
     if (!this.#write(stage)) return false;
     this.#stage = undefined;
-    keepStage(stage);
+    this.#stages.keep(stage);
     return true;
   }
 
@@ -171,8 +220,13 @@ export class Outbox implements TurnTask {
     const length = segment.end - segment.start;
     segment.start += this.#transport.write(segment.bytes, segment.start, length);
     if (segment.start === segment.end) return true;
-    this.#blocked = true;
+    this.#block();
     return false;
+  }
+
+  #block(): void {
+    this.#blocked = true;
+    this.#owner.onOutboxBlocked?.();
   }
 
   #checkWaiting(): void {
@@ -191,12 +245,4 @@ const nowhere = Buffer.alloc(0);
 
 function makeSegment(length: number): Segment {
   return { bytes: allocateShared(HEADROOM + length), start: HEADROOM, end: HEADROOM };
-}
-
-function keepStage(stage: Segment): void {
-  if (stage.bytes.buffer.length !== HEADROOM + STAGE_BYTES || keptStages.length >= KEPT_STAGES)
-    return;
-  stage.start = HEADROOM;
-  stage.end = HEADROOM;
-  keptStages.push(stage);
 }
