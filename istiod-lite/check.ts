@@ -11,7 +11,7 @@ import { Snapshot } from './snapshot.ts';
 import { FileSet } from './sources/file-set.ts';
 import type { MeshSettings } from './translate/settings.ts';
 import { serviceHostname } from './translate/names.ts';
-import { Translator } from './translate/translator.ts';
+import { allConditions, Translator } from './translate/translator.ts';
 import { VipAllocator } from './translate/vips.ts';
 
 export type CheckOptions = Readonly<{
@@ -87,10 +87,14 @@ function namespaceOf(ref: ObjectReference): string {
 
 /** What the status of the object would say. */
 function conditionFindings(object: ObjectBase, translator: Translator): Finding[] {
-  const conditions = translator.statusOf(object.key)?.conditions ?? [];
-  return conditions.flatMap(({ type, status, reason, message }): Finding[] => {
+  const known = translator.statusOf(object.key);
+  if (known === undefined) return [];
+  // What holds for every parent of a route is said once.
+  const conditions = new Map(allConditions(known).map((each) => [each.message, each]));
+  return [...conditions.values()].flatMap(({ type, status, reason, message }): Finding[] => {
     if (status === 'True' && reason !== 'UnsupportedValue') return [];
-    const partial = status === 'True' || reason === 'UnsupportedTrafficType';
+    const partial =
+      status === 'True' || reason === 'UnsupportedTrafficType' || type === 'ResolvedWaypoints';
     return [{ severity: partial ? 'warning' : 'error', message: `${type}: ${message}`, mend: '' }];
   });
 }

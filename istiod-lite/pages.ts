@@ -2,7 +2,7 @@ import { formatObject, objectKey } from '../mesh/kubernetes/object.ts';
 import { formatProblem, type ConfigProblem } from '../mesh/kubernetes/problem.ts';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../mesh/xds/codec.ts';
 import type { Snapshot } from './snapshot.ts';
-import type { MeshResource, Translator } from './translate/translator.ts';
+import { allConditions, type MeshResource, type Translator } from './translate/translator.ts';
 import type { WaitResult, XdsServer } from './xds/server.ts';
 
 export type PageParts = Readonly<{
@@ -48,6 +48,7 @@ export function debugPages(
             ...ref,
             ...{ uid: metadata.uid, labels: plain(metadata.labels) },
             conditions: translator.statusOf(objectKey(ref))?.conditions ?? [],
+            parents: translator.statusOf(objectKey(ref))?.parents ?? [],
           })),
         }),
     ],
@@ -59,10 +60,10 @@ export function debugPages(
           problems: parts
             .problems()
             .map((problem) => ({ ...problem, text: formatProblem(problem) })),
-          conditions: [...translator.statuses()].flatMap(({ ref, conditions }) =>
-            conditions
+          conditions: [...translator.statuses()].flatMap((object) =>
+            allConditions(object)
               .filter(({ status, reason }) => status === 'False' || reason === 'UnsupportedValue')
-              .map((condition) => ({ object: formatObject(ref), ...condition })),
+              .map((condition) => ({ object: formatObject(object.ref), ...condition })),
           ),
         }),
     ],

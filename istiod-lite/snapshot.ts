@@ -1,6 +1,7 @@
 import type { EndpointSlice } from '../mesh/kubernetes/core.ts';
 import type { ServiceEntry } from '../mesh/kubernetes/networking.ts';
 import type { ObjectKey } from '../mesh/kubernetes/object.ts';
+import type { ParentRef } from '../mesh/kubernetes/route-references.ts';
 import type {
   Kind,
   KnownObject,
@@ -10,6 +11,10 @@ import type {
 import { isKind } from '../mesh/kubernetes/resources.ts';
 import { GATEWAY_NAME, SLICE_SERVICE_NAME } from '../mesh/kubernetes/labels.ts';
 import type { ChangeSet } from './sources/source.ts';
+
+/** The kinds that waypoints route for. */
+export type ParentKind = 'Service' | 'ServiceEntry';
+export type Route = ObjectOf<'HTTPRoute' | 'GRPCRoute' | 'TCPRoute' | 'TLSRoute'>;
 
 /** What translation reads: one consistent picture, which does not change while it is read. */
 export interface Picture {
@@ -26,6 +31,8 @@ export interface Picture {
   podsOfGateway(namespace: string, gateway: string): Iterable<ObjectOf<'Pod'>>;
   /** The AuthorizationPolicies of a namespace that select workloads by label. */
   selectingPolicies(namespace: string): Iterable<ObjectOf<'AuthorizationPolicy'>>;
+  /** The routes of every namespace and kind that name the Service or ServiceEntry as a parent. */
+  routesOf(kind: ParentKind, namespace: string, name: string): Iterable<Route>;
 }
 
 /** An object that changed: at least one side is there. */
@@ -122,6 +129,12 @@ export class Snapshot implements Picture {
     return this.#ofKind('AuthorizationPolicy', factOf('selecting policies', namespace));
   }
 
+  *routesOf(kind: ParentKind, namespace: string, name: string): Iterable<Route> {
+    for (const object of this.#byFact.get(factOf('routes of', kind, namespace, name))?.values() ??
+      [])
+      if (isRoute(object)) yield object;
+  }
+
   /** The pods of an account that are on a node. */
   podsOfAccount(
     node: string,
@@ -189,6 +202,10 @@ export function trackedPicture(picture: Picture, facts: Set<string>): Picture {
       facts.add(factOf('selecting policies', namespace));
       return picture.selectingPolicies(namespace);
     },
+    routesOf: (kind, namespace, name) => {
+      facts.add(factOf('routes of', kind, namespace, name));
+      return picture.routesOf(kind, namespace, name);
+    },
   };
 }
 
@@ -224,9 +241,33 @@ function factsOf(object: KnownObject): string[] {
     case 'AuthorizationPolicy':
       if (object.spec.selector !== undefined) facts.push(factOf('selecting policies', namespace));
       return facts;
+    case 'HTTPRoute':
+    case 'GRPCRoute':
+    case 'TCPRoute':
+    case 'TLSRoute': {
+      const parents = object.spec.parentRefs.flatMap((ref) => {
+        const kind = parentKind(ref);
+        return kind === undefined
+          ? []
+          : [factOf('routes of', kind, ref.namespace ?? namespace, ref.name)];
+      });
+      return [...facts, ...new Set(parents)];
+    }
     default:
       return facts;
   }
+}
+
+/** Which of the kinds a reference of a route means; `undefined` for others, such as a Gateway. */
+export function parentKind({ group, kind }: ParentRef): ParentKind | undefined {
+  if (group === '' && kind === 'Service') return kind;
+  if (group === 'networking.istio.io' && kind === 'ServiceEntry') return kind;
+  return undefined;
+}
+
+function isRoute(object: KnownObject): object is Route {
+  const { kind } = object;
+  return ['HTTPRoute', 'GRPCRoute', 'TCPRoute', 'TLSRoute'].includes(kind);
 }
 
 /** The Service that a slice belongs to. */

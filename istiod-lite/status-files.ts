@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeError } from '../base/errors.ts';
 import type { Logger } from '../mesh/runtime/log.ts';
+import type { RouteParentStatus } from './translate/settings.ts';
 import type { ObjectStatus } from './translate/translator.ts';
 
 /** What must outlive a restart: revisions go on counting, and VIPs stay. */
@@ -57,9 +58,10 @@ export class StatusFiles implements Disposable {
   #write(): void {
     if (this.#folder === undefined) return;
     const { statuses, state } = this.#take();
-    const objects = [...statuses].map(({ ref, conditions, vips, gateway }) => ({
+    const objects = [...statuses].map(({ ref, conditions, parents, vips, gateway }) => ({
       ...ref,
       conditions,
+      ...(parents.length === 0 ? {} : { parents: parents.map(plainParent) }),
       addresses: gateway?.addresses ?? [...vips].map(([host, value]) => ({ host, value })),
       ...(gateway && { listeners: gateway.listeners }),
     }));
@@ -74,6 +76,11 @@ export class StatusFiles implements Disposable {
       this.#log.error('cannot write status', { error: describeError(error) });
     }
   }
+}
+
+/** In the form of the Gateway API: every condition has the generation. */
+function plainParent({ observedGeneration, conditions, ...rest }: RouteParentStatus): unknown {
+  return { ...rest, conditions: conditions.map((each) => ({ ...each, observedGeneration })) };
 }
 
 /** What an earlier life kept; nothing when there is none, or when it cannot be read. */

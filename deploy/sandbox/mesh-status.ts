@@ -5,11 +5,13 @@ import { isRecord } from './documents.ts';
 import { makeFolder } from './files.ts';
 import { statusOf } from './pod-status.ts';
 
-/** The control plane's file in its STATUS_DIR: `{revision, objects: [{group, kind, namespace, name, conditions, addresses, listeners?}]}`. */
+/** The control plane's file in its STATUS_DIR: `{revision, objects: [{group, kind, namespace, name, conditions, parents?, addresses, listeners?}]}`. */
 const STATUS_FILE = 'status.json';
 
 type ObjectVerdict = Readonly<{
   conditions: readonly Readonly<Record<string, unknown>>[];
+  /** Of a route. */
+  parents: readonly Readonly<Record<string, unknown>>[];
   addresses: readonly unknown[];
   /** Of a Gateway. */
   listeners: readonly unknown[];
@@ -89,15 +91,24 @@ function withVerdict(object: KubernetesObject, verdict: ObjectVerdict): Kubernet
   const known: readonly unknown[] = Array.isArray(status['conditions']) ? status['conditions'] : [];
   const others = known.filter((condition) => !isRecord(condition) || !types.has(condition['type']));
   const conditions = [...others, ...verdict.conditions];
+  const parents = [...parentsOfOthers(status['parents'], verdict), ...verdict.parents];
   return {
     ...object,
     status: {
       ...status,
       ...(conditions.length > 0 && { conditions }),
+      ...(parents.length > 0 && { parents }),
       ...(verdict.addresses.length > 0 && { addresses: verdict.addresses }),
       ...(verdict.listeners.length > 0 && { listeners: verdict.listeners }),
     },
   };
+}
+
+/** What other controllers say of a route's parents is theirs. */
+function parentsOfOthers(known: unknown, { parents }: ObjectVerdict): unknown[] {
+  const own = new Set(parents.map((parent) => parent['controllerName']));
+  const all: readonly unknown[] = Array.isArray(known) ? known : [];
+  return all.filter((parent) => !isRecord(parent) || !own.has(parent['controllerName']));
 }
 
 function parseVerdicts(text: string): ReadonlyMap<string, ObjectVerdict> {
@@ -108,6 +119,7 @@ function parseVerdicts(text: string): ReadonlyMap<string, ObjectVerdict> {
       keyOf([group, kind, namespace, name]),
       {
         conditions: listOf(verdict['conditions']).filter(isRecord),
+        parents: listOf(verdict['parents']).filter(isRecord),
         addresses: listOf(verdict['addresses']),
         listeners: listOf(verdict['listeners']),
       },

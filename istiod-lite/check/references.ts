@@ -3,7 +3,7 @@ import { formatObject } from '../../mesh/kubernetes/object.ts';
 import type { KubernetesObject } from '../../mesh/kubernetes/resources.ts';
 import { labelsMatch } from '../../mesh/kubernetes/selector.ts';
 import { resolveWaypoint } from '../translate/waypoints.ts';
-import { serviceOfSlice } from '../snapshot.ts';
+import { parentKind, serviceOfSlice, type Route } from '../snapshot.ts';
 import { warning, type CheckedMesh, type Finding } from './mesh.ts';
 import type { CheckedWorkload } from './workloads.ts';
 
@@ -27,9 +27,26 @@ export function checkReferences(mesh: CheckedMesh, object: KubernetesObject): Fi
         findings.push(warning(`runs on node ${nodeName}, which does not exist`));
       return findings;
     }
+    case 'HTTPRoute':
+    case 'GRPCRoute':
+    case 'TCPRoute':
+    case 'TLSRoute':
+      return [...findings, ...checkRoute(object)];
     default:
       return findings;
   }
+}
+
+/** Its status tells of parents inside the mesh. */
+function checkRoute({ spec }: Route): Finding[] {
+  if (spec.parentRefs.length === 0) return [warning('has no effect: it names no parent')];
+  return spec.parentRefs
+    .filter((ref) => parentKind(ref) === undefined)
+    .map(({ kind, name }) =>
+      warning(
+        `has no effect for ${kind} ${name}: requests are routed for Services and ServiceEntries alone`,
+      ),
+    );
 }
 
 /** Only where namespaces are declared at all: a single file need not bring its own. */

@@ -1,10 +1,9 @@
 import { parseCidr, tryParseIpAddress } from '../../base/address.ts';
-import {
-  serviceKey,
-  type IpFamilies,
-  type LoadBalancing,
-  type NetworkAddress,
-  type Service as MeshService,
+import type {
+  IpFamilies,
+  LoadBalancing,
+  NetworkAddress,
+  Service as MeshService,
 } from '../../mesh/model/service.ts';
 import type { Pod, Service } from '../../mesh/kubernetes/core.ts';
 import { ENABLE_AUTOALLOCATE_IP, TRAFFIC_DISTRIBUTION } from '../../mesh/kubernetes/labels.ts';
@@ -15,14 +14,7 @@ import type { Picture } from '../snapshot.ts';
 import { serviceHostname } from './names.ts';
 import { servicePorts, serviceEntryPorts } from './ports.ts';
 import { clusterNetwork, NOTHING } from './settings.ts';
-import type {
-  AllocateVip,
-  Condition,
-  MeshSettings,
-  Translation,
-  WaypointConfig,
-} from './settings.ts';
-import { translateForWaypoints } from './waypoint-configs.ts';
+import type { AllocateVip, Condition, MeshSettings, Translation } from './settings.ts';
 import { resolveWaypoint, type WaypointBinding } from './waypoints.ts';
 
 type Balancing = Pick<LoadBalancing, 'routingPreference' | 'mode'>;
@@ -44,6 +36,22 @@ const DISTRIBUTIONS: ReadonlyMap<string, Balancing> = new Map([
   ['prefersamenode', SAME_NODE],
 ]);
 
+/** The waypoint of a Service or ServiceEntry. */
+export function objectWaypoint(
+  picture: Picture,
+  settings: MeshSettings,
+  object: Service | ServiceEntry,
+): WaypointBinding {
+  const { namespace } = object.ref;
+  const { labels, annotations } = object.metadata;
+  const selector =
+    object.kind === 'Service' ? object.spec.selector : object.spec.workloadSelector?.labels;
+  return resolveWaypoint(picture, settings, {
+    ...{ namespace, labels, annotations, traffic: 'service' },
+    serviceAccounts: () => accountsOfSelector(picture, namespace, selector),
+  });
+}
+
 /** Turns a Service into its record; ExternalName is refused with a condition. */
 export function translateService(
   picture: Picture,
@@ -55,11 +63,7 @@ export function translateService(
   if (spec.type === 'ExternalName')
     return { ...NOTHING, conditions: [refusedExternalName(service)] };
   const network = clusterNetwork(picture, settings);
-  const binding = resolveWaypoint(picture, settings, {
-    ...{ namespace, labels: metadata.labels, annotations: metadata.annotations },
-    traffic: 'service',
-    serviceAccounts: () => accountsOfSelector(picture, namespace, spec.selector),
-  });
+  const binding = objectWaypoint(picture, settings, service);
   const record: MeshService = {
     ...{ name, namespace, hostname: serviceHostname(namespace, name, settings) },
     addresses: clusterIps(service, network),
@@ -82,7 +86,6 @@ export function translateService(
   return {
     ...NOTHING,
     addresses: [{ kind: 'service', service: record }],
-    waypointConfigs: waypointConfigs(picture, settings, [record], service, binding),
     conditions: binding.condition === undefined ? [] : [binding.condition],
   };
 }
@@ -97,11 +100,7 @@ export function translateServiceEntry(
   const { spec, metadata } = entry;
   const { namespace, name } = entry.ref;
   const network = clusterNetwork(picture, settings);
-  const binding = resolveWaypoint(picture, settings, {
-    ...{ namespace, labels: metadata.labels, annotations: metadata.annotations },
-    traffic: 'service',
-    serviceAccounts: () => accountsOfSelector(picture, namespace, spec.workloadSelector?.labels),
-  });
+  const binding = objectWaypoint(picture, settings, entry);
   const passthrough = spec.resolution === 'NONE';
   const balancing = passthrough
     ? ({ routingPreference: [], mode: 'PASSTHROUGH' } as const)
@@ -130,25 +129,9 @@ export function translateServiceEntry(
   return {
     ...NOTHING,
     addresses: records.map((service) => ({ kind: 'service', service })),
-    waypointConfigs: waypointConfigs(picture, settings, records, entry, binding),
     conditions,
     vips,
   };
-}
-
-function waypointConfigs(
-  picture: Picture,
-  settings: MeshSettings,
-  records: readonly MeshService[],
-  object: Service | ServiceEntry,
-  { gateways }: WaypointBinding,
-): WaypointConfig[] {
-  if (gateways.size === 0) return [];
-  return records.map((record) => ({
-    configs: translateForWaypoints(picture, settings, record, object),
-    service: serviceKey(record.namespace, record.hostname),
-    readers: gateways,
-  }));
 }
 
 /** The hosts of an entry that are its own: a Service goes first, then the oldest ServiceEntry of the namespace. */
@@ -168,7 +151,7 @@ export function ownedHosts(
 }
 
 /** The Service that a host name names, if there is one. */
-function serviceOfHost(
+export function serviceOfHost(
   picture: Picture,
   settings: MeshSettings,
   host: string,

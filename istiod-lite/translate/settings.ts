@@ -1,6 +1,7 @@
 import type { TrustDomain } from '../../mesh/model/identity.ts';
 import type { AuthorizationPolicy } from '../../mesh/model/authorization.ts';
 import type { ObjectReference } from '../../mesh/kubernetes/object.ts';
+import type { ParentRef } from '../../mesh/kubernetes/route-references.ts';
 import type { ServiceKey } from '../../mesh/model/service.ts';
 import type { AddressRecord } from '../../mesh/xds/codec.ts';
 import type { WaypointConfigs } from '../../mesh/xds/waypoint-codecs.ts';
@@ -36,6 +37,15 @@ export type WaypointConfig = Readonly<{
   readers: ReadonlySet<string>;
 }>;
 
+/** What a route's status says of one of its parents. */
+export type RouteParentStatus = Readonly<{
+  parentRef: ParentRef;
+  controllerName: string;
+  /** Of the route as it was translated. */
+  observedGeneration: number;
+  conditions: readonly Condition[];
+}>;
+
 /** What one object is turned into. */
 export type Translation = Readonly<{
   addresses: readonly AddressRecord[];
@@ -43,6 +53,8 @@ export type Translation = Readonly<{
   /** For the waypoints of the object's services alone. */
   waypointConfigs: readonly WaypointConfig[];
   conditions: readonly Condition[];
+  /** Of a route. */
+  parents: readonly RouteParentStatus[];
   /** The VIPs given to it, by host. */
   vips: ReadonlyMap<string, string>;
   /** Of a Gateway. */
@@ -79,6 +91,7 @@ export const NOTHING: Translation = {
   policies: [],
   waypointConfigs: [],
   conditions: [],
+  parents: [],
   vips: new Map(),
 };
 

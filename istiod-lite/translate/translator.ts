@@ -25,6 +25,7 @@ import {
 import { staticStrictPolicy, translatePeerAuthentication } from './peer-authentication.ts';
 import { translatePolicy } from './policies.ts';
 import { classConditions, translateGateway, WAYPOINT_GATEWAY_CLASS } from './gateways.ts';
+import { routeParents } from './route-status.ts';
 import { translateService, translateServiceEntry } from './services.ts';
 import {
   NOTHING,
@@ -33,10 +34,12 @@ import {
   type GatewayStatus,
   type GeneratedObject,
   type MeshSettings,
+  type RouteParentStatus,
   type Translation,
   type WaypointConfig,
 } from './settings.ts';
 import type { VipAllocator } from './vips.ts';
+import { withWaypointConfigs } from './waypoint-configs.ts';
 import { translatePod } from './workloads.ts';
 
 /** What proxies get, in the form it travels in. */
@@ -72,9 +75,16 @@ type Changes = Readonly<
 export type ObjectStatus = Readonly<{
   ref: ObjectReference;
   conditions: readonly Condition[];
+  /** Of a route, by what it attaches to. */
+  parents: readonly RouteParentStatus[];
   vips: ReadonlyMap<string, string>;
   gateway?: GatewayStatus;
 }>;
+
+/** Those of the object, and those that a route has with each of its parents. */
+export function allConditions({ conditions, parents }: ObjectStatus): readonly Condition[] {
+  return [...conditions, ...parents.flatMap((parent) => parent.conditions)];
+}
 
 export type TranslatorOptions = Readonly<{
   /** What is no single object's fault, or cannot be said in its status. */
@@ -220,12 +230,13 @@ export class Translator {
     return { facts, resources, generated: translation.generated ?? [] };
   }
 
-  #setStatus(object: KnownObject, { conditions, vips, gateway }: Translation): void {
+  #setStatus(object: KnownObject, { conditions, parents, vips, gateway }: Translation): void {
     if (object.kind === 'ServiceEntry') this.#vips.release(object.ref, new Set(vips.keys()));
-    if (conditions.length === 0 && vips.size === 0) this.#status.delete(object.key);
+    if (conditions.length === 0 && parents.length === 0 && vips.size === 0)
+      this.#status.delete(object.key);
     else
       this.#status.set(object.key, {
-        ...{ ref: object.ref, conditions, vips },
+        ...{ ref: object.ref, conditions, parents, vips },
         ...(gateway && { gateway }),
       });
   }
@@ -302,7 +313,10 @@ export function translateObject(
     case 'Pod':
       return translatePod(picture, settings, object);
     case 'Service':
-      return translateService(picture, settings, object);
+      return withWaypointConfigs(
+        ...([picture, settings, object] as const),
+        translateService(picture, settings, object),
+      );
     case 'EndpointSlice':
       return translateEndpointSlice(picture, settings, object);
     case 'WorkloadEntry':
@@ -310,13 +324,13 @@ export function translateObject(
     case 'ServiceEntry': {
       const translation = translateServiceEntry(picture, settings, object, allocateVip);
       const workloads = serviceEntryWorkloads(picture, settings, object);
-      return {
+      return withWaypointConfigs(picture, settings, object, {
         ...translation,
         addresses: [
           ...translation.addresses,
           ...workloads.map((workload): AddressRecord => ({ kind: 'workload', workload })),
         ],
-      };
+      });
     }
     case 'AuthorizationPolicy':
       return translatePolicy(object, settings);
@@ -336,10 +350,11 @@ export function translateObject(
       return NOTHING;
     case 'GatewayClass':
       return { ...NOTHING, conditions: classConditions(object) };
-    // Read and checked by themselves; nothing routes requests yet, so that no proxy and no status hears of them.
     case 'HTTPRoute':
     case 'GRPCRoute':
-      return NOTHING;
+    case 'TCPRoute':
+    case 'TLSRoute':
+      return { ...NOTHING, parents: routeParents(picture, settings, object) };
     default:
       return unreachable(object);
   }

@@ -45,6 +45,7 @@ import {
   type AuthorizationPolicy,
   type PeerAuthentication,
 } from './security.ts';
+import { tcpRouteSchema, tlsRouteSchema, type TcpRoute, type TlsRoute } from './tcp-route.ts';
 import { validateAuthorizationPolicy, validatePeerAuthentication } from './validate-security.ts';
 
 export type KnownObject =
@@ -65,6 +66,8 @@ export type KnownObject =
   | GatewayClass
   | HttpRoute
   | GrpcRoute
+  | TcpRoute
+  | TlsRoute
   | ReferenceGrant;
 
 export type KubernetesObject = KnownObject | OtherObject;
@@ -112,6 +115,9 @@ const gatewayApi = {
   versions: ['v1', 'v1beta1'],
   namespaced: true,
 };
+
+/** Older clusters have TCPRoute and TLSRoute as experimental kinds alone; their fields are the same. */
+const bytesRoutes = { ...gatewayApi, versions: ['v1', 'v1alpha3', 'v1alpha2'] };
 
 /** Every kind that the mesh reads. */
 export const KINDS: readonly KindDefinition[] = [
@@ -165,6 +171,8 @@ export const KINDS: readonly KindDefinition[] = [
   ),
   definition('HTTPRoute', gatewayApi, httpRouteSchema, none, (a, b) => ({ ...a, ...b })),
   definition('GRPCRoute', gatewayApi, grpcRouteSchema, none, (a, b) => ({ ...a, ...b })),
+  definition('TCPRoute', bytesRoutes, tcpRouteSchema, none, (a, b) => ({ ...a, ...b })),
+  definition('TLSRoute', bytesRoutes, tlsRouteSchema, none, (a, b) => ({ ...a, ...b })),
   definition('ReferenceGrant', gatewayApi, referenceGrantSchema, none, (a, b) => ({
     ...a,
     ...b,
@@ -193,9 +201,6 @@ export const UNENFORCED_KINDS: ReadonlyMap<string, string> = new Map([
   ['networking.istio.io/Sidecar', 'has no effect: there are no sidecars'],
   ['networking.istio.io/EnvoyFilter', 'has no effect: there is no Envoy'],
   ['extensions.istio.io/WasmPlugin', 'has no effect: there is no Envoy'],
-  ...['HTTPRoute', 'GRPCRoute', 'TCPRoute', 'TLSRoute'].map(
-    (kind) => [`gateway.networking.k8s.io/${kind}`, NO_ROUTES] as const,
-  ),
   ...['VirtualService', 'DestinationRule'].map(
     (kind) => [`networking.istio.io/${kind}`, NO_ROUTES] as const,
   ),

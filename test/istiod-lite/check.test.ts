@@ -138,9 +138,22 @@ const cases: readonly (readonly [string, string, readonly RegExp[]])[] = [
     [/belongs to no Service: there is no Service wbe/],
   ],
   [
-    'a route',
+    'a route without a parent',
     'apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: x, namespace: shop }\nspec: { rules: [] }\n',
-    [/HTTPRoute has no effect yet/],
+    [/warning: .*has no effect: it names no parent/],
+  ],
+  [
+    'a route of a Gateway',
+    'apiVersion: gateway.networking.k8s.io/v1\nkind: TCPRoute\nmetadata: { name: x, namespace: shop }\nspec: { parentRefs: [{ name: ingress }], rules: [{ backendRefs: [{ name: web, port: 80 }] }] }\n',
+    [/warning: .*has no effect for Gateway ingress/],
+  ],
+  [
+    'a route of a Service without a waypoint',
+    'apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: x, namespace: shop }\nspec: { parentRefs: [{ group: "", kind: Service, name: web }], rules: [{ backendRefs: [{ name: wbe, port: 80 }] }] }\n',
+    [
+      /error: .*ResolvedRefs: Service shop\/wbe does not exist/,
+      /warning: .*ResolvedWaypoints: the route has no effect for Service shop\/web: no label/,
+    ],
   ],
 ];
 for (const [name, text, expected] of cases)

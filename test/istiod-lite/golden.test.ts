@@ -12,6 +12,7 @@ import {
   AUTHORIZATION_TYPE,
 } from '../../mesh/xds/codec.ts';
 import { decodeAuthorization } from '../../mesh/xds/codec-policy.ts';
+import { WAYPOINT_CODECS, WAYPOINT_TYPES, waypointKind } from '../../mesh/xds/waypoint-codecs.ts';
 import { Snapshot } from '../../istiod-lite/snapshot.ts';
 import { FileSet } from '../../istiod-lite/sources/file-set.ts';
 import type { MeshSettings } from '../../istiod-lite/translate/settings.ts';
@@ -77,19 +78,31 @@ function translate(text: string): string {
   const policies = [...(translator.resources(AUTHORIZATION_TYPE)?.values() ?? [])]
     .sort((a, b) => (a.name < b.name ? -1 : 1))
     .map(({ bytes }) => decodeAuthorization(bytes));
+  const waypoints = WAYPOINT_TYPES.flatMap((typeUrl) => {
+    const kind = waypointKind(typeUrl);
+    return [...(translator.resources(typeUrl)?.values() ?? [])]
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+      .map(({ bytes, readers }) => ({
+        ...{ kind, readers: [...(readers ?? [])] },
+        ...(kind === undefined ? {} : WAYPOINT_CODECS[kind].decode(bytes)),
+      }));
+  });
   const of = (kind: AddressRecord['kind']): unknown[] =>
     records.flatMap((record): unknown[] =>
       record.kind !== kind ? [] : record.kind === 'workload' ? [record.workload] : [record.service],
     );
   const statuses = [...translator.statuses()]
     .sort((a, b) => (formatObject(a.ref) < formatObject(b.ref) ? -1 : 1))
-    .map(({ ref, conditions, vips }) => ({ object: formatObject(ref), conditions, vips }));
+    .map(({ ref, conditions, parents, vips }) => ({
+      ...{ object: formatObject(ref), conditions, parents, vips },
+    }));
   return stringify(
     readable({
       problems: [...set.problems().map(formatProblem), ...troubles],
       services: of('service'),
       workloads: of('workload'),
       policies,
+      waypoints,
       statuses,
     }),
     { lineWidth: 120 },

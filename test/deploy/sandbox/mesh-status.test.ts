@@ -37,6 +37,19 @@ test('MeshStatus adds the addresses that the control plane gave', (t) => {
   t.deepEqual(found?.['status'], { addresses });
 });
 
+test('MeshStatus replaces what it said of the parents of a route, and keeps what other controllers say', (t) => {
+  using folder = new TemporaryFolder();
+  const parent = (controllerName: string, status: string): object => ({
+    ...{ parentRef: { name: 'web' }, controllerName, conditions: [{ type: 'Accepted', status }] },
+  });
+  const parents = [parent('istio.io/gateway-controller', 'True')];
+  writeVerdict(folder.path, { conditions: [], parents });
+  const known = [parent('other', 'True'), parent('istio.io/gateway-controller', 'False')];
+  const status = new MeshStatus(folder.path);
+  const [found] = status.addTo([{ ...policy, status: { parents: known } }]);
+  t.deepEqual(found?.['status'], { parents: [known[0], ...parents] });
+});
+
 test('MeshStatus follows the file, and takes no other group or name for the same object', (t) => {
   using folder = new TemporaryFolder();
   const status = new MeshStatus(folder.path);

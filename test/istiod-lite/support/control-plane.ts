@@ -11,6 +11,17 @@ export const ZTUNNEL: TestAccount = {
   ...{ podUid: 'uid-ztunnel-a', node: 'node-a' },
 };
 
+/** An object in the status file. */
+type ObjectStatusFile = Readonly<{
+  kind: string;
+  name: string;
+  parents?: readonly Readonly<{
+    parentRef: object;
+    controllerName: string;
+    conditions: readonly Readonly<Record<string, unknown>>[];
+  }>[];
+}>;
+
 /** A real control plane on a folder of its own, with what its callers need. */
 export class TestControlPlane implements AsyncDisposable {
   readonly folder = new TemporaryFolder();
@@ -72,6 +83,13 @@ export class TestControlPlane implements AsyncDisposable {
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(`${path}.tmp`, text);
     renameSync(`${path}.tmp`, path);
+  }
+
+  /** What it says of objects. */
+  readStatus(): Readonly<{ objects: readonly ObjectStatusFile[] }> {
+    return JSON.parse(readFileSync(this.path('status/status.json'), 'utf8')) as {
+      objects: ObjectStatusFile[];
+    };
   }
 
   remove(name: string): void {

@@ -4,14 +4,21 @@ import fc from 'fast-check';
 import { Snapshot } from '../../../istiod-lite/snapshot.ts';
 import { FileSet } from '../../../istiod-lite/sources/file-set.ts';
 import { DEFAULT_SETTINGS } from '../../../istiod-lite/check.ts';
-import { Translator } from '../../../istiod-lite/translate/translator.ts';
+import { Translator, type MeshResource } from '../../../istiod-lite/translate/translator.ts';
 import { VipAllocator } from '../../../istiod-lite/translate/vips.ts';
 import { readObjects } from '../../../mesh/kubernetes/read.ts';
 import type { KubernetesObject } from '../../../mesh/kubernetes/resources.ts';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../../mesh/xds/codec.ts';
+import { SERVICE_ROUTES_TYPE } from '../../../mesh/xds/codec-routes.ts';
+import { WAYPOINT_TYPES } from '../../../mesh/xds/waypoint-codecs.ts';
 
 const folder = new URL('../testdata/', import.meta.url);
-const TYPES = [ADDRESS_TYPE, AUTHORIZATION_TYPE];
+const TYPES = [ADDRESS_TYPE, AUTHORIZATION_TYPE, ...WAYPOINT_TYPES];
+
+/** All of a resource that one proxy or another sees. */
+function seen({ version, labelsVersion, readers = new Set() }: MeshResource): string {
+  return [version, labelsVersion, ...[...readers].sort()].join(' ');
+}
 
 /** All objects of all golden inputs: a mesh with everything in it. */
 const everything: readonly KubernetesObject[] = readdirSync(folder)
@@ -41,20 +48,20 @@ class Mesh {
   apply(upserts: readonly KubernetesObject[], removals: readonly KubernetesObject[] = []): void {
     const change = this.snapshot.apply({ upserts, removals: removals.map(({ key }) => key) });
     if (change === undefined) return;
-    const { changed } = this.translator.apply(this.snapshot, change);
+    const { changed, changedForWaypoints } = this.translator.apply(this.snapshot, change);
     // What a proxy would know that was told of the changes alone.
     for (const type of TYPES)
-      for (const name of changed.get(type) ?? []) {
+      for (const name of [...(changed.get(type) ?? []), ...(changedForWaypoints.get(type) ?? [])]) {
         const resource = this.translator.resources(type)?.get(name);
         if (resource === undefined) this.known.delete(`${type} ${name}`);
-        else this.known.set(`${type} ${name}`, resource.version);
+        else this.known.set(`${type} ${name}`, seen(resource));
       }
   }
 
   resources(): Map<string, string> {
     return new Map(
       TYPES.flatMap((type) => [...(this.translator.resources(type)?.values() ?? [])])
-        .map(({ typeUrl, name, version }) => [`${typeUrl} ${name}`, version] as const)
+        .map((each) => [`${each.typeUrl} ${each.name}`, seen(each)] as const)
         .sort(([a], [b]) => (a < b ? -1 : 1)),
     );
   }
@@ -115,6 +122,33 @@ test('one changed pod among a thousand makes one changed resource', (t) => {
   t.is(apply(Array.from({ length: 1000 }, (_, n) => pod(n, 'True')).flat()).length, 1000);
   t.deepEqual(apply(pod(500, 'False')), ['Kubernetes//Pod/shop/p500']);
   t.deepEqual(apply(pod(500, 'False')), []);
+});
+
+test('a changed route changes the routes of its own parents alone, and nothing that ztunnels get', (t) => {
+  const text = readFileSync(new URL('routes-consumer.in.yaml', folder), 'utf8');
+  const apply = (text: string): ReadonlyMap<string, ReadonlySet<string>> => {
+    const upserts = readObjects(text, 'a.yaml').objects.flatMap(({ object }) => object ?? []);
+    const change = snapshot.apply({ upserts, removals: [] });
+    if (change === undefined) throw new Error('nothing changed');
+    return translator.apply(snapshot, change).changed;
+  };
+  const snapshot = new Snapshot();
+  const translator = new Translator(DEFAULT_SETTINGS, new VipAllocator());
+  apply(text);
+  const route = (weight: number): string => `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: another, namespace: shop }
+spec:
+  parentRefs: [{ group: networking.istio.io, kind: ServiceEntry, name: api }]
+  rules: [{ backendRefs: [{ name: web, port: 80, weight: ${weight} }] }]
+`;
+  for (const weight of [1, 2]) {
+    const changed = apply(route(weight));
+    t.deepEqual(
+      [...changed].filter(([, names]) => names.size > 0),
+      [[SERVICE_ROUTES_TYPE, new Set(['shop/api.example.com', 'shop/www.example.com'])]],
+    );
+  }
 });
 
 test('a ServiceEntry has the VIP that its status gives to its host', (t) => {

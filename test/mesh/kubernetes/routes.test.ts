@@ -24,6 +24,11 @@ ${spec}`;
 const rule = (fields: string): string => document('HTTPRoute', `  rules:\n  - ${fields}\n`);
 const filter = (fields: string): string => rule(`filters:\n    - ${fields}`);
 const grpc = (fields: string): string => document('GRPCRoute', `  rules:\n  - ${fields}\n`);
+const bytes = (kind: string, backends: string, rules = 1, hostnames = ''): string =>
+  document(
+    kind,
+    `${hostnames === '' ? '' : `  hostnames: ${hostnames}\n`}  rules:\n${`  - backendRefs: ${backends}\n`.repeat(rules)}`,
+  );
 const repeated = (count: number, item: string): string => `[${Array(count).fill(item).join(', ')}]`;
 
 test('readObjects() reads every field of an HTTPRoute', (t) => {
@@ -82,17 +87,8 @@ test('an HTTPRoute without rules has one that matches everything and goes nowher
   t.deepEqual(route.spec.parentRefs[0]?.kind, 'Gateway');
 });
 
-test('a route is read and still said to have no effect', (t) => {
-  for (const kind of ['HTTPRoute', 'GRPCRoute']) {
-    const { problems } = readObjects(document(kind, '  rules: []\n'), 'a.yaml');
-    t.deepEqual(
-      problems.map(({ severity, message }) => [severity, message]),
-      [['warning', `${kind} has no effect yet: requests are not routed by their content`]],
-    );
-  }
-});
-
-const refusals: readonly (readonly [name: string, text: string, expected: readonly string[]])[] = [
+type Refusal = readonly [name: string, text: string, expected: readonly string[]];
+const refusals: readonly Refusal[] = [
   ['a field that it does not know', rule('matchs: []'), ['6 spec.rules[0].matchs: unknown field']],
   [
     'the same parent twice',
@@ -340,7 +336,44 @@ const refusals: readonly (readonly [name: string, text: string, expected: readon
     ['5 spec.from[0].namespace: is required'],
   ],
 ];
-for (const [name, text, expected] of refusals)
+const bytesRefusals: readonly Refusal[] = [
+  [
+    'a TCPRoute of two rules',
+    bytes('TCPRoute', '[{name: a, port: 1}]', 2),
+    ['5 spec.rules: has too many items: found 2, at most 1'],
+  ],
+  [
+    'a TCPRoute without rules',
+    document('TCPRoute', '  rules: []\n'),
+    ['5 spec.rules: must have at least 1 item'],
+  ],
+  [
+    'a TCPRoute to nowhere',
+    bytes('TCPRoute', '[]'),
+    ['6 spec.rules[0].backendRefs: must have at least 1 item'],
+  ],
+  [
+    'a TCPRoute with host names',
+    bytes('TCPRoute', '[{name: a, port: 1}]', 1, '[a.b]'),
+    ['5 spec.hostnames: unknown field'],
+  ],
+  [
+    'a TLSRoute without host names',
+    bytes('TLSRoute', '[{name: a, port: 1}]'),
+    ['4 spec.hostnames: is required'],
+  ],
+  [
+    'a TLSRoute for an address',
+    bytes('TLSRoute', '[{name: a, port: 1}]', 1, '[10.0.0.1]'),
+    ['5 spec.hostnames[0]: must be a name, not an address: found 10.0.0.1'],
+  ],
+  [
+    'a TLSRoute to a Service without a port',
+    bytes('TLSRoute', '[{name: a}]', 1, '[a.b]'),
+    ['7 spec.rules[0].backendRefs[0].port: is required for a Service'],
+  ],
+];
+for (const [name, text, expected] of [...refusals, ...bytesRefusals])
   test(`readObjects() refuses a route or grant with ${name}`, (t) => {
     t.deepEqual(errorsOf(text), expected);
     t.is(read(text), undefined);
@@ -363,4 +396,14 @@ test('readObjects() reads a GRPCRoute and a ReferenceGrant', (t) => {
     ),
   );
   t.is(grant?.kind === 'ReferenceGrant' ? grant.spec.to[0]?.name : undefined, 'b');
+});
+
+test('readObjects() reads a TCPRoute and a TLSRoute, also of the experimental versions', (t) => {
+  const backends = '[{name: s, port: 1, weight: 3}]';
+  const tcp = read(bytes('TCPRoute', backends).replace('/v1\n', '/v1alpha2\n'));
+  t.is(tcp?.kind === 'TCPRoute' ? tcp.spec.rules[0]?.backendRefs[0]?.weight : undefined, 3);
+  const tls = read(bytes('TLSRoute', backends, 1, '["*.a.b"]').replace('/v1\n', '/v1alpha3\n'));
+  t.deepEqual(tls?.kind === 'TLSRoute' ? tls.spec.hostnames : undefined, ['*.a.b']);
+  const { problems } = readObjects(bytes('TCPRoute', backends).replace('/v1\n', '/v2\n'), 'a.yaml');
+  t.regex(problems[0]?.message ?? '', /version v2 of TCPRoute is not known/);
 });
