@@ -181,8 +181,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     if (this.#isClosed()) return;
     // A reset is passed on at once, even when the sink takes nothing: what it has not taken is lost to the reset. After
     // the peer's end nothing more is read, and so nothing else would tell.
-    if (this.#broken && (this.#paused || this.#peerEnded))
-      this.#breakOff(errnoError('ECONNRESET'));
+    if (this.#broken && (this.#paused || this.#peerEnded)) this.#breakOff(errnoError('ECONNRESET'));
     else if (this.#readable || this.#hungUp) this.#pump();
   }
 
