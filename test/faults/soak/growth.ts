@@ -13,8 +13,16 @@ const WARM_UP_MS = 60_000;
 /** A slope over less says nothing: the collector takes its time. */
 const SHORTEST_MS = 5 * 60_000;
 const MINUTE_MS = 60_000;
+/**
+ * What a process keeps is the least that it has in such a time. Where servers or proxies are stopped for 30 s hundreds
+ * of connections pile up, and are gone soon after.
+ */
+const WINDOW_MS = MINUTE_MS;
 
-/** A sentence for each process whose memory or descriptors grow faster than allowed, by the line through its samples. */
+/**
+ * A sentence for each process that keeps more and more memory or descriptors: by the median of the slopes between the
+ * least values of any two minutes.
+ */
 export function findGrowth(
   part: string,
   samples: readonly Sample[],
@@ -35,15 +43,18 @@ export function findGrowth(
   return complaints;
 }
 
-/** Of the line with the least squares, per minute. */
+/** Of the least values of each window, per minute. */
 function slope(samples: readonly Sample[], valueOf: (sample: Sample) => number): number {
-  const meanOf = (get: (sample: Sample) => number): number =>
-    samples.reduce((sum, sample) => sum + get(sample), 0) / samples.length;
-  const [meanMs, meanValue] = [meanOf(({ atMs }) => atMs), meanOf(valueOf)];
-  let [products, squares] = [0, 0];
-  for (const sample of samples) {
-    products += (sample.atMs - meanMs) * (valueOf(sample) - meanValue);
-    squares += (sample.atMs - meanMs) ** 2;
-  }
-  return squares === 0 ? 0 : (products / squares) * MINUTE_MS;
+  const firstMs = samples[0]?.atMs ?? 0;
+  const windows = Map.groupBy(samples, ({ atMs }) => Math.floor((atMs - firstMs) / WINDOW_MS));
+  const floors = [...windows].map(([window, inIt]) => ({
+    minute: (window * WINDOW_MS) / MINUTE_MS,
+    value: Math.min(...inIt.map(valueOf)),
+  }));
+  const slopes = floors.flatMap((one, index) =>
+    floors.slice(index + 1).map((other) => (other.value - one.value) / (other.minute - one.minute)),
+  );
+  const sorted = slopes.toSorted((a, b) => a - b);
+  const [low = 0, high = 0] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]];
+  return (low + high) / 2;
 }
