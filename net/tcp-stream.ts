@@ -180,8 +180,9 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
       if (!this.#ended) this.#sink?.onWritable();
     }
     if (this.#isClosed()) return;
-    // A reset is passed on at once, even when the sink takes nothing: what it has not taken is lost to the reset.
-    if (this.#broken && this.#paused) this.#breakOff(errnoError('ECONNRESET'));
+    // A reset is passed on at once, even when the sink takes nothing: what it has not taken is lost to the reset. After
+    // the peer's end nothing more is read, and so nothing else would tell.
+    if (this.#broken && (this.#paused || this.#peerEnded)) this.#breakOff(errnoError('ECONNRESET'));
     else if (this.#readable || this.#hungUp) this.#pump();
   }
 
@@ -255,6 +256,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     if (this.#failure !== undefined) this.#breakOff(this.#failure);
     else sink.onEnd();
     if (this.#ended) this.#close('in order');
+    else if (this.#broken) this.#breakOff(errnoError('ECONNRESET')); // it came together with the end
   }
 
   /** Behind a call, because the sink may have changed it: the compiler would think it knows. */

@@ -148,8 +148,11 @@ export async function startZtunnel(
   const listeners =
     workload !== undefined || listenersPath === undefined
       ? undefined
-      : new ListenerClient(listenersPath);
-  const pods = new PodManager({
+      : new ListenerClient(listenersPath, () => {
+          void pods.offerSockets();
+          zds?.connectNow();
+        });
+  const pods: PodManager = new PodManager({
     ...{ config, threads, certificates, listeners, metrics },
     synced: xds.synced,
   });

@@ -132,16 +132,15 @@ export class PodManager implements ZdsHandler {
    * without them clients would be refused while this process is replaced. Never rejects.
    */
   async offerSockets(): Promise<void> {
-    const offers = [...this.#pods].flatMap(([uid, { sockets }]) =>
-      sockets === undefined ? [] : this.#offer(uid, sockets),
-    );
-    await Promise.all(offers);
-  }
-
-  #offer(uid: string, sockets: PodSockets): Promise<unknown>[] {
-    // What it does not take it does not need: the pod has gone meanwhile, or the agent with it.
-    return keptPodSockets(sockets).map(async ([name, socket]) => {
-      await this.#parts.listeners?.offer(uid, name, socket).catch(() => undefined);
-    });
+    const { listeners } = this.#parts;
+    if (listeners === undefined) return;
+    // One pod after another: what is on its way at once has to fit into the buffer of one socket.
+    for (const uid of [...this.#pods.keys()]) {
+      const sockets = this.#pods.get(uid)?.sockets;
+      if (sockets === undefined) continue; // it has gone meanwhile
+      const kept = keptPodSockets(sockets);
+      // What the agent does not take it does not need, or it has gone itself.
+      await Promise.allSettled(kept.map(([name, socket]) => listeners.offer(uid, name, socket)));
+    }
   }
 }

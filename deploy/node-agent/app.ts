@@ -1,17 +1,14 @@
-import { closeSync } from 'node:fs';
 import { jsonPage, openAdminServer, textPage, type AdminRoute } from '../../mesh/admin/server.ts';
 import { metricsRoutes } from '../../mesh/admin/standard-routes.ts';
 import { watchLoop } from '../../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../../mesh/runtime/metrics.ts';
 import { addProcessMetrics } from '../../mesh/runtime/process-metrics.ts';
 import type { ProgramContext } from '../../mesh/runtime/program.ts';
-import { serveListeners, type PodListener } from '../../mesh/zds/listeners.ts';
-import type { PodSocketName } from '../../mesh/zds/pod-sockets.ts';
+import { serveListeners } from '../../mesh/zds/listeners.ts';
 import { ZdsServer } from '../../mesh/zds/server.ts';
 import { prepareNetns } from '../../net/netns.ts';
 import type { AgentConfig } from './config.ts';
 import { Enrolments } from './enrolments.ts';
-import type { PodListeners } from './pod-listeners.ts';
 import { pluginRoutes } from './plugin-server.ts';
 import { SandboxPods } from './sandbox-pods.ts';
 
@@ -55,7 +52,7 @@ export async function startAgent(context: ProgramContext<AgentConfig>): Promise<
     path: config.listenersSocket,
     open: (uid, socket) => enrolments.listenersOf(uid).open(socket),
     adopt(uid, socket, listener) {
-      adopt(enrolments, uid, socket, listener);
+      enrolments.adopt(uid, socket, listener);
     },
     log: say,
   });
@@ -78,22 +75,6 @@ export async function startAgent(context: ProgramContext<AgentConfig>): Promise<
       logger,
     }),
   );
-}
-
-function adopt(
-  enrolments: Enrolments,
-  uid: string,
-  socket: PodSocketName,
-  listener: PodListener,
-): void {
-  let listeners: PodListeners;
-  try {
-    listeners = enrolments.listenersOf(uid);
-  } catch (error) {
-    closeSync(listener.fd);
-    throw error;
-  }
-  listeners.adopt(socket, listener);
 }
 
 function adminRoutes(enrolments: Enrolments, zds: ZdsServer): AdminRoute[] {

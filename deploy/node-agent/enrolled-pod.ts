@@ -7,6 +7,8 @@ import {
   DNS_CAPTURE,
   REROUTE_VIRTUAL_INTERFACES,
 } from '../../mesh/kubernetes/labels.ts';
+import type { PodListener } from '../../mesh/zds/listeners.ts';
+import type { PodSocketName } from '../../mesh/zds/pod-sockets.ts';
 import type { ZdsPod, ZdsServer } from '../../mesh/zds/server.ts';
 import { openNetns, ownNetnsId, type Netns } from '../../net/netns.ts';
 import type { AgentPod, PodSource } from './pod-source.ts';
@@ -124,10 +126,20 @@ export class EnrolledPod {
     return this.#listeners;
   }
 
-  /** Hands the pod to the proxy until it takes it. Never rejects; ends early when the pod is released. */
+  /** Keeps what a proxy has given back of it, where the pod has none of its own. */
+  adopt(returned: ReadonlyMap<PodSocketName, PodListener>): void {
+    for (const [name, listener] of returned)
+      try {
+        this.#listeners.adopt(name, listener);
+      } catch (error) {
+        this.#parts.log(describeError(error));
+      }
+  }
+
+  /** Hands the pod to the proxy until it takes it. Never rejects; ends early when the pod is released or left. */
   async announce(): Promise<void> {
     const backoff = new Backoff();
-    while (this.#state === 'capturing') {
+    while (this.#state === 'capturing' && !this.#stop.signal.aborted) {
       const outcome = await this.#parts.zds.add(this.zdsPod);
       if (outcome.kind === 'acked') {
         await this.confirm();

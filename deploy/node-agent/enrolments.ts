@@ -1,3 +1,4 @@
+import { closeSync } from 'node:fs';
 import { describeError, MeshError } from '../../base/errors.ts';
 import { isCaptureWanted } from '../../mesh/kubernetes/capture.ts';
 import { AMBIENT_REDIRECTION } from '../../mesh/kubernetes/labels.ts';
@@ -6,9 +7,12 @@ import { openNetns } from '../../net/netns.ts';
 import { findReadable } from '../../net/readable.ts';
 import { EnrolledPod, type EnrolmentParts } from './enrolled-pod.ts';
 import { runIn } from './plain-connections.ts';
+import type { PodListener } from '../../mesh/zds/listeners.ts';
+import type { PodSocketName } from '../../mesh/zds/pod-sockets.ts';
 import type { PodListeners } from './pod-listeners.ts';
 import type { AgentPod } from './pod-source.ts';
 import { Backoff, pause } from './retry.ts';
+import { ReturnedSockets } from './returned-sockets.ts';
 import { RELEASE_SCRIPT, removalScript } from './rules.ts';
 
 /** Annotation by which a user asks that connections open at enrolment be ended; each new value asks once. */
@@ -33,6 +37,8 @@ export class Enrolments {
   readonly #checked = new Set<string>();
   readonly #waiters = new Map<string, Waiter[]>();
   readonly #firstRound = Promise.withResolvers<undefined>();
+  /** Of pods that are not enrolled yet, in the first round. */
+  readonly #returned = new ReturnedSockets();
   /** Pods of the first list that have not been tried yet. */
   #untried: Set<string> | undefined;
   #synced = false;
@@ -78,6 +84,24 @@ export class Enrolments {
     throw new MeshError('ERR_LISTENER', 'local', message);
   }
 
+  /**
+   * Takes what a proxy gives back, also of a pod that is only about to be found; the descriptor is ours from here on.
+   *
+   * @throws {MeshError} ERR_LISTENER for a pod that is not enrolled here, and a socket that is none of its.
+   */
+  adopt(uid: string, name: PodSocketName, listener: PodListener): void {
+    const pod = this.#enrolled.get(uid);
+    if (pod === undefined && this.#returned.keep(uid, name, listener)) return;
+    let listeners: PodListeners;
+    try {
+      listeners = this.listenersOf(uid);
+    } catch (error) {
+      closeSync(listener.fd);
+      throw error;
+    }
+    listeners.adopt(name, listener);
+  }
+
   describe(): readonly Readonly<Record<string, unknown>>[] {
     return [...this.#enrolled.values()].map((enrolled) => ({
       uid: enrolled.pod.uid,
@@ -94,7 +118,7 @@ export class Enrolments {
     const before = this.#pods;
     this.#pods = pods;
     this.#untried ??= new Set(pods.keys());
-    if (this.#untried.size === 0) this.#firstRound.resolve(undefined);
+    if (this.#untried.size === 0) this.#endFirstRound();
     for (const uid of new Set([...before.keys(), ...pods.keys()]))
       if (before.get(uid) !== pods.get(uid)) this.#look(uid);
     this.#synced = true;
@@ -124,6 +148,7 @@ export class Enrolments {
     for (const { abort } of this.#cleaning.values()) abort.abort();
     for (const pod of this.#enrolled.values()) pod.leave();
     this.#enrolled.clear();
+    this.#returned.close();
   }
 
   #look(uid: string): void {
@@ -167,8 +192,12 @@ export class Enrolments {
   }
 
   #tried(uid: string): void {
-    if (this.#untried?.delete(uid) === true && this.#untried.size === 0)
-      this.#firstRound.resolve(undefined);
+    if (this.#untried?.delete(uid) === true && this.#untried.size === 0) this.#endFirstRound();
+  }
+
+  #endFirstRound(): void {
+    this.#returned.close();
+    this.#firstRound.resolve(undefined);
   }
 
   /** Brings one pod to where it is wanted. */
@@ -197,6 +226,7 @@ export class Enrolments {
     await this.#stopCleaning(uid); // or it takes the new rules for the old ones
     const enrolled = await EnrolledPod.capture(pod, this.#parts);
     this.#enrolled.set(uid, enrolled);
+    enrolled.adopt(this.#returned.take(uid));
     // Not awaited: the proxy may be away for long, and the pod may be released meanwhile.
     void enrolled.announce().then(() => {
       this.#wake(uid);

@@ -90,6 +90,14 @@ export class ZdsClient {
     this.#tellReady();
   }
 
+  /** The agent is known to be there again: what is left of the pause is not waited for. */
+  connectNow(): void {
+    if (this.#closed || this.#draining || this.#socket !== undefined) return;
+    clearTimeout(this.#timer);
+    this.#delayMs = FIRST_RECONNECT_MS;
+    this.#connect();
+  }
+
   /** Lets the agent go; pods are served on. */
   close(): void {
     this.#closed = true;

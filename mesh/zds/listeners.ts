@@ -14,7 +14,8 @@ import { isPodSocketName, type PodSocketName } from './pod-sockets.ts';
  * taken wait in their queues for the next one. Messages are JSON:
  *   proxy -> agent  {"id": 1, "uid": "...", "socket": "outbound"}
  *   agent -> proxy  {"id": 1, "transparent": true} with the descriptor, or {"id": 1, "error": "...", "code": "ERR_..."}
- * An agent that was started anew has lost its sockets while the proxy still holds them, so the proxy gives them back:
+ * An agent that was started anew has lost its sockets while the proxy still holds them, so the proxy gives them back at
+ * once, before the agent has found its pods:
  *   proxy -> agent  {"id": 2, "uid": "...", "socket": "outbound", "offer": true, "transparent": true} with the descriptor
  *   agent -> proxy  {"id": 2}, or {"id": 2, "error": "...", "code": "ERR_..."}
  */
@@ -28,6 +29,8 @@ type ListenerAnswer = Readonly<{
 }>;
 
 const ANSWER_TIMEOUT_MS = 5000;
+/** How often a proxy looks for an agent that is away: until it is back, what this process holds nobody else does. */
+const RECONNECT_MS = 50;
 const MAX_CONNECTIONS = 16;
 /** A Kubernetes uid is 36 characters; longer names are no pod's. */
 const MAX_UID_CHARACTERS = 256;
@@ -135,15 +138,21 @@ type Waiting = Readonly<{
   timer: NodeJS.Timeout;
 }>;
 
-/** The proxy's end; connects when it is first needed, and again after the agent was away. */
+/** The proxy's end; connects when it is first needed, and by itself as soon as an agent that was lost is there again. */
 export class ListenerClient {
   readonly #path: string;
+  readonly #onReturn: () => void;
   readonly #waiting = new Map<number, Waiting>();
   #socket: SeqpacketSocket | undefined;
   #nextId = 1;
+  /** Of the next look for an agent that was lost. */
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
 
-  constructor(path: string) {
+  /** @param onReturn an agent is there again after one was lost: it has none of the sockets. */
+  constructor(path: string, onReturn: () => void = () => undefined) {
     this.#path = path;
+    this.#onReturn = onReturn;
   }
 
   /**
@@ -191,11 +200,30 @@ export class ListenerClient {
   }
 
   close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
     if (this.#socket !== undefined) this.#lose(this.#socket, 'the proxy ends');
+  }
+
+  /** Nothing else would notice: requests come with new pods, and those come from an agent that has them all. */
+  #lookForAgent(): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      try {
+        this.#socket ??= this.#connect();
+      } catch {
+        this.#lookForAgent(); // not there yet
+      }
+    }, RECONNECT_MS);
   }
 
   #connect(): SeqpacketSocket {
     const socket = connectSeqpacket(this.#path);
+    if (this.#timer !== undefined) {
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+      queueMicrotask(this.#onReturn);
+    }
     socket.setHandler({
       onMessage: (bytes, descriptors) => {
         this.#receive(socket, bytes, descriptors);
@@ -230,7 +258,10 @@ export class ListenerClient {
 
   #lose(socket: SeqpacketSocket, reason: string): void {
     socket.close();
-    if (this.#socket === socket) this.#socket = undefined;
+    if (this.#socket === socket) {
+      this.#socket = undefined;
+      if (!this.#closed) this.#lookForAgent();
+    }
     for (const { reject, timer } of this.#waiting.values()) {
       clearTimeout(timer);
       reject(listenerError(reason));

@@ -6,6 +6,7 @@ import { HBONE_PORT } from '../../mesh/model/ports.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
 import {
   type AttackKind,
+  goAhead,
   HarmlessClient,
   percentile99,
   runAttack,
@@ -32,6 +33,7 @@ type Rig = Readonly<{
 }>;
 
 async function openRig(t: ExecutionContext): Promise<Rig> {
+  goAhead(t);
   const node = await TestNode.open(t, quietLogs());
   const client = node.addPlain({ name: 'client' });
   const attacker = node.addPlain({ name: 'attacker' });

@@ -13,7 +13,8 @@ import { SERVER_STREAMS } from '../../net/h2/limits.ts';
 import { TlsContext } from '../../net/tls-context.ts';
 import { openCertificateRelay } from '../support/certificate-relay.ts';
 import type { Collector } from '../support/collect.ts';
-import { frame, headers, RawPeer, request, u32 } from '../support/h2-peer.ts';
+import { frame, headers, request, u32 } from '../support/h2-frames.ts';
+import { RawPeer } from '../support/h2-peer.ts';
 import { CLIENT } from '../support/hbone-peer.ts';
 import { TestNode, type TestPod } from '../support/ztunnel-pods.ts';
 

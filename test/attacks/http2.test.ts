@@ -23,7 +23,7 @@ import { AttackedServer, type Damage, type Harm } from '../support/attacked-serv
 import { shared } from '../support/collect.ts';
 import { openStream, startClient } from '../support/h2-client.ts';
 import { makeH2Clock } from '../support/h2-clock.ts';
-import { block, frame, headers, request, setting, u32 } from '../support/h2-peer.ts';
+import { block, frame, headers, request, setting, u32 } from '../support/h2-frames.ts';
 
 const E = FLAG_END_STREAM;
 const H = FLAG_END_HEADERS;

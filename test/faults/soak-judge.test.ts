@@ -33,6 +33,24 @@ test('findGrowth() tells of memory and descriptors that grow, and not of what go
   t.regex(findGrowth('ztunnel', grown(0, 2), LIMITS).join(), /opens 2\.0 descriptors a minute/);
 });
 
+test('findGrowth() does not take for growth what has piled up for half a minute and is gone again', (t) => {
+  for (const second of [100, 300, 560]) {
+    const samples = grown(0, 0).map((sample) => {
+      const at = sample.atMs / 1000 - second;
+      if (at < 0 || at >= 40) return sample;
+      const { descriptors, privateBytes } = sample;
+      return { ...sample, descriptors: descriptors + 700, privateBytes: privateBytes + 40e6 };
+    });
+    t.deepEqual(findGrowth('ztunnel', samples, LIMITS), [], `${second} s`);
+  }
+});
+
+test('findGrowth() leaves a process what its collector may leave lying about, and no more', (t) => {
+  t.deepEqual(findGrowth('ztunnel', grown(2 << 20, 0, 7), LIMITS), []);
+  t.is(findGrowth('ztunnel', grown(4 << 20, 0, 7), LIMITS).length, 1);
+  t.is(findGrowth('ztunnel', grown(1.25 * 2 ** 20, 0, 20), LIMITS).length, 1);
+});
+
 test('findGrowth() says nothing of a process that has not lived for long', (t) => {
   t.deepEqual(findGrowth('ztunnel', grown(9 << 20, 9, 5), LIMITS), []);
 });

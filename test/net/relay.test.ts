@@ -91,6 +91,24 @@ for (const [first, second, by] of [
     t.like(await setup.ended, { kind: 'broken', by });
   });
 
+for (const [first, second] of [
+  ['client', 'server'],
+  ['server', 'client'],
+] as const)
+  test(`a ${first} that has ended and is then reset takes the ${second}, who is silent, with it`, async (t) => {
+    const setup = await setUp(t);
+    setup[first].end('question');
+    setup[second].resume();
+    await once(setup[second], 'end');
+    resetSocket(setup[first]);
+    const by = first === 'client' ? 'downstream' : 'upstream';
+    t.like(await setup.ended, { kind: 'broken', by });
+    // Node reads no more after an end, so that only a write tells it.
+    setup[second].write('answer');
+    const [error] = (await once(setup[second], 'error')) as [NodeJS.ErrnoException];
+    t.regex(error.code ?? '', /^(EPIPE|ECONNRESET)$/);
+  });
+
 test('cut() resets both', async (t) => {
   const { client, server, relay, ended } = await setUp(t);
   const seen = [client, server].map((socket) => {

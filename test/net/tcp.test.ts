@@ -70,6 +70,28 @@ test('a reset of the peer reaches a sink that takes nothing', async (t) => {
   t.is(collector.received, 0);
 });
 
+test('a reset after the end of the peer is told, though nothing is left to read', async (t) => {
+  const { ours, theirs } = await tcpPair(t);
+  const collector = new Collector(ours);
+  theirs.end('question');
+  await collector.until((c) => c.ended);
+  t.is(collector.error, undefined);
+  resetSocket(theirs);
+  await collector.until((c) => c.error !== undefined);
+  t.is(collector.text, 'question');
+  t.true(ours.closed);
+});
+
+test('an end and a reset that come together are told one after the other', async (t) => {
+  const { ours, theirs } = await tcpPair(t);
+  await new Promise<void>((resolve) => theirs.end('question', resolve));
+  resetSocket(theirs);
+  const collector = new Collector(ours);
+  await collector.until((c) => c.error !== undefined);
+  t.deepEqual([collector.text, collector.ended], ['question', true]);
+  t.true(ours.closed);
+});
+
 test('a reset of ours reaches the peer as one', async (t) => {
   const { ours, theirs } = await tcpPair(t);
   new Collector(ours);

@@ -1,4 +1,6 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
+import type { PartStatus } from '../../deploy/sandbox/api.ts';
 import { startMesh } from '../support/mesh.ts';
 import type { Connection } from '../support/mesh-peer.ts';
 import { policyYaml } from '../support/mesh-policies.ts';
@@ -14,6 +16,8 @@ const mesh = startMesh(test, {
   ].join(''),
 });
 
+/** The longer an agent is away, the more seldom a proxy of Istio's would look for it. */
+const AWAY_MS = 2_700;
 const CLIENT = 'spiffe://cluster.local/ns/shop/sa/client';
 
 test.before('the server listens', async () => {
@@ -26,8 +30,16 @@ async function open(): Promise<Connection> {
 }
 
 async function pidOf(part: string): Promise<number | undefined> {
+  return (await find(part))?.pid;
+}
+
+async function stateOf(part: string): Promise<string | undefined> {
+  return (await find(part))?.state;
+}
+
+async function find(part: string): Promise<PartStatus | undefined> {
   const { parts } = await mesh.sandbox.status();
-  return parts.find(({ name }) => name === part)?.pid;
+  return parts.find(({ name }) => name === part);
 }
 
 for (const [side, node] of [
@@ -128,6 +140,21 @@ for (const action of ['restart', 'kill'] as const)
       t.is(record['src.identity'], `spiffe://cluster.local/ns/shop/sa/${pod}`);
     },
   );
+
+test.serial(
+  'a ztunnel that is killed as soon as a node agent is back that was away leaves nobody refused',
+  async (t) => {
+    const agent = 'node-agent-node-1';
+    await mesh.part(agent, 'stop');
+    await delay(AWAY_MS);
+    await mesh.part(agent, 'start');
+    while ((await stateOf(agent)) !== 'ready') await delay(5);
+    await mesh.part('ztunnel-node-1', 'kill');
+    const client = await mesh.peer('client');
+    t.like(await client.say('web.shop', 80, 'waits'), { text: 'waits', ended: 'end' });
+    await mesh.settled();
+  },
+);
 
 test.serial('policy holds from the first connection after a restart', async (t) => {
   await mesh.apply(

@@ -10,7 +10,7 @@ import {
   RST_STREAM,
   SETTINGS,
 } from '../../net/h2/frame.ts';
-import { block, frame, u32 } from './h2-peer.ts';
+import { block, frame, u32 } from './h2-frames.ts';
 
 /*
  * One class of attackers of port 15008, against an address of the test's own: attack-program.ts KIND HOST PORT MS

@@ -10,7 +10,7 @@ import { prepareNetns, type Netns } from '../../net/netns.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
 import { Collector } from './collect.ts';
 import { withDeadline } from './deadline.ts';
-import { inside, makeNamespace, runInside } from './namespace.ts';
+import { addBridge, inside, joinBridge, makeNamespace } from './namespace.ts';
 import { runProgram, type Ended } from './run-program.ts';
 import { TemporaryFolder } from './temporary-folder.ts';
 import { makeTokenIssuer } from './tokens.ts';
@@ -112,10 +112,7 @@ export class DedicatedMesh implements AsyncDisposable {
     this.#stack.defer(() => {
       bridge.close();
     });
-    runInside(
-      bridge,
-      `ip link add br0 type bridge && ip addr add ${CONTROL_IP}/16 dev br0 && ip link set br0 up`,
-    );
+    addBridge(bridge, `${CONTROL_IP}/16`);
   }
 
   /** @param accounts those that may run a proxy of their own. */
@@ -155,16 +152,11 @@ export class DedicatedMesh implements AsyncDisposable {
         this.#stack.defer(close);
       },
     });
-    const link = `w${++this.#links}`;
-    const other = `/proc/${process.pid}/fd/${netns.fd}`;
-    runInside(
-      this.#bridge,
-      `ip link add ${link} type veth peer name eth0 netns ${other} && ip link set ${link} master br0 up`,
-    );
-    runInside(
-      netns,
-      `ip addr add ${ip}/16 dev eth0 && ip link set eth0 up && ip route add default via ${CONTROL_IP}`,
-    );
+    joinBridge(this.#bridge, netns, {
+      link: `w${++this.#links}`,
+      address: `${ip}/16`,
+      route: `via ${CONTROL_IP}`,
+    });
     return netns;
   }
 

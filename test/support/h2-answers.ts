@@ -1,8 +1,9 @@
 import test from 'ava';
-import { DATA, FLAG_END_STREAM } from '../../net/h2/frame.ts';
+import { FLAG_END_STREAM } from '../../net/h2/frame.ts';
 import type { HeaderList } from '../../net/h2/headers.ts';
 import type { Http2Stream } from '../../net/h2/stream.ts';
-import { frame, headers, RawPeer, request, serveH2 } from './h2-peer.ts';
+import { headers, request } from './h2-frames.ts';
+import { RawPeer, serveH2 } from './h2-peer.ts';
 
 const E = FLAG_END_STREAM;
 
@@ -28,8 +29,6 @@ export const get = (id: number, flags = E, path = '/'): Buffer =>
   headers(id, flags, ...request('GET', path));
 export const post = (id: number, ...more: string[]): Buffer =>
   headers(id, 0, ...request('POST'), ...more);
-export const data = (id: number, flags: number, text: string): Buffer =>
-  frame(DATA, flags, id, Buffer.from(text));
 
 /** What the server answers to these bytes, sent after the handshake: first a fault, else the response. */
 export const answers = test.macro({
@@ -54,3 +53,14 @@ export const answers = test.macro({
   },
   title: (given = '') => `the server answers ${given}`,
 });
+
+/** Frames after the handshake, and the answers to them. */
+export type AnswerRow = readonly [sent: Buffer[], ...expected: string[]];
+
+/** A test for each row of a section; how many. */
+export function testAnswers(section: string, rows: Readonly<Record<string, AnswerRow>>): number {
+  const all = Object.entries(rows);
+  for (const [title, [sent, ...expected]] of all)
+    test(`${title} (${section})`, answers, sent, ...expected);
+  return all.length;
+}

@@ -10,7 +10,8 @@ import type { Http2Options } from '../../net/h2/options.ts';
 import type { Http2Stream } from '../../net/h2/stream.ts';
 import { connectTcp } from '../../net/tcp.ts';
 import { Collector } from './collect.ts';
-import { frame, RawPeer, request } from './h2-peer.ts';
+import { frame, request } from './h2-frames.ts';
+import { RawPeer } from './h2-peer.ts';
 
 export type Client = Readonly<{
   connection: Http2Connection;

@@ -22,6 +22,33 @@ export async function makeNamespace(t: Pick<ExecutionContext, 'teardown'>): Prom
   return netns;
 }
 
+/** A bridge, `br0`, in a namespace, for others to be joined by; with an address of its own where one is given. */
+export function addBridge(netns: Netns, address?: string): void {
+  const own = address === undefined ? '' : `ip addr add ${address} dev br0 && `;
+  runInside(netns, `ip link add br0 type bridge && ${own}ip link set br0 up`);
+}
+
+/**
+ * Joins a namespace to the bridge of another one: its end is `eth0`.
+ *
+ * @param options `link`: the bridge's end; `address`: with the length of the prefix; `route`: the default one, as `ip` takes it.
+ */
+export function joinBridge(
+  bridge: Netns,
+  netns: Netns,
+  { link, address, route }: Readonly<{ link: string; address: string; route: string }>,
+): void {
+  const other = `/proc/${process.pid}/fd/${netns.fd}`;
+  runInside(
+    bridge,
+    `ip link add ${link} type veth peer name eth0 netns ${other} && ip link set ${link} master br0 up`,
+  );
+  runInside(
+    netns,
+    `ip addr add ${address} dev eth0 && ip link set eth0 up && ip route add default ${route}`,
+  );
+}
+
 /** Runs a shell script in a namespace, with the system's own programs; its standard output. */
 export function runInside(netns: Netns, script: string, input = ''): string {
   return execFileSync('nsenter', [...inside(netns), 'sh', '-c', script], {

@@ -38,6 +38,7 @@ import { Pods } from '../../ztunnel/pods.ts';
 import type { HandedListener, PodHandover } from '../../ztunnel/thread-calls.ts';
 import { TlsContexts } from '../../mesh/proxy/tls-contexts.ts';
 import { Collector } from './collect.ts';
+import { addBridge, joinBridge, runInside } from './namespace.ts';
 import { makeTestCa, type TestCa } from './test-ca.ts';
 import { makeWorkload, type WorkloadFields } from './workloads.ts';
 
@@ -135,7 +136,7 @@ export class TestNode {
   private constructor(t: ExecutionContext, parts: Partial<DataParts>) {
     this.#t = t;
     this.#bridge = makeNamespace(t);
-    runInside(this.#bridge, 'ip link add br0 type bridge && ip link set br0 up');
+    addBridge(this.#bridge);
     this.contexts = new TlsContexts({
       fetch: (identity) => Promise.try(() => this.issue(identity)),
       onRenewed: (identity) => {
@@ -199,16 +200,11 @@ export class TestNode {
     const ip = fields.ips?.[0] ?? `10.7.0.${this.#pods + 1}`;
     const netns = makeNamespace(this.#t);
     this.#t.teardown(() => this.#close());
-    const link = `p${++this.#pods}`;
-    const other = `/proc/${process.pid}/fd/${netns.fd}`;
-    runInside(
-      this.#bridge,
-      `ip link add ${link} type veth peer name eth0 netns ${other} && ip link set ${link} master br0 up`,
-    );
-    runInside(
-      netns,
-      `ip addr add ${ip}/16 dev eth0 && ip link set eth0 up && ip route add default dev eth0`,
-    );
+    joinBridge(this.#bridge, netns, {
+      link: `p${++this.#pods}`,
+      address: `${ip}/16`,
+      route: 'dev eth0',
+    });
     return new TestPod(this.#t, netns, makeWorkload({ ips: [ip], ...fields }));
   }
 
@@ -309,16 +305,4 @@ function makeNamespace(t: ExecutionContext): Netns {
   });
   runInside(netns, 'ip link set lo up');
   return netns;
-}
-
-function runInside(netns: Netns, script: string, input = ''): string {
-  return execFileSync(
-    'nsenter',
-    [`--net=/proc/${process.pid}/fd/${netns.fd}`, 'sh', '-c', script],
-    {
-      // Not the test runner's path: a package of npm has a command named nft as well.
-      ...{ input, encoding: 'utf8', env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } },
-      stdio: ['pipe', 'pipe', 'pipe'],
-    },
-  );
 }

@@ -39,6 +39,13 @@ const LOOK_PERIOD_MS = 1_000;
 const ROTATION_PERIOD_MS = 3 * MINUTE_MS;
 /** Certificates are renewed after half of it. */
 const CERTIFICATE_LIFETIME = '80s';
+/**
+ * Where a reset reaches one end only, the other is found dead by the first keepalive probe. Three minutes by default;
+ * here soon, so that half-open connections do not pile up and are not taken for growth.
+ */
+const KEEPALIVE_SECONDS = 10;
+/** From the load's end until no proxy has a connection: the half-open ones of the last fault have been found by then. */
+const LAST_CONNECTION_MS = 2 * KEEPALIVE_SECONDS * 1000;
 /** From this length on stops take 30 s, and the root is changed. */
 const LONG_MINUTES = 10;
 const LONG_STOP_MS = 30_000;
@@ -59,7 +66,11 @@ export async function runSoak(options: SoakOptions): Promise<SoakReport> {
 function meshOptions(): MeshOptions {
   const options = faultMeshOptions();
   const environment = options.settings?.partEnvironment ?? {};
-  const ztunnel = { ...environment['ztunnel'], SECRET_TTL: CERTIFICATE_LIFETIME };
+  const ztunnel = {
+    ...environment['ztunnel'],
+    SECRET_TTL: CERTIFICATE_LIFETIME,
+    KEEPALIVE_TIME: `${KEEPALIVE_SECONDS}s`,
+  };
   return {
     ...options,
     settings: { ...options.settings, partEnvironment: { ...environment, ztunnel } },
@@ -111,7 +122,10 @@ class Soak {
     this.#take(await this.#loads.stop(STOP_GRACE_MS));
     this.#ledger.judge();
     await this.#audit();
-    if (!signal.aborted) await this.#checkLeft(fresh);
+    if (!signal.aborted) {
+      await this.#checkRelayed();
+      await this.#checkLeft(fresh);
+    }
     return this.#report();
   }
 
@@ -183,6 +197,21 @@ class Soak {
     this.#failures.push(
       ...auditIdentities(this.#mesh.takeRecords(), await addressesOf(this.#mesh, /^(?!passer-)/)),
     );
+  }
+
+  /** Nobody has a connection any more, so the proxies have none either, once the half-open ones are found. */
+  async #checkRelayed(): Promise<void> {
+    const deadlineMs = performance.now() + LAST_CONNECTION_MS;
+    for (;;) {
+      const left = [...(await this.#watch.relayed())].filter(([, count]) => count !== 0);
+      if (left.length === 0) return;
+      if (performance.now() > deadlineMs) {
+        const failures = left.map(([part, count]) => `${part} still has ${count} connections`);
+        this.#failures.push(...failures);
+        return;
+      }
+      await delay(LOOK_PERIOD_MS);
+    }
   }
 
   async #checkLeft(fresh: ReturnType<PartWatch['latest']>): Promise<void> {

@@ -11,6 +11,9 @@ const ADMIN_TIMEOUT_MS = 1_000;
 /** A loop whose threads have waited so long for a processor was late, not blocked: the machine was busy. */
 const WAITED_MS = BLOCK_MS / 2;
 
+const OPENED = 'istio_tcp_connections_opened_total';
+const CLOSED = 'istio_tcp_connections_closed_total';
+
 /** The loops of one process, as the last look found them. */
 type LoopState = Readonly<{ pid: number; blocks: number; waitedMs: number }>;
 
@@ -37,6 +40,19 @@ export class PartWatch {
         if (kind === 'ztunnel') await this.#lookAtLoops(name, pid, adminSocket, faulted);
       }),
     );
+  }
+
+  /** The connections that each ztunnel has now; NaN when it does not answer. */
+  async relayed(): Promise<ReadonlyMap<string, number>> {
+    const { parts } = await this.#mesh.sandbox.status();
+    const counts = parts
+      .filter(({ kind }) => kind === 'ztunnel')
+      .map(async ({ name, adminSocket }) => {
+        const metrics = await metricsAt(adminSocket);
+        const [opened, closed] = [OPENED, CLOSED].map((counter) => metrics?.sum(counter) ?? NaN);
+        return [name, (opened ?? NaN) - (closed ?? NaN)] as const;
+      });
+    return new Map(await Promise.all(counts));
   }
 
   /** What grows, a sentence each. */
@@ -78,20 +94,12 @@ export class PartWatch {
   }
 
   async #lookAtLoops(part: string, pid: number, path: string, faulted: boolean): Promise<void> {
-    const timeout = AbortSignal.timeout(ADMIN_TIMEOUT_MS);
-    const page = await Promise.race([
-      fetchAdmin({ kind: 'unix', path }, '/metrics').catch(() => undefined),
-      new Promise<undefined>((resolve) => {
-        timeout.addEventListener('abort', () => {
-          resolve(undefined);
-        });
-      }),
-    ]);
-    if (page === undefined) {
+    const metrics = await metricsAt(path);
+    if (metrics === undefined) {
       this.#loops.delete(part); // stopped or gone: what it tells later is about that time
       return;
     }
-    const blocks = new Metrics(page.body).sum('halo_event_loop_blocks_total');
+    const blocks = metrics.sum('halo_event_loop_blocks_total');
     const waitedMs = runQueueWaitMs(pid);
     const before = this.#loops.get(part);
     this.#loops.set(part, { pid, blocks, waitedMs });
@@ -102,6 +110,20 @@ export class PartWatch {
         `${part}: ${blocks - before.blocks} blocks of ${BLOCK_MS} ms and more; its threads waited ${waited.toFixed(0)} ms for a processor`,
       );
   }
+}
+
+/** What a proxy counts; `undefined` when it does not answer in time. */
+async function metricsAt(path: string): Promise<Metrics | undefined> {
+  const timeout = AbortSignal.timeout(ADMIN_TIMEOUT_MS);
+  const page = await Promise.race([
+    fetchAdmin({ kind: 'unix', path }, '/metrics').catch(() => undefined),
+    new Promise<undefined>((resolve) => {
+      timeout.addEventListener('abort', () => {
+        resolve(undefined);
+      });
+    }),
+  ]);
+  return page && new Metrics(page.body);
 }
 
 /** How long all threads of a process together have been ready and had no processor, so far. */

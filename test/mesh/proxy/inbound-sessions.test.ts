@@ -1,7 +1,8 @@
 import test from 'ava';
 import { GOAWAY } from '../../../net/h2/frame.ts';
 import { InboundSessions } from '../../../mesh/proxy/inbound-sessions.ts';
-import { headers, RawPeer, request, serveH2 } from '../../support/h2-peer.ts';
+import { headers, request } from '../../support/h2-frames.ts';
+import { RawPeer, serveH2 } from '../../support/h2-peer.ts';
 
 test('a session that has no tunnel for long is told to go, one that has goes on', async (t) => {
   const sessions = new InboundSessions(5);

@@ -1,3 +1,4 @@
+import { EventEmitter, once } from 'node:events';
 import { closeSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -63,6 +64,41 @@ test('a proxy gives its copy of a socket to an agent that was started anew', asy
   waiting.reset();
   closeSync(kept?.fd ?? -1);
   await t.throwsAsync(connectTcp(to, { netns }), { message: /ECONNREFUSED/ });
+});
+
+test('a proxy finds an agent that was started anew by itself', async (t) => {
+  const path = socketPath(t);
+  const serve = (): ReturnType<typeof serveListeners> =>
+    serveListeners({
+      path,
+      open: () => {
+        throw new Error('it has none');
+      },
+      adopt: refuse,
+      log: () => undefined,
+    });
+  const first = serve();
+  let returns = 0;
+  const returned = new EventEmitter();
+  const client = new ListenerClient(path, () => {
+    returns++;
+    returned.emit('return');
+  });
+  t.teardown(() => {
+    client.close();
+  });
+  await t.throwsAsync(client.request('pod-uid', 'outbound'), { message: /it has none/ });
+  t.is(returns, 0);
+  for (let round = 1, agent = first; round <= 2; round++) {
+    const back = once(returned, 'return');
+    agent.close();
+    agent = serve();
+    t.teardown(() => {
+      agent.close();
+    });
+    await back;
+    t.is(returns, round);
+  }
 });
 
 test("a pod's listening socket outlives the proxy that accepts from it", async (t) => {

@@ -45,7 +45,7 @@ class Journal {
   }
 }
 
-type Proxy = Readonly<{ client: ZdsClient; journal: Journal; errors: string[] }>;
+type Proxy = Readonly<{ client: ZdsClient; journal: Journal; logs: Journal; errors: string[] }>;
 
 function openProxy(
   t: ExecutionContext,
@@ -53,6 +53,7 @@ function openProxy(
   refuse: (uid: string) => boolean = () => false,
 ): Proxy {
   const journal = new Journal();
+  const logs = new Journal();
   const errors: string[] = [];
   const handler: ZdsHandler = {
     add: (uid, { name }, netns) => {
@@ -72,12 +73,14 @@ function openProxy(
       journal.add(ready ? 'ready' : 'not ready');
     },
     onProtocolError: (error) => errors.push(error.message),
-    log: () => undefined,
+    log: (message) => {
+      logs.add(message);
+    },
   });
   t.teardown(() => {
     client.close();
   });
-  return { client, journal, errors };
+  return { client, journal, logs, errors };
 }
 
 function openAgent(
@@ -157,6 +160,22 @@ test('after a restart of the agent pods that it names are served on, others are 
   const after = openAgent(t, path);
   after.pods.push({ uid: 'kept', info: info('a') }); // Keep: no namespace at hand
   t.deepEqual((await journal.upTo(6)).slice(4), ['remove gone', 'ready']);
+});
+
+test('a proxy that is told that the agent is there again looks for it at once', async (t) => {
+  const path = socketPath(t);
+  const { client, journal, logs } = openProxy(t, path);
+  const first = openAgent(t, path);
+  client.connectNow();
+  await journal.upTo(1);
+  t.deepEqual(journal.entries, ['ready']);
+  first.server.close();
+  t.is((await logs.upTo(1)).length, 1);
+  // No timer runs while this agent is there: it is found now, and then lost, or never.
+  const second = openAgent(t, path);
+  client.connectNow();
+  second.server.close();
+  t.regex((await logs.upTo(2)).at(-1) ?? '', /the node agent is away/);
 });
 
 test('adds go to the newest proxy, deletions to all', async (t) => {

@@ -10,7 +10,8 @@ import {
   WINDOW_UPDATE,
 } from '../../../net/h2/frame.ts';
 import type { Http2Stream } from '../../../net/h2/stream.ts';
-import { frame, headers, RawPeer, request, serveH2, u32 } from '../../support/h2-peer.ts';
+import { frame, headers, request, u32 } from '../../support/h2-frames.ts';
+import { RawPeer, serveH2 } from '../../support/h2-peer.ts';
 
 const E = FLAG_END_STREAM;
 

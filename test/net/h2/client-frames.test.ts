@@ -21,7 +21,17 @@ import {
   WINDOW_UPDATE,
 } from '../../../net/h2/frame.ts';
 import { openStream, refusals, startClient } from '../../support/h2-client.ts';
-import { block, frame, headers, request, setting, u32 } from '../../support/h2-peer.ts';
+import {
+  block,
+  data,
+  frame,
+  headers,
+  request,
+  setting,
+  settings,
+  u32,
+  windowUpdate,
+} from '../../support/h2-frames.ts';
 
 const E = FLAG_END_STREAM;
 const H = FLAG_END_HEADERS;
@@ -29,11 +39,6 @@ const ok = headers(1, 0, ':status', '200');
 const full = block(':status', '200');
 
 const bytes = (...values: number[]): Buffer => Buffer.from(values);
-const data = (id: number, flags: number, text: string): Buffer =>
-  frame(DATA, flags, id, Buffer.from(text));
-const settings = (...entries: Buffer[]): Buffer => frame(SETTINGS, 0, 0, Buffer.concat(entries));
-const update = (id: number, increment: number): Buffer =>
-  frame(WINDOW_UPDATE, 0, id, u32(increment));
 const respond = (...more: string[]): Buffer => headers(1, 0, ':status', '200', ...more);
 const coded = (hex: string): Buffer =>
   frame(HEADERS, H, 1, Buffer.concat([full, Buffer.from(hex.replaceAll(' ', ''), 'hex')]));
@@ -82,7 +87,7 @@ table('RFC 9113 5', {
   'HEADERS on stream 0': [[headers(0, 0, ':status', '200')], 'GOAWAY 1'],
   'RST_STREAM on an idle stream': [[frame(RST_STREAM, 0, 3, u32(8))], 'GOAWAY 1'],
   'RST_STREAM on stream 0': [[frame(RST_STREAM, 0, 0, u32(8))], 'GOAWAY 1'],
-  'WINDOW_UPDATE on an idle stream': [[update(3, 1)], 'GOAWAY 1'],
+  'WINDOW_UPDATE on an idle stream': [[windowUpdate(3, 1)], 'GOAWAY 1'],
   'PRIORITY on stream 0': [[frame(PRIORITY, 0, 0, Buffer.alloc(5))], 'GOAWAY 1'],
   'PRIORITY on itself': [[frame(PRIORITY, 0, 1, Buffer.concat([u32(1), bytes(0)]))], 'GOAWAY 1'],
   'HEADERS with a priority on itself': [
@@ -117,17 +122,17 @@ table('RFC 9113 6', {
   ],
   'more settings than are taken': [[frame(SETTINGS, 0, 0, Buffer.alloc(33 * 6))], 'GOAWAY 11'],
   'an initial window that overflows a stream': [
-    [update(1, 0x7fff0000), settings(setting(4, 0x7fffffff))],
+    [windowUpdate(1, 0x7fff0000), settings(setting(4, 0x7fffffff))],
     'GOAWAY 3',
   ],
   'PUSH_PROMISE on stream 0': [[frame(PUSH_PROMISE, H, 0, u32(2))], 'GOAWAY 1'],
   'PUSH_PROMISE of one byte': [[frame(PUSH_PROMISE, H, 1, bytes(0))], 'GOAWAY 1'],
   'PING on a stream': [[frame(PING, 0, 1, u32(1, 2))], 'GOAWAY 1'],
   'GOAWAY on a stream': [[frame(GOAWAY, 0, 1, u32(1, 0))], 'GOAWAY 1'],
-  'WINDOW_UPDATE 0 of the connection': [[update(0, 0)], 'GOAWAY 1'],
-  'WINDOW_UPDATE 0 of a stream': [[update(1, 0)], 'RST 1 1'],
-  'a connection window beyond 2^31-1': [[update(0, 0x7fffffff)], 'GOAWAY 3'],
-  'a stream window beyond 2^31-1': [[update(1, 0x7fffffff)], 'RST 1 3'],
+  'WINDOW_UPDATE 0 of the connection': [[windowUpdate(0, 0)], 'GOAWAY 1'],
+  'WINDOW_UPDATE 0 of a stream': [[windowUpdate(1, 0)], 'RST 1 1'],
+  'a connection window beyond 2^31-1': [[windowUpdate(0, 0x7fffffff)], 'GOAWAY 3'],
+  'a stream window beyond 2^31-1': [[windowUpdate(1, 0x7fffffff)], 'RST 1 3'],
 });
 
 table('RFC 7541', {

@@ -20,7 +20,8 @@ import { connectTcp } from '../../../net/tcp.ts';
 import { shared } from '../../support/collect.ts';
 import { makeH2Clock } from '../../support/h2-clock.ts';
 import { openStream, refusals, startClient } from '../../support/h2-client.ts';
-import { block, frame, headers, RawPeer, request, setting, u32 } from '../../support/h2-peer.ts';
+import { block, frame, headers, request, setting, u32 } from '../../support/h2-frames.ts';
+import { RawPeer } from '../../support/h2-peer.ts';
 
 const E = FLAG_END_STREAM;
 

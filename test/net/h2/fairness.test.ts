@@ -3,7 +3,8 @@ import { HEADROOM } from '../../../net/byte-stream.ts';
 import { DATA, FLAG_END_STREAM, HEADERS, WINDOW_UPDATE } from '../../../net/h2/frame.ts';
 import { INITIAL_WINDOW_BYTES, MIN_FRAME_BYTES } from '../../../net/h2/limits.ts';
 import { shared } from '../../support/collect.ts';
-import { frame, headers, RawPeer, request, serveH2, setting, u32 } from '../../support/h2-peer.ts';
+import { frame, headers, request, setting, u32 } from '../../support/h2-frames.ts';
+import { RawPeer, serveH2 } from '../../support/h2-peer.ts';
 
 const INITIAL_WINDOW_SIZE = 4;
 const piece = shared(Buffer.alloc(1 << 20, 'e'));

@@ -20,7 +20,7 @@ import {
   WINDOW_UPDATE,
 } from '../../../net/h2/frame.ts';
 import { FrameReader, type FrameReceiver } from '../../../net/h2/frame-reader.ts';
-import { frame } from '../../support/h2-peer.ts';
+import { frame } from '../../support/h2-frames.ts';
 import { shared } from '../../support/collect.ts';
 
 /** Writes down what it is told, DATA payload joined. */

@@ -19,7 +19,7 @@ import { COMPRESSION_ERROR } from '../../../net/h2/errors.ts';
 import { HpackDecoder } from '../../../net/h2/hpack-decoder.ts';
 import { CORPUS } from '../../fuzz/engine.ts';
 import { blocksOf } from '../../fuzz/targets/hpack.ts';
-import { frame } from '../../support/h2-peer.ts';
+import { frame } from '../../support/h2-frames.ts';
 
 /** A request that any server takes, so that only what a block adds can be wrong. RFC 7541 appendix A: 2, 6, 4. */
 const REQUEST = Buffer.of(0x82, 0x86, 0x84);

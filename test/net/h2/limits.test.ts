@@ -7,7 +7,8 @@ import { RECEIVE_QUEUES_BYTES, START_WINDOW_BYTES } from '../../../net/h2/limits
 import type { Http2Stream } from '../../../net/h2/stream.ts';
 import { connectTcp } from '../../../net/tcp.ts';
 import { Collector, shared } from '../../support/collect.ts';
-import { frame, headers, RawPeer, request, serveH2 } from '../../support/h2-peer.ts';
+import { frame, headers, request } from '../../support/h2-frames.ts';
+import { RawPeer, serveH2 } from '../../support/h2-peer.ts';
 
 const MEBIBYTE = 1 << 20;
 

@@ -16,17 +16,9 @@ import {
   SETTINGS,
   WINDOW_UPDATE,
 } from '../../../net/h2/frame.ts';
-import { answerAtEnd, answers, data, get, post } from '../../support/h2-answers.ts';
-import {
-  block,
-  frame,
-  headers,
-  RawPeer,
-  request,
-  serveH2,
-  setting,
-  u32,
-} from '../../support/h2-peer.ts';
+import { data, block, frame, headers, request, setting, u32 } from '../../support/h2-frames.ts';
+import { answerAtEnd, answers, get, post } from '../../support/h2-answers.ts';
+import { RawPeer, serveH2 } from '../../support/h2-peer.ts';
 
 const E = FLAG_END_STREAM;
 

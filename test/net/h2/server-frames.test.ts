@@ -1,6 +1,6 @@
 /**
  * What our server makes of each kind of frame, right or wrong, beside the cases of protocol.test.ts: one table a section
- * of RFC 9113 and RFC 7541, one test a row. An answer is `GOAWAY code`, `RST stream code` or `HEADERS stream status`.
+ * of RFC 9113, one test a row. An answer is `GOAWAY code`, `RST stream code` or `HEADERS stream status`.
  */
 import test from 'ava';
 import {
@@ -20,42 +20,36 @@ import {
   SETTINGS,
   WINDOW_UPDATE,
 } from '../../../net/h2/frame.ts';
-import { answers, data, get, post } from '../../support/h2-answers.ts';
-import { block, frame, headers, request, setting, u32 } from '../../support/h2-peer.ts';
+import {
+  block,
+  data,
+  frame,
+  headers,
+  request,
+  rstStream,
+  setting,
+  settings,
+  u32,
+  windowUpdate,
+} from '../../support/h2-frames.ts';
+import { get, post, testAnswers } from '../../support/h2-answers.ts';
 
 const E = FLAG_END_STREAM;
 const H = FLAG_END_HEADERS;
 const ok = 'HEADERS 1 200';
 
 const bytes = (...values: number[]): Buffer => Buffer.from(values);
-const settings = (...entries: Buffer[]): Buffer => frame(SETTINGS, 0, 0, Buffer.concat(entries));
-const update = (id: number, increment: number): Buffer =>
-  frame(WINDOW_UPDATE, 0, id, u32(increment));
-const rst = (id: number, code = 8): Buffer => frame(RST_STREAM, 0, id, u32(code));
 const priority = (id: number, on: number): Buffer =>
   frame(PRIORITY, 0, id, Buffer.concat([u32(on), bytes(15)]));
 const continuation = (id: number, flags: number, payload?: Buffer): Buffer =>
   frame(CONTINUATION, flags, id, payload);
-/** A request whose block goes on with these bytes, in hexadecimal. */
-const coded = (id: number, hex: string): Buffer => {
-  const more = Buffer.from(hex.replaceAll(' ', ''), 'hex');
-  return frame(HEADERS, E | H, id, Buffer.concat([block(...request()), more]));
-};
 const full = block(...request());
 const hold = get(1, E, '/hold');
 const early = headers(1, 0, ...request('POST', '/early'));
-const connect = headers(1, 0, ':method', 'CONNECT', ':authority', '10.0.0.1:80');
 
-type Row = readonly [Buffer[], ...string[]];
 let count = 0;
-function table(section: string, rows: Readonly<Record<string, Row>>): void {
-  for (const [title, [sent, ...expected]] of Object.entries(rows)) {
-    count++;
-    test(`${title} (${section})`, answers, sent, ...expected);
-  }
-}
 
-table('RFC 9113 4.1', {
+count += testAnswers('RFC 9113 4.1', {
   'a PING with the reserved bit': [[frame(PING, 0, 0x80000000, u32(1, 2)), get(1)], ok],
   'SETTINGS with the reserved bit': [[frame(SETTINGS, 0, 0x80000000), get(1)], ok],
   'DATA with the reserved bit': [[post(1), frame(DATA, E, 0x80000001, bytes(1))], ok],
@@ -63,8 +57,8 @@ table('RFC 9113 4.1', {
     [hold, frame(RST_STREAM, 0, 0x80000001, u32(8)), data(1, 0, 'x')],
     'GOAWAY 5',
   ],
-  'an increment with the reserved bit': [[update(0, 0x80000001), get(1)], ok],
-  'an increment of nothing but the reserved bit': [[update(0, 0x80000000)], 'GOAWAY 1'],
+  'an increment with the reserved bit': [[windowUpdate(0, 0x80000001), get(1)], ok],
+  'an increment of nothing but the reserved bit': [[windowUpdate(0, 0x80000000)], 'GOAWAY 1'],
   'PING with flags that it has not': [[frame(PING, 0xfe, 0, u32(1, 2)), get(1)], ok],
   'SETTINGS with flags that it has not': [[frame(SETTINGS, 0xfe, 0), get(1)], ok],
   'WINDOW_UPDATE with flags that it has not': [[frame(WINDOW_UPDATE, 0xff, 0, u32(1)), get(1)], ok],
@@ -87,7 +81,7 @@ table('RFC 9113 4.1', {
   ],
 });
 
-table('RFC 9113 4.2', {
+count += testAnswers('RFC 9113 4.2', {
   'DATA of the largest size': [[post(1), frame(DATA, E, 1, Buffer.alloc(16384))], ok],
   'HEADERS beyond the largest size': [[frame(HEADERS, E | H, 1, Buffer.alloc(16385))], 'GOAWAY 6'],
   'CONTINUATION beyond the largest size': [
@@ -117,7 +111,7 @@ table('RFC 9113 4.2', {
 });
 
 const inside = (between: Buffer): Buffer[] => [frame(HEADERS, E, 1, full), between];
-table('RFC 9113 4.3 and 6.10', {
+count += testAnswers('RFC 9113 4.3 and 6.10', {
   'eight CONTINUATION frames': [
     [
       frame(HEADERS, E, 1, full.subarray(0, 3)),
@@ -142,11 +136,11 @@ table('RFC 9113 4.3 and 6.10', {
   'DATA inside a block': [inside(data(1, 0, 'x')), 'GOAWAY 1'],
   'HEADERS of the same stream inside a block': [inside(get(1)), 'GOAWAY 1'],
   'HEADERS of another stream inside a block': [inside(get(3)), 'GOAWAY 1'],
-  'RST_STREAM inside a block': [inside(rst(1)), 'GOAWAY 1'],
+  'RST_STREAM inside a block': [inside(rstStream(1)), 'GOAWAY 1'],
   'SETTINGS inside a block': [inside(settings()), 'GOAWAY 1'],
   'PING inside a block': [inside(frame(PING, 0, 0, u32(1, 2))), 'GOAWAY 1'],
   'GOAWAY inside a block': [inside(frame(GOAWAY, 0, 0, u32(0, 0))), 'GOAWAY 1'],
-  'WINDOW_UPDATE inside a block': [inside(update(0, 1)), 'GOAWAY 1'],
+  'WINDOW_UPDATE inside a block': [inside(windowUpdate(0, 1)), 'GOAWAY 1'],
   'PUSH_PROMISE inside a block': [inside(frame(PUSH_PROMISE, H, 1, u32(2))), 'GOAWAY 1'],
   'CONTINUATION on stream 0 inside a block': [inside(continuation(0, H)), 'GOAWAY 1'],
   'CONTINUATION on stream 0': [[continuation(0, H)], 'GOAWAY 1'],
@@ -162,11 +156,11 @@ table('RFC 9113 4.3 and 6.10', {
   ],
 });
 
-table('RFC 9113 5.1', {
+count += testAnswers('RFC 9113 5.1', {
   'empty DATA on an idle stream': [[data(3, E, '')], 'GOAWAY 1'],
   'DATA on an even stream': [[data(2, 0, 'x')], 'GOAWAY 1'],
-  'RST_STREAM on an even stream': [[rst(2)], 'GOAWAY 1'],
-  'WINDOW_UPDATE on an even stream': [[update(2, 1)], 'GOAWAY 1'],
+  'RST_STREAM on an even stream': [[rstStream(2)], 'GOAWAY 1'],
+  'WINDOW_UPDATE on an even stream': [[windowUpdate(2, 1)], 'GOAWAY 1'],
   'PRIORITY on an even stream': [[priority(2, 0), get(1)], ok],
   'DATA after END_STREAM, before the response': [[hold, data(1, 0, 'x')], 'RST 1 5'],
   'empty DATA after END_STREAM': [[hold, data(1, E, '')], 'RST 1 5'],
@@ -174,11 +168,11 @@ table('RFC 9113 5.1', {
   'trailers after END_STREAM': [[hold, headers(1, E, 'a', 'b')], 'RST 1 5'],
   'HEADERS after END_STREAM, before the response': [[hold, get(1)], 'RST 1 5'],
   'CONTINUATION after END_STREAM': [[hold, continuation(1, H)], 'GOAWAY 1'],
-  'WINDOW_UPDATE after END_STREAM': [[hold, update(1, 5), get(3)], 'HEADERS 3 200'],
-  'WINDOW_UPDATE 0 after END_STREAM': [[hold, update(1, 0)], 'RST 1 1'],
-  'a window beyond 2^31-1 after END_STREAM': [[hold, update(1, 0x7fffffff)], 'RST 1 3'],
+  'WINDOW_UPDATE after END_STREAM': [[hold, windowUpdate(1, 5), get(3)], 'HEADERS 3 200'],
+  'WINDOW_UPDATE 0 after END_STREAM': [[hold, windowUpdate(1, 0)], 'RST 1 1'],
+  'a window beyond 2^31-1 after END_STREAM': [[hold, windowUpdate(1, 0x7fffffff)], 'RST 1 3'],
   'PRIORITY after END_STREAM': [[hold, priority(1, 3), get(3)], 'HEADERS 3 200'],
-  'RST_STREAM after END_STREAM': [[hold, rst(1), get(3)], 'HEADERS 3 200'],
+  'RST_STREAM after END_STREAM': [[hold, rstStream(1), get(3)], 'HEADERS 3 200'],
   'DATA after our END_STREAM': [
     [early, data(1, 0, 'x'), data(1, E, 'y'), get(3)],
     ok,
@@ -186,32 +180,42 @@ table('RFC 9113 5.1', {
   ],
   'trailers after our END_STREAM': [[early, headers(1, E, 'a', 'b'), get(3)], ok, 'HEADERS 3 200'],
   'HEADERS without END_STREAM after ours': [[early, headers(1, 0, 'a', 'b')], ok, 'RST 1 1'],
-  'RST_STREAM after our END_STREAM': [[early, rst(1), get(3)], ok, 'HEADERS 3 200'],
-  'WINDOW_UPDATE after our END_STREAM': [[early, update(1, 1), get(3)], ok, 'HEADERS 3 200'],
-  'WINDOW_UPDATE 0 after our END_STREAM': [[early, update(1, 0)], ok, 'RST 1 1'],
-  'a window beyond 2^31-1 after our END_STREAM': [[early, update(1, 0x7fffffff)], ok, 'RST 1 3'],
+  'RST_STREAM after our END_STREAM': [[early, rstStream(1), get(3)], ok, 'HEADERS 3 200'],
+  'WINDOW_UPDATE after our END_STREAM': [[early, windowUpdate(1, 1), get(3)], ok, 'HEADERS 3 200'],
+  'WINDOW_UPDATE 0 after our END_STREAM': [[early, windowUpdate(1, 0)], ok, 'RST 1 1'],
+  'a window beyond 2^31-1 after our END_STREAM': [
+    [early, windowUpdate(1, 0x7fffffff)],
+    ok,
+    'RST 1 3',
+  ],
   'trailers on a closed stream': [[get(1), headers(1, E, 'a', 'b')], ok, 'GOAWAY 5'],
   'CONTINUATION on a closed stream': [[get(1), continuation(1, H)], ok, 'GOAWAY 1'],
   'PRIORITY on a closed stream': [[get(1), priority(1, 0)], ok],
-  'two RST_STREAM on a closed stream': [[get(1), rst(1), rst(1)], ok],
+  'two RST_STREAM on a closed stream': [[get(1), rstStream(1), rstStream(1)], ok],
   'WINDOW_UPDATE on a stream that its peer reset': [
-    [hold, rst(1), update(1, 1), get(3)],
+    [hold, rstStream(1), windowUpdate(1, 1), get(3)],
     'HEADERS 3 200',
   ],
   'PRIORITY on a stream that its peer reset': [
-    [hold, rst(1), priority(1, 0), get(3)],
+    [hold, rstStream(1), priority(1, 0), get(3)],
     'HEADERS 3 200',
   ],
-  'a second RST_STREAM': [[hold, rst(1), rst(1), get(3)], 'HEADERS 3 200'],
-  'trailers on a stream that its peer reset': [[hold, rst(1), headers(1, E, 'a', 'b')], 'GOAWAY 5'],
-  'CONTINUATION on a stream that its peer reset': [[hold, rst(1), continuation(1, H)], 'GOAWAY 1'],
+  'a second RST_STREAM': [[hold, rstStream(1), rstStream(1), get(3)], 'HEADERS 3 200'],
+  'trailers on a stream that its peer reset': [
+    [hold, rstStream(1), headers(1, E, 'a', 'b')],
+    'GOAWAY 5',
+  ],
+  'CONTINUATION on a stream that its peer reset': [
+    [hold, rstStream(1), continuation(1, H)],
+    'GOAWAY 1',
+  ],
   'what was under way when we reset': [
     [
       post(1, 'content-length', '1'),
       data(1, 0, 'xx'),
-      update(1, 1),
+      windowUpdate(1, 1),
       priority(1, 0),
-      rst(1),
+      rstStream(1),
       get(3),
     ],
     'RST 1 1',
@@ -219,10 +223,10 @@ table('RFC 9113 5.1', {
   ],
 });
 
-table('RFC 9113 5.1.1 and 5.1.2', {
+count += testAnswers('RFC 9113 5.1.1 and 5.1.2', {
   'DATA on a stream that was left out': [[get(5), data(3, 0, 'x')], 'HEADERS 5 200', 'GOAWAY 5'],
-  'WINDOW_UPDATE on a stream that was left out': [[get(5), update(3, 1)], 'HEADERS 5 200'],
-  'RST_STREAM on a stream that was left out': [[get(5), rst(3)], 'HEADERS 5 200'],
+  'WINDOW_UPDATE on a stream that was left out': [[get(5), windowUpdate(3, 1)], 'HEADERS 5 200'],
+  'RST_STREAM on a stream that was left out': [[get(5), rstStream(3)], 'HEADERS 5 200'],
   'PRIORITY on a stream that was left out': [[get(5), priority(3, 0)], 'HEADERS 5 200'],
   'the last stream id that there is, and one below': [
     [get(0x7fffffff), get(1)],
@@ -230,7 +234,7 @@ table('RFC 9113 5.1.1 and 5.1.2', {
     'GOAWAY 1',
   ],
   'a stream in the place of one that was reset': [
-    [get(1, 0), get(3, 0), get(5, 0), rst(3), get(7)],
+    [get(1, 0), get(3, 0), get(5, 0), rstStream(3), get(7)],
     'HEADERS 7 200',
   ],
   'HEADERS for a stream that was refused': [
@@ -240,7 +244,7 @@ table('RFC 9113 5.1.1 and 5.1.2', {
   ],
 });
 
-table('RFC 9113 5.3 and 6.3', {
+count += testAnswers('RFC 9113 5.3 and 6.3', {
   'PRIORITY with the exclusive bit': [[priority(1, 0x80000000), get(1)], ok],
   'PRIORITY on an idle stream': [[priority(1, 99), get(1)], ok],
   'an exclusive PRIORITY on itself': [[priority(1, 0x80000001)], 'GOAWAY 1'],
@@ -257,7 +261,7 @@ table('RFC 9113 5.3 and 6.3', {
   ],
 });
 
-table('RFC 9113 5.5', {
+count += testAnswers('RFC 9113 5.5', {
   'ALTSVC, which nobody asked for': [[frame(0x0a, 0, 0, Buffer.alloc(20)), get(1)], ok],
   'ORIGIN, which nobody asked for': [[frame(0x0c, 0, 0), get(1)], ok],
   'PRIORITY_UPDATE, which nobody asked for': [[frame(0x10, 0, 0, u32(1)), get(1)], ok],
@@ -267,7 +271,7 @@ table('RFC 9113 5.5', {
   'an unknown frame on a closed stream': [[get(1), frame(0x42, 1, 1), get(3)], ok, 'HEADERS 3 200'],
 });
 
-table('RFC 9113 6.1 and 6.2', {
+count += testAnswers('RFC 9113 6.1 and 6.2', {
   'DATA that is nothing but padding': [
     [post(1), frame(DATA, E | FLAG_PADDED, 1, bytes(2, 0, 0))],
     ok,
@@ -305,7 +309,7 @@ table('RFC 9113 6.1 and 6.2', {
   'PUSH_PROMISE on stream 0': [[frame(PUSH_PROMISE, H, 0, u32(2))], 'GOAWAY 1'],
 });
 
-table('RFC 9113 6.5', {
+count += testAnswers('RFC 9113 6.5', {
   'empty SETTINGS': [[settings(), get(1)], ok],
   'an ACK that nobody waits for': [[frame(SETTINGS, FLAG_ACK, 0), get(1)], ok],
   'SETTINGS ACK on a stream': [[frame(SETTINGS, FLAG_ACK, 1)], 'GOAWAY 1'],
@@ -337,7 +341,7 @@ table('RFC 9113 6.5', {
   ],
 });
 
-table('RFC 9113 6.7 and 6.8', {
+count += testAnswers('RFC 9113 6.7 and 6.8', {
   'a PING answer that nobody waits for': [[frame(PING, FLAG_ACK, 0, u32(9, 9)), get(1)], ok],
   'a PING answer on a stream': [[frame(PING, FLAG_ACK, 3, u32(9, 9))], 'GOAWAY 1'],
   'GOAWAY of an idle client': [[frame(GOAWAY, 0, 0, u32(0, 0))], 'GOAWAY 0'],
@@ -354,207 +358,32 @@ table('RFC 9113 6.7 and 6.8', {
   ],
 });
 
-table('RFC 9113 6.9', {
-  'a connection window of exactly 2^31-1': [[update(0, 0x7fffffff - 65535), get(1)], ok],
-  'a connection window one beyond': [[update(0, 0x7fffffff - 65534)], 'GOAWAY 3'],
+count += testAnswers('RFC 9113 6.9', {
+  'a connection window of exactly 2^31-1': [[windowUpdate(0, 0x7fffffff - 65535), get(1)], ok],
+  'a connection window one beyond': [[windowUpdate(0, 0x7fffffff - 65534)], 'GOAWAY 3'],
   'a connection window beyond in two steps': [
-    [update(0, 0x7fffffff - 65535), update(0, 1)],
+    [windowUpdate(0, 0x7fffffff - 65535), windowUpdate(0, 1)],
     'GOAWAY 3',
   ],
   'a stream window of exactly 2^31-1': [
-    [hold, update(1, 0x7fffffff - 65535), get(3)],
+    [hold, windowUpdate(1, 0x7fffffff - 65535), get(3)],
     'HEADERS 3 200',
   ],
-  'a stream window one beyond': [[hold, update(1, 0x7fffffff - 65534)], 'RST 1 3'],
+  'a stream window one beyond': [[hold, windowUpdate(1, 0x7fffffff - 65534)], 'RST 1 3'],
   'a stream window beyond in two steps': [
-    [hold, update(1, 0x7fffffff - 65535), update(1, 1)],
+    [hold, windowUpdate(1, 0x7fffffff - 65535), windowUpdate(1, 1)],
     'RST 1 3',
   ],
   'an initial window that takes a stream just to 2^31-1': [
-    [hold, update(1, 0x7fffffff - 65535 - 10), settings(setting(4, 65545)), get(3)],
+    [hold, windowUpdate(1, 0x7fffffff - 65535 - 10), settings(setting(4, 65545)), get(3)],
     'HEADERS 3 200',
   ],
   'an initial window that takes a stream one beyond': [
-    [hold, update(1, 0x7fffffff - 65535 - 10), settings(setting(4, 65546))],
+    [hold, windowUpdate(1, 0x7fffffff - 65535 - 10), settings(setting(4, 65546))],
     'GOAWAY 3',
   ],
 });
 
-table('RFC 7541', {
-  'a reference to index 70 (h2spec hpack/2.3.3/1)': [[coded(1, 'c6')], 'GOAWAY 9'],
-  'a literal whose name has index 70 (h2spec hpack/2.3.3/2)': [[coded(1, '7f07 00')], 'GOAWAY 9'],
-  'a literal that is not indexed, with name 70': [[coded(1, '0f37 00')], 'GOAWAY 9'],
-  'a literal that is never indexed, with name 70': [[coded(1, '1f37 00')], 'GOAWAY 9'],
-  'index 0': [[coded(1, '80')], 'GOAWAY 9'],
-  'the first index beyond an empty table': [[coded(1, 'be')], 'GOAWAY 9'],
-  'an index that takes too many bytes': [[coded(1, 'ffff ffff ffff 7f')], 'GOAWAY 9'],
-  'an index that is cut': [[coded(1, 'ff')], 'GOAWAY 9'],
-  'a string longer than its block': [[coded(1, '0001 6105 62')], 'GOAWAY 9'],
-  'a name without a value': [[coded(1, '0001 61')], 'GOAWAY 9'],
-  'a literal without a name': [[coded(1, '00')], 'GOAWAY 9'],
-  'a Huffman string with EOS in it (h2spec hpack/5.2/3)': [
-    [coded(1, '0085 f2b2 4a84 ff87 4951 ffff fffa 7f')],
-    'GOAWAY 9',
-  ],
-  'a Huffman string padded by more than seven bits': [
-    [coded(1, '0085 f2b2 4a84 ff84 4950 9fff')],
-    'GOAWAY 9',
-  ],
-  'a Huffman string padded by zeros': [[coded(1, '0085 f2b2 4a84 ff83 4950 90')], 'GOAWAY 9'],
-  'a Huffman string': [[coded(1, '0085 f2b2 4a84 ff83 4950 9f')], ok],
-  'a table size update behind a field': [[coded(1, '20')], 'GOAWAY 9'],
-  'a table size above ours': [
-    [frame(HEADERS, E | H, 1, Buffer.concat([bytes(0x3f, 0xe2, 0x1f), full]))],
-    'GOAWAY 9',
-  ],
-  'two table size updates in front': [
-    [frame(HEADERS, E | H, 1, Buffer.concat([bytes(0x20, 0x3f, 0xe1, 0x1f), full]))],
-    ok,
-  ],
-  'a table size update and nothing else': [[frame(HEADERS, E | H, 1, bytes(0x20))], 'RST 1 1'],
-  'a reference to a field of the block before': [
-    [coded(1, '4001 6101 62'), coded(3, 'be')],
-    ok,
-    'HEADERS 3 200',
-  ],
-  'a reference to a field that was evicted': [
-    [coded(1, '4001 6101 62'), frame(HEADERS, E | H, 3, Buffer.concat([bytes(0x20, 0xbe), full]))],
-    ok,
-    'GOAWAY 9',
-  ],
-  'a reference to a field of a request that was malformed': [
-    [coded(1, '4001 4101 62 4001 6101 62'), coded(3, 'be')],
-    'RST 1 1',
-    'HEADERS 3 200',
-  ],
-  'a broken block of trailers': [[post(1), frame(HEADERS, E | H, 1, bytes(0x80))], 'GOAWAY 9'],
-  'a broken block of a stream that was refused': [
-    [get(1, 0), get(3, 0), get(5, 0), frame(HEADERS, E | H, 7, bytes(0x80))],
-    'GOAWAY 9',
-  ],
-  'a block that is cut at the end of its last CONTINUATION': [
-    [frame(HEADERS, E, 1, full), continuation(1, H, bytes(0, 1))],
-    'GOAWAY 9',
-  ],
-});
-
-/** No name has these. RFC 9110 section 5.6.2. */
-const PUNCTUATION = Array.from('"(),/;<=>?@[\\]{}');
-const refuse = (...list: string[]): Row => [
-  [headers(1, E, ...list), get(3)],
-  'RST 1 1',
-  'HEADERS 3 200',
-];
-const take = (...list: string[]): Row => [[headers(1, E, ...list)], ok];
-table('RFC 9113 8.2', {
-  ...Object.fromEntries(
-    [...PUNCTUATION, '\x00', '\x01', '\t', '\r', '\n', '\x7f', '\x80', '\xff', 'Z'].map(
-      (character): [string, Row] => [
-        `a name with ${JSON.stringify(character)}`,
-        refuse(...request(), `a${character}b`, 'c'),
-      ],
-    ),
-  ),
-  ...Object.fromEntries(
-    ['\x01', '\x08', '\x0b', '\x0c', '\x1b', '\x1f', '\x7f'].map((character): [string, Row] => [
-      `a value with ${JSON.stringify(character)}`,
-      refuse(...request(), 'a', `b${character}c`),
-    ]),
-  ),
-  'a name with every other character': [
-    [headers(1, E, ...request(), "!#$%&'*+-.^_`|~09az", 'b')],
-    ok,
-  ],
-  'a name with a colon inside': refuse(...request(), 'a:b', 'c'),
-  'a value with a tab inside': take(...request(), 'a', 'b\tc'),
-  'a value with bytes above ASCII': take(...request(), 'a', '\x80\xff'),
-  'an empty value': take(...request(), 'a', ''),
-  'a value with a space behind': refuse(...request(), 'a', 'b '),
-  'a value with a tab in front': refuse(...request(), 'a', '\tb'),
-  'a value that is a space': refuse(...request(), 'a', ' '),
-  'te without a value': refuse(...request(), 'te', ''),
-  'cookie in crumbs': take(...request(), 'cookie', 'a=b', 'cookie', 'c=d'),
-  'connection in trailers': [[post(1), headers(1, E, 'connection', 'close')], 'RST 1 1'],
-  'transfer-encoding in trailers': [
-    [post(1), headers(1, E, 'transfer-encoding', 'chunked')],
-    'RST 1 1',
-  ],
-  'an upper-case name in trailers': [[post(1), headers(1, E, 'A', 'b')], 'RST 1 1'],
-});
-
-table('RFC 9113 8.3', {
-  'an empty block': [[frame(HEADERS, E | H, 1)], 'RST 1 1'],
-  ':method alone': refuse(':method', 'GET'),
-  'two :method': refuse(':method', 'GET', ...request()),
-  'two :scheme': refuse(':scheme', 'http', ...request()),
-  'two :authority': refuse(':authority', 'x', ...request()),
-  'an empty :method': refuse(...request('')),
-  'an empty :scheme': refuse(':method', 'GET', ':scheme', '', ':path', '/', ':authority', 'x'),
-  'a :scheme that begins with a digit': refuse(':method', 'GET', ':scheme', '1a', ':path', '/'),
-  'a :scheme in capitals': take(':method', 'GET', ':scheme', 'HTTPS', ':path', '/'),
-  'an empty :authority': refuse(
-    ':method',
-    'GET',
-    ':scheme',
-    'http',
-    ':path',
-    '/',
-    ':authority',
-    '',
-  ),
-  ...Object.fromEntries(
-    ['a b', 'a/b', 'a?b', 'a#b', 'a\\b', 'a"b', 'a\x80'].map((authority): [string, Row] => [
-      `:authority ${JSON.stringify(authority)}`,
-      refuse(':method', 'GET', ':scheme', 'http', ':path', '/', ':authority', authority),
-    ]),
-  ),
-  'host in the place of :authority': take(
-    ...[':method', 'GET', ':scheme', 'http', ':path', '/', 'host', 'x'],
-  ),
-  'neither host nor :authority': take(':method', 'GET', ':scheme', 'http', ':path', '/'),
-  'a name that is a colon': refuse(':', 'x', ...request()),
-  ':Method': refuse(':Method', 'GET', ...request()),
-  ':method in trailers': [[post(1), headers(1, E, ':method', 'GET')], 'RST 1 1'],
-  ':status in trailers': [[post(1), headers(1, E, ':status', '200')], 'RST 1 1'],
-});
-
-table('RFC 9113 8.1.1 and 8.5', {
-  ...Object.fromEntries(
-    ['', '5, 5', '0x5', '1e1', '-1', '5 5', '5.0', '1234567890123456'].map(
-      (length): [string, Row] => [
-        `content-length ${JSON.stringify(length)}`,
-        refuse(...request(), 'content-length', length),
-      ],
-    ),
-  ),
-  'content-length 0 with the end': take(...request(), 'content-length', '0'),
-  'content-length 0 and DATA': [[post(1, 'content-length', '0'), data(1, E, 'x')], 'RST 1 1'],
-  'content-length in several DATA frames': [
-    [post(1, 'content-length', '3'), data(1, 0, 'x'), data(1, 0, 'y'), data(1, E, 'z')],
-    ok,
-  ],
-  'one byte too many in the second DATA frame': [
-    [post(1, 'content-length', '2'), data(1, 0, 'x'), data(1, E, 'yz')],
-    'RST 1 1',
-  ],
-  'trailers before content-length is reached': [
-    [post(1, 'content-length', '3'), data(1, 0, 'xx'), headers(1, E, 'a', 'b')],
-    'RST 1 1',
-  ],
-  'CONNECT with :scheme': refuse(':method', 'CONNECT', ':scheme', 'http', ':authority', 'a:1'),
-  'CONNECT with :scheme and :path': refuse(...request('CONNECT')),
-  'CONNECT with an empty :authority': refuse(':method', 'CONNECT', ':authority', ''),
-  'CONNECT with a content-length, which a tunnel has not': [
-    [
-      headers(1, 0, ':method', 'CONNECT', ':authority', 'a:1', 'content-length', '1'),
-      data(1, E, 'xx'),
-    ],
-    ok,
-  ],
-  'HEADERS on a tunnel': [[connect, data(1, 0, 'x'), headers(1, 0, 'a', 'b')], ok, 'RST 1 1'],
-  'trailers on a tunnel': [[connect, data(1, 0, 'x'), headers(1, E, 'a', 'b')], ok, 'RST 1 1'],
-});
-
 test('the table of frames is whole', (t) => {
-  t.true(count >= 240, `${count} rows`);
+  t.true(count >= 150, `${count} rows`);
 });
