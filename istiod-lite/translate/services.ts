@@ -147,7 +147,7 @@ export function ownedHosts(
 }
 
 /** The Service that a host name names, if there is one. */
-function serviceOfHost(
+export function serviceOfHost(
   picture: Picture,
   settings: MeshSettings,
   host: string,

@@ -295,6 +295,7 @@ export function translateObject(
     // Read and checked by themselves; nothing routes requests yet, so that no proxy and no status hears of them.
     case 'HTTPRoute':
     case 'GRPCRoute':
+    case 'DestinationRule':
       return NOTHING;
     default:
       return unreachable(object);

@@ -17,6 +17,11 @@ import {
   type ServiceAccount,
 } from './core.ts';
 import {
+  destinationRuleSchema,
+  validateDestinationRule,
+  type DestinationRule,
+} from './destination-rule.ts';
+import {
   gatewayClassSchema,
   gatewaySchema,
   validateGateway,
@@ -56,6 +61,7 @@ export type KnownObject =
   | ReplicaSet
   | WorkloadEntry
   | ServiceEntry
+  | DestinationRule
   | AuthorizationPolicy
   | PeerAuthentication
   | Gateway
@@ -134,6 +140,13 @@ export const KINDS: readonly KindDefinition[] = [
     ...a,
     ...b,
   })),
+  definition(
+    'DestinationRule',
+    networking,
+    destinationRuleSchema,
+    validateDestinationRule,
+    (a, b) => ({ ...a, ...b }),
+  ),
   definition(
     'AuthorizationPolicy',
     security,
