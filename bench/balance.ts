@@ -15,6 +15,7 @@ import { EndpointStates } from '../waypoint/endpoint-state.ts';
 import { OutlierDetector } from '../waypoint/outlier.ts';
 import { systemClock } from '../certs/clock.ts';
 import { makeEndpoints } from '../test/support/endpoints.ts';
+import { OUTLIERS_OFF } from '../test/support/outlier-model.ts';
 
 const SIZES = [10, 1000, 10_000];
 const PICKS = 200_000;
@@ -107,12 +108,10 @@ function sweepMs(size: number): number {
   );
   const detector = new OutlierDetector(states, { now: () => 0, onAvailability: () => undefined });
   detector.configure({
-    ...{ consecutive5xx: 5, consecutiveGatewayErrors: 5, consecutiveLocalOriginFailures: 5 },
+    ...OUTLIERS_OFF,
     splitExternalLocalOriginErrors: true,
-    ...{ intervalMs: 10_000, baseEjectionMs: 30_000, maxEjectionMs: 300_000 },
-    ...{ maxEjectionPercent: 10, minHealthPercent: 0, failurePercentageThreshold: 85 },
-    ...{ successRateStdevFactor: 1900, successRateMinimumHosts: 5, successRateRequestVolume: 1 },
-    ...{ failurePercentageMinimumHosts: 5, failurePercentageRequestVolume: 1 },
+    ...{ successRateStdevFactor: 1900, successRateRequestVolume: 1 },
+    ...{ failurePercentageThreshold: 85, failurePercentageRequestVolume: 1 },
   });
   return median(
     Array.from({ length: SAMPLES }, () => {

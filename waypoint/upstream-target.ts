@@ -8,7 +8,7 @@ import type { Endpoint } from './balance/endpoint.ts';
 import { sortIntoLevels, type BalancerSource } from './balance/levels.ts';
 import { EndpointPicker, type PickRequest } from './balance/picker.ts';
 import { CircuitBreaker } from './circuit-breaker.ts';
-import { EndpointStates } from './endpoint-state.ts';
+import { EndpointStates, type EndpointHealth } from './endpoint-state.ts';
 import { OutlierDetector, type OutlierEvent } from './outlier.ts';
 
 /** What a target is made of; each change brings a whole one. */
@@ -22,6 +22,9 @@ export type TargetConfiguration = Readonly<{
   /** The labels of a workload's pod, where failover asks for them. */
   labelsOf?: (workload: Workload) => ReadonlyMap<string, string>;
 }>;
+
+type Served = EndpointHealth &
+  Readonly<{ workload: Workload; port: number; known: Endpoint | undefined }>;
 
 const NO_LABELS: ReadonlyMap<string, string> = new Map();
 
@@ -38,6 +41,7 @@ export class UpstreamTarget implements Disposable {
   readonly #clock: Clock;
   readonly #states = new EndpointStates();
   readonly #picker: EndpointPicker;
+  #endpoints: ReadonlyMap<Workload, Endpoint> = new Map();
   #sweepIntervalMs = 0;
   #cancelSweep: (() => void) | undefined;
 
@@ -82,28 +86,41 @@ export class UpstreamTarget implements Disposable {
     this.#picker[Symbol.dispose]();
   }
 
-  /** The workloads that serve the port, with their states. */
+  /** The workloads that serve the port, with their states; of one that has not changed the endpoint stays the same. */
   #endpointsOf({ service, servicePort, workloads, labelsOf }: TargetConfiguration): Endpoint[] {
     const key = serviceKey(service.namespace, service.hostname);
     const declared = service.ports.find((port) => port.servicePort === servicePort);
-    const served = workloads.flatMap((workload) => {
+    const served: Served[] = [];
+    for (const workload of workloads) {
       const port = endpointPort(workload, key, servicePort, declared);
-      return port === undefined || workload.capacity <= 0 ? [] : [{ workload, port }];
-    });
-    const states = this.#states.replace(
-      served.map(({ workload, port }) => ({
-        key: `${workload.uid}:${port}`,
-        healthy: workload.healthy || service.loadBalancing.allowUnhealthy,
-      })),
-      this.#clock.now(),
-    );
-    return served.flatMap(({ workload, port }, index): Endpoint[] => {
+      if (port === undefined || workload.capacity <= 0) continue;
+      const known = this.#endpoints.get(workload);
+      const same = known?.port === port ? known : undefined;
+      const stateKey = same?.state.key ?? `${workload.uid}:${port}`;
+      const healthy = workload.healthy || service.loadBalancing.allowUnhealthy;
+      served.push({ key: stateKey, healthy, workload, port, known: same });
+    }
+    const states = this.#states.replace(served, this.#clock.now());
+    const endpoints = new Map<Workload, Endpoint>();
+    for (const [index, { workload, port, known }] of served.entries()) {
       const state = states[index];
-      if (state === undefined) return [];
+      if (state === undefined) continue;
       const labels = labelsOf?.(workload) ?? NO_LABELS;
-      const hashKey = placeOf(workload, port);
-      return [{ workload, port, weight: workload.capacity, labels, hashKey, state }];
-    });
+      const unchanged = known?.state === state && known.labels === labels;
+      const endpoint = unchanged
+        ? known
+        : {
+            workload,
+            port,
+            weight: workload.capacity,
+            labels,
+            hashKey: placeOf(workload, port),
+            state,
+          };
+      endpoints.set(workload, endpoint);
+    }
+    this.#endpoints = endpoints;
+    return [...endpoints.values()];
   }
 
   #sweepEvery(intervalMs: number): void {

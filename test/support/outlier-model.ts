@@ -1,5 +1,16 @@
 import type { OutlierPolicy } from '../../mesh/model/traffic-policy.ts';
 
+/** No detector is on; all endpoints may be ejected. */
+export const OUTLIERS_OFF: OutlierPolicy = {
+  ...{ consecutive5xx: 0, consecutiveGatewayErrors: 0, consecutiveLocalOriginFailures: 0 },
+  splitExternalLocalOriginErrors: false,
+  ...{ intervalMs: 10_000, baseEjectionMs: 30_000, maxEjectionMs: 300_000 },
+  ...{ maxEjectionPercent: 100, minHealthPercent: 0 },
+  ...{ successRateStdevFactor: 0, successRateMinimumHosts: 5, successRateRequestVolume: 100 },
+  ...{ failurePercentageThreshold: 0, failurePercentageMinimumHosts: 5 },
+  failurePercentageRequestVolume: 50,
+};
+
 /** What happens to an endpoint, by its place in the list. */
 export type OutlierStep =
   | Readonly<{ kind: 'status'; endpoint: number; status: number }>

@@ -3,17 +3,7 @@ import fc from 'fast-check';
 import type { OutlierPolicy } from '../../mesh/model/traffic-policy.ts';
 import { EndpointStates, type EndpointState } from '../../waypoint/endpoint-state.ts';
 import { OutlierDetector, type OutlierEvent, type OutlierOptions } from '../../waypoint/outlier.ts';
-import { OutlierModel, type OutlierStep } from '../support/outlier-model.ts';
-
-const OFF: OutlierPolicy = {
-  ...{ consecutive5xx: 0, consecutiveGatewayErrors: 0, consecutiveLocalOriginFailures: 0 },
-  splitExternalLocalOriginErrors: false,
-  ...{ intervalMs: 10_000, baseEjectionMs: 30_000, maxEjectionMs: 300_000 },
-  ...{ maxEjectionPercent: 100, minHealthPercent: 0 },
-  ...{ successRateStdevFactor: 0, successRateMinimumHosts: 5, successRateRequestVolume: 100 },
-  ...{ failurePercentageThreshold: 0, failurePercentageMinimumHosts: 5 },
-  failurePercentageRequestVolume: 50,
-};
+import { OutlierModel, OUTLIERS_OFF, type OutlierStep } from '../support/outlier-model.ts';
 
 class Scene {
   nowMs = 0;
@@ -34,7 +24,7 @@ class Scene {
       onEvent: (event) => this.events.push(event),
       ...options,
     });
-    this.detector.configure({ ...OFF, ...policy });
+    this.detector.configure({ ...OUTLIERS_OFF, ...policy });
   }
 
   endpoint(index: number): EndpointState {
@@ -285,7 +275,7 @@ test('without a policy all return and nothing is ejected any more', (t) => {
 test('an ejection goes on when the policy or the endpoints change', (t) => {
   const scene = new Scene(3, { consecutive5xx: 1 });
   scene.answers(0, 500);
-  scene.detector.configure({ ...OFF, consecutive5xx: 7 });
+  scene.detector.configure({ ...OUTLIERS_OFF, consecutive5xx: 7 });
   scene.states.replace([{ key: 'e0', healthy: true }], 0);
   t.deepEqual(scene.ejected, [0]);
   scene.sweep(30_000);

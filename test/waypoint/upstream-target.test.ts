@@ -1,11 +1,12 @@
 import test from 'ava';
 import type { Clock } from '../../certs/clock.ts';
-import { DEFAULT_TRAFFIC_POLICY, type OutlierPolicy } from '../../mesh/model/traffic-policy.ts';
+import { DEFAULT_TRAFFIC_POLICY } from '../../mesh/model/traffic-policy.ts';
 import type { BalancerSource } from '../../waypoint/balance/levels.ts';
 import type { OutlierEvent } from '../../waypoint/outlier.ts';
 import { UpstreamTarget, type TargetConfiguration } from '../../waypoint/upstream-target.ts';
 import { HandClock } from '../support/hand-clock.ts';
 import { seededRandom } from '../support/numbers.ts';
+import { OUTLIERS_OFF } from '../support/outlier-model.ts';
 import { makeService, makeWorkload, type WorkloadFields } from '../support/workloads.ts';
 
 const KEY = 'shop/web.shop.svc.cluster.local';
@@ -13,15 +14,7 @@ const source: BalancerSource = {
   ...{ network: '', clusterId: 'Kubernetes', node: 'node-a', labels: new Map() },
   locality: { region: 'r1', zone: 'z1', subzone: '' },
 };
-const outliers: OutlierPolicy = {
-  ...{ consecutive5xx: 3, consecutiveGatewayErrors: 0, consecutiveLocalOriginFailures: 0 },
-  splitExternalLocalOriginErrors: false,
-  ...{ intervalMs: 10_000, baseEjectionMs: 30_000, maxEjectionMs: 300_000 },
-  ...{ maxEjectionPercent: 50, minHealthPercent: 0 },
-  ...{ successRateStdevFactor: 0, successRateMinimumHosts: 5, successRateRequestVolume: 100 },
-  ...{ failurePercentageThreshold: 0, failurePercentageMinimumHosts: 5 },
-  failurePercentageRequestVolume: 50,
-};
+const outliers = { ...OUTLIERS_OFF, consecutive5xx: 3, maxEjectionPercent: 50 };
 
 function pod(
   name: string,
@@ -116,6 +109,23 @@ test('requests under way are known after a change of configuration', (t) => {
   target.configure(configurationOf());
   for (let count = 0; count < 50; count++)
     t.not(target.pick({})?.workload.uid, first?.workload.uid); // the other one has fewer
+});
+
+test('an endpoint whose workload has changed is another one with the same state', async (t) => {
+  using scene = bench();
+  const { target, time } = scene;
+  const [web] = pods;
+  if (web === undefined) return t.fail();
+  target.configure(configurationOf({ workloads: [web] }));
+  const first = target.pick({});
+  target.configure(configurationOf({ workloads: [web] }));
+  await time.advance(1);
+  t.is(target.pick({}), first);
+  target.configure(configurationOf({ workloads: [{ ...web, capacity: 5 }] }));
+  await time.advance(1);
+  const changed = target.pick({});
+  t.is(changed?.weight, 5);
+  t.is(changed?.state, first?.state);
 });
 
 test('endpoints in the own zone are used before others', (t) => {
