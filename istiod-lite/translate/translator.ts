@@ -38,6 +38,7 @@ import {
   type Translation,
   type WaypointConfig,
 } from './settings.ts';
+import { destinationRuleCondition } from './traffic-policies.ts';
 import type { VipAllocator } from './vips.ts';
 import { withWaypointConfigs } from './waypoint-configs.ts';
 import { translatePod } from './workloads.ts';
@@ -355,6 +356,8 @@ export function translateObject(
     case 'TCPRoute':
     case 'TLSRoute':
       return { ...NOTHING, parents: routeParents(picture, settings, object) };
+    case 'DestinationRule':
+      return { ...NOTHING, conditions: [destinationRuleCondition(picture, settings, object)] };
     default:
       return unreachable(object);
   }

@@ -19,6 +19,11 @@ import {
   type ServiceAccount,
 } from './core.ts';
 import {
+  destinationRuleSchema,
+  validateDestinationRule,
+  type DestinationRule,
+} from './destination-rule.ts';
+import {
   gatewayClassSchema,
   gatewaySchema,
   validateGateway,
@@ -60,6 +65,7 @@ export type KnownObject =
   | ReplicaSet
   | WorkloadEntry
   | ServiceEntry
+  | DestinationRule
   | AuthorizationPolicy
   | PeerAuthentication
   | Gateway
@@ -144,6 +150,13 @@ export const KINDS: readonly KindDefinition[] = [
     ...a,
     ...b,
   })),
+  definition(
+    'DestinationRule',
+    networking,
+    destinationRuleSchema,
+    validateDestinationRule,
+    (a, b) => ({ ...a, ...b }),
+  ),
   definition(
     'AuthorizationPolicy',
     security,

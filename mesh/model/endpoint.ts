@@ -145,7 +145,7 @@ function isReachable({ source, mode, service }: EndpointRequest, workload: Workl
 }
 
 /** The higher, the nearer; -1 for an endpoint that must not be used. */
-function localityRank(
+export function localityRank(
   { mode, routingPreference }: LoadBalancing,
   source: EndpointSource,
   workload: Workload,

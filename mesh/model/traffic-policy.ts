@@ -72,6 +72,8 @@ export type RetryBudget = Readonly<{ percent: number; minConcurrency: number; in
 
 /** How one port of a service, or of a subset, is used. What is absent has Istio's default. */
 export type TrafficPolicy = Readonly<{
+  /** Why nothing may be sent: what is asked for cannot be done, and without it traffic would be less safe than written. */
+  problem?: string;
   balancer: BalancerPolicy;
   warmup?: Warmup;
   locality?: LocalityPolicy;
@@ -102,3 +104,23 @@ export type ServiceTrafficPolicy = Readonly<{
   ports: ReadonlyMap<number, TrafficPolicy>;
   subsets: readonly Subset[];
 }>;
+
+/** What holds where no DestinationRule says anything: Istio's defaults. */
+export const DEFAULT_TRAFFIC_POLICY: TrafficPolicy = {
+  balancer: { kind: 'least-request' },
+  connectTimeoutMs: 10_000,
+  idleTimeoutMs: 3_600_000,
+  useClientProtocol: false,
+};
+
+/** The policy of a port of a service, or of a subset of it; a subset that is not known has none, and no endpoints. */
+export function trafficPolicyOf(
+  policy: ServiceTrafficPolicy | undefined,
+  port: number,
+  subset?: string,
+): TrafficPolicy | undefined {
+  if (subset === undefined)
+    return policy?.ports.get(port) ?? policy?.policy ?? DEFAULT_TRAFFIC_POLICY;
+  const found = policy?.subsets.find(({ name }) => name === subset);
+  return found?.ports.get(port) ?? found?.policy;
+}
