@@ -1,0 +1,85 @@
+import { headerChangesProblem } from './header-changes.ts';
+import type { HttpFilter } from './http-filter.ts';
+import type { HttpMatch, HttpRule, SessionPersistence } from './http-route.ts';
+import { regexProblem } from './regex.ts';
+
+/**
+ * Why a waypoint would refuse a rule, as the end of a sentence; `undefined` when it would not. For whoever takes rules from
+ * people: what a proxy refuses, it refuses with everything that came along.
+ */
+export function httpRuleProblem(rule: HttpRule): string | undefined {
+  const filters = [...rule.filters, ...rule.backends.flatMap(({ filters }) => filters)];
+  return (
+    firstProblem(rule.matches, matchProblem) ??
+    firstProblem(filters, filterProblem) ??
+    (rule.sessionPersistence && sessionPersistenceProblem(rule.sessionPersistence))
+  );
+}
+
+function firstProblem<T>(
+  items: readonly T[],
+  problemOf: (item: T) => string | undefined,
+): string | undefined {
+  for (const item of items) {
+    const problem = problemOf(item);
+    if (problem !== undefined) return problem;
+  }
+  return undefined;
+}
+
+function matchProblem({
+  path,
+  headers,
+  queryParams,
+  authority,
+  scheme,
+}: HttpMatch): string | undefined {
+  const values = [path, authority, scheme, ...headers, ...queryParams];
+  return (
+    firstProblem(headers, ({ name }) => headerMatchProblem(name)) ??
+    firstProblem(values, (value) =>
+      value?.kind === 'regex' ? regexProblem(value.value) : undefined,
+    )
+  );
+}
+
+/** Pseudo-header fields that a request has. */
+const PSEUDO = [':authority', ':method', ':path', ':scheme'];
+
+const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9a-z-]+$/;
+
+/** No request has a field of another name: a match would never hold or, turned around, always. */
+export function headerMatchProblem(name: string): string | undefined {
+  if (PSEUDO.includes(name) || HEADER_NAME.test(name)) return undefined;
+  return `${JSON.stringify(name)} is not a header's name in lower case`;
+}
+
+function filterProblem(filter: HttpFilter): string | undefined {
+  switch (filter.kind) {
+    case 'request-headers':
+      return headerChangesProblem(filter.changes, 'request');
+    case 'response-headers':
+      return headerChangesProblem(filter.changes, 'response');
+    case 'cors':
+      return firstProblem(filter.cors.allowOrigins, ({ kind, value }) =>
+        kind === 'regex' ? regexProblem(value) : undefined,
+      );
+    default:
+      return undefined;
+  }
+}
+
+/** RFC 6265 section 4.1.1. */
+const COOKIE_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+/** Ends neither its attribute nor its field. */
+const COOKIE_PATH = /^\/[\x21-\x3a\x3c-\x7e]*$/;
+
+/** A name or a path that would make other attributes or fields out of a token. */
+export function sessionPersistenceProblem(persistence: SessionPersistence): string | undefined {
+  const { kind, name } = persistence;
+  if (!(kind === 'cookie' ? COOKIE_NAME : HEADER_NAME).test(name))
+    return `${JSON.stringify(name)} is not the name of a ${kind}`;
+  if (persistence.kind === 'cookie' && !COOKIE_PATH.test(persistence.path))
+    return `${JSON.stringify(persistence.path)} is not the path of a cookie`;
+  return undefined;
+}
