@@ -40,7 +40,8 @@ function nameProblem(name: string): string | undefined {
   return undefined;
 }
 
-function authorityProblem(value: string): string | undefined {
+/** What is wrong with the host, with or without a port, that requests shall go to. */
+export function authorityProblem(value: string): string | undefined {
   if (/^[A-Za-z0-9._~:[\]-]+$/.test(value)) return undefined;
   return `${JSON.stringify(value)} is not a host that a request can be for`;
 }

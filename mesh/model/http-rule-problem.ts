@@ -1,6 +1,7 @@
-import { headerChangesProblem } from './header-changes.ts';
+import { authorityProblem, headerChangesProblem } from './header-changes.ts';
 import type { HttpFilter } from './http-filter.ts';
 import type { HttpMatch, HttpRule, SessionPersistence } from './http-route.ts';
+import type { PathRewrite } from './path-rewrite.ts';
 import { regexProblem } from './regex.ts';
 
 /**
@@ -64,10 +65,35 @@ function filterProblem(filter: HttpFilter): string | undefined {
       return firstProblem(filter.cors.allowOrigins, ({ kind, value }) =>
         kind === 'regex' ? regexProblem(value) : undefined,
       );
+    case 'rewrite':
+      return targetProblem(filter.hostname, filter.path);
+    case 'redirect':
+      return targetProblem(filter.redirect.hostname, filter.redirect.path);
     default:
       return undefined;
   }
 }
+
+/** A space or a line's end would end the target of a request line, a `#` what servers read of it. */
+function targetProblem(
+  hostname: string | undefined,
+  rewrite: PathRewrite | undefined,
+): string | undefined {
+  const problem = hostname === undefined ? undefined : authorityProblem(hostname);
+  if (problem !== undefined || rewrite === undefined) return problem;
+  const path = rewrite.kind === 'full' ? rewrite.path : rewrite.replacement;
+  return isTargetText(path) ? undefined : `${JSON.stringify(path)} cannot be part of a path`;
+}
+
+function isTargetText(path: string): boolean {
+  for (let index = 0; index < path.length; index++) {
+    const code = path.charCodeAt(index);
+    if (code <= 0x20 || code === 0x7f || code === HASH) return false;
+  }
+  return true;
+}
+
+const HASH = 0x23;
 
 /** RFC 6265 section 4.1.1. */
 const COOKIE_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;

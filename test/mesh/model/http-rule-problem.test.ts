@@ -35,6 +35,22 @@ const REFUSED: readonly (readonly [what: string, rule: HttpRule, words: RegExp])
     /missing closing/,
   ],
   ['framing', filter({ kind: 'request-headers', changes: framing }), /content-length belongs/],
+  ['a host with a path', filter({ kind: 'rewrite', hostname: 'a/b' }), /"a\/b" is not a host/],
+  [
+    'a second request line in a path',
+    filter({ kind: 'rewrite', path: { kind: 'full', path: '/a HTTP/1.1\r\n' } }),
+    /cannot be part of a path/,
+  ],
+  [
+    'a fragment in a replacement',
+    filter({ kind: 'rewrite', path: { kind: 'prefix', replacement: '/a#' } }),
+    /"\/a#" cannot be part of a path/,
+  ],
+  [
+    'a redirect to no host',
+    filter({ kind: 'redirect', redirect: { statusCode: 302, hostname: '' } }),
+    /"" is not a host/,
+  ],
   [
     'framing of a response, at a backend',
     {
@@ -75,7 +91,7 @@ test('a rule that a waypoint takes has no problem', (t) => {
     }),
     filters: [
       { kind: 'cors', cors: { ...cors, allowOrigins: [{ kind: 'exact', value: '(' }] } },
-      { kind: 'rewrite', hostname: 'a' },
+      { kind: 'rewrite', hostname: 'a', path: { kind: 'prefix', replacement: '' } },
     ],
     sessionPersistence: { kind: 'cookie', name: 'sid', path: '/a' },
   };

@@ -42,12 +42,12 @@ const changes = fc.record({
   ...{ set: fields, add: fields, remove: fc.array(headerName, { maxLength: 3 }) },
 });
 const pathRewrite = fc.oneof(
-  fc.record({ kind: fc.constant('full' as const), path: text }),
-  fc.record({ kind: fc.constant('prefix' as const), replacement: text }),
+  fc.record({ kind: fc.constant('full' as const), path: word }),
+  fc.record({ kind: fc.constant('prefix' as const), replacement: word }),
 );
 const redirect = fc.record(
   {
-    ...{ statusCode: status, hostname: text, port, path: pathRewrite },
+    ...{ statusCode: status, hostname: word, port, path: pathRewrite },
     scheme: fc.constantFrom('http' as const, 'https' as const),
   },
   { requiredKeys: ['statusCode'] },
@@ -75,7 +75,7 @@ const filter: fc.Arbitrary<HttpFilter> = fc.oneof(
     changes,
   }),
   fc.record(
-    { kind: fc.constant('rewrite' as const), hostname: text, path: pathRewrite },
+    { kind: fc.constant('rewrite' as const), hostname: word, path: pathRewrite },
     { requiredKeys: ['kind'] },
   ),
   fc.record({ kind: fc.constant('redirect' as const), redirect }),
