@@ -77,7 +77,7 @@ test('a WebSocket matches as GET, whichever version opens it', (t) => {
   t.is(table.find([':method', 'CONNECT', ':authority', 'a:1'])?.ruleIndex, 1);
 });
 
-test('a method is compared as it is written: HEAD is no GET, and get none', (t) => {
+test('A9: a method is compared as it is written: HEAD is no GET, and get none', (t) => {
   const table = tableOf('precedence', { method: 'GET' });
   for (const method of ['HEAD', 'get', 'Get', ''])
     t.is(table.find([':method', method, ':path', '/']), undefined, method);
@@ -204,7 +204,7 @@ test('a pattern is not asked where an earlier match already holds', (t) => {
   });
 });
 
-test('patterns together cost a bounded time, however many there are', (t) => {
+test('C2: patterns together cost a bounded time, however many there are', (t) => {
   const patterns = Array.from({ length: 500 }, (_, index) => regex(`/.*[a-f]x{${index % 9}}y`));
   const table = tableOf('order', ...patterns, {});
   t.is(table.find(requestFor(`/${'a'.repeat(500)}`))?.ruleIndex, 500);
@@ -245,6 +245,12 @@ test('explain() says of every match that was tried what did not hold, and what d
     step: 'rules',
     found: 'none of 4 matches holds',
   });
+});
+
+test('A9: paths are compared as they are written, also those of gRPC', (t) => {
+  const table = tableOf('precedence', exact('/shop.Cart/Get'), prefix('/shop.Cart'));
+  t.is(table.find(requestFor('/shop.Cart/get'))?.ruleIndex, 1);
+  t.is(table.find(requestFor('/shop.cart/Get')), undefined);
 });
 
 test('a gRPC method is a path: service and method before service, that before any service', (t) => {

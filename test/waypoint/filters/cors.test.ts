@@ -92,7 +92,7 @@ test('a VirtualService lets a preflight of another origin go on, and leaves the 
   t.deepEqual(responseOf(policy, preflightOf(...EVIL), response), [...response, 'vary', 'Origin']);
 });
 
-test('OPTIONS without a method or an origin to ask for is no preflight', (t) => {
+test('A9: OPTIONS without a method or an origin to ask for is no preflight', (t) => {
   t.is(answerOf({}, requestOf('OPTIONS', ...SHOP)), undefined);
   t.is(answerOf({}, requestOf('OPTIONS', 'access-control-request-method', 'PUT')), undefined);
   t.is(answerOf({}, requestOf('GET', ...SHOP, 'access-control-request-method', 'PUT')), undefined);
