@@ -13,6 +13,7 @@ import type {
   TcpRoute,
   ValueMatch,
 } from '../model/http-route.ts';
+import { httpRuleProblem } from '../model/http-rule-problem.ts';
 import {
   ServiceRoutes as ServiceRoutesMessage,
   type HttpBackend as HttpBackendMessage,
@@ -133,7 +134,7 @@ function encodeHttp({ choice, grpc, rules }: HttpRoutes): HttpRoutesMessage {
 
 function decodeRule(message: HttpRuleMessage): HttpRule {
   const { name, timeoutMs, retry, sessionPersistence } = message;
-  return {
+  const rule: HttpRule = {
     name,
     matches: message.matches.map(decodeMatch),
     filters: message.filters.map(decodeFilter),
@@ -144,6 +145,10 @@ function decodeRule(message: HttpRuleMessage): HttpRule {
       ? {}
       : { sessionPersistence: decodeSession(sessionPersistence) }),
   };
+  // Here and not where it is compiled: what cannot be used is refused before it takes the place of what can.
+  const problem = httpRuleProblem(rule);
+  if (problem !== undefined) throw resourceError(`rule ${name.slice(0, 512)}: ${problem}`);
+  return rule;
 }
 
 function encodeRule(rule: HttpRule): HttpRuleMessage {

@@ -11,6 +11,9 @@ import { target as hpack } from './targets/hpack.ts';
 import { target as http1Chunked } from './targets/http1-chunked.ts';
 import { target as http1Request } from './targets/http1-request.ts';
 import { target as http1Response } from './targets/http1-response.ts';
+import { target as regex } from './targets/regex.ts';
+import { target as routeRequests } from './targets/route-requests.ts';
+import { target as routes } from './targets/routes.ts';
 import { target as spiffe } from './targets/spiffe.ts';
 import { target as xds } from './targets/xds.ts';
 import { target as yaml } from './targets/yaml.ts';
@@ -22,6 +25,7 @@ export const TARGETS: ReadonlyMap<string, Target> = new Map(
     ...{ frames, hpack, authority, baggage, forwarded, spiffe },
     ...{ 'http1-request': http1Request, 'http1-response': http1Response },
     'http1-chunked': http1Chunked,
+    ...{ regex, routes, 'route-requests': routeRequests },
     ...{ certificate, csr, crl, dns, yaml, xds, zds },
   }),
 );

@@ -11,6 +11,7 @@ import type {
   ServiceRoutes,
   ValueMatch,
 } from '../../../mesh/model/http-route.ts';
+import { httpRuleProblem } from '../../../mesh/model/http-rule-problem.ts';
 import type { ServiceKey } from '../../../mesh/model/service.ts';
 import type {
   BalancerPolicy,
@@ -34,16 +35,19 @@ const status = fc.integer({ min: 100, max: 999 });
 const share = fc.record({ numerator: amount, denominator: fc.double({ min: 1e-9, noNaN: true }) });
 
 const target = fc.record({ service, port, subset: text }, { requiredKeys: ['service', 'port'] });
-const field = fc.record({ name: text, value: text });
+const headerName = fc.stringMatching(/^[a-z][a-z0-9-]{0,12}$/);
+const field = fc.record({ name: headerName, value: text });
 const fields = fc.array(field, { maxLength: 2 });
-const changes = fc.record({ set: fields, add: fields, remove: texts });
+const changes = fc.record({
+  ...{ set: fields, add: fields, remove: fc.array(headerName, { maxLength: 3 }) },
+});
 const pathRewrite = fc.oneof(
-  fc.record({ kind: fc.constant('full' as const), path: text }),
-  fc.record({ kind: fc.constant('prefix' as const), replacement: text }),
+  fc.record({ kind: fc.constant('full' as const), path: word }),
+  fc.record({ kind: fc.constant('prefix' as const), replacement: word }),
 );
 const redirect = fc.record(
   {
-    ...{ statusCode: status, hostname: text, port, path: pathRewrite },
+    ...{ statusCode: status, hostname: word, port, path: pathRewrite },
     scheme: fc.constantFrom('http' as const, 'https' as const),
   },
   { requiredKeys: ['statusCode'] },
@@ -71,7 +75,7 @@ const filter: fc.Arbitrary<HttpFilter> = fc.oneof(
     changes,
   }),
   fc.record(
-    { kind: fc.constant('rewrite' as const), hostname: text, path: pathRewrite },
+    { kind: fc.constant('rewrite' as const), hostname: word, path: pathRewrite },
     { requiredKeys: ['kind'] },
   ),
   fc.record({ kind: fc.constant('redirect' as const), redirect }),
@@ -88,13 +92,13 @@ const filters = fc.array(filter, { maxLength: 3 });
 const valueMatch: fc.Arbitrary<ValueMatch> = fc.oneof(
   fc.record(
     {
-      ...{ name: text, value: text, absent: fc.boolean() },
+      ...{ name: headerName, value: text, absent: fc.boolean() },
       kind: fc.constantFrom('exact' as const, 'prefix' as const, 'regex' as const),
     },
     { requiredKeys: ['name', 'kind', 'value'] },
   ),
   fc.record(
-    { name: text, kind: fc.constant('present' as const), absent: fc.boolean() },
+    { name: headerName, kind: fc.constant('present' as const), absent: fc.boolean() },
     { requiredKeys: ['name', 'kind'] },
   ),
 );
@@ -141,12 +145,15 @@ const retry = fc.record(
 );
 const sessionPersistence = fc.oneof(
   fc.record(
-    { kind: fc.constant('cookie' as const), name: text, path: text, lifetimeMs: amount },
+    {
+      ...{ kind: fc.constant('cookie' as const), name: headerName, lifetimeMs: amount },
+      path: word.map((name) => `/${name}`),
+    },
     { requiredKeys: ['kind', 'name', 'path'] },
   ),
-  fc.record({ kind: fc.constant('header' as const), name: text }),
+  fc.record({ kind: fc.constant('header' as const), name: headerName }),
 );
-const rule: fc.Arbitrary<HttpRule> = fc.record(
+const anyRule: fc.Arbitrary<HttpRule> = fc.record(
   {
     ...{ name: text, filters, timeoutMs: amount, retry, sessionPersistence },
     matches: fc.array(match, { maxLength: 3 }),
@@ -154,6 +161,8 @@ const rule: fc.Arbitrary<HttpRule> = fc.record(
   },
   { requiredKeys: ['name', 'matches', 'filters', 'backends'] },
 );
+/** Texts are patterns, too, and values of headers: few of them cannot be used. */
+const rule = anyRule.filter((one) => httpRuleProblem(one) === undefined);
 const portRoutes: fc.Arbitrary<PortRoutes> = fc.oneof(
   fc.record({
     kind: fc.constant('http' as const),
@@ -276,6 +285,24 @@ test('routes are refused when anything in them is not known: a match that is lef
     }),
     { numRuns: 100 },
   );
+});
+
+test('a rule that no waypoint can use is refused with its name', (t) => {
+  const unusable: HttpRule = {
+    ...{ name: 'HTTPRoute/shop/web/0', filters: [], backends: [] },
+    matches: [{ path: { kind: 'regex', value: '/(a' }, headers: [], queryParams: [] }],
+  };
+  const bytes = encodeServiceRoutes({
+    service: 'shop/web' as ServiceKey,
+    producer: new Map([
+      [80, { kind: 'http', routes: { choice: 'precedence', grpc: false, rules: [unusable] } }],
+    ]),
+    consumer: new Map(),
+  });
+  t.throws(() => decodeServiceRoutes(bytes), {
+    code: 'ERR_XDS_RESOURCE',
+    message: /shop\/web.*rule HTTPRoute\/shop\/web\/0: .*missing closing \)/,
+  });
 });
 
 test('equal maps give equal bytes, whatever order they were made in', (t) => {
