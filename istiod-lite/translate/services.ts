@@ -40,6 +40,23 @@ export function serviceHostname(namespace: string, name: string, settings: MeshS
   return `${name}.${namespace}.svc.${settings.clusterDomain}`;
 }
 
+/** The waypoint of a Service or ServiceEntry. */
+export function waypointOfService(
+  picture: Picture,
+  settings: MeshSettings,
+  object: Service | ServiceEntry,
+): WaypointBinding {
+  const { namespace } = object.ref;
+  const { labels, annotations } = object.metadata;
+  const selector =
+    object.kind === 'Service' ? object.spec.selector : object.spec.workloadSelector?.labels;
+  return resolveWaypoint(picture, settings, {
+    ...{ namespace, labels, annotations },
+    traffic: 'service',
+    serviceAccounts: () => accountsOfSelector(picture, namespace, selector),
+  });
+}
+
 /** Turns a Service into its record; ExternalName is refused with a condition. */
 export function translateService(
   picture: Picture,
@@ -51,11 +68,7 @@ export function translateService(
   if (spec.type === 'ExternalName')
     return { ...NOTHING, conditions: [refusedExternalName(service)] };
   const network = clusterNetwork(picture, settings);
-  const binding = resolveWaypoint(picture, settings, {
-    ...{ namespace, labels: metadata.labels, annotations: metadata.annotations },
-    traffic: 'service',
-    serviceAccounts: () => accountsOfSelector(picture, namespace, spec.selector),
-  });
+  const binding = waypointOfService(picture, settings, service);
   const record: MeshService = {
     ...{ name, namespace, hostname: serviceHostname(namespace, name, settings) },
     addresses: clusterIps(service, network),
@@ -92,11 +105,7 @@ export function translateServiceEntry(
   const { spec, metadata } = entry;
   const { namespace, name } = entry.ref;
   const network = clusterNetwork(picture, settings);
-  const binding = resolveWaypoint(picture, settings, {
-    ...{ namespace, labels: metadata.labels, annotations: metadata.annotations },
-    traffic: 'service',
-    serviceAccounts: () => accountsOfSelector(picture, namespace, spec.workloadSelector?.labels),
-  });
+  const binding = waypointOfService(picture, settings, entry);
   const passthrough = spec.resolution === 'NONE';
   const balancing = passthrough
     ? ({ routingPreference: [], mode: 'PASSTHROUGH' } as const)

@@ -22,6 +22,7 @@ import {
 } from './external-workloads.ts';
 import { staticStrictPolicy, translatePeerAuthentication } from './peer-authentication.ts';
 import { translatePolicy } from './policies.ts';
+import { waypointAccepted } from './policy-status.ts';
 import { translateService, translateServiceEntry } from './services.ts';
 import {
   NOTHING,
@@ -277,8 +278,11 @@ export function translateObject(
         ],
       };
     }
-    case 'AuthorizationPolicy':
-      return translatePolicy(object, settings);
+    case 'AuthorizationPolicy': {
+      const condition = waypointAccepted(picture, settings, object);
+      const translation = translatePolicy(object, settings);
+      return condition === undefined ? translation : { ...translation, conditions: [condition] };
+    }
     case 'PeerAuthentication': {
       const policy = translatePeerAuthentication(picture, settings, object);
       return policy === undefined ? NOTHING : { ...NOTHING, policies: [policy] };
@@ -291,6 +295,8 @@ export function translateObject(
     case 'Gateway':
     case 'GatewayClass':
     case 'ReferenceGrant':
+    // Told to waypoints by what it is attached to.
+    case 'RequestAuthentication':
       return NOTHING;
     // Read and checked by themselves; nothing routes requests yet, so that no proxy and no status hears of them.
     case 'HTTPRoute':

@@ -34,7 +34,7 @@ export type CustomDecision = Readonly<
       kind: 'ask';
       authorizers: readonly (PolicyHit & Readonly<{ authorizer: ExternalAuthorizer }>)[];
     }
-  | { kind: 'deny'; by: PolicyHit; reason: string }
+  | { kind: 'deny'; by?: PolicyHit; reason: string }
 >;
 
 type Compiled = Readonly<{
@@ -104,6 +104,8 @@ export class CompiledHttpPolicies {
   custom(targets: readonly string[], request: PolicyRequest): CustomDecision {
     const scopes = this.#scopes(targets, request);
     const tooOften = this.#values.match(request);
+    if (tooOften !== undefined && this.hasCustom(targets))
+      return { kind: 'deny', reason: tooManyValues(tooOften) };
     const hits = this.#hits(scopes, 'CUSTOM');
     const authorizers: (PolicyHit & { authorizer: ExternalAuthorizer })[] = [];
     for (const hit of hits) {
@@ -111,7 +113,6 @@ export class CompiledHttpPolicies {
       if (action?.kind !== 'CUSTOM') continue;
       if ('problem' in action)
         return { kind: 'deny', by: hit, reason: `${hit.policy}: ${action.problem}` };
-      if (tooOften !== undefined) return { kind: 'deny', by: hit, reason: tooManyValues(tooOften) };
       if (!authorizers.some(({ authorizer }) => authorizer.name === action.authorizer.name))
         authorizers.push({ ...hit, authorizer: action.authorizer });
     }

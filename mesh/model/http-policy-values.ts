@@ -256,17 +256,28 @@ export class HttpPolicyValues {
 
   #matchHeaders(headers: readonly string[]): string | undefined {
     let tooOften: string | undefined;
+    let cookie: string | undefined;
     for (let index = 0; index < headers.length; index += 2) {
       const name = headers[index] ?? '';
-      const table = this.#headers.get(name);
-      if (table === undefined) continue;
-      if (table.seen !== this.stamp) [table.seen, table.count] = [this.stamp, 0];
-      if (table.count === MAX_REPEATED_FIELDS) tooOften = name;
-      this.#bit = 1 << table.count++;
-      if (table.count > 1) [table.stamp, table.full] = [this.stamp, (this.#bit << 1) - 1];
-      table.texts.find(headers[index + 1] ?? '', this.#mark);
+      const value = headers[index + 1] ?? '';
+      // Crumbs of one text: RFC 9113 section 8.2.3.
+      if (name === 'cookie') cookie = cookie === undefined ? value : `${cookie}; ${value}`;
+      else if (!this.#matchHeader(name, value)) tooOften = name;
     }
+    if (cookie !== undefined) this.#matchHeader('cookie', cookie);
     return tooOften;
+  }
+
+  /** @returns false when the field came so often before that this value cannot be told apart. */
+  #matchHeader(name: string, value: string): boolean {
+    const table = this.#headers.get(name);
+    if (table === undefined) return true;
+    if (table.seen !== this.stamp) [table.seen, table.count] = [this.stamp, 0];
+    if (table.count === MAX_REPEATED_FIELDS) return false;
+    this.#bit = 1 << table.count++;
+    if (table.count > 1) [table.stamp, table.full] = [this.stamp, (this.#bit << 1) - 1];
+    table.texts.find(value, this.#mark);
+    return true;
   }
 
   readonly #mark = (value: PolicyValue | undefined): void => {

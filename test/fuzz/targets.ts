@@ -11,6 +11,7 @@ import { target as hpack } from './targets/hpack.ts';
 import { target as http1Chunked } from './targets/http1-chunked.ts';
 import { target as http1Request } from './targets/http1-request.ts';
 import { target as http1Response } from './targets/http1-response.ts';
+import { target as path } from './targets/path.ts';
 import { target as spiffe } from './targets/spiffe.ts';
 import { target as xds } from './targets/xds.ts';
 import { target as yaml } from './targets/yaml.ts';
@@ -19,7 +20,7 @@ import { target as zds } from './targets/zds.ts';
 /** Every parser that reads what others wrote. */
 export const TARGETS: ReadonlyMap<string, Target> = new Map(
   Object.entries({
-    ...{ frames, hpack, authority, baggage, forwarded, spiffe },
+    ...{ frames, hpack, authority, baggage, forwarded, spiffe, path },
     ...{ 'http1-request': http1Request, 'http1-response': http1Response },
     'http1-chunked': http1Chunked,
     ...{ certificate, csr, crl, dns, yaml, xds, zds },
