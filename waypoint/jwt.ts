@@ -41,6 +41,9 @@ export type JwtFault =
   | "Jwks doesn't have key to match kid or alg from Jwt"
   | 'Jwt verification fails';
 
+const NO_KEY: JwtFault = "Jwks doesn't have key to match kid or alg from Jwt";
+const FAILS: JwtFault = 'Jwt verification fails';
+
 /** A token that a rule has verified. */
 export type VerifiedToken = Readonly<{
   identity: RequestIdentity;
@@ -82,7 +85,7 @@ class Provider {
   }
 
   async verify(token: string, parts: TokenParts, nowMs: number): Promise<VerifiedToken | JwtFault> {
-    let fault: JwtFault = "Jwks doesn't have key to match kid or alg from Jwt";
+    let fault: JwtFault = NO_KEY;
     for (const key of this.#keys) {
       try {
         const { payload } = await jwtVerify(token, key, {
@@ -102,9 +105,9 @@ class Provider {
         return verified;
       } catch (error) {
         const found = faultOf(error);
-        // What no key could mend: the signature was right, and a claim is not.
-        if (found !== 'Jwt verification fails' && found !== fault) return found;
-        if (found === 'Jwt verification fails') fault = found;
+        // What no other key could mend: the signature was right, and a claim is not.
+        if (found !== FAILS && found !== NO_KEY) return found;
+        if (found === FAILS) fault = found;
       }
     }
     return fault;
@@ -204,7 +207,7 @@ function joined(tokens: readonly VerifiedBy[]): JwtOutcome {
   const { identity } = first.verified;
   const isOther = ({ verified }: VerifiedBy): boolean =>
     verified.identity.principal !== identity.principal;
-  if (tokens.some(isOther)) return { kind: 'refused', fault: 'Jwt verification fails' };
+  if (tokens.some(isOther)) return { kind: 'refused', fault: FAILS };
   return { kind: 'verified', identity, tokens };
 }
 
@@ -299,6 +302,6 @@ function faultOf(error: unknown): JwtFault {
     error instanceof errors.JWKSNoMatchingKey ||
     (error instanceof errors.JOSENotSupported && error.message.includes('JSON Web Key Set'))
   )
-    return "Jwks doesn't have key to match kid or alg from Jwt";
-  return 'Jwt verification fails';
+    return NO_KEY;
+  return FAILS;
 }
