@@ -10,6 +10,7 @@ import type {
 } from '../mesh/kubernetes/resources.ts';
 import { isKind } from '../mesh/kubernetes/resources.ts';
 import { GATEWAY_NAME, SLICE_SERVICE_NAME } from '../mesh/kubernetes/labels.ts';
+import { targetsOf } from '../mesh/kubernetes/security.ts';
 import type { ChangeSet } from './sources/source.ts';
 
 /** The kinds that waypoints route for. */
@@ -33,7 +34,16 @@ export interface Picture {
   selectingPolicies(namespace: string): Iterable<ObjectOf<'AuthorizationPolicy'>>;
   /** The routes of every namespace and kind that name the Service or ServiceEntry as a parent. */
   routesOf(kind: ParentKind, namespace: string, name: string): Iterable<Route>;
+  /** The policies of a kind and namespace that name an object as their target. */
+  targetingPolicies<K extends TargetingKind>(
+    kind: K,
+    namespace: string,
+    target: Readonly<{ kind: string; name: string }>,
+  ): Iterable<ObjectOf<K>>;
 }
+
+/** Kinds with `targetRefs`. */
+export type TargetingKind = 'AuthorizationPolicy' | 'RequestAuthentication';
 
 /** An object that changed: at least one side is there. */
 export type ObjectChange = Readonly<{
@@ -135,6 +145,14 @@ export class Snapshot implements Picture {
       if (isRoute(object)) yield object;
   }
 
+  targetingPolicies<K extends TargetingKind>(
+    kind: K,
+    namespace: string,
+    target: Readonly<{ kind: string; name: string }>,
+  ): Iterable<ObjectOf<K>> {
+    return this.#ofKind(kind, targetFact(kind, namespace, target));
+  }
+
   /** The pods of an account that are on a node. */
   podsOfAccount(
     node: string,
@@ -206,12 +224,28 @@ export function trackedPicture(picture: Picture, facts: Set<string>): Picture {
       facts.add(factOf('routes of', kind, namespace, name));
       return picture.routesOf(kind, namespace, name);
     },
+    targetingPolicies: (kind, namespace, target) => {
+      facts.add(targetFact(kind, namespace, target));
+      return picture.targetingPolicies(kind, namespace, target);
+    },
   };
 }
 
 /** A fact's name; "|" stands in no name of Kubernetes. */
 function factOf(...parts: readonly string[]): string {
   return parts.join('|');
+}
+
+function targetFact(
+  kind: TargetingKind,
+  namespace: string,
+  target: Readonly<{ kind: string; name: string }>,
+): string {
+  return factOf('policies of target', kind, namespace, target.kind, target.name);
+}
+
+function targetFacts(policy: ObjectOf<TargetingKind>): string[] {
+  return targetsOf(policy).map((target) => targetFact(policy.kind, policy.ref.namespace, target));
 }
 
 /** Every index that an object is in. */
@@ -240,7 +274,9 @@ function factsOf(object: KnownObject): string[] {
       return [...facts, ...object.spec.hosts.map((host) => factOf('entries of host', host))];
     case 'AuthorizationPolicy':
       if (object.spec.selector !== undefined) facts.push(factOf('selecting policies', namespace));
-      return facts;
+      return [...facts, ...targetFacts(object)];
+    case 'RequestAuthentication':
+      return [...facts, ...targetFacts(object)];
     case 'HTTPRoute':
     case 'GRPCRoute':
     case 'TCPRoute':

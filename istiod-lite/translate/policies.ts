@@ -35,6 +35,8 @@ const L7_SOURCE = [
     'notRequestPrincipals',
     'remoteIpBlocks',
     'notRemoteIpBlocks',
+    'trustDomains',
+    'notTrustDomains',
   ] as const),
 ];
 const L7_OPERATION = [
@@ -105,7 +107,7 @@ function whyUnsupported(policy: AuthorizationPolicy, settings: MeshSettings): st
   return undefined;
 }
 
-function isDryRun(policy: AuthorizationPolicy): boolean {
+export function isDryRun(policy: AuthorizationPolicy): boolean {
   return /^(?:1|t|true)$/i.test(policy.metadata.annotations.get(DRY_RUN) ?? '');
 }
 
@@ -116,7 +118,7 @@ function scopeOf(policy: AuthorizationPolicy, settings: MeshSettings): MeshPolic
   return policy.ref.namespace === settings.rootNamespace ? 'GLOBAL' : 'NAMESPACE';
 }
 
-/** The attributes of a rule that only an HTTP proxy sees. */
+/** The attributes of a rule that only a waypoint sees. */
 export function l7AttributesOf(rule: AuthorizationRule): string[] {
   const found = new Set<string>();
   for (const { source } of rule.from ?? [])
@@ -164,7 +166,7 @@ function translateRule(
   const clauses = [
     clauseOf((rule.to ?? []).map(({ operation }) => operationMatch(operation))),
     clauseOf((rule.from ?? []).map(({ source }) => sourceMatch(source, namespace, settings))),
-    ...rule.when.map((condition) => clauseOf([conditionMatch(condition, settings)])),
+    ...rule.when.map((condition) => clauseOf([conditionMatch(condition, namespace, settings)])),
   ];
   return { clauses: clauses.filter((clause) => clause !== undefined) };
 }
@@ -211,6 +213,7 @@ type ConditionReader = (
   values: readonly string[],
   notValues: readonly string[],
   settings: MeshSettings,
+  namespace: string,
 ) => Partial<PolicyMatch>;
 
 /** The `when` keys that L4 knows. */
@@ -228,6 +231,13 @@ const L4_KEYS: ReadonlyMap<string, ConditionReader> = new Map<string, ConditionR
     }),
   ],
   [
+    'source.serviceAccount',
+    (is, not, _, namespace) => ({
+      serviceAccounts: is.map((value) => accountMatch(value, namespace)),
+      notServiceAccounts: not.map((value) => accountMatch(value, namespace)),
+    }),
+  ],
+  [
     'destination.ip',
     (is, not) => ({ destinationIps: is.map(parseCidr), notDestinationIps: not.map(parseCidr) }),
   ],
@@ -237,14 +247,18 @@ const L4_KEYS: ReadonlyMap<string, ConditionReader> = new Map<string, ConditionR
   ],
 ]);
 
-function conditionMatch(condition: AuthorizationCondition, settings: MeshSettings): PolicyMatch {
+function conditionMatch(
+  condition: AuthorizationCondition,
+  namespace: string,
+  settings: MeshSettings,
+): PolicyMatch {
   const read = L4_KEYS.get(condition.key);
   if (read === undefined) return EMPTY_MATCH;
-  return { ...EMPTY_MATCH, ...read(condition.values, condition.notValues, settings) };
+  return { ...EMPTY_MATCH, ...read(condition.values, condition.notValues, settings, namespace) };
 }
 
 /** `*`, `*suffix`, `prefix*` or the text itself. */
-function stringMatch(value: string): StringMatch {
+export function stringMatch(value: string): StringMatch {
   if (value === '*') return { kind: 'presence' };
   if (value.startsWith('*')) return { kind: 'suffix', value: value.slice(1) };
   if (value.endsWith('*')) return { kind: 'prefix', value: value.slice(0, -1) };
@@ -252,7 +266,7 @@ function stringMatch(value: string): StringMatch {
 }
 
 /** A principal of this mesh matches under each of its trust domain's names; `cluster.local` always means this mesh's. */
-function principalMatches(value: string, settings: MeshSettings): StringMatch[] {
+export function principalMatches(value: string, settings: MeshSettings): StringMatch[] {
   const names: string[] = [settings.trustDomain, ...settings.trustDomainAliases];
   const slash = value.indexOf('/');
   const domain = value.slice(0, Math.max(0, slash));
@@ -261,7 +275,7 @@ function principalMatches(value: string, settings: MeshSettings): StringMatch[] 
   return [...new Set(names)].map((name) => stringMatch(`${name}${value.slice(slash)}`));
 }
 
-function accountMatch(value: string, namespace: string): ServiceAccountMatch {
+export function accountMatch(value: string, namespace: string): ServiceAccountMatch {
   const slash = value.indexOf('/');
   if (slash < 0) return { namespace, serviceAccount: value };
   return { namespace: value.slice(0, slash), serviceAccount: value.slice(slash + 1) };

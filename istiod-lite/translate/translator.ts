@@ -26,6 +26,7 @@ import { staticStrictPolicy, translatePeerAuthentication } from './peer-authenti
 import { translatePolicy } from './policies.ts';
 import { classConditions, translateGateway, WAYPOINT_GATEWAY_CLASS } from './gateways.ts';
 import { routeParents } from './route-status.ts';
+import { waypointAccepted } from './policy-status.ts';
 import { translateService, translateServiceEntry } from './services.ts';
 import {
   NOTHING,
@@ -333,8 +334,11 @@ export function translateObject(
         ],
       });
     }
-    case 'AuthorizationPolicy':
-      return translatePolicy(object, settings);
+    case 'AuthorizationPolicy': {
+      const condition = waypointAccepted(picture, settings, object);
+      const translation = translatePolicy(object, settings);
+      return condition === undefined ? translation : { ...translation, conditions: [condition] };
+    }
     case 'PeerAuthentication': {
       const policy = translatePeerAuthentication(picture, settings, object);
       return policy === undefined ? NOTHING : { ...NOTHING, policies: [policy] };
@@ -348,6 +352,8 @@ export function translateObject(
     case 'ReplicaSet':
     case 'ConfigMap':
     case 'ReferenceGrant':
+    // Told to waypoints by what it is attached to.
+    case 'RequestAuthentication':
       return NOTHING;
     case 'GatewayClass':
       return { ...NOTHING, conditions: classConditions(object) };

@@ -8,7 +8,7 @@ import { list, text, type Schema } from './schema.ts';
 const DNS_NAME = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/;
 const DNS_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
 const KIND = /^[a-zA-Z](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?$/;
-const TOKEN = /^[A-Za-z0-9!#$%&'*+\-.^_`|~]+$/;
+export const TOKEN_NAME = /^[A-Za-z0-9!#$%&'*+\-.^_`|~]+$/;
 /** Printable, with single blanks or tabs inside. */
 const HEADER_VALUE = /^[!-~]+(?:[\t ]?[!-~]+)*$/;
 /** What a path is made of, with its slashes. RFC 3986 section 3.3. */
@@ -152,7 +152,7 @@ export function sectionName(): Schema<string> {
 }
 
 export function headerName(): Schema<string> {
-  return boundedText(1, 256, TOKEN, 'header name');
+  return boundedText(1, 256, TOKEN_NAME, 'header name');
 }
 
 export function headerValue(): Schema<string> {

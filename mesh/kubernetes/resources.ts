@@ -43,6 +43,11 @@ import {
 import type { ObjectBase, OtherObject } from './object.ts';
 import type { Report } from './problem.ts';
 import { referenceGrantSchema, type ReferenceGrant } from './reference-grant.ts';
+import {
+  requestAuthenticationSchema,
+  validateRequestAuthentication,
+  type RequestAuthentication,
+} from './request-authentication.ts';
 import type { Schema } from './schema.ts';
 import {
   authorizationPolicySchema,
@@ -68,6 +73,7 @@ export type KnownObject =
   | DestinationRule
   | AuthorizationPolicy
   | PeerAuthentication
+  | RequestAuthentication
   | Gateway
   | GatewayClass
   | HttpRoute
@@ -169,6 +175,13 @@ export const KINDS: readonly KindDefinition[] = [
     security,
     peerAuthenticationSchema,
     validatePeerAuthentication,
+    (a, b) => ({ ...a, ...b }),
+  ),
+  definition(
+    'RequestAuthentication',
+    security,
+    requestAuthenticationSchema,
+    validateRequestAuthentication,
     (a, b) => ({ ...a, ...b }),
   ),
   definition('Gateway', gatewayApi, gatewaySchema, validateGateway, (a, b) => ({ ...a, ...b })),

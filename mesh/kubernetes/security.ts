@@ -11,9 +11,9 @@ import {
   type Decoded,
 } from './schema.ts';
 
-const workloadSelector = fields({ matchLabels: dictionary(text()) });
+export const workloadSelector = fields({ matchLabels: dictionary(text()) });
 
-const targetReference = fields({
+export const targetReference = fields({
   group: text(),
   kind: required(text()),
   name: required(text()),
@@ -33,6 +33,8 @@ const source = fields({
   notIpBlocks: list(text()),
   remoteIpBlocks: list(text()),
   notRemoteIpBlocks: list(text()),
+  trustDomains: list(text()),
+  notTrustDomains: list(text()),
 });
 
 const operation = fields({
@@ -89,6 +91,7 @@ export const peerAuthenticationSchema = fields(
 export type AuthorizationPolicy = ObjectBase &
   Readonly<{ kind: 'AuthorizationPolicy' }> &
   Decoded<typeof authorizationPolicySchema>;
+export type TargetReference = Decoded<typeof targetReference>;
 export type AuthorizationRule = NonNullable<AuthorizationPolicy['spec']['rules']>[number];
 export type AuthorizationSource = Decoded<typeof source>;
 export type AuthorizationOperation = Decoded<typeof operation>;
@@ -97,3 +100,15 @@ export type PeerAuthentication = ObjectBase &
   Readonly<{ kind: 'PeerAuthentication' }> &
   Decoded<typeof peerAuthenticationSchema>;
 export type MtlsMode = PeerAuthentication['spec']['mtls']['mode'];
+
+/** What a policy is attached to, however it was written. */
+export function targetsOf({
+  spec,
+}: Readonly<{
+  spec: Readonly<{
+    targetRef?: TargetReference | undefined;
+    targetRefs: readonly TargetReference[];
+  }>;
+}>): readonly TargetReference[] {
+  return spec.targetRef === undefined ? spec.targetRefs : [spec.targetRef, ...spec.targetRefs];
+}

@@ -1,4 +1,6 @@
 import { parseCidr } from '../../base/address.ts';
+import { describeError } from '../../base/errors.ts';
+import { isPathTemplate, parsePathTemplate } from '../model/path-template.ts';
 import type { FieldPath, Report } from './problem.ts';
 import type { Decoded } from './schema.ts';
 import type {
@@ -7,6 +9,7 @@ import type {
   AuthorizationSource,
   authorizationPolicySchema,
   peerAuthenticationSchema,
+  TargetReference,
 } from './security.ts';
 import { validateLabels } from './selector.ts';
 
@@ -17,15 +20,18 @@ type PolicyRule = NonNullable<Policy['spec']['rules']>[number];
 const IDENTITY_FIELDS = [
   ...(['namespaces', 'notNamespaces', 'principals', 'notPrincipals'] as const),
   ...(['serviceAccounts', 'notServiceAccounts'] as const),
-  ...(['requestPrincipals', 'notRequestPrincipals'] as const),
+  ...(['requestPrincipals', 'notRequestPrincipals', 'trustDomains', 'notTrustDomains'] as const),
 ];
 
 /** `when` keys of Istio's reference; those in brackets take a name. */
 const PLAIN_KEYS = new Set([
   ...['source.ip', 'remote.ip', 'source.namespace', 'source.principal'],
+  ...['source.serviceAccount', 'source.trustDomain'],
   ...['request.auth.principal', 'request.auth.audiences', 'request.auth.presenter'],
   ...['destination.ip', 'destination.port', 'connection.sni'],
 ]);
+const IDENTITY_KEYS =
+  /^(?:source\.(?:namespace|principal|serviceAccount|trustDomain)$|request\.auth\.)/;
 const BRACKET_KEYS = ['request.headers', 'request.auth.claims'];
 
 const TARGETS = new Map([
@@ -34,6 +40,9 @@ const TARGETS = new Map([
   ['Gateway', 'gateway.networking.k8s.io'],
   ['GatewayClass', 'gateway.networking.k8s.io'],
 ]);
+
+/** istio/api type/v1beta1/selector.proto. */
+const MAX_TARGETS = 16;
 
 /** What Istio's admission refuses in an AuthorizationPolicy: a policy that would not do what it says. */
 export function validateAuthorizationPolicy(policy: Policy, report: Report): void {
@@ -54,7 +63,17 @@ export function validateAuthorizationPolicy(policy: Policy, report: Report): voi
   });
 }
 
-function validateAttachment({ spec }: Policy, report: Report): void {
+/** What a policy is attached to. */
+type Attached = Readonly<{
+  spec: Readonly<{
+    selector?: Readonly<{ matchLabels: ReadonlyMap<string, string> }> | undefined;
+    targetRef?: TargetReference | undefined;
+    targetRefs: readonly TargetReference[];
+  }>;
+}>;
+
+/** A policy has one way to say what it is for, and its targets are of kinds that a waypoint knows. */
+export function validateAttachment({ spec }: Attached, report: Report): void {
   const attached = [
     spec.selector !== undefined && 'selector',
     spec.targetRef !== undefined && 'targetRef',
@@ -65,25 +84,26 @@ function validateAttachment({ spec }: Policy, report: Report): void {
       ['spec', attached[1] ?? ''],
       `only one of selector, targetRef and targetRefs may be set: found ${attached.join(' and ')}`,
     );
+  if (spec.targetRefs.length > MAX_TARGETS)
+    report.error(['spec', 'targetRefs'], `has more than ${MAX_TARGETS} entries`);
   if (spec.selector !== undefined) validateSelector(spec.selector.matchLabels, report);
-  const targets: (readonly [FieldPath, Policy['spec']['targetRefs'][number]])[] =
-    spec.targetRefs.map((target, index) => [['spec', 'targetRefs', index], target]);
-  if (spec.targetRef !== undefined) targets.push([['spec', 'targetRef'], spec.targetRef]);
-  for (const [path, target] of targets) {
-    const group = TARGETS.get(target.kind);
-    if (
-      group === undefined ||
-      (target.group !== group && !(group === '' && target.group === 'core'))
-    )
-      report.error(
-        path,
-        `cannot target ${target.group === '' ? '' : `${target.group}/`}${target.kind}`,
-        'target a Service, a networking.istio.io ServiceEntry, or a gateway.networking.k8s.io Gateway or GatewayClass',
-      );
-    if (target.name === '') report.error([...path, 'name'], 'must not be empty');
-    if (target.namespace !== '')
-      report.error([...path, 'namespace'], 'must not be set: a policy targets its own namespace');
-  }
+  spec.targetRefs.forEach((target, index) => {
+    validateTarget(target, ['spec', 'targetRefs', index], report);
+  });
+  if (spec.targetRef !== undefined) validateTarget(spec.targetRef, ['spec', 'targetRef'], report);
+}
+
+function validateTarget(target: TargetReference, path: FieldPath, report: Report): void {
+  const group = TARGETS.get(target.kind);
+  if (group === undefined || (target.group !== group && !(group === '' && target.group === 'core')))
+    report.error(
+      path,
+      `cannot target ${target.group === '' ? '' : `${target.group}/`}${target.kind}`,
+      'target a Service, a networking.istio.io ServiceEntry, or a gateway.networking.k8s.io Gateway or GatewayClass',
+    );
+  if (target.name === '') report.error([...path, 'name'], 'must not be empty');
+  if (target.namespace !== '')
+    report.error([...path, 'namespace'], 'must not be set: a policy targets its own namespace');
 }
 
 function validateSelector(labels: ReadonlyMap<string, string>, report: Report): void {
@@ -143,13 +163,7 @@ function validateSource(
     );
   validateTexts(source, at, report);
   for (const field of ['serviceAccounts', 'notServiceAccounts'] as const)
-    source[field].forEach((value, index) => {
-      if (value.includes('*') || !/^[^/]+(?:\/[^/]+)?$/.test(value))
-        report.error(
-          [...at, field, index],
-          'must be "<account>" or "<namespace>/<account>", no wildcard',
-        );
-    });
+    validateAccounts(source[field], [...at, field], report);
   for (const field of ['principals', 'notPrincipals'] as const)
     source[field].forEach((value, index) => {
       if (value.startsWith('spiffe://'))
@@ -163,10 +177,39 @@ function validateSource(
     validateIpBlocks(source[field], [...at, field], report);
 }
 
+function validateAccounts(values: readonly string[], at: FieldPath, report: Report): void {
+  values.forEach((value, index) => {
+    if (value.includes('*') || !/^[^/]+(?:\/[^/]+)?$/.test(value))
+      report.error([...at, index], 'must be "<account>" or "<namespace>/<account>", no wildcard');
+  });
+}
+
 function validateOperation(operation: AuthorizationOperation, at: FieldPath, report: Report): void {
   validateTexts(operation, at, report);
   validatePorts(operation.ports, [...at, 'ports'], report);
   validatePorts(operation.notPorts, [...at, 'notPorts'], report);
+  for (const field of ['paths', 'notPaths'] as const)
+    validatePaths(operation[field], [...at, field], report);
+}
+
+/** A template that cannot be read is an error; a "*" within a path that is none is a text that no one meant. */
+function validatePaths(values: readonly string[], at: FieldPath, report: Report): void {
+  values.forEach((value, index) => {
+    if (!isPathTemplate(value)) {
+      if (value.slice(1, -1).includes('*'))
+        report.warn(
+          [...at, index],
+          'a "*" inside a path is taken literally',
+          'write "{*}" for one segment or "{**}" for several',
+        );
+      return;
+    }
+    try {
+      parsePathTemplate(value);
+    } catch (error) {
+      report.error([...at, index], describeError(error));
+    }
+  });
 }
 
 function validateTexts(
@@ -226,7 +269,7 @@ function validateCondition(
   if (!known) report.error([...at, 'key'], `is unknown: found ${JSON.stringify(key.slice(0, 80))}`);
   if (values.length + notValues.length === 0)
     report.error([...at, 'values'], 'values or notValues must not be empty');
-  if (action === 'CUSTOM' && /^(?:source\.(?:namespace|principal)|request\.auth)/.test(key))
+  if (action === 'CUSTOM' && IDENTITY_KEYS.test(key))
     report.error([...at, 'key'], `${key} cannot be used with action CUSTOM`);
   validateTexts({ values, notValues }, at, report);
   for (const [field, texts] of [
@@ -236,6 +279,7 @@ function validateCondition(
     if (key === 'source.ip' || key === 'destination.ip' || key === 'remote.ip')
       validateIpBlocks(texts, [...at, field], report);
     if (key === 'destination.port') validatePorts(texts, [...at, field], report);
+    if (key === 'source.serviceAccount') validateAccounts(texts, [...at, field], report);
   }
 }
 

@@ -1,8 +1,8 @@
-import { hash } from 'node:crypto';
 import {
   policyKey,
   type AuthorizationPolicy,
   type PolicyKey,
+  type PolicyMatch,
   type PolicyRule,
 } from './authorization.ts';
 import {
@@ -14,14 +14,9 @@ import {
   type PolicyConnection,
   type PolicyHit,
 } from './authorize.ts';
+import { PolicyScope } from './policy-scope.ts';
 import { PolicyValues } from './policy-values.ts';
-import {
-  compiledRuleHolds,
-  compileRule,
-  releaseRule,
-  RuleIndex,
-  type CompiledRule,
-} from './rule-index.ts';
+import { compiledRuleHolds, compileRule, releaseRule, type CompiledRule } from './rule-index.ts';
 
 /** Whose policies: its namespace's, the global ones and those it names. A Workload is one. */
 export type PolicyTarget = Readonly<{
@@ -30,6 +25,7 @@ export type PolicyTarget = Readonly<{
 }>;
 
 type Effect = Readonly<{ action: 'ALLOW' | 'DENY'; dryRun: boolean }>;
+type Scope = PolicyScope<PolicyMatch>;
 type Compiled = Readonly<{ policy: AuthorizationPolicy; rules: readonly CompiledRule[] }>;
 
 /**
@@ -39,7 +35,7 @@ type Compiled = Readonly<{ policy: AuthorizationPolicy; rules: readonly Compiled
 export class CompiledPolicies {
   readonly #policies = new Map<PolicyKey, Compiled>();
   readonly #values = new PolicyValues();
-  readonly #global = new Scope(this.#values);
+  readonly #global = new PolicyScope<PolicyMatch>(this.#values, () => this.#values);
   readonly #namespaces = new Map<string, Scope>();
 
   set(policy: AuthorizationPolicy): void {
@@ -48,13 +44,13 @@ export class CompiledPolicies {
     const scope = this.#scopeOf(policy);
     const own = (rule: PolicyRule, index: number): CompiledRule => {
       const hit = { policy: key, rule: index };
-      if (scope !== undefined) return scope.add(policy, rule, hit);
+      if (scope !== undefined) return scope.add(effectKey(policy), rule, hit);
       const compiled = compileRule(rule, this.#values);
       compiled.owners.push(hit);
       return compiled;
     };
     this.#policies.set(key, { policy, rules: policy.rules.map(own) });
-    scope?.count(policy, 1);
+    scope?.count(effectKey(policy), 1);
   }
 
   /** @returns whether it was there. */
@@ -68,9 +64,9 @@ export class CompiledPolicies {
       const compiled = rules[index];
       if (compiled === undefined) return;
       if (scope === undefined) releaseRule(compiled, this.#values);
-      else scope.remove(policy, rule, compiled, key, index);
+      else scope.remove(effectKey(policy), rule, compiled, { policy: key, rule: index });
     });
-    scope?.count(policy, -1);
+    scope?.count(effectKey(policy), -1);
     if (policy.scope === 'NAMESPACE' && scope?.isEmpty() === true)
       this.#namespaces.delete(policy.namespace);
     return true;
@@ -127,7 +123,7 @@ export class CompiledPolicies {
     const dryRun = [...dryRunDeny, ...this.#dryRun('ALLOW', scopes, named)];
     const enforcedAllow = { action: 'ALLOW', dryRun: false } as const;
     const restricted =
-      scopes.some((scope) => scope.has(enforcedAllow)) ||
+      scopes.some((scope) => scope.has(effectKey(enforcedAllow))) ||
       named.some(({ policy }) => isOf(policy, enforcedAllow));
     if (!restricted) return allowUnrestricted(dryRun);
     const permission = this.#hit(enforcedAllow, scopes, named);
@@ -140,7 +136,7 @@ export class CompiledPolicies {
     named: readonly Compiled[],
   ): PolicyHit | undefined {
     for (const scope of scopes) {
-      const rule = scope.find(effect);
+      const rule = scope.find(effectKey(effect));
       if (rule !== undefined) return rule.owners[0];
     }
     for (const { policy, rules } of named) {
@@ -163,8 +159,8 @@ export class CompiledPolicies {
       hits.set(policy, Math.min(rule, hits.get(policy) ?? rule));
     };
     for (const scope of scopes) {
-      if (!scope.has(effect)) continue;
-      for (const rule of scope.findAll(effect)) rule.owners.forEach(note);
+      if (!scope.has(effectKey(effect))) continue;
+      for (const rule of scope.findAll(effectKey(effect))) rule.owners.forEach(note);
     }
     for (const { policy, rules } of named) {
       if (!isOf(policy, effect)) continue;
@@ -183,7 +179,9 @@ export class CompiledPolicies {
       case 'WORKLOAD_SELECTOR':
         return undefined;
       case 'NAMESPACE': {
-        const scope = this.#namespaces.get(policy.namespace) ?? new Scope(this.#values);
+        const scope =
+          this.#namespaces.get(policy.namespace) ??
+          new PolicyScope<PolicyMatch>(this.#values, () => this.#values);
         this.#namespaces.set(policy.namespace, scope);
         return scope;
       }
@@ -198,86 +196,6 @@ function isOf(policy: AuthorizationPolicy, { action, dryRun }: Effect): boolean 
   return policy.action === action && policy.dryRun === dryRun;
 }
 
-/** The policies that apply together: one index for each effect, rules of one body joined. */
-class Scope {
-  readonly #values: PolicyValues;
-  readonly #parts = new Map<string, Part>();
-
-  constructor(values: PolicyValues) {
-    this.#values = values;
-  }
-
-  add(effect: Effect, rule: PolicyRule, hit: PolicyHit): CompiledRule {
-    const part = this.#part(effect);
-    const body = bodyKey(rule);
-    let compiled = part.byBody.get(body);
-    if (compiled === undefined) {
-      compiled = compileRule(rule, this.#values);
-      part.byBody.set(body, compiled);
-      part.index.add(compiled);
-    }
-    compiled.owners.push(hit);
-    return compiled;
-  }
-
-  remove(
-    effect: Effect,
-    rule: PolicyRule,
-    compiled: CompiledRule,
-    policy: PolicyKey,
-    index: number,
-  ): void {
-    const at = compiled.owners.findIndex((hit) => hit.policy === policy && hit.rule === index);
-    if (at >= 0) compiled.owners.splice(at, 1);
-    if (compiled.owners.length > 0) return;
-    const part = this.#part(effect);
-    part.byBody.delete(bodyKey(rule));
-    part.index.remove(compiled);
-    releaseRule(compiled, this.#values);
-  }
-
-  count(effect: Effect, by: 1 | -1): void {
-    this.#part(effect).policies += by;
-  }
-
-  has(effect: Effect): boolean {
-    return (this.#parts.get(partKey(effect))?.policies ?? 0) > 0;
-  }
-
-  isEmpty(): boolean {
-    return [...this.#parts.values()].every((part) => part.policies === 0);
-  }
-
-  find(effect: Effect): CompiledRule | undefined {
-    return this.#parts.get(partKey(effect))?.index.find();
-  }
-
-  findAll(effect: Effect): ReadonlySet<CompiledRule> {
-    return this.#part(effect).index.findAll();
-  }
-
-  #part(effect: Effect): Part {
-    const key = partKey(effect);
-    let part = this.#parts.get(key);
-    if (part === undefined) {
-      part = { index: new RuleIndex(this.#values), byBody: new Map(), policies: 0 };
-      this.#parts.set(key, part);
-    }
-    return part;
-  }
-}
-
-type Part = {
-  readonly index: RuleIndex;
-  readonly byBody: Map<string, CompiledRule>;
-  policies: number;
-};
-
-/** A digest, because the text of a rule is long and there may be a hundred thousand of them. */
-function bodyKey(rule: PolicyRule): string {
-  return hash('sha256', JSON.stringify(rule.clauses), 'base64');
-}
-
-function partKey({ action, dryRun }: Effect): string {
+function effectKey({ action, dryRun }: Effect): string {
   return dryRun ? `dry ${action}` : action;
 }

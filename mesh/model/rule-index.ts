@@ -1,12 +1,5 @@
-import type { PolicyRule } from './authorization.ts';
-import { isEmptyMatch, type PolicyHit } from './authorize.ts';
-import {
-  DIMENSIONS,
-  type Dimension,
-  type FieldTest,
-  type PolicyValue,
-  type PolicyValues,
-} from './policy-values.ts';
+import type { PolicyHit } from './authorize.ts';
+import type { FieldTest, MatchedValues, PolicyValue, ValueStore } from './value-tables.ts';
 
 /** A rule over shared values. Rules with one body are one object, evaluated once, with an owner for each policy. */
 export type CompiledRule = {
@@ -17,28 +10,41 @@ export type CompiledRule = {
   failedStamp: number;
 };
 
-/** Reads a rule; clauses that always hold are left out. Its values are used until releaseRule(). */
-export function compileRule(rule: PolicyRule, values: PolicyValues): CompiledRule {
+/** And of clauses, or of matches: a rule before it is compiled. */
+export type RuleOf<Match> = Readonly<{
+  clauses: readonly Readonly<{ matches: readonly Match[] }>[];
+}>;
+
+/**
+ * Reads a rule; clauses without matches always hold and are left out, a match that asks for nothing is skipped. Its
+ * values are used until releaseRule().
+ */
+export function compileRule<Match>(
+  rule: RuleOf<Match>,
+  values: Pick<ValueStore<Match>, 'acquire' | 'release'>,
+): CompiledRule {
   const clauses = rule.clauses
     .filter((clause) => clause.matches.length > 0)
-    .map((clause) => clause.matches.filter((match) => !isEmptyMatch(match)));
-  if (clauses.some((matches) => matches.length === 0))
-    return { clauses: undefined, owners: [], failedStamp: 0 };
-  return {
-    clauses: clauses.map((matches) => matches.map((match) => values.acquire(match))),
-    owners: [],
-    failedStamp: 0,
-  };
+    .map((clause) =>
+      clause.matches.map((match) => values.acquire(match)).filter((tests) => tests.length > 0),
+    );
+  if (clauses.every((matches) => matches.length > 0))
+    return { clauses, owners: [], failedStamp: 0 };
+  for (const tests of clauses.flat()) values.release(tests);
+  return { clauses: undefined, owners: [], failedStamp: 0 };
 }
 
-export function releaseRule(rule: CompiledRule, values: PolicyValues): void {
+export function releaseRule(
+  rule: CompiledRule,
+  values: Readonly<{ release(tests: readonly FieldTest[]): void }>,
+): void {
   for (const matches of rule.clauses ?? []) {
     for (const tests of matches) values.release(tests);
   }
 }
 
-/** Whether a rule holds for the connection that `values` last matched. */
-export function compiledRuleHolds(rule: CompiledRule, values: PolicyValues): boolean {
+/** Whether a rule holds for what `values` last matched. */
+export function compiledRuleHolds(rule: CompiledRule, values: MatchedValues): boolean {
   const { stamp } = values;
   if (rule.clauses === undefined || rule.failedStamp === stamp) return false;
   for (const matches of rule.clauses) {
@@ -57,18 +63,33 @@ export function compiledRuleHolds(rule: CompiledRule, values: PolicyValues): boo
   return true;
 }
 
-function testsHold(tests: readonly FieldTest[], values: PolicyValues): boolean {
+function testsHold(tests: readonly FieldTest[], { stamp }: MatchedValues): boolean {
   for (const test of tests) {
-    if (anyStamped(test, values) === test.negative) return false;
+    const { repeated } = test;
+    const holds =
+      repeated?.stamp === stamp
+        ? repeatedHolds(test, repeated.full, stamp)
+        : anyStamped(test, stamp) !== test.negative;
+    if (!holds) return false;
   }
   return true;
 }
 
-function anyStamped(test: FieldTest, { stamp }: PolicyValues): boolean {
+function anyStamped(test: FieldTest, stamp: number): boolean {
   for (const value of test.values) {
     if (value.stamp === stamp) return true;
   }
   return false;
+}
+
+/** Each time that the field came is tested alone. */
+function repeatedHolds(test: FieldTest, full: number, stamp: number): boolean {
+  let matching = 0;
+  for (const value of test.values) {
+    if (value.stamp === stamp) matching |= value.mask;
+  }
+  const holding = test.negative ? full & ~matching : matching;
+  return test.every === true ? holding === full : holding !== 0;
 }
 
 /** A rule with the values of which a connection must match one, for each dimension where that is known. */
@@ -82,8 +103,8 @@ type Node = Leaf | Branch;
 type Leaf = { readonly kind: 'leaf'; readonly entries: Entry[] };
 type Branch = {
   readonly kind: 'branch';
-  /** Its place in DIMENSIONS; every way down goes through them in order, leaving out those that nobody wants. */
-  readonly dimension: Dimension;
+  /** Every way down goes through the dimensions in order, leaving out those that nobody wants. */
+  readonly dimension: number;
   any: Node;
   readonly byValue: Map<PolicyValue, Node>;
 };
@@ -101,10 +122,10 @@ const MAX_VALUES_PER_ENTRY = 64;
  * connection matches one value come first and networks, of which it may match many, last.
  */
 export class RuleIndex {
-  readonly #values: PolicyValues;
+  readonly #values: MatchedValues;
   #root: Node = newLeaf();
 
-  constructor(values: PolicyValues) {
+  constructor(values: MatchedValues) {
     this.#values = values;
   }
 
@@ -133,7 +154,7 @@ function newLeaf(): Leaf {
   return { kind: 'leaf', entries: [] };
 }
 
-function find(node: Node, values: PolicyValues): CompiledRule | undefined {
+function find(node: Node, values: MatchedValues): CompiledRule | undefined {
   if (node.kind === 'leaf') {
     for (const { rule } of node.entries) {
       if (compiledRuleHolds(rule, values)) return rule;
@@ -148,7 +169,7 @@ function find(node: Node, values: PolicyValues): CompiledRule | undefined {
   return find(node.any, values);
 }
 
-function findAll(node: Node, values: PolicyValues, found: Set<CompiledRule>): void {
+function findAll(node: Node, values: MatchedValues, found: Set<CompiledRule>): void {
   if (node.kind === 'leaf') {
     for (const { rule } of node.entries) {
       if (compiledRuleHolds(rule, values)) found.add(rule);
@@ -186,7 +207,7 @@ function insertBelow(branch: Branch, entry: Entry): Branch {
 
 /** Divides by the first dimension that any of the entries wants. */
 function divide(leaf: Leaf, from: number): Node {
-  let first: Dimension | undefined;
+  let first: number | undefined;
   for (const entry of leaf.entries) {
     const own = firstWanted(entry, from);
     if (own !== undefined && (first === undefined || own < first)) first = own;
@@ -197,12 +218,14 @@ function divide(leaf: Leaf, from: number): Node {
   return branch;
 }
 
-function newBranch(dimension: Dimension, any: Node): Branch {
+function newBranch(dimension: number, any: Node): Branch {
   return { kind: 'branch', dimension, any, byValue: new Map() };
 }
 
-function firstWanted({ wanted }: Entry, from: number): Dimension | undefined {
-  return DIMENSIONS.find((dimension) => dimension >= from && wanted[dimension] !== undefined);
+function firstWanted({ wanted }: Entry, from: number): number | undefined {
+  for (let dimension = from; dimension < wanted.length; dimension++)
+    if (wanted[dimension] !== undefined) return dimension;
+  return undefined;
 }
 
 function removeFrom(node: Node, entry: Entry): Node {

@@ -14,6 +14,7 @@ import { target as http1Response } from './targets/http1-response.ts';
 import { target as regex } from './targets/regex.ts';
 import { target as routeRequests } from './targets/route-requests.ts';
 import { target as routes } from './targets/routes.ts';
+import { target as path } from './targets/path.ts';
 import { target as spiffe } from './targets/spiffe.ts';
 import { target as xds } from './targets/xds.ts';
 import { target as yaml } from './targets/yaml.ts';
@@ -22,7 +23,7 @@ import { target as zds } from './targets/zds.ts';
 /** Every parser that reads what others wrote. */
 export const TARGETS: ReadonlyMap<string, Target> = new Map(
   Object.entries({
-    ...{ frames, hpack, authority, baggage, forwarded, spiffe },
+    ...{ frames, hpack, authority, baggage, forwarded, spiffe, path },
     ...{ 'http1-request': http1Request, 'http1-response': http1Response },
     'http1-chunked': http1Chunked,
     ...{ regex, routes, 'route-requests': routeRequests },
