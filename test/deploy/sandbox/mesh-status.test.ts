@@ -25,7 +25,8 @@ function writeVerdict(folder: string, change: object): void {
 test('MeshStatus replaces a condition of the same type, and keeps the others', (t) => {
   using folder = new TemporaryFolder();
   writeVerdict(folder.path, {});
-  const [found] = new MeshStatus(folder.path).addTo([policy]);
+  using status = new MeshStatus(folder.path);
+  const [found] = status.addTo([policy]);
   t.deepEqual(found?.['status'], { conditions: [{ type: 'Other' }, accepted] });
 });
 
@@ -33,7 +34,8 @@ test('MeshStatus adds the addresses that the control plane gave', (t) => {
   using folder = new TemporaryFolder();
   const addresses = [{ host: 'db.example', value: '240.240.0.1' }];
   writeVerdict(folder.path, { conditions: [], addresses });
-  const [found] = new MeshStatus(folder.path).addTo([{ ...policy, status: {} }]);
+  using status = new MeshStatus(folder.path);
+  const [found] = status.addTo([{ ...policy, status: {} }]);
   t.deepEqual(found?.['status'], { addresses });
 });
 
@@ -45,14 +47,14 @@ test('MeshStatus replaces what it said of the parents of a route, and keeps what
   const parents = [parent('istio.io/gateway-controller', 'True')];
   writeVerdict(folder.path, { conditions: [], parents });
   const known = [parent('other', 'True'), parent('istio.io/gateway-controller', 'False')];
-  const status = new MeshStatus(folder.path);
+  using status = new MeshStatus(folder.path);
   const [found] = status.addTo([{ ...policy, status: { parents: known } }]);
   t.deepEqual(found?.['status'], { parents: [known[0], ...parents] });
 });
 
 test('MeshStatus follows the file, and takes no other group or name for the same object', (t) => {
   using folder = new TemporaryFolder();
-  const status = new MeshStatus(folder.path);
+  using status = new MeshStatus(folder.path);
   t.deepEqual(status.addTo([policy]), [policy]); // not written yet
   writeVerdict(folder.path, { group: 'example.com' });
   t.deepEqual(status.addTo([policy]), [policy]);
@@ -64,7 +66,7 @@ test('MeshStatus follows the file, and takes no other group or name for the same
 
 test('MeshStatus keeps what it knew while the file cannot be read', (t) => {
   using folder = new TemporaryFolder();
-  const status = new MeshStatus(folder.path);
+  using status = new MeshStatus(folder.path);
   writeVerdict(folder.path, {});
   const before = status.addTo([policy]);
   writeFileSync(join(folder.path, 'status.json'), '{"objects": [');
