@@ -25,15 +25,16 @@ export function headerChangesProblem(
     const problem = fieldProblem(name, value);
     if (problem !== undefined) return problem;
   }
-  return changes.remove.map(nameProblem).find((problem) => problem !== undefined);
+  return changes.remove.map(fieldNameProblem).find((problem) => problem !== undefined);
 }
 
 function fieldProblem(name: string, value: string): string | undefined {
-  if (isValue(value)) return nameProblem(name);
+  if (isValue(value)) return fieldNameProblem(name);
   return `header ${name} must have neither control characters nor spaces around its value`;
 }
 
-function nameProblem(name: string): string | undefined {
+/** What is wrong with the name of a field that is put into, or taken out of, a message. */
+export function fieldNameProblem(name: string): string | undefined {
   if (AUTHORITY.has(name)) return `header ${name} can only be set, and only of requests`;
   if (NEVER_CHANGED.has(name)) return `header ${name} belongs to the connection`;
   if (!NAME.test(name)) return `header ${JSON.stringify(name)} is not a field name in lower case`;

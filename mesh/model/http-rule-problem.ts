@@ -1,4 +1,4 @@
-import { authorityProblem, headerChangesProblem } from './header-changes.ts';
+import { authorityProblem, fieldNameProblem, headerChangesProblem } from './header-changes.ts';
 import type { HttpFilter } from './http-filter.ts';
 import type { HttpMatch, HttpRule, SessionPersistence } from './http-route.ts';
 import type { PathRewrite } from './path-rewrite.ts';
@@ -103,9 +103,8 @@ const COOKIE_PATH = /^\/[\x21-\x3a\x3c-\x7e]*$/;
 /** A name or a path that would make other attributes or fields out of a token. */
 export function sessionPersistenceProblem(persistence: SessionPersistence): string | undefined {
   const { kind, name } = persistence;
-  if (!(kind === 'cookie' ? COOKIE_NAME : HEADER_NAME).test(name))
-    return `${JSON.stringify(name)} is not the name of a ${kind}`;
-  if (persistence.kind === 'cookie' && !COOKIE_PATH.test(persistence.path))
-    return `${JSON.stringify(persistence.path)} is not the path of a cookie`;
-  return undefined;
+  if (kind === 'header') return fieldNameProblem(name);
+  if (!COOKIE_NAME.test(name)) return `${JSON.stringify(name)} is not the name of a cookie`;
+  if (COOKIE_PATH.test(persistence.path)) return undefined;
+  return `${JSON.stringify(persistence.path)} is not the path of a cookie`;
 }

@@ -75,7 +75,12 @@ const REFUSED: readonly (readonly [what: string, rule: HttpRule, words: RegExp])
   [
     'a header for sessions in upper case',
     { ...makeRule('a', []), sessionPersistence: { kind: 'header', name: 'X-Session' } },
-    /not the name of a header/,
+    /"X-Session" is not a field name/,
+  ],
+  [
+    'a length for sessions',
+    { ...makeRule('a', []), sessionPersistence: { kind: 'header', name: 'content-length' } },
+    /content-length belongs to the connection/,
   ],
 ];
 for (const [what, rule, words] of REFUSED)
