@@ -80,17 +80,22 @@ export class OutlierDetector {
     for (const state of this.#states.all()) if (state.outlier.ejected) this.#return(state);
   }
 
-  /** The endpoint answered; a gRPC answer counts by grpcAsHttpStatus(). Of each request one thing is reported, once. */
-  reportStatus(state: EndpointState, status: number): void {
+  /**
+   * The endpoint answered; a gRPC answer counts by grpcAsHttpStatus(). Of each request one thing is reported, once.
+   *
+   * @returns whether this ejected it.
+   */
+  reportStatus(state: EndpointState, status: number): boolean {
     const policy = this.#policy;
-    if (policy === undefined) return;
+    if (policy === undefined) return false;
     const { outlier } = state;
+    const before = outlier.ejected;
     if (policy.splitExternalLocalOriginErrors) this.reportConnected(state);
     outlier.external.add(status < 500);
     if (status < 500) {
       outlier.consecutive5xx = 0;
       outlier.consecutiveGatewayErrors = 0;
-      return;
+      return false;
     }
     if (status >= 502 && status <= 504) {
       outlier.consecutiveGatewayErrors++;
@@ -100,21 +105,22 @@ export class OutlierDetector {
     outlier.consecutive5xx++;
     if (outlier.consecutive5xx === policy.consecutive5xx)
       this.#failedInARow(state, 'consecutive_5xx');
+    return !before && outlier.ejected;
   }
 
-  /** The endpoint could not be asked, or did not answer. */
-  reportFailure(state: EndpointState, failure: LocalOriginFailure): void {
+  /** The endpoint could not be asked, or did not answer. @returns whether this ejected it. */
+  reportFailure(state: EndpointState, failure: LocalOriginFailure): boolean {
     const policy = this.#policy;
-    if (policy === undefined) return;
-    if (!policy.splitExternalLocalOriginErrors) {
-      this.reportStatus(state, STATUS_OF_FAILURE[failure]);
-      return;
-    }
+    if (policy === undefined) return false;
+    if (!policy.splitExternalLocalOriginErrors)
+      return this.reportStatus(state, STATUS_OF_FAILURE[failure]);
     const { outlier } = state;
+    const before = outlier.ejected;
     outlier.localOrigin.add(false);
     outlier.consecutiveLocalOriginFailures++;
     if (outlier.consecutiveLocalOriginFailures === policy.consecutiveLocalOriginFailures)
       this.#failedInARow(state, 'consecutive_local_origin_failure');
+    return !before && outlier.ejected;
   }
 
   /** A TCP connection was made, of whose bytes nothing is known: it counts only where local origin is told apart. */

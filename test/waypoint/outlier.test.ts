@@ -66,6 +66,19 @@ test('so many 5xx answers in a row eject an endpoint, and not one less', (t) => 
   ]);
 });
 
+test('who reports is told when that ejects the endpoint, and only then', (t) => {
+  const scene = new Scene(4, { consecutive5xx: 2, maxEjectionPercent: 50 });
+  const { detector } = scene;
+  const reports = [0, 0, 0, 1, 1].map((index) => detector.reportStatus(scene.endpoint(index), 500));
+  t.deepEqual(reports, [false, true, false, false, true]);
+  t.false(detector.reportFailure(scene.endpoint(2), 'connect'));
+  t.false(detector.reportFailure(scene.endpoint(2), 'reset')); // too many are
+  const split = { splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 2 };
+  const apart = new Scene(2, split);
+  const failures = [1, 2, 3].map(() => apart.detector.reportFailure(apart.endpoint(0), 'timeout'));
+  t.deepEqual(failures, [false, true, false]);
+});
+
 test('any other answer ends a row', (t) => {
   const scene = new Scene(2, { consecutive5xx: 3, consecutiveGatewayErrors: 3 });
   for (const status of [200, 301, 404, 499]) scene.answers(0, 503, 503, status);
