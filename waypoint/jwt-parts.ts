@@ -1,4 +1,4 @@
-import type { JwtFault } from './jwt.ts';
+import type { JwtFault } from './jwt-fault.ts';
 
 /** What a token says of itself, believed by nobody yet. */
 export type TokenParts = Readonly<{
@@ -51,7 +51,7 @@ function countNames(text: string): number {
   let depth = 0;
   let names = 0;
   for (let at = 0; at < text.length; at++) {
-    switch (text[at]) {
+    switch (text.charAt(at)) {
       case '"':
         at = endOfString(text, at);
         break;

@@ -1,6 +1,7 @@
 import { isValidField, type HeaderList } from '../net/h2/headers.ts';
 import { cookiesOf } from './jwt-places.ts';
-import type { JwtAuthenticator, JwtFault, JwtOutcome } from './jwt.ts';
+import type { JwtFault } from './jwt-fault.ts';
+import type { JwtAuthenticator, JwtOutcome } from './jwt.ts';
 
 /**
  * The request's fields as they go on: without what a client says in our name, without the tokens that are not to be

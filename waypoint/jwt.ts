@@ -12,6 +12,7 @@ import type { RequestIdentity } from '../mesh/model/http-policy-values.ts';
 import type { JwtRule, RequestAuthentication } from '../mesh/model/request-authentication.ts';
 import { BoundedCache } from './bounded-cache.ts';
 import { findTokens, type FoundToken } from './jwt-places.ts';
+import type { JwtFault } from './jwt-fault.ts';
 import { readToken, type TokenParts } from './jwt-parts.ts';
 
 /** Envoy's: `none` is not among them, and a shared secret verifies only what it is meant for. */
@@ -27,19 +28,6 @@ const MAX_KNOWN_TOKENS = 2048;
 const UNLIMITED_MS = 600_000;
 /** Claims that are lists written as one text, as Istio reads them. */
 const SPACE_DELIMITED = ['scope', 'permission'];
-
-/** Why a token is refused, in Envoy's words. */
-export type JwtFault =
-  | 'Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections'
-  | 'Jwt header is an invalid JSON'
-  | 'Jwt payload is an invalid JSON'
-  | 'Jwt header [alg] is not supported'
-  | 'Jwt issuer is not configured'
-  | 'Jwt is expired'
-  | 'Jwt not yet valid'
-  | 'Audiences in Jwt are not allowed'
-  | "Jwks doesn't have key to match kid or alg from Jwt"
-  | 'Jwt verification fails';
 
 const NO_KEY: JwtFault = "Jwks doesn't have key to match kid or alg from Jwt";
 const FAILS: JwtFault = 'Jwt verification fails';

@@ -4,7 +4,8 @@ import test from 'ava';
 import type { JWTPayload } from 'jose';
 import type { JwtRule } from '../../mesh/model/request-authentication.ts';
 import { applyTokens, jwtRefusal } from '../../waypoint/jwt-request.ts';
-import { JwtAuthenticator, type JwtFault, type JwtOutcome } from '../../waypoint/jwt.ts';
+import type { JwtFault } from '../../waypoint/jwt-fault.ts';
+import { JwtAuthenticator, type JwtOutcome } from '../../waypoint/jwt.ts';
 import {
   authenticationOf,
   forgeToken,
