@@ -90,6 +90,8 @@ function conditionFindings(object: ObjectBase, translator: Translator): Finding[
   const conditions = translator.statusOf(object.key)?.conditions ?? [];
   return conditions.flatMap(({ type, status, reason, message }): Finding[] => {
     if (status === 'True' && reason !== 'UnsupportedValue') return [];
+    // Each target is checked by itself, with a word on how to mend it.
+    if (type === 'WaypointAccepted') return [];
     const partial = status === 'True' || reason === 'UnsupportedTrafficType';
     return [{ severity: partial ? 'warning' : 'error', message: `${type}: ${message}`, mend: '' }];
   });

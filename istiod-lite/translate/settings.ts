@@ -1,6 +1,5 @@
 import type { TrustDomain } from '../../mesh/model/identity.ts';
 import type { AuthorizationPolicy } from '../../mesh/model/authorization.ts';
-import type { ExternalAuthorizer } from '../../mesh/model/http-policy.ts';
 import type { ObjectReference } from '../../mesh/kubernetes/object.ts';
 import type { AddressRecord } from '../../mesh/xds/codec.ts';
 import { TOPOLOGY_NETWORK } from '../../mesh/kubernetes/labels.ts';
@@ -17,8 +16,6 @@ export type MeshSettings = Readonly<{
   network: string;
   /** Dry-run policies are sent; off by default, for an old ztunnel would enforce them. */
   dryRunPolicies: boolean;
-  /** Whom CUSTOM policies may name. */
-  authorizers?: ReadonlyMap<string, ExternalAuthorizer>;
 }>;
 
 /** A condition of an object's status, with upstream's type and reason. */

@@ -1,3 +1,4 @@
+import { configMapSchema, type ConfigMap } from './config-map.ts';
 import {
   endpointSliceSchema,
   namespaceSchema,
@@ -54,6 +55,7 @@ export type KnownObject =
   | Namespace
   | Node
   | ServiceAccount
+  | ConfigMap
   | Pod
   | Service
   | EndpointSlice
@@ -121,6 +123,7 @@ export const KINDS: readonly KindDefinition[] = [
   definition('Namespace', cluster, namespaceSchema, none, (a, b) => ({ ...a, ...b })),
   definition('Node', cluster, nodeSchema, none, (a, b) => ({ ...a, ...b })),
   definition('ServiceAccount', core, serviceAccountSchema, none, (a) => a),
+  definition('ConfigMap', core, configMapSchema, none, (a, b) => ({ ...a, ...b })),
   definition('Pod', core, podSchema, none, (a, b) => ({ ...a, ...b })),
   definition('Service', core, serviceSchema, validateService, (a, b) => ({ ...a, ...b })),
   definition(

@@ -12,21 +12,16 @@ import {
 import { waypointAccepted } from '../../../istiod-lite/translate/policy-status.ts';
 import type { KeysOf } from '../../../istiod-lite/translate/request-authentication.ts';
 import { serviceHostname } from '../../../istiod-lite/translate/services.ts';
-import type { MeshSettings } from '../../../istiod-lite/translate/settings.ts';
 import { formatProblem } from '../../../mesh/kubernetes/problem.ts';
 import type { TargetSecurity } from '../../../mesh/model/target-security.ts';
 import { decodeTargetSecurity, encodeTargetSecurity } from '../../../mesh/xds/codec-http-policy.ts';
-import { makeAuthorizer } from '../../support/http-policies.ts';
 
 // Each testdata/NAME.in.yaml is a cluster; NAME.out.yaml is what waypoints get for each target, read back from the bytes.
 // UPDATE_GOLDEN=1 writes the outputs anew: read them before you commit them.
 
 const folder = new URL('testdata/', import.meta.url);
 
-const settings: MeshSettings = {
-  ...DEFAULT_SETTINGS,
-  authorizers: new Map([['asker', makeAuthorizer()]]),
-};
+const settings = DEFAULT_SETTINGS;
 
 const keysOf: KeysOf = (source) =>
   source.kind === 'uri' && source.uri === 'https://fetched/keys' ? '{"keys":[{}]}' : undefined;

@@ -60,7 +60,7 @@ items:
   t.deepEqual(
     objects.map(({ key, object }) => [key, object?.kind]),
     [
-      ['/ConfigMap/default/a', 'Other'],
+      ['/ConfigMap/default/a', 'ConfigMap'],
       ['gateway.networking.k8s.io/TCPRoute/shop/b', 'Other'],
       ['rbac.authorization.k8s.io/ClusterRole//system:x', 'Other'],
     ],
