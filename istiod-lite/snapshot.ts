@@ -11,6 +11,7 @@ import { isKind } from '../mesh/kubernetes/resources.ts';
 import { SLICE_SERVICE_NAME } from '../mesh/kubernetes/labels.ts';
 import { targetsOf } from '../mesh/kubernetes/security.ts';
 import type { ChangeSet } from './sources/source.ts';
+import type { KeySource } from './translate/request-authentication.ts';
 
 /** What translation reads: one consistent picture, which does not change while it is read. */
 export interface Picture {
@@ -31,6 +32,8 @@ export interface Picture {
     namespace: string,
     target: Readonly<{ kind: string; name: string }>,
   ): Iterable<ObjectOf<K>>;
+  /** The key set of an issuer, as it was last fetched. */
+  keysOf(source: KeySource): string | undefined;
 }
 
 /** Kinds with `targetRefs`. */
@@ -58,6 +61,7 @@ export class Snapshot implements Picture {
   readonly #objects = new Map<ObjectKey, KubernetesObject>();
   /** Objects by facts; the same names serve to say who depends on what. */
   readonly #byFact: Index<KnownObject> = new Map();
+  readonly #keySets = new Map<string, string>();
   #revision: number;
 
   /** @param revision the number of the picture before the first change. */
@@ -98,6 +102,20 @@ export class Snapshot implements Picture {
     if (changes.length === 0) return undefined;
     this.#revision++;
     return { revision: this.#revision, changes, facts };
+  }
+
+  /** Takes the key set that was fetched of a source, or that there is none; `undefined` when it changes nothing. */
+  setKeys(source: KeySource, keys: string | undefined): SnapshotChange | undefined {
+    const fact = keysFact(source);
+    if (this.#keySets.get(fact) === keys) return undefined;
+    if (keys === undefined) this.#keySets.delete(fact);
+    else this.#keySets.set(fact, keys);
+    this.#revision++;
+    return { revision: this.#revision, changes: [], facts: new Set([fact]) };
+  }
+
+  keysOf(source: KeySource): string | undefined {
+    return this.#keySets.get(keysFact(source));
   }
 
   get<K extends Kind>(kind: K, namespace: string, name: string): ObjectOf<K> | undefined {
@@ -201,12 +219,20 @@ export function trackedPicture(picture: Picture, facts: Set<string>): Picture {
       facts.add(targetFact(kind, namespace, target));
       return picture.targetingPolicies(kind, namespace, target);
     },
+    keysOf: (source) => {
+      facts.add(keysFact(source));
+      return picture.keysOf(source);
+    },
   };
 }
 
 /** A fact's name; "|" stands in no name of Kubernetes. */
 function factOf(...parts: readonly string[]): string {
   return parts.join('|');
+}
+
+function keysFact(source: KeySource): string {
+  return factOf('keys', source.kind, source.kind === 'uri' ? source.uri : source.issuer);
 }
 
 function targetFact(

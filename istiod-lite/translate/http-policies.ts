@@ -30,21 +30,16 @@ import {
 import type { Picture, TargetingKind } from '../snapshot.ts';
 import { authorizersOf, type Authorizers } from './mesh-config.ts';
 import { accountMatch, isDryRun, principalMatches, stringMatch } from './policies.ts';
-import { translateRequestAuthentication, type KeysOf } from './request-authentication.ts';
+import { translateRequestAuthentication } from './request-authentication.ts';
 import { serviceHostname } from './services.ts';
 import type { MeshSettings } from './settings.ts';
 
-/**
- * What is attached to the service of that host: to the Service, and to every ServiceEntry of the namespace that has it.
- *
- * @param keysOf the key set of an address, as it was last fetched.
- */
+/** What is attached to the service of that host: to the Service, and to every ServiceEntry of the namespace that has it. */
 export function securityOfService(
   picture: Picture,
   settings: MeshSettings,
   namespace: string,
   host: string,
-  keysOf: KeysOf,
 ): TargetSecurity {
   const targets = [...picture.entriesOfHost(host)]
     .filter(({ ref }) => ref.namespace === namespace)
@@ -54,7 +49,7 @@ export function securityOfService(
   const attached = <K extends TargetingKind>(kind: K): readonly ObjectOf<K>[] =>
     targets.flatMap((target) => [...picture.targetingPolicies(kind, namespace, target)]);
   const key = serviceKey(namespace, host);
-  return { target: serviceTarget(key), ...translateAll(picture, attached, settings, keysOf) };
+  return { target: serviceTarget(key), ...translateAll(picture, attached, settings) };
 }
 
 /** What is attached to a waypoint: to its Gateway, and to its GatewayClass by the root namespace. */
@@ -62,7 +57,6 @@ export function securityOfGateway(
   picture: Picture,
   settings: MeshSettings,
   gateway: Gateway,
-  keysOf: KeysOf,
 ): TargetSecurity {
   const { namespace, name } = gateway.ref;
   const ofClass = { kind: 'GatewayClass', name: gateway.spec.gatewayClassName };
@@ -72,7 +66,7 @@ export function securityOfGateway(
   ];
   return {
     target: gatewayTarget(namespace, name),
-    ...translateAll(picture, attached, settings, keysOf),
+    ...translateAll(picture, attached, settings),
   };
 }
 
@@ -80,7 +74,6 @@ function translateAll(
   picture: Picture,
   attached: <K extends TargetingKind>(kind: K) => readonly ObjectOf<K>[],
   settings: MeshSettings,
-  keysOf: KeysOf,
 ): Omit<TargetSecurity, 'target'> {
   return {
     policies: byKey(attached('AuthorizationPolicy')).map((policy) => {
@@ -92,7 +85,7 @@ function translateAll(
       );
     }),
     authentications: byKey(attached('RequestAuthentication')).map((each) =>
-      translateRequestAuthentication(each, keysOf),
+      translateRequestAuthentication(each, (source) => picture.keysOf(source)),
     ),
   };
 }

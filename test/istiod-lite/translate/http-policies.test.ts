@@ -10,7 +10,6 @@ import {
   securityOfService,
 } from '../../../istiod-lite/translate/http-policies.ts';
 import { waypointAccepted } from '../../../istiod-lite/translate/policy-status.ts';
-import type { KeysOf } from '../../../istiod-lite/translate/request-authentication.ts';
 import { serviceHostname } from '../../../istiod-lite/translate/services.ts';
 import { formatProblem } from '../../../mesh/kubernetes/problem.ts';
 import type { TargetSecurity } from '../../../mesh/model/target-security.ts';
@@ -22,9 +21,6 @@ import { decodeTargetSecurity, encodeTargetSecurity } from '../../../mesh/xds/co
 const folder = new URL('testdata/', import.meta.url);
 
 const settings = DEFAULT_SETTINGS;
-
-const keysOf: KeysOf = (source) =>
-  source.kind === 'uri' && source.uri === 'https://fetched/keys' ? '{"keys":[{}]}' : undefined;
 
 /** Leaves out what is empty or false, so that what is there can be read. */
 function readable(value: unknown): unknown {
@@ -52,16 +48,17 @@ function translate(text: string): string {
   set.setFile('in.yaml', text);
   const snapshot = new Snapshot();
   snapshot.apply(set.takeChanges());
+  snapshot.setKeys({ kind: 'uri', uri: 'https://fetched/keys' }, '{"keys":[{}]}');
   const securities: TargetSecurity[] = [];
   const add = (namespace: string, host: string): void => {
-    securities.push(securityOfService(snapshot, settings, namespace, host, keysOf));
+    securities.push(securityOfService(snapshot, settings, namespace, host));
   };
   for (const { ref } of snapshot.all('Service'))
     add(ref.namespace, serviceHostname(ref.namespace, ref.name, settings));
   for (const { ref, spec } of snapshot.all('ServiceEntry'))
     for (const host of spec.hosts) add(ref.namespace, host);
   for (const gateway of snapshot.all('Gateway'))
-    securities.push(securityOfGateway(snapshot, settings, gateway, keysOf));
+    securities.push(securityOfGateway(snapshot, settings, gateway));
   const statuses = [...snapshot.all('AuthorizationPolicy')].flatMap((policy) => {
     const condition = waypointAccepted(snapshot, settings, policy);
     return condition === undefined
