@@ -13,6 +13,8 @@ import type { OpenedAuthority } from './ca/open.ts';
 import { startCa } from './certificate-authority.ts';
 import type { ControlPlaneConfig } from './config.ts';
 import { ChangeJoiner } from './joiner.ts';
+import { JwksCache } from './jwks-cache.ts';
+import { fetchJwks } from './jwks-source.ts';
 import { debugPages } from './pages.ts';
 import { nodeProxies, podDirectory, runsWaypoint } from './pod-directory.ts';
 import { Snapshot } from './snapshot.ts';
@@ -92,11 +94,30 @@ export async function startControlPlane(
     state: { revision: snapshot.revision, vips: vips.entries() },
   }));
   stack.use(status);
+  const jwks = stack.use(
+    new JwksCache({
+      fetch: (source) => fetchJwks(source, { allowedHosts: new Set(config.jwksAllowedHosts) }),
+      onChange: (source, keys) => {
+        joiner.add({ upserts: [], removals: [], keys: [{ source, keys }] });
+      },
+      onProblem: (problem) => {
+        meshLog.warn(problem);
+      },
+      now: clock.now,
+      schedule: (call, delayMs) => {
+        const timer = setTimeout(call, delayMs);
+        return () => {
+          clearTimeout(timer);
+        };
+      },
+    }),
+  );
   const updates = metrics.counter('pilot_inbound_updates', 'Objects that changed');
   const joiner = stack.use(
     new ChangeJoiner(async (changes) => {
       const change = snapshot.apply(changes);
       if (change === undefined) return;
+      jwks.follow(snapshot);
       updates.cell().value += change.changes.length;
       await xds.push(await translator.applyInSlices(snapshot, change));
       status.touch();

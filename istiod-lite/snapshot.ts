@@ -86,7 +86,7 @@ export class Snapshot implements Picture {
   }
 
   /** Takes a change set whole; `undefined` when it changes nothing. */
-  apply({ upserts, removals }: ChangeSet): SnapshotChange | undefined {
+  apply({ upserts, removals, keys = [] }: ChangeSet): SnapshotChange | undefined {
     const changes: ObjectChange[] = [];
     const facts = new Set<string>();
     const replace = (key: ObjectKey, after: KubernetesObject | undefined): void => {
@@ -99,19 +99,16 @@ export class Snapshot implements Picture {
     };
     for (const key of removals) replace(key, undefined);
     for (const object of upserts) replace(object.key, object);
-    if (changes.length === 0) return undefined;
+    for (const { source, keys: set } of keys) {
+      const fact = keysFact(source);
+      if (this.#keySets.get(fact) === set) continue;
+      if (set === undefined) this.#keySets.delete(fact);
+      else this.#keySets.set(fact, set);
+      facts.add(fact);
+    }
+    if (changes.length === 0 && facts.size === 0) return undefined;
     this.#revision++;
     return { revision: this.#revision, changes, facts };
-  }
-
-  /** Takes the key set that was fetched of a source, or that there is none; `undefined` when it changes nothing. */
-  setKeys(source: KeySource, keys: string | undefined): SnapshotChange | undefined {
-    const fact = keysFact(source);
-    if (this.#keySets.get(fact) === keys) return undefined;
-    if (keys === undefined) this.#keySets.delete(fact);
-    else this.#keySets.set(fact, keys);
-    this.#revision++;
-    return { revision: this.#revision, changes: [], facts: new Set([fact]) };
   }
 
   keysOf(source: KeySource): string | undefined {

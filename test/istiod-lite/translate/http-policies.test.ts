@@ -47,8 +47,10 @@ function translate(text: string): string {
   const set = new FileSet();
   set.setFile('in.yaml', text);
   const snapshot = new Snapshot();
-  snapshot.apply(set.takeChanges());
-  snapshot.setKeys({ kind: 'uri', uri: 'https://fetched/keys' }, '{"keys":[{}]}');
+  snapshot.apply({
+    ...set.takeChanges(),
+    keys: [{ source: { kind: 'uri', uri: 'https://fetched/keys' }, keys: '{"keys":[{}]}' }],
+  });
   const securities: TargetSecurity[] = [];
   const add = (namespace: string, host: string): void => {
     securities.push(securityOfService(snapshot, settings, namespace, host));
