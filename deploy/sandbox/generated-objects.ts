@@ -56,7 +56,7 @@ export class GeneratedObjects implements Disposable {
       const before = store.get(kind, namespace, name);
       if (before === undefined) store.put(object);
       // What somebody else has made under that name is theirs.
-      else if (isGenerated(before)) store.put(keepReplicas(before, mergeApplied(before, object)));
+      else if (isGenerated(before)) store.put(mergeApplied(before, keepReplicas(before, object)));
     }
   }
 
