@@ -24,7 +24,7 @@ export class GeneratedObjects implements Disposable {
     this.#path = join(folder, FILE);
     this.#onProblem = onProblem;
     // The file is replaced, so the folder is watched.
-    const watcher = watch(folder, (_event, name) => {
+    const watcher = watch(folder, { persistent: false }, (_event, name) => {
       if (name !== FILE) return;
       this.#read();
       onChange();
