@@ -99,7 +99,7 @@ test.serial('halo waypoint list and status show it, for people and for programs'
     json.items.map(({ kind }) => kind),
     ['Gateway'],
   );
-  const completed = await halo('__complete', 'waypoint', 'delete', '-n', 'shop', '');
+  const completed = await halo('__complete', '--', 'waypoint', 'delete', '');
   t.regex(completed.stdout, /^waypoint/m);
 });
 

@@ -2,7 +2,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import type { KubernetesObject } from '../../../deploy/sandbox/api.ts';
-import { MeshStatus } from '../../../deploy/sandbox/mesh-status.ts';
+import { MeshStatus, statusKey } from '../../../deploy/sandbox/mesh-status.ts';
+import { withDeadline } from '../../support/deadline.ts';
 import { TemporaryFolder } from '../../support/temporary-folder.ts';
 
 const policy: KubernetesObject = {
@@ -25,7 +26,8 @@ function writeVerdict(folder: string, change: object): void {
 test('MeshStatus replaces a condition of the same type, and keeps the others', (t) => {
   using folder = new TemporaryFolder();
   writeVerdict(folder.path, {});
-  const [found] = new MeshStatus(folder.path).addTo([policy]);
+  using status = new MeshStatus(folder.path);
+  const [found] = status.addTo([policy]);
   t.deepEqual(found?.['status'], { conditions: [{ type: 'Other' }, accepted] });
 });
 
@@ -33,13 +35,14 @@ test('MeshStatus adds the addresses that the control plane gave', (t) => {
   using folder = new TemporaryFolder();
   const addresses = [{ host: 'db.example', value: '240.240.0.1' }];
   writeVerdict(folder.path, { conditions: [], addresses });
-  const [found] = new MeshStatus(folder.path).addTo([{ ...policy, status: {} }]);
+  using status = new MeshStatus(folder.path);
+  const [found] = status.addTo([{ ...policy, status: {} }]);
   t.deepEqual(found?.['status'], { addresses });
 });
 
 test('MeshStatus follows the file, and takes no other group or name for the same object', (t) => {
   using folder = new TemporaryFolder();
-  const status = new MeshStatus(folder.path);
+  using status = new MeshStatus(folder.path);
   t.deepEqual(status.addTo([policy]), [policy]); // not written yet
   writeVerdict(folder.path, { group: 'example.com' });
   t.deepEqual(status.addTo([policy]), [policy]);
@@ -56,4 +59,21 @@ test('MeshStatus keeps what it knew while the file cannot be read', (t) => {
   const before = status.addTo([policy]);
   writeFileSync(join(folder.path, 'status.json'), '{"objects": [');
   t.deepEqual(status.addTo([policy]), before);
+});
+
+test('MeshStatus tells whoever watches of which objects something else is said', async (t) => {
+  using folder = new TemporaryFolder();
+  using status = new MeshStatus(folder.path);
+  const changes: string[][] = [];
+  const { promise: told, resolve } = Promise.withResolvers<undefined>();
+  status.onChange((changed) => {
+    changes.push([...changed]);
+    resolve(undefined);
+  });
+  writeVerdict(folder.path, {});
+  await withDeadline(told, 5_000, 'the watcher is told');
+  t.deepEqual(changes, [[statusKey(policy)]]);
+  t.deepEqual(status.addKnown(policy)['status'], {
+    conditions: [{ type: 'Other' }, accepted],
+  });
 });
