@@ -24,12 +24,15 @@ const mesh = startMesh(test, {
     podYaml('client', { node: 'node-1' }),
     podYaml('cart', { namespace: 'guest', node: 'node-1' }),
     WEB,
+    podYaml('pair-a', { node: 'node-2', labels: { app: 'pair' } }),
+    podYaml('pair-b', { node: 'node-2', labels: { app: 'pair' } }),
+    serviceYaml('pair', { 80: 80 }, {}, 'shop', USE),
     serviceYaml('cart', { 80: 80 }, {}, 'guest', USE_SHOPS),
   ].join(''),
 });
 
 test.before('the servers listen', async () => {
-  for (const pod of ['web', 'guest/cart']) await (await mesh.peer(pod)).listen(80);
+  for (const pod of ['web', 'pair-a', 'guest/cart']) await (await mesh.peer(pod)).listen(80);
 });
 
 /** Whose identity the server's proxy sees in a connection to a Service; '' where none came. */
@@ -101,6 +104,23 @@ test.serial(
     const metrics = new Metrics(stdout);
     const labels = { reporter: 'waypoint', source_workload: 'client', destination_workload: 'web' };
     t.true(metrics.sum('istio_tcp_connections_opened_total', labels) >= 1);
+  },
+);
+
+test.serial(
+  'an endpoint that does not answer is passed over before any byte is sent',
+  async (t) => {
+    const [client, vip] = [await mesh.peer('client'), await mesh.vip('pair')];
+    const mark = mesh.mark();
+    for (let call = 0; call < 20; call++)
+      t.like(await client.say(vip, 80, 'hello'), { text: 'hello', ended: 'end' });
+    // Half of the choices fell on it.
+    const refused = {
+      direction: 'inbound',
+      'dst.workload': 'pair-b',
+      error: /ECONNREFUSED/,
+    } as const;
+    t.is((await mesh.record(refused, mark))['src.identity'], IDENTITY);
   },
 );
 

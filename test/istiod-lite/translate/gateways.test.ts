@@ -140,6 +140,8 @@ test('a Service that only has the name of a waypoint is not its address', (t) =>
   const strangers = SERVICE.replace(/labels: .*\n/, 'labels: {}\n');
   const plane = new Plane(waypointYaml('waypoint') + strangers + pod(true));
   t.is(plane.condition('Programmed'), 'False AddressNotAssigned');
+  const { conditions } = plane.status();
+  t.regex(conditions[1]?.message ?? '', /^Service shop\/waypoint is somebody else's/);
 });
 
 test('a Gateway of another shape runs nothing, and its status says why', (t) => {
