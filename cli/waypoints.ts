@@ -1,5 +1,5 @@
 import { stringify } from 'yaml';
-import type { KubernetesObject, WatchEvent } from '../deploy/sandbox/api.ts';
+import type { KubernetesObject } from '../deploy/sandbox/api.ts';
 import { REVISION, WAYPOINT_CLASS, WAYPOINT_FOR } from '../mesh/kubernetes/labels.ts';
 import { conditionOf, listAt, namespaceOf, textAt } from './object-fields.ts';
 import type { Sandbox } from './sandbox.ts';
@@ -85,28 +85,20 @@ export async function waitForWaypoints(
 ): Promise<boolean> {
   const missing = new Set(waypoints.map(keyOf));
   if (missing.size === 0) return true;
-  const done = new AbortController();
-  const ended = AbortSignal.any([done.signal, AbortSignal.timeout(timeoutMs), signal]);
-  let rest = '';
-  const take = (chunk: Uint8Array): void => {
-    const lines = (rest + Buffer.from(chunk).toString()).split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) {
-      const event = JSON.parse(line) as WatchEvent;
-      if (event.type === 'BOOKMARK') continue;
+  const ended = AbortSignal.any([AbortSignal.timeout(timeoutMs), signal]);
+  try {
+    for await (const event of sandbox.watch('Gateway', ended)) {
+      if (event.type === 'BOOKMARK' || event.type === 'DELETED') continue;
       const { object } = event;
       const key = keyOf({ name: object.metadata.name, namespace: namespaceOf(object) });
-      if (event.type !== 'DELETED' && stateOf(object).programmed) missing.delete(key);
+      if (stateOf(object).programmed) missing.delete(key);
+      if (missing.size === 0) return true;
     }
-    if (missing.size === 0) done.abort();
-  };
-  try {
-    await sandbox.stream('/v1/watch', { kind: 'Gateway' }, take, ended);
   } catch (error) {
     if (!ended.aborted) throw error;
   }
   signal.throwIfAborted();
-  return missing.size === 0;
+  return false;
 }
 
 function keyOf({ name, namespace }: Readonly<{ name: string; namespace: string }>): string {
