@@ -12,9 +12,7 @@ import {
   type Translation,
 } from './settings.ts';
 import { gatewayAddresses, isUnmanaged, serviceOf } from './waypoint-gateways.ts';
-import { WAYPOINT_GATEWAY_CLASS, waypointObjects } from './waypoint-objects.ts';
-
-export { WAYPOINT_GATEWAY_CLASS };
+import { waypointObjects } from './waypoint-objects.ts';
 
 /** What may be attached to what uses a waypoint. */
 const ROUTE_KINDS: ListenerStatus['supportedKinds'] = [

@@ -22,7 +22,7 @@ import {
 } from './external-workloads.ts';
 import { staticStrictPolicy, translatePeerAuthentication } from './peer-authentication.ts';
 import { translatePolicy } from './policies.ts';
-import { classConditions, translateGateway, WAYPOINT_GATEWAY_CLASS } from './gateways.ts';
+import { classConditions, translateGateway } from './gateways.ts';
 import { translateService, translateServiceEntry } from './services.ts';
 import {
   NOTHING,
@@ -34,6 +34,7 @@ import {
   type Translation,
 } from './settings.ts';
 import type { VipAllocator } from './vips.ts';
+import { WAYPOINT_GATEWAY_CLASS } from './waypoint-objects.ts';
 import { translatePod } from './workloads.ts';
 
 /** What proxies get, in the form it travels in. */
