@@ -91,3 +91,10 @@ export interface HttpClientConnection {
   drain(): void;
   close(): void;
 }
+
+export interface HttpClientHandler {
+  /** An exchange has ended, or the server allows more of them: there may be room for another one. */
+  onAvailable?(): void;
+  /** As HttpServerHandler.onClose(). */
+  onClose(error?: Error): void;
+}
