@@ -58,6 +58,11 @@ export class BodyReader {
     return this.#state === DONE;
   }
 
+  /** The body lasts until the connection ends. */
+  get untilClose(): boolean {
+    return this.#left === Number.POSITIVE_INFINITY;
+  }
+
   /** Begins a body. @param body as in a head: its length, CHUNKED or UNTIL_CLOSE. */
   begin(body: number): void {
     this.#chunked = body === CHUNKED;

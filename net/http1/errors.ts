@@ -1,3 +1,5 @@
+import { MeshError, type Side } from '../../base/errors.ts';
+
 /** What a peer's bytes break, one name for each rule; a refusal is counted and tested by it. */
 export type Http1Fault =
   | 'bare-cr-or-lf'
@@ -37,7 +39,9 @@ export type Http1Fault =
   | 'chunk-extension'
   | 'chunk-extensions-too-long'
   | 'chunk-end'
-  | 'trailers-too-long';
+  | 'trailers-too-long'
+  | 'unasked-response'
+  | 'too-many-informational-responses';
 
 const STATUSES: ReadonlyMap<Http1Fault, number> = new Map([
   ['method-too-long', 501],
@@ -63,4 +67,34 @@ export class Http1Violation extends Error {
     this.fault = fault;
     this.status = STATUSES.get(fault) ?? 400;
   }
+}
+
+/** One exchange broke, and its connection with it. */
+export class Http1ExchangeError extends MeshError {
+  /**
+   * Client: false only when nothing of the request was sent, so that sending it again is safe whatever its method.
+   * As Http2StreamError.processed.
+   */
+  readonly processed: boolean;
+  /**
+   * Client: the server ended a connection that had served before, and nothing of an answer came. Most probably it had
+   * closed an idle connection while the request was on its way, and never read it; but it may have. RFC 9112 section 9.3.1.
+   */
+  readonly keepAliveRace: boolean;
+
+  constructor(
+    side: Side,
+    found: string,
+    facts: Readonly<{ processed: boolean; keepAliveRace: boolean }>,
+    options?: ErrorOptions,
+  ) {
+    super('ERR_HTTP1_EXCHANGE', side, `Cannot go on with an HTTP/1.1 exchange: ${found}`, options);
+    this.processed = facts.processed;
+    this.keepAliveRace = facts.keepAliveRace;
+  }
+}
+
+export function http1ConnectionError(side: Side, found: string, options?: ErrorOptions): MeshError {
+  const message = `Cannot go on with an HTTP/1.1 connection: ${found}`;
+  return new MeshError('ERR_HTTP1_CONNECTION', side, message, options);
 }

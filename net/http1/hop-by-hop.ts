@@ -28,13 +28,17 @@ export function connectionOptions(fields: HeaderList): readonly string[] {
   return options ?? NONE;
 }
 
-/** What of a message's fields is forwarded: neither those of its connection, nor those that Connection names. */
-export function endToEndFields(fields: HeaderList): string[] {
+/**
+ * What of a message's fields is forwarded: neither those of its connection, nor those that Connection names.
+ *
+ * @param kept what they are added to.
+ * @param told the name of a field that `kept` tells in another way.
+ */
+export function endToEndFields(fields: HeaderList, kept: string[] = [], told?: string): string[] {
   const options = connectionOptions(fields);
-  const kept: string[] = [];
   for (let index = 0; index < fields.length; index += 2) {
     const name = fields[index] ?? '';
-    if (HOP_BY_HOP.has(name)) continue;
+    if (name === told || HOP_BY_HOP.has(name)) continue;
     if (options.length > 0 && options.includes(name) && !NEVER_REMOVED.has(name)) continue;
     kept.push(name, fields[index + 1] ?? '');
   }

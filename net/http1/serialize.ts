@@ -72,7 +72,8 @@ export function formatResponseHead(
   connection: ConnectionFields = {},
 ): OutgoingHead {
   if (!Number.isInteger(status) || status < 100 || status > 599) throw headError('the status');
-  if ((status === 101) !== (connection.upgrade !== undefined))
+  // 426 names the protocol that it wants. RFC 9110 section 15.5.22.
+  if (status !== 426 && (status === 101) !== (connection.upgrade !== undefined))
     throw headError('101 without a protocol, or the reverse');
   const { contentLength } = readOutgoing(fields);
   const tunnel = status === 101 || (request.method === 'CONNECT' && status >= 200 && status < 300);
@@ -154,7 +155,7 @@ function formatConnection({ close, upgrade }: ConnectionFields, te: boolean): st
 }
 
 /** The texts are the field's own; the values may be secret and are not told. */
-function headError(what: string): MeshError {
+export function headError(what: string): MeshError {
   return new MeshError('ERR_HTTP1_HEAD', 'local', `Cannot write the head of a message: ${what}`);
 }
 

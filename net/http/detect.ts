@@ -1,0 +1,173 @@
+import { MeshError } from '../../base/errors.ts';
+import { type ByteSink, type ByteStream, HEADROOM, type SharedBytes } from '../byte-stream.ts';
+import { Deadline } from '../deadline.ts';
+import { CLIENT_PREFACE } from '../h2/frame.ts';
+import type { Http1ServerConnection } from '../http1/server-connection.ts';
+import type { Http1Parameters } from '../http1/options.ts';
+import { allocateShared } from '../shared-bytes.ts';
+import type { HttpServerConnection } from './exchange.ts';
+
+export type DetectedServers = Readonly<{
+  serveHttp1(stream: ByteStream): Http1ServerConnection;
+  serveHttp2(stream: ByteStream): HttpServerConnection;
+  /** The connection ended before it was known what it is. */
+  onClose(error?: Error): void;
+}>;
+
+/**
+ * A connection of either version, until its first bytes tell which: HTTP/2 when they are its preface, to the last byte
+ * (RFC 9113 section 3.4), HTTP/1.1 from the first one that is not.
+ */
+export class DetectingServer implements HttpServerConnection, ByteSink {
+  readonly #transport: ByteStream;
+  readonly #servers: DetectedServers;
+  #server: HttpServerConnection | undefined;
+  /** The part of a preface that has come: it is not kept, because it is known. */
+  #matched = 0;
+  #closed = false;
+  readonly #deadline: Deadline;
+  readonly #headTimeoutMs: number;
+
+  constructor(transport: ByteStream, parameters: Http1Parameters, servers: DetectedServers) {
+    this.#transport = transport;
+    this.#servers = servers;
+    this.#headTimeoutMs = parameters.headTimeoutMs;
+    this.#deadline = new Deadline(parameters.clock, () => {
+      this.#end(this.#matched === 0 ? undefined : detectError('no whole preface in time'));
+    });
+    this.#deadline.set(parameters.idleTimeoutMs);
+    transport.setSink(this);
+  }
+
+  drain(): void {
+    if (this.#server !== undefined) this.#server.drain();
+    else this.#end();
+  }
+
+  close(): void {
+    if (this.#server !== undefined) this.#server.close();
+    else this.#end(detectError('closed by this side'));
+  }
+
+  capacity(): number {
+    return Number.MAX_SAFE_INTEGER;
+  }
+
+  onData(bytes: SharedBytes, offset: number, length: number): number {
+    const end = offset + length;
+    let at = offset;
+    let matched = this.#matched;
+    while (
+      at < end &&
+      matched < CLIENT_PREFACE.length &&
+      bytes.buffer[at] === CLIENT_PREFACE[matched]
+    ) {
+      at++;
+      matched++;
+    }
+    const before = this.#matched;
+    this.#matched = matched;
+    if (matched < CLIENT_PREFACE.length && at === end) {
+      if (before === 0) this.#deadline.set(this.#headTimeoutMs);
+      return length;
+    }
+    this.#deadline.stop();
+    const known = knownPreface(before);
+    const sink = matched === CLIENT_PREFACE.length ? this.#beginHttp2() : this.#beginHttp1();
+    // Less than a head: all of it is taken.
+    if (before > 0) sink?.onData(known, HEADROOM, before);
+    return sink?.onData(bytes, offset, length) ?? length;
+  }
+
+  onEnd(): void {
+    if (this.#closed) return;
+    this.#end(this.#matched > 0 ? detectError('the peer ended amid its first bytes') : undefined);
+  }
+
+  onError(error: Error): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#deadline.stop();
+    this.#servers.onClose(error);
+  }
+
+  onWritable(): void {
+    // Nothing is written here.
+  }
+
+  #beginHttp1(): ByteSink {
+    const server = this.#servers.serveHttp1(this.#transport);
+    this.#server = server;
+    return server.sink;
+  }
+
+  /** The connection sets its own sink, which gets by our hand what has come already. */
+  #beginHttp2(): ByteSink | undefined {
+    const seen = new SinkWatch(this.#transport);
+    this.#server = this.#servers.serveHttp2(seen);
+    return seen.sink;
+  }
+
+  #end(error?: MeshError): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#deadline.stop();
+    if (error === undefined) this.#transport.end();
+    else this.#transport.reset();
+    this.#servers.onClose(error);
+  }
+}
+
+/** A transport as it is, of which one can see who takes its input. */
+class SinkWatch implements ByteStream {
+  readonly #transport: ByteStream;
+  sink: ByteSink | undefined;
+
+  constructor(transport: ByteStream) {
+    this.#transport = transport;
+  }
+
+  get bytesRead(): number {
+    return this.#transport.bytesRead;
+  }
+
+  get bytesWritten(): number {
+    return this.#transport.bytesWritten;
+  }
+
+  setSink(sink: ByteSink): void {
+    this.sink = sink;
+    this.#transport.setSink(sink);
+  }
+
+  resume(): void {
+    this.#transport.resume();
+  }
+
+  capacity(): number {
+    return this.#transport.capacity();
+  }
+
+  write(bytes: SharedBytes, offset: number, length: number): number {
+    return this.#transport.write(bytes, offset, length);
+  }
+
+  end(): void {
+    this.#transport.end();
+  }
+
+  reset(): void {
+    this.#transport.reset();
+  }
+}
+
+function knownPreface(length: number): SharedBytes {
+  const known = allocateShared(HEADROOM + length);
+  CLIENT_PREFACE.copy(known.buffer, HEADROOM, 0, length);
+  return known;
+}
+
+function detectError(found: string): MeshError {
+  const message = `Cannot tell the HTTP version of a connection: ${found}`;
+  return new MeshError('ERR_HTTP_DETECT', 'downstream', message);
+}
