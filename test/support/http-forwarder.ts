@@ -1,4 +1,5 @@
-import type { SocketAddress } from '../../base/address.ts';
+import type { ExecutionContext } from 'ava';
+import { parseIpAddress, socketAddress, type SocketAddress } from '../../base/address.ts';
 import type { ByteSink, ByteStream, SharedBytes } from '../../net/byte-stream.ts';
 import type { HeaderList } from '../../net/h2/headers.ts';
 import { connectHttp, type HttpClientOptions } from '../../net/http/client.ts';
@@ -22,6 +23,23 @@ export type ForwarderOptions = Readonly<{
   server?: HttpServerOptions;
   client?: HttpClientOptions;
 }>;
+
+/** A forwarder to a port of loopback, until the test ends. */
+export function forwardTo(
+  t: ExecutionContext,
+  port: number,
+  upstream: 'http1' | 'http2' = 'http1',
+): HttpForwarder {
+  const forwarder = new HttpForwarder({
+    listen: { ip: parseIpAddress('127.0.0.1'), port: 0 },
+    to: socketAddress('127.0.0.1', port),
+    upstream,
+  });
+  t.teardown(() => {
+    forwarder.close();
+  });
+  return forwarder;
+}
 
 /** The plainest reverse proxy: no rules, no retries; each request goes to one server, on connections that are kept. */
 export class HttpForwarder {

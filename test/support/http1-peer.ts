@@ -107,6 +107,14 @@ export type HttpServer = Readonly<{
   first(): Promise<Served>;
 }>;
 
+/** Lets a server of Node's listen on loopback, until the test ends; returns its port. */
+export async function listen(t: ExecutionContext, server: net.Server): Promise<number> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  return (server.address() as net.AddressInfo).port;
+}
+
 /** Our server, on a port of its own. */
 export function startHttp(
   t: ExecutionContext,

@@ -7,33 +7,14 @@ import net from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
-import { parseIpAddress, socketAddress } from '../../../base/address.ts';
 import { Collector } from '../../support/collect.ts';
-import { echo, RawSocket, type Served, startHttp } from '../../support/http1-peer.ts';
-import { HttpForwarder } from '../../support/http-forwarder.ts';
+import { echo, RawSocket, type Served, listen, startHttp } from '../../support/http1-peer.ts';
+import { forwardTo } from '../../support/http-forwarder.ts';
 import { collectGarbage, privateDirtyBytes } from '../../support/memory.ts';
 import { runProgram } from '../../support/run-program.ts';
 import { TemporaryFolder } from '../../support/temporary-folder.ts';
 
 const SEARCHED = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`;
-
-function forwardTo(t: ExecutionContext, port: number): HttpForwarder {
-  const forwarder = new HttpForwarder({
-    listen: { ip: parseIpAddress('127.0.0.1'), port: 0 },
-    to: socketAddress('127.0.0.1', port),
-  });
-  t.teardown(() => {
-    forwarder.close();
-  });
-  return forwarder;
-}
-
-async function listen(t: ExecutionContext, server: net.Server): Promise<number> {
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => server.close());
-  return (server.address() as net.AddressInfo).port;
-}
 
 async function freePort(): Promise<number> {
   const server = net.createServer().listen(0, '127.0.0.1');

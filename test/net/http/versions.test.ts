@@ -2,33 +2,12 @@ import crypto from 'node:crypto';
 import { once } from 'node:events';
 import http from 'node:http';
 import http2 from 'node:http2';
-import net from 'node:net';
 import test, { type ExecutionContext } from 'ava';
-import { parseIpAddress, socketAddress } from '../../../base/address.ts';
 import { CLIENT_PREFACE } from '../../../net/h2/frame.ts';
-import { answerText, RawSocket, startHttp } from '../../support/http1-peer.ts';
-import { HttpForwarder } from '../../support/http-forwarder.ts';
+import { answerText, RawSocket, listen, startHttp } from '../../support/http1-peer.ts';
+import { forwardTo } from '../../support/http-forwarder.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
-
-function forwardTo(t: ExecutionContext, port: number, upstream: 'http1' | 'http2'): HttpForwarder {
-  const forwarder = new HttpForwarder({
-    listen: { ip: parseIpAddress('127.0.0.1'), port: 0 },
-    to: socketAddress('127.0.0.1', port),
-    upstream,
-  });
-  t.teardown(() => {
-    forwarder.close();
-  });
-  return forwarder;
-}
-
-async function listen(t: ExecutionContext, server: net.Server): Promise<number> {
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => server.close());
-  return (server.address() as net.AddressInfo).port;
-}
 
 function connect2(t: ExecutionContext, port: number): http2.ClientHttp2Session {
   const session = http2.connect(`http://127.0.0.1:${port}`);

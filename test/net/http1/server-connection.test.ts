@@ -1,4 +1,5 @@
 import test, { type ExecutionContext } from 'ava';
+import { resetSocket } from '../../../base/reset-socket.ts';
 import { Collector } from '../../support/collect.ts';
 import { makeH2Clock } from '../../support/h2-clock.ts';
 import {
@@ -496,7 +497,7 @@ test('a reset of the client reaches whoever serves it', async (t) => {
   });
   client.send(post('Content-Length: 10\r\n', 'hello'));
   await server.untilRequests(1);
-  client.socket.resetAndDestroy();
+  resetSocket(client.socket);
   await body?.until((b) => b.error !== undefined);
   t.like(server.closed[0], { code: 'ERR_HTTP1_EXCHANGE', side: 'downstream' });
 });
