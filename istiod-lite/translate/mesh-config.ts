@@ -1,5 +1,5 @@
 import { describeError } from '../../base/errors.ts';
-import type { ConfigMap } from '../../mesh/kubernetes/config-map.ts';
+import type { ConfigMap } from '../../mesh/kubernetes/core.ts';
 import { formatFieldPath, type Report } from '../../mesh/kubernetes/problem.ts';
 import {
   anything,
@@ -66,8 +66,8 @@ export function authorizersOf(picture: Picture, settings: MeshSettings): Authori
 }
 
 function readAuthorizers({ data }: ConfigMap): Authorizers {
-  const mesh = isJsonObject(data) ? data[KEY] : undefined;
-  if (typeof mesh !== 'string') return NO_AUTHORIZERS;
+  const mesh = data.get(KEY);
+  if (mesh === undefined) return NO_AUTHORIZERS;
   const [document] = parseYaml(mesh, KEY).documents;
   if (document === undefined) return NO_AUTHORIZERS;
   const ignored: Report = { error: () => undefined, warn: () => undefined };

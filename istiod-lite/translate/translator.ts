@@ -290,9 +290,9 @@ export function translateObject(
     case 'Namespace':
     case 'Node':
     case 'ServiceAccount':
-    case 'ConfigMap':
     case 'Deployment':
     case 'ReplicaSet':
+    case 'ConfigMap':
     case 'Gateway':
     case 'GatewayClass':
     case 'ReferenceGrant':

@@ -39,6 +39,8 @@ export const nodeSchema = fields(
 
 export const serviceAccountSchema = fields({}, 'ignore');
 
+export const configMapSchema = fields({ data: dictionary(text()) }, 'ignore');
+
 const container = fields(
   {
     name: text(),
@@ -199,6 +201,9 @@ export type Namespace = ObjectBase &
   Readonly<{ kind: 'Namespace' }> &
   Decoded<typeof namespaceSchema>;
 export type Node = ObjectBase & Readonly<{ kind: 'Node' }> & Decoded<typeof nodeSchema>;
+export type ConfigMap = ObjectBase &
+  Readonly<{ kind: 'ConfigMap' }> &
+  Decoded<typeof configMapSchema>;
 export type ServiceAccount = ObjectBase & Readonly<{ kind: 'ServiceAccount' }>;
 export type Pod = ObjectBase & Readonly<{ kind: 'Pod' }> & Decoded<typeof podSchema>;
 export type Service = ObjectBase & Readonly<{ kind: 'Service' }> & Decoded<typeof serviceSchema>;

@@ -1,5 +1,5 @@
-import { configMapSchema, type ConfigMap } from './config-map.ts';
 import {
+  configMapSchema,
   endpointSliceSchema,
   namespaceSchema,
   nodeSchema,
@@ -8,6 +8,7 @@ import {
   serviceAccountSchema,
   serviceSchema,
   validateService,
+  type ConfigMap,
   type Deployment,
   type EndpointSlice,
   type Namespace,
