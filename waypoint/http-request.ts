@@ -61,6 +61,8 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
   routeName = '';
   /** What the rule makes of it and of its response; `undefined` until there is a rule. */
   routing: Routing | undefined;
+  /** What an authorizer has the response say. */
+  responseHeaders: HeaderList = [];
   /** The policy that decided, `<namespace>/<name>`. */
   policy = '';
   backendName = '';
