@@ -48,6 +48,8 @@ export class Http2ConnectionError extends MeshError {
   }
 }
 
+type StreamErrorOptions = ErrorOptions & { resetByPeer?: boolean };
+
 /** One stream broke; the others go on, unless the connection is named as the cause. */
 export class Http2StreamError extends MeshError {
   /** The code of the RST_STREAM that was received or sent, or of the GOAWAY that took the stream with it. */
@@ -57,17 +59,20 @@ export class Http2StreamError extends MeshError {
    * one of its GOAWAY), so that sending it again is safe whatever its method. RFC 9113 section 8.7.
    */
   readonly processed: boolean;
+  /** The peer sent RST_STREAM; otherwise it broke the protocol, or the connection ended. */
+  readonly resetByPeer: boolean;
 
   constructor(
     h2Code: number,
     processed: boolean,
     side: Side,
     message: string,
-    options?: ErrorOptions,
+    options?: StreamErrorOptions,
   ) {
     super('ERR_HTTP2_STREAM', side, message, options);
     this.h2Code = h2Code;
     this.processed = processed;
+    this.resetByPeer = options?.resetByPeer === true;
   }
 }
 
@@ -88,7 +93,7 @@ export function streamError(
   processed: boolean,
   side: Side,
   found: string,
-  options?: ErrorOptions,
+  options?: StreamErrorOptions,
 ): Http2StreamError {
   const message = `Cannot go on with HTTP/2 stream ${streamId}: ${found} (${formatErrorCode(h2Code)})`;
   return new Http2StreamError(h2Code, processed, side, message, options);

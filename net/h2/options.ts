@@ -57,7 +57,8 @@ export type Http2Parameters = Readonly<{
 
 export type Http2Options = Partial<Http2Parameters>;
 
-const systemClock: Http2Clock = {
+/** The time of this process; its timers keep no process alive. */
+export const systemClock: Http2Clock = {
   now: () => performance.now(),
   after(ms, run) {
     const timer = setTimeout(run, ms);

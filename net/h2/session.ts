@@ -264,7 +264,10 @@ export class Session
   onStreamReset(stream: Http2Stream, code: number): void {
     const processed = code !== REFUSED_STREAM;
     this.streams.remove(stream.id, true);
-    stream.fail(streamError(stream.id, code, processed, this.#peerSide, 'reset by the peer'));
+    const found = 'reset by the peer';
+    stream.fail(
+      streamError(stream.id, code, processed, this.#peerSide, found, { resetByPeer: true }),
+    );
     if (this.isServer && !stream.answered) this.#abuse.count('streams reset before an answer');
   }
 
