@@ -56,6 +56,8 @@ export type RetryPolicy = Readonly<{
   conditions: readonly RetryCondition[];
   statusCodes: readonly number[];
   perTryTimeoutMs?: number;
+  /** A try that is over its time goes on beside the next one, and the first good answer counts. */
+  hedgeOnPerTryTimeout?: boolean;
   /** Of the exponential back-off: the first delay is random below it, each further one below its double, up to ten times it. */
   backoffMs: number;
 }>;
