@@ -35,6 +35,8 @@ const MAX_VALUE_LENGTH = 2048;
  * sequence), line and paragraph separators, and the marks that turn the direction of text around.
  */
 const ACTIVE = /[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+/** Nothing to escape, and not too long. */
+const PLAIN = /^[ !#-[\]-~]{0,2048}$/;
 /** What a message may not hold bare: the same, and C0 controls. */
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
@@ -62,30 +64,32 @@ function formatTextLine(record: LogRecord): string {
 /** The span comes last, an object under its name, as istio/ztunnel has it. */
 function formatJsonLine(record: LogRecord): string {
   const { timeMs, level, scope, message, fields, span } = record;
-  let line = `{"level":"${level}","time":"${formatTime(timeMs)}","scope":${quote(scope)}`;
-  line += `,"message":${quote(message)}`;
+  let line = `{"level":"${level}","time":"${formatTime(timeMs)}","scope":${quoteLogText(scope)}`;
+  line += `,"message":${quoteLogText(message)}`;
   for (const name in fields) {
     const value = fields[name];
     if (value === undefined) continue;
-    line += `,${quote(name)}:${formatJsonValue(value)}`;
+    line += `,${quoteLogText(name)}:${formatJsonValue(value)}`;
   }
   if (span !== undefined) line += `,"${span.name}":{"id":"${span.id}"}`;
   return `${line}}\n`;
 }
 
 function formatTextValue(value: NonNullable<LogValue>): string {
-  if (typeof value === 'string') return quote(value);
+  if (typeof value === 'string') return quoteLogText(value);
   return typeof value === 'object' ? formatSocketAddress(value) : String(value);
 }
 
 function formatJsonValue(value: NonNullable<LogValue>): string {
-  if (typeof value === 'string') return quote(value);
+  if (typeof value === 'string') return quoteLogText(value);
   if (typeof value === 'object') return `"${formatSocketAddress(value)}"`;
   if (typeof value === 'number' && !Number.isFinite(value)) return `"${value}"`;
   return String(value);
 }
 
-function quote(text: string): string {
+/** A JSON text, bounded, without what a terminal or a log reader may act on. */
+export function quoteLogText(text: string): string {
+  if (PLAIN.test(text)) return `"${text}"`;
   const bounded =
     text.length <= MAX_VALUE_LENGTH
       ? text
