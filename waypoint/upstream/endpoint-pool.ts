@@ -1,0 +1,221 @@
+import { MeshError } from '../../base/errors.ts';
+import type { HttpClientConnection } from '../../net/http/exchange.ts';
+import { UpstreamConnection, type ConnectionEvents } from './connection.ts';
+import type { UpstreamEndpoint } from './endpoint.ts';
+
+/** What the service's traffic policy says about connections to one endpoint. Infinity where nothing is bounded. */
+export type PoolLimits = Readonly<{
+  maxConnections: number;
+  /** Requests that wait for a connection. */
+  maxPendingRequests: number;
+  maxRequestsPerConnection: number;
+  connectTimeoutMs: number;
+  /** Of a connection without a request. */
+  idleTimeoutMs: number;
+}>;
+
+export type UpstreamVersion = 'HTTP/1.1' | 'HTTP/2';
+
+/**
+ * Makes a connection: the tunnel or the plain socket, and HTTP on it.
+ *
+ * @param events hears of the connection from its first moment on.
+ * @throws {MeshError} when there is none within `connectTimeoutMs`.
+ */
+export type ConnectUpstream = (
+  endpoint: UpstreamEndpoint,
+  version: UpstreamVersion,
+  events: ConnectionEvents,
+  connectTimeoutMs: number,
+) => Promise<HttpClientConnection>;
+
+/** A request that needs a connection. Neither may throw. */
+export interface PoolWaiter {
+  /** Opens its exchange before it returns. */
+  onConnection(connection: UpstreamConnection): void;
+  onConnectFailure(error: unknown): void;
+}
+
+/** A place in the queue. */
+export class PendingConnection {
+  readonly waiter: PoolWaiter;
+  readonly #pool: EndpointPool;
+
+  constructor(waiter: PoolWaiter, pool: EndpointPool) {
+    this.waiter = waiter;
+    this.#pool = pool;
+  }
+
+  /** The request needs none any more. Idempotent. */
+  cancel(): void {
+    this.#pool.cancel(this);
+  }
+}
+
+/**
+ * The connections of one version to one endpoint. The one that was used last is used again, so that those that are too
+ * many go idle and end. HTTP/2 connections are opened one after another, each as soon as the others are full; those of
+ * HTTP/1.1 one for each request that waits.
+ */
+export class EndpointPool {
+  readonly #endpoint: UpstreamEndpoint;
+  readonly #version: UpstreamVersion;
+  readonly #connect: ConnectUpstream;
+  readonly #connections = new Set<UpstreamConnection>();
+  /** Those that may have room, the last used one last. */
+  readonly #offered: UpstreamConnection[] = [];
+  #waiting: PendingConnection[] = [];
+  #connecting = 0;
+  #limits: PoolLimits;
+
+  constructor(
+    endpoint: UpstreamEndpoint,
+    version: UpstreamVersion,
+    connect: ConnectUpstream,
+    limits: PoolLimits,
+  ) {
+    this.#endpoint = endpoint;
+    this.#version = version;
+    this.#connect = connect;
+    this.#limits = limits;
+  }
+
+  get size(): number {
+    return this.#connections.size;
+  }
+
+  /** Nothing is open, wanted or under way. */
+  get isEmpty(): boolean {
+    return this.#connections.size === 0 && this.#connecting === 0 && this.#waiting.length === 0;
+  }
+
+  /**
+   * A connection with room, on which the caller opens its exchange at once; or a place in the queue for one.
+   *
+   * @returns `undefined` when no more may wait.
+   */
+  acquire(
+    limits: PoolLimits,
+    waiter: PoolWaiter,
+  ): UpstreamConnection | PendingConnection | undefined {
+    this.#limits = limits;
+    const free = this.#free();
+    if (free !== undefined) return free;
+    if (this.#waiting.length >= limits.maxPendingRequests) return undefined;
+    const pending = new PendingConnection(waiter, this);
+    this.#waiting.push(pending);
+    this.#dial();
+    return pending;
+  }
+
+  cancel(pending: PendingConnection): void {
+    const at = this.#waiting.indexOf(pending);
+    if (at >= 0) this.#waiting.splice(at, 1);
+  }
+
+  /** No new requests on what is open; for an endpoint that is gone, or a certificate that was renewed. */
+  retire(): void {
+    for (const connection of [...this.#connections]) connection.drain();
+  }
+
+  /** Ends all at once. */
+  close(): void {
+    for (const connection of [...this.#connections]) connection.close();
+  }
+
+  /** Ends what nobody has used for the idle time. */
+  sweep(nowMs: number): void {
+    for (const connection of [...this.#connections])
+      if (nowMs - connection.lastUsedMs > this.#limits.idleTimeoutMs) connection.drain();
+  }
+
+  onFull(connection: UpstreamConnection): void {
+    this.#withdraw(connection);
+  }
+
+  onAvailable(connection: UpstreamConnection): void {
+    if (!connection.offered && connection.hasRoom) {
+      connection.offered = true;
+      this.#offered.push(connection);
+    }
+    if (this.#waiting.length > 0) this.#serve();
+  }
+
+  onClose(connection: UpstreamConnection): void {
+    this.#connections.delete(connection);
+    this.#withdraw(connection);
+    this.#dial();
+  }
+
+  #withdraw(connection: UpstreamConnection): void {
+    if (!connection.offered) return;
+    connection.offered = false;
+    const at = this.#offered.lastIndexOf(connection); // it is mostly the last one
+    if (at >= 0) this.#offered.splice(at, 1);
+  }
+
+  #free(): UpstreamConnection | undefined {
+    for (let last = this.#offered.at(-1); last !== undefined; last = this.#offered.at(-1)) {
+      if (last.hasRoom) return last;
+      this.#withdraw(last); // it drains
+    }
+    return undefined;
+  }
+
+  #serve(): void {
+    while (this.#waiting.length > 0) {
+      const free = this.#free();
+      if (free === undefined) break;
+      this.#waiting.shift()?.waiter.onConnection(free);
+    }
+    this.#dial();
+  }
+
+  /** As many connections as those who wait need. */
+  #dial(): void {
+    const waiting = this.#waiting.length;
+    const wanted = this.#version === 'HTTP/2' ? Math.min(1, waiting) : waiting;
+    const { maxConnections } = this.#limits;
+    while (
+      this.#connecting < wanted &&
+      this.#connections.size + this.#connecting < maxConnections
+    ) {
+      this.#connecting++;
+      void this.#open();
+    }
+  }
+
+  async #open(): Promise<void> {
+    const { maxRequestsPerConnection, connectTimeoutMs } = this.#limits;
+    const connection = new UpstreamConnection(this, maxRequestsPerConnection);
+    try {
+      const opened = await this.#connect(
+        this.#endpoint,
+        this.#version,
+        connection,
+        connectTimeoutMs,
+      );
+      connection.attach(opened);
+      if (connection.closed) {
+        const message = 'Cannot use a connection: it ended at once';
+        throw new MeshError('ERR_UPSTREAM_CLOSED', 'upstream', message);
+      }
+    } catch (error) {
+      this.#connecting--;
+      this.#fail(error);
+      return;
+    }
+    this.#connecting--;
+    this.#connections.add(connection);
+    this.onAvailable(connection);
+    this.#dial();
+  }
+
+  /** Who waited for this connection: all of them in HTTP/2, else the first. */
+  #fail(error: unknown): void {
+    const failed = this.#version === 'HTTP/2' ? this.#waiting : this.#waiting.slice(0, 1);
+    this.#waiting = this.#waiting.slice(failed.length);
+    for (const { waiter } of failed) waiter.onConnectFailure(error);
+    this.#dial();
+  }
+}
