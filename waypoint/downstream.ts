@@ -1,0 +1,43 @@
+import { formatSocketAddress, type SocketAddress } from '../base/address.ts';
+import type { SpiffeId } from '../mesh/model/identity.ts';
+import type { Service } from '../mesh/model/service.ts';
+import type { WorkloadDescription } from '../mesh/model/workload.ts';
+
+export type HttpVersion = 'HTTP/1.0' | 'HTTP/1.1' | 'HTTP/2';
+
+export type DownstreamFacts = Readonly<{
+  version: HttpVersion;
+  /** The client's pod. */
+  remote: SocketAddress;
+  /** What the client called: a VIP or a pod, and the port. */
+  local: SocketAddress;
+  /** The service that was called; `undefined` for a pod. */
+  service?: Service | undefined;
+  /** Proved by the tunnel's certificate. */
+  identity?: SpiffeId | undefined;
+  workload?: WorkloadDescription | undefined;
+}>;
+
+/** The connection that requests come on: who calls, and what was called. It is the same for all of its requests. */
+export class Downstream {
+  readonly version: HttpVersion;
+  readonly remote: SocketAddress;
+  readonly local: SocketAddress;
+  readonly service: Service | undefined;
+  readonly identity: SpiffeId | undefined;
+  readonly workload: WorkloadDescription | undefined;
+  /** For the log. */
+  readonly remoteText: string;
+  readonly localText: string;
+
+  constructor(facts: DownstreamFacts) {
+    this.version = facts.version;
+    this.remote = facts.remote;
+    this.local = facts.local;
+    this.service = facts.service;
+    this.identity = facts.identity;
+    this.workload = facts.workload;
+    this.remoteText = formatSocketAddress(facts.remote);
+    this.localText = formatSocketAddress(facts.local);
+  }
+}

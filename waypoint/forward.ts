@@ -1,0 +1,507 @@
+import type { SharedBytes } from '../net/byte-stream.ts';
+import { findHeader, type HeaderList } from '../net/h2/headers.ts';
+import { allowedTrailers } from '../net/http1/hop-by-hop.ts';
+import type { HttpRule } from '../mesh/model/http-route.ts';
+import { Attempt, type AttemptOwner } from './attempt.ts';
+import type { Backend, TryOutcome } from './backend.ts';
+import { grpcStatusOf, httpStatusFor, parseGrpcTimeout } from './grpc.ts';
+import type { HttpRequest, RequestTaker } from './http-request.ts';
+import {
+  brokenResponse,
+  failureReply,
+  IDLE_AFTER_REQUEST,
+  IDLE_IN_REQUEST,
+  INTERNAL,
+  type LocalReply,
+  NO_HOST,
+  REQUEST_TIMEOUT,
+} from './local-reply.ts';
+import { ReplayBody } from './replay-body.ts';
+import type { RequestParts } from './request-parts.ts';
+import { SI, UO, URX, UT } from './response-flags.ts';
+import { forwardedResponse } from './response-head.ts';
+import {
+  backoffMs,
+  isRetriableFailure,
+  isRetriableResponse,
+  retryPlan,
+  type RetryPlan,
+} from './retry.ts';
+import { Deadline, type DeadlineOwner, requestTimeoutMs } from './timeout.ts';
+import { isUpgradeGranted, upgradeRequest, upgradeResponse, type UpgradeTerms } from './upgrade.ts';
+import type { PendingConnection } from './upstream/endpoint-pool.ts';
+import type { UpstreamConnection } from './upstream/connection.ts';
+import type { UpstreamEndpoint } from './upstream/endpoint.ts';
+import type { UpstreamFailure } from './upstream/failure.ts';
+
+const NOWHERE: readonly UpstreamEndpoint[] = [];
+
+/**
+ * One request on its way to an endpoint and back: tries, and the bytes both ways.
+ *
+ * ```
+ *   trying --(failure or response that is retried)--> pausing --> trying
+ *     |  \--(nothing left to try)--> answered by ourselves
+ *     v
+ *   responding: one try is chosen, nothing is retried any more
+ *     |  \--(it breaks)--> broken off
+ *     v
+ *   ended
+ * ```
+ */
+export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
+  readonly #request: HttpRequest;
+  readonly #backend: Backend;
+  readonly #parts: RequestParts;
+  readonly #plan: RetryPlan;
+  readonly outgoing: HeaderList;
+  readonly #terms: UpgradeTerms | undefined;
+  replay: ReplayBody | undefined;
+  /** A part of the body is gone that another try would need. */
+  #bodyLost = false;
+  #tried: UpstreamEndpoint[] | undefined;
+  #retries = 0;
+  /** A retry has been granted whose try has not begun. */
+  #granted = false;
+  /** The try that goes on: the last that was begun, then the chosen one. */
+  #attempt: Attempt | undefined;
+  /** Tries that are over their time and go on beside it. */
+  #hedged: Attempt[] | undefined;
+  #responding = false;
+  #tunnel = false;
+  #responseEnded = false;
+  #ended = false;
+  #timeout: Deadline | undefined;
+  #pause: Deadline | undefined;
+  #idle: Deadline | undefined;
+  /** What had moved when the idle time began. */
+  #movedBytes = 0;
+
+  constructor(request: HttpRequest, rule: HttpRule, backend: Backend, parts: RequestParts) {
+    this.#request = request;
+    this.#backend = backend;
+    this.#parts = parts;
+    const { head, downstream } = request;
+    request.backendName = backend.name;
+    if (head.protocol === '') {
+      this.outgoing = head.list;
+      this.#plan = retryPlan(rule.retry, head.method);
+    } else {
+      const upgrade = upgradeRequest(head.list, downstream.version, backend.version);
+      this.outgoing = upgrade.list;
+      this.#terms = upgrade.terms;
+      this.#plan = retryPlan(rule.retry, 'CONNECT');
+    }
+    if (this.#plan.attempts > 0 && !request.ended) this.replay = new ReplayBody();
+    this.#setDeadlines(rule.timeoutMs);
+  }
+
+  start(): void {
+    this.#begin(false);
+    if (!this.#ended) this.#request.forwardTo(this);
+  }
+
+  // Tries.
+
+  /** @returns whether there was somewhere to try. */
+  #begin(isRetry: boolean): boolean {
+    const request = this.#request;
+    this.#granted = false;
+    const endpoint = this.#backend.chooseEndpoint(request, this.#tried ?? NOWHERE);
+    if (endpoint === undefined || !this.#backend.beginTry(endpoint)) {
+      if (isRetry) this.#backend.endRetry();
+      if (!this.#isTrying)
+        this.#answer(endpoint === undefined ? NO_HOST : failureReply('overflow'));
+      return false;
+    }
+    request.attempts++;
+    request.endpoint = endpoint;
+    const attempt = new Attempt(this, endpoint, isRetry);
+    this.#attempt = attempt;
+    if (request.ended) this.#limitTry(attempt);
+    attempt.start();
+    return true;
+  }
+
+  /** The time of one try begins when all of the request is here: a slow client is not the endpoint's fault. */
+  #limitTry(attempt: Attempt): void {
+    const { perTryTimeoutMs } = this.#plan;
+    if (perTryTimeoutMs === undefined || this.#responding || attempt.deadline !== undefined) return;
+    attempt.deadline = new Deadline(attempt);
+    this.#parts.deadlines.set(attempt.deadline, perTryTimeoutMs);
+  }
+
+  connect(attempt: Attempt): UpstreamConnection | PendingConnection | undefined {
+    const { version, limits } = this.#backend;
+    return this.#parts.pool.acquire(attempt.endpoint, version, limits, attempt);
+  }
+
+  /** The endpoint has this try no more. */
+  #leave(attempt: Attempt): void {
+    if (attempt.deadline !== undefined) this.#parts.deadlines.clear(attempt.deadline);
+    this.#backend.endTry(attempt.endpoint);
+    if (attempt.isRetry) this.#backend.endRetry();
+    if (this.#attempt === attempt) this.#attempt = undefined;
+    else this.#hedged = this.#hedged?.filter((other) => other !== attempt);
+  }
+
+  #judge(attempt: Attempt, outcome: TryOutcome): void {
+    if (this.#backend.judge(attempt.endpoint, outcome)) this.#request.ejections++;
+  }
+
+  /** Whether there is another try; says in the request's flags why not. */
+  #takeRetry(): boolean {
+    if (this.#bodyLost) return false;
+    if (this.#retries >= this.#plan.attempts) {
+      if (this.#plan.attempts > 0) this.#request.flags |= URX;
+      return false;
+    }
+    if (!this.#backend.beginRetry()) {
+      this.#request.flags |= UO;
+      return false;
+    }
+    this.#retries++;
+    this.#granted = true;
+    return true;
+  }
+
+  #retryLater(after: Attempt): void {
+    (this.#tried ??= []).push(after.endpoint);
+    this.#pause ??= new Deadline(this);
+    const { backoffMs: base } = this.#plan;
+    const pauseMs = backoffMs(base, this.#retries, this.#parts.random());
+    this.#parts.deadlines.set(this.#pause, pauseMs);
+  }
+
+  onFailure(attempt: Attempt, failure: UpstreamFailure): void {
+    this.#leave(attempt);
+    if (this.#ended) return;
+    if (attempt.transportFailure !== '') this.#request.transportFailure = attempt.transportFailure;
+    if (failure !== 'overflow' && failure !== 'local-reset')
+      this.#judge(attempt, failure === 'connection-failure' ? 'connect-failure' : 'reset');
+    if (this.#responding) {
+      const { flags, details } = brokenResponse(failure);
+      this.#breakOff(flags, details);
+      return;
+    }
+    if (this.#isTrying) return; // another one goes on
+    if (isRetriableFailure(this.#plan, failure, attempt.sent) && this.#takeRetry())
+      this.#retryLater(attempt);
+    else this.#answer(failureReply(failure));
+  }
+
+  onTryTimeout(attempt: Attempt): void {
+    this.#judge(attempt, 'timeout');
+    const mayHedge = this.#plan.hedges && attempt === this.#attempt;
+    if (mayHedge && this.#takeRetry()) {
+      (this.#hedged ??= []).push(attempt);
+      (this.#tried ??= []).push(attempt.endpoint);
+      this.#attempt = undefined;
+      // With nowhere else to go it has its time once more.
+      if (!this.#begin(true) && attempt.deadline !== undefined)
+        this.#parts.deadlines.set(attempt.deadline, this.#plan.perTryTimeoutMs ?? 0);
+      return;
+    }
+    attempt.close();
+    this.#leave(attempt);
+    if (this.#isTrying) return;
+    const isRetriable = isRetriableFailure(this.#plan, 'per-try-timeout', attempt.sent);
+    if (isRetriable && !mayHedge && this.#takeRetry()) this.#retryLater(attempt);
+    else this.#answer(failureReply('per-try-timeout'));
+  }
+
+  get #isTrying(): boolean {
+    return this.#attempt !== undefined || (this.#hedged !== undefined && this.#hedged.length > 0);
+  }
+
+  // The request's body.
+
+  get isBodiless(): boolean {
+    const { ended, trailers } = this.#request;
+    if (!ended || this.#terms !== undefined || trailers !== undefined) return false;
+    return this.replay === undefined || this.replay.length === 0;
+  }
+
+  onOpened(): void {
+    const { head, exchange } = this.#request;
+    if (!head.expectsContinue || this.#request.ended) return;
+    head.expectsContinue = false;
+    exchange.sendInformational(CONTINUE);
+  }
+
+  bodyCapacity(): number {
+    const attempt = this.#attempt;
+    if (attempt?.caughtUp === true) return attempt.bodyCapacity();
+    return this.replay === undefined ? 0 : this.replay.room;
+  }
+
+  takeBody(bytes: SharedBytes, offset: number, length: number): number {
+    const attempt = this.#attempt;
+    const { replay } = this;
+    if (attempt?.caughtUp !== true) {
+      if (replay === undefined) return 0;
+      const taken = Math.min(length, replay.room);
+      replay.append(bytes, offset, taken);
+      return taken;
+    }
+    if (replay === undefined) return attempt.write(bytes, offset, length);
+    if (length > replay.room) {
+      this.#bodyLost = true;
+      this.#dropReplay();
+      return attempt.write(bytes, offset, length);
+    }
+    // Kept before it is written: what was written is the stream's to overwrite.
+    const before = replay.length;
+    replay.append(bytes, offset, length);
+    const wrote = attempt.write(bytes, offset, length);
+    replay.truncate(before + wrote);
+    return wrote;
+  }
+
+  onBodyEnd(): void {
+    const attempt = this.#attempt;
+    if (attempt === undefined) return;
+    this.#limitTry(attempt);
+    if (attempt.caughtUp) this.#endBody(attempt);
+  }
+
+  onCaughtUp(attempt: Attempt): void {
+    if (this.#responding) this.#dropReplay();
+    if (this.#request.ended) this.#endBody(attempt);
+    else this.#request.exchange.resume();
+  }
+
+  #endBody(attempt: Attempt): void {
+    attempt.endBody(this.#request.trailers);
+    if (this.#tunnel && this.#responseEnded) this.#finish(attempt);
+  }
+
+  #dropReplay(): void {
+    this.replay?.release();
+    this.replay = undefined;
+  }
+
+  // The response.
+
+  onInformational(_attempt: Attempt, headers: HeaderList): void {
+    // 100 was said here, where it was asked for; 101 is the final one.
+    if (this.#responding || headers[1] === '100' || headers[1] === '101') return;
+    if (this.#request.downstream.version === 'HTTP/1.0') return;
+    this.#request.exchange.sendInformational(headers);
+  }
+
+  onResponse(attempt: Attempt, headers: HeaderList, endStream: boolean): void {
+    const request = this.#request;
+    const status = Number(headers[1]);
+    const terms = this.#terms;
+    const granted = terms !== undefined && isUpgradeGranted(terms, headers);
+    if (!granted && this.#isToBeRetried(attempt, status, headers, endStream)) return;
+    if (status === 101 && !granted) {
+      attempt.close();
+      this.onFailure(attempt, 'protocol-error');
+      return;
+    }
+    request.serviceTimeMs = performance.now() - attempt.startMs;
+    const { server } = this.#parts.settings;
+    const forwarded = forwardedResponse(headers, request.serviceTimeMs, server);
+    let list: HeaderList | undefined;
+    try {
+      list = this.#parts.filterResponse(request, forwarded);
+    } catch (error) {
+      this.#parts.onFault(error);
+      this.#answer(INTERNAL);
+      return;
+    }
+    if (granted) list = upgradeResponse(terms, list);
+    if (list === undefined) {
+      attempt.close();
+      this.onFailure(attempt, 'protocol-error');
+      return;
+    }
+    this.#choose(attempt);
+    request.details = 'via_upstream';
+    this.#tunnel = granted;
+    if (granted && this.#timeout !== undefined) this.#parts.deadlines.clear(this.#timeout);
+    const isLast = endStream && !granted;
+    this.#judgeResponse(attempt, status, headers, isLast);
+    if (!request.respond(list, isLast)) {
+      this.#abandon();
+      return;
+    }
+    if (isLast) this.#finish(attempt);
+    else attempt.openResponse();
+  }
+
+  /** Decides about another try; true when this response is not the one for the client. */
+  #isToBeRetried(
+    attempt: Attempt,
+    status: number,
+    headers: HeaderList,
+    endStream: boolean,
+  ): boolean {
+    const isGrpc = this.#request.head.isGrpc;
+    if (status < 400 && !isGrpc) return false;
+    const overloaded = findHeader(headers, 'x-envoy-overloaded') !== undefined;
+    const grpcStatus = isGrpc && endStream ? grpcStatusOf(headers) : undefined;
+    if (!isRetriableResponse(this.#plan, { status, grpcStatus, overloaded })) return false;
+    const others = this.#hedged !== undefined && this.#hedged.length > 0;
+    const isLone = attempt === this.#attempt && !others;
+    if (isLone && !this.#takeRetry()) return false;
+    this.#judge(attempt, grpcStatus === undefined ? status : httpStatusFor(grpcStatus));
+    attempt.close();
+    this.#leave(attempt);
+    if (isLone) this.#retryLater(attempt);
+    return true;
+  }
+
+  /** This is the one: the others are given up, and nothing is kept for another try. */
+  #choose(attempt: Attempt): void {
+    this.#responding = true;
+    if (attempt.deadline !== undefined) this.#parts.deadlines.clear(attempt.deadline);
+    if (this.#hedged !== undefined) {
+      for (const other of [...this.#hedged, this.#attempt]) {
+        if (other === attempt || other === undefined) continue;
+        other.close();
+        this.#leave(other);
+      }
+      this.#hedged = undefined;
+      this.#attempt = attempt;
+      this.#request.endpoint = attempt.endpoint;
+    }
+    if (attempt.caughtUp) this.#dropReplay();
+  }
+
+  /** In gRPC the status counts, which a response with a body tells at its end. */
+  #judgeResponse(attempt: Attempt, status: number, headers: HeaderList, isLast: boolean): void {
+    const request = this.#request;
+    if (!request.head.isGrpc || status !== 200) this.#judge(attempt, status);
+    else if (isLast) this.#judgeGrpc(attempt, headers);
+  }
+
+  #judgeGrpc(attempt: Attempt, fields: HeaderList): void {
+    const grpcStatus = grpcStatusOf(fields);
+    if (grpcStatus !== undefined) this.#request.grpcStatus = grpcStatus;
+    this.#judge(attempt, grpcStatus === undefined ? 200 : httpStatusFor(grpcStatus));
+  }
+
+  responseCapacity(): number {
+    const capacity = this.#request.exchange.capacity();
+    if (capacity === 0) this.#request.awaitWritable();
+    return capacity;
+  }
+
+  takeResponse(bytes: SharedBytes, offset: number, length: number): number {
+    const wrote = this.#request.exchange.write(bytes, offset, length);
+    if (wrote < length) this.#request.awaitWritable();
+    return wrote;
+  }
+
+  onClientWritable(): void {
+    this.#attempt?.resumeResponse();
+  }
+
+  onResponseEnd(attempt: Attempt): void {
+    const { exchange, head, ended } = this.#request;
+    const { trailers } = attempt;
+    if (trailers !== undefined) {
+      if (head.isGrpc) this.#judgeGrpc(attempt, trailers);
+      exchange.sendTrailers(allowedTrailers(trailers));
+    } else {
+      if (head.isGrpc) this.#judge(attempt, 200);
+      exchange.end();
+    }
+    this.#responseEnded = true;
+    // A tunnel's other direction goes on by itself; the rest of a request that is answered is of no use.
+    if (!this.#tunnel || (ended && attempt.bodyEnded)) this.#finish(attempt);
+  }
+
+  // Ends.
+
+  #finish(attempt: Attempt): void {
+    attempt.finish();
+    this.#end();
+    this.#request.finish();
+  }
+
+  #answer(reply: LocalReply): void {
+    this.#abandon();
+    this.#request.answer(reply);
+  }
+
+  #breakOff(flags: number, details: string): void {
+    this.#abandon();
+    this.#request.breakOff(flags, details);
+  }
+
+  onClientGone(): void {
+    this.#abandon();
+  }
+
+  /** Gives up all tries. */
+  #abandon(): void {
+    for (const attempt of this.#hedged ?? []) attempt.close();
+    this.#attempt?.close();
+    this.#end();
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    const { deadlines } = this.#parts;
+    for (const attempt of this.#hedged ?? []) this.#leave(attempt);
+    if (this.#attempt !== undefined) this.#leave(this.#attempt);
+    if (this.#timeout !== undefined) deadlines.clear(this.#timeout);
+    if (this.#pause !== undefined) deadlines.clear(this.#pause);
+    if (this.#granted) this.#backend.endRetry();
+    if (this.#idle !== undefined) deadlines.clear(this.#idle);
+    this.#dropReplay();
+  }
+
+  // Deadlines.
+
+  #setDeadlines(ruleTimeoutMs: number | undefined): void {
+    const { head } = this.#request;
+    const { deadlines, settings } = this.#parts;
+    const grpcMs = head.isGrpc ? parseGrpcTimeout(head.grpcTimeout) : undefined;
+    const timeoutMs = requestTimeoutMs(ruleTimeoutMs, grpcMs);
+    if (timeoutMs !== undefined) {
+      this.#timeout = new Deadline(this);
+      // It counts from the request's beginning, whatever came before this.
+      const leftMs = timeoutMs - (performance.now() - this.#request.startMs);
+      deadlines.set(this.#timeout, Math.max(0, leftMs));
+    }
+    if (settings.streamIdleMs !== undefined) {
+      this.#idle = new Deadline(this);
+      deadlines.set(this.#idle, settings.streamIdleMs);
+    }
+  }
+
+  onDeadline(deadline: Deadline): void {
+    if (this.#ended) return;
+    if (deadline === this.#pause) this.#begin(true);
+    else if (deadline === this.#idle) this.#onIdleTime(deadline);
+    else {
+      if (this.#attempt !== undefined) this.#judge(this.#attempt, 'timeout');
+      this.#expire(REQUEST_TIMEOUT, UT);
+    }
+  }
+
+  /** Whether it was idle is found out here, so that nothing is to be noted for each chunk. */
+  #onIdleTime(deadline: Deadline): void {
+    const { exchange, ended } = this.#request;
+    const movedBytes = exchange.bytesRead + exchange.bytesWritten;
+    if (movedBytes === this.#movedBytes) {
+      this.#expire(ended ? IDLE_AFTER_REQUEST : IDLE_IN_REQUEST, SI);
+      return;
+    }
+    this.#movedBytes = movedBytes;
+    this.#parts.deadlines.set(deadline, this.#parts.settings.streamIdleMs ?? 0);
+  }
+
+  #expire(reply: LocalReply, flags: number): void {
+    if (this.#responding) this.#breakOff(flags, reply.details);
+    else this.#answer(reply);
+  }
+}
+
+const CONTINUE: HeaderList = [':status', '100'];

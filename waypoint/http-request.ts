@@ -1,0 +1,217 @@
+import type { ByteSink, SharedBytes } from '../net/byte-stream.ts';
+import { Http2StreamError, INTERNAL_ERROR, NO_ERROR } from '../net/h2/errors.ts';
+import type { HeaderList } from '../net/h2/headers.ts';
+import type { ExchangeHandler, ServerExchange } from '../net/http/exchange.ts';
+import type { Downstream } from './downstream.ts';
+import { INTERNAL, type LocalReply } from './local-reply.ts';
+import { LocalAnswer } from './local-answer.ts';
+import { RequestHead } from './request-head.ts';
+import { DC, DPE } from './response-flags.ts';
+import { headerBytes } from './response-head.ts';
+import type { UpstreamEndpoint } from './upstream/endpoint.ts';
+
+/** Who takes the body of a request, once it is forwarded. None of these may throw. */
+export interface RequestTaker {
+  /** As ByteSink.capacity() and onData(), for the body. */
+  bodyCapacity(): number;
+  takeBody(bytes: SharedBytes, offset: number, length: number): number;
+  /** The body has ended; trailers are the request's. */
+  onBodyEnd(): void;
+  /** The client takes more of the response. */
+  onClientWritable(): void;
+  /** The client has gone. */
+  onClientGone(): void;
+}
+
+/** Who hears of requests. Neither may throw. */
+export interface RequestObserver {
+  /** Told of each once: for metrics and log. */
+  onRequestEnd(request: HttpRequest): void;
+  /** A fault of our own; the request gets 500. */
+  onFault(error: unknown): void;
+}
+
+/**
+ * One request and what is known of it: the client's side of its exchange, and the facts that its record is made of.
+ * It ends once: answered in full, broken off so that the client cannot take it for whole, or left by the client.
+ */
+export class HttpRequest implements ExchangeHandler, ByteSink {
+  readonly exchange: ServerExchange;
+  readonly downstream: Downstream;
+  readonly head: RequestHead;
+  readonly #observer: RequestObserver;
+  #taker: RequestTaker | undefined;
+  #answer: LocalAnswer | undefined;
+  #hasSink: boolean;
+  #over = false;
+  /** The request is complete. */
+  ended: boolean;
+  trailers: HeaderList | undefined;
+
+  // What its record says.
+  readonly startMs = performance.now();
+  endMs = 0;
+  /** 0 until there is a response. */
+  status = 0;
+  flags = 0;
+  details = '';
+  /** -1 where there is none. */
+  grpcStatus = -1;
+  routeName = '';
+  /** The policy that decided, `<namespace>/<name>`. */
+  policy = '';
+  backendName = '';
+  /** The last one that was tried. */
+  endpoint: UpstreamEndpoint | undefined;
+  attempts = 0;
+  /** Endpoints that were ejected for what they did to this request. */
+  ejections = 0;
+  /** From the last try's beginning to its response; -1 without one. */
+  serviceTimeMs = -1;
+  responseHeaderBytes = 0;
+  /** Why no connection could be made. */
+  transportFailure = '';
+
+  constructor(
+    exchange: ServerExchange,
+    received: HeaderList,
+    endStream: boolean,
+    downstream: Downstream,
+    observer: RequestObserver,
+  ) {
+    this.exchange = exchange;
+    this.downstream = downstream;
+    this.head = new RequestHead(received, downstream);
+    this.ended = endStream;
+    this.#observer = observer;
+    this.#hasSink = !endStream;
+    exchange.setHandler(this);
+    if (!endStream) exchange.setSink(this);
+  }
+
+  /** Nothing more can be done about it. */
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** Hands the body on, from its beginning. */
+  forwardTo(taker: RequestTaker): void {
+    this.#taker = taker;
+    if (!this.ended) this.exchange.resume();
+  }
+
+  /** Gives the whole response here. Nothing happens when it is over, or a response has begun. */
+  answer(reply: LocalReply): void {
+    if (this.#over || this.status !== 0) return;
+    this.#taker = undefined;
+    this.flags |= reply.flags;
+    this.details = reply.details;
+    if (reply.policy !== undefined) this.policy = reply.policy;
+    const answer = new LocalAnswer(this, reply);
+    this.#answer = answer;
+    this.#continueAnswer(answer);
+  }
+
+  /**
+   * Begins the response; the body follows by the exchange.
+   *
+   * @returns false when that cannot be: the client has gone, or an answer of our own was given in its place.
+   */
+  respond(list: HeaderList, endStream: boolean): boolean {
+    if (this.#over) return false;
+    try {
+      if (!this.exchange.respond(list, endStream ? END_STREAM : undefined)) return false;
+    } catch (error) {
+      // A filter has made a field that cannot be sent.
+      this.#observer.onFault(error);
+      this.answer(INTERNAL);
+      return false;
+    }
+    this.status = Number(list[1]);
+    this.responseHeaderBytes = headerBytes(list);
+    return true;
+  }
+
+  /** More of the response can be written when the client takes it: it will be told. */
+  awaitWritable(): void {
+    if (this.#hasSink) return;
+    this.#hasSink = true;
+    this.exchange.setSink(this);
+  }
+
+  /** The response is complete. What the client still wants to send is not wanted. */
+  finish(): void {
+    if (this.#over) return;
+    // Complete, so NO_ERROR: the client may stop sending, and has its answer all the same. RFC 9113 section 8.1.
+    if (!this.ended) this.exchange.reset(NO_ERROR);
+    this.#end();
+  }
+
+  /** The response has begun and will never be complete: the client must see that. */
+  breakOff(flags: number, details: string): void {
+    if (this.#over) return;
+    this.flags |= flags;
+    this.details = details;
+    this.exchange.reset(INTERNAL_ERROR);
+    this.#end();
+  }
+
+  // The exchange's handler.
+
+  onTrailers(trailers: HeaderList): void {
+    this.trailers = trailers;
+  }
+
+  onError(error: Error): void {
+    if (this.#over) return;
+    const isFault =
+      error instanceof Http2StreamError && !error.resetByPeer && error.h2Code !== NO_ERROR;
+    this.flags |= isFault ? DPE : DC;
+    this.details = isFault ? 'http2.violation.of.messaging.rule' : 'downstream_remote_disconnect';
+    const taker = this.#taker;
+    this.#end();
+    taker?.onClientGone();
+  }
+
+  /** Nobody waits for the answer any more; what is left of the request is not for the upstream. */
+  onAbandoned(error: Error): void {
+    this.exchange.reset();
+    this.onError(error);
+  }
+
+  // The exchange's sink. onError() serves both.
+
+  capacity(): number {
+    return this.#taker === undefined ? 0 : this.#taker.bodyCapacity();
+  }
+
+  onData(bytes: SharedBytes, offset: number, length: number): number {
+    return this.#taker === undefined ? 0 : this.#taker.takeBody(bytes, offset, length);
+  }
+
+  onEnd(): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.#taker?.onBodyEnd();
+  }
+
+  onWritable(): void {
+    if (this.#answer !== undefined) this.#continueAnswer(this.#answer);
+    else this.#taker?.onClientWritable();
+  }
+
+  #continueAnswer(answer: LocalAnswer): void {
+    if (answer.write()) this.finish();
+    else this.awaitWritable();
+  }
+
+  #end(): void {
+    this.#over = true;
+    this.#taker = undefined;
+    this.#answer = undefined;
+    this.endMs = performance.now();
+    this.#observer.onRequestEnd(this);
+  }
+}
+
+const END_STREAM = { endStream: true };
