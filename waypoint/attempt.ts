@@ -20,7 +20,7 @@ export interface AttemptOwner {
   /** The request has no body, or it has ended without one. */
   readonly isBodiless: boolean;
   /** What is kept of the body. */
-  readonly replay: ReplayBody | undefined;
+  readonly kept: ReplayBody | undefined;
   /** The exchange has begun. */
   onOpened(attempt: Attempt): void;
   /** All that was kept of the body is sent: the rest can follow. */
@@ -148,10 +148,10 @@ export class Attempt implements ExchangeHandler, ByteSink, PoolWaiter, DeadlineO
   }
 
   #pump(exchange: ClientExchange): void {
-    const { replay } = this.#owner;
-    if (!this.#caughtUp && replay !== undefined) {
-      this.#replayed = replay.writeTo(exchange, this.#replayed);
-      if (this.#replayed < replay.length) return; // until onWritable()
+    const { kept } = this.#owner;
+    if (!this.#caughtUp && kept !== undefined) {
+      this.#replayed = kept.writeTo(exchange, this.#replayed);
+      if (this.#replayed < kept.length) return; // until onWritable()
     }
     this.#caughtUp = true;
     this.#owner.onCaughtUp(this);

@@ -16,7 +16,9 @@ import {
   NO_HOST,
   REQUEST_TIMEOUT,
 } from './local-reply.ts';
-import { ReplayBody } from './replay-body.ts';
+import { ExchangeLimits, type LimitedExchange } from './exchange-limits.ts';
+import type { ReplayBody } from './replay-body.ts';
+import { RequestBody } from './request-body.ts';
 import type { RequestParts } from './request-parts.ts';
 import { SI, UO, URX, UT } from './response-flags.ts';
 import { forwardedResponse } from './response-head.ts';
@@ -49,16 +51,14 @@ const NOWHERE: readonly UpstreamEndpoint[] = [];
  *   ended
  * ```
  */
-export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
+export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, LimitedExchange {
   readonly #request: HttpRequest;
   readonly #backend: Backend;
   readonly #parts: RequestParts;
   readonly #plan: RetryPlan;
   readonly outgoing: HeaderList;
   readonly #terms: UpgradeTerms | undefined;
-  replay: ReplayBody | undefined;
-  /** A part of the body is gone that another try would need. */
-  #bodyLost = false;
+  readonly #body: RequestBody;
   #tried: UpstreamEndpoint[] | undefined;
   #retries = 0;
   /** A retry has been granted whose try has not begun. */
@@ -71,11 +71,8 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
   #tunnel = false;
   #responseEnded = false;
   #ended = false;
-  #timeout: Deadline | undefined;
+  readonly #limits: ExchangeLimits;
   #pause: Deadline | undefined;
-  #idle: Deadline | undefined;
-  /** What had moved when the idle time began. */
-  #movedBytes = 0;
 
   constructor(request: HttpRequest, rule: HttpRule, backend: Backend, parts: RequestParts) {
     this.#request = request;
@@ -92,8 +89,11 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
       this.#terms = upgrade.terms;
       this.#plan = retryPlan(rule.retry, 'CONNECT');
     }
-    if (this.#plan.attempts > 0 && !request.ended) this.replay = new ReplayBody();
-    this.#setDeadlines(rule.timeoutMs);
+    this.#body = new RequestBody(this.#plan.attempts > 0 && !request.ended);
+    this.#limits = new ExchangeLimits(this, request.exchange, parts.deadlines, {
+      timeoutMs: timeLeftMs(request, rule.timeoutMs),
+      idleMs: parts.settings.streamIdleMs,
+    });
   }
 
   start(): void {
@@ -151,7 +151,7 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
 
   /** Whether there is another try; says in the request's flags why not. */
   #takeRetry(): boolean {
-    if (this.#bodyLost) return false;
+    if (this.#body.lost) return false;
     if (this.#retries >= this.#plan.attempts) {
       if (this.#plan.attempts > 0) this.#request.flags |= URX;
       return false;
@@ -216,10 +216,14 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
 
   // The request's body.
 
+  get kept(): ReplayBody | undefined {
+    return this.#body.kept;
+  }
+
   get isBodiless(): boolean {
     const { ended, trailers } = this.#request;
     if (!ended || this.#terms !== undefined || trailers !== undefined) return false;
-    return this.replay === undefined || this.replay.length === 0;
+    return this.#body.isEmpty;
   }
 
   onOpened(): void {
@@ -230,32 +234,11 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
   }
 
   bodyCapacity(): number {
-    const attempt = this.#attempt;
-    if (attempt?.caughtUp === true) return attempt.bodyCapacity();
-    return this.replay === undefined ? 0 : this.replay.room;
+    return this.#body.capacity(this.#attempt);
   }
 
   takeBody(bytes: SharedBytes, offset: number, length: number): number {
-    const attempt = this.#attempt;
-    const { replay } = this;
-    if (attempt?.caughtUp !== true) {
-      if (replay === undefined) return 0;
-      const taken = Math.min(length, replay.room);
-      replay.append(bytes, offset, taken);
-      return taken;
-    }
-    if (replay === undefined) return attempt.write(bytes, offset, length);
-    if (length > replay.room) {
-      this.#bodyLost = true;
-      this.#dropReplay();
-      return attempt.write(bytes, offset, length);
-    }
-    // Kept before it is written: what was written is the stream's to overwrite.
-    const before = replay.length;
-    replay.append(bytes, offset, length);
-    const wrote = attempt.write(bytes, offset, length);
-    replay.truncate(before + wrote);
-    return wrote;
+    return this.#body.take(this.#attempt, bytes, offset, length);
   }
 
   onBodyEnd(): void {
@@ -266,7 +249,7 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
   }
 
   onCaughtUp(attempt: Attempt): void {
-    if (this.#responding) this.#dropReplay();
+    if (this.#responding) this.#body.drop();
     if (this.#request.ended) this.#endBody(attempt);
     else this.#request.exchange.resume();
   }
@@ -274,11 +257,6 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
   #endBody(attempt: Attempt): void {
     attempt.endBody(this.#request.trailers);
     if (this.#tunnel && this.#responseEnded) this.#finish(attempt);
-  }
-
-  #dropReplay(): void {
-    this.replay?.release();
-    this.replay = undefined;
   }
 
   // The response.
@@ -321,7 +299,7 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
     this.#choose(attempt);
     request.details = 'via_upstream';
     this.#tunnel = granted;
-    if (granted && this.#timeout !== undefined) this.#parts.deadlines.clear(this.#timeout);
+    if (granted) this.#limits.liftTimeout();
     const isLast = endStream && !granted;
     this.#judgeResponse(attempt, status, headers, isLast);
     if (!request.respond(list, isLast)) {
@@ -368,7 +346,7 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
       this.#attempt = attempt;
       this.#request.endpoint = attempt.endpoint;
     }
-    if (attempt.caughtUp) this.#dropReplay();
+    if (attempt.caughtUp) this.#body.drop();
   }
 
   /** In gRPC the status counts, which a response with a body tells at its end. */
@@ -447,61 +425,44 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    const { deadlines } = this.#parts;
     for (const attempt of this.#hedged ?? []) this.#leave(attempt);
     if (this.#attempt !== undefined) this.#leave(this.#attempt);
-    if (this.#timeout !== undefined) deadlines.clear(this.#timeout);
-    if (this.#pause !== undefined) deadlines.clear(this.#pause);
+    if (this.#pause !== undefined) this.#parts.deadlines.clear(this.#pause);
     if (this.#granted) this.#backend.endRetry();
-    if (this.#idle !== undefined) deadlines.clear(this.#idle);
-    this.#dropReplay();
+    this.#limits.clear();
+    this.#body.drop();
   }
 
   // Deadlines.
 
-  #setDeadlines(ruleTimeoutMs: number | undefined): void {
-    const { head } = this.#request;
-    const { deadlines, settings } = this.#parts;
-    const grpcMs = head.isGrpc ? parseGrpcTimeout(head.grpcTimeout) : undefined;
-    const timeoutMs = requestTimeoutMs(ruleTimeoutMs, grpcMs);
-    if (timeoutMs !== undefined) {
-      this.#timeout = new Deadline(this);
-      // It counts from the request's beginning, whatever came before this.
-      const leftMs = timeoutMs - (performance.now() - this.#request.startMs);
-      deadlines.set(this.#timeout, Math.max(0, leftMs));
-    }
-    if (settings.streamIdleMs !== undefined) {
-      this.#idle = new Deadline(this);
-      deadlines.set(this.#idle, settings.streamIdleMs);
-    }
+  /** The pause before a retry is over. */
+  onDeadline(): void {
+    if (!this.#ended) this.#begin(true);
   }
 
-  onDeadline(deadline: Deadline): void {
-    if (this.#ended) return;
-    if (deadline === this.#pause) this.#begin(true);
-    else if (deadline === this.#idle) this.#onIdleTime(deadline);
-    else {
-      if (this.#attempt !== undefined) this.#judge(this.#attempt, 'timeout');
-      this.#expire(REQUEST_TIMEOUT, UT);
-    }
+  onTimeout(): void {
+    if (this.#attempt !== undefined) this.#judge(this.#attempt, 'timeout');
+    this.#expire(REQUEST_TIMEOUT, UT);
   }
 
-  /** Whether it was idle is found out here, so that nothing is to be noted for each chunk. */
-  #onIdleTime(deadline: Deadline): void {
-    const { exchange, ended } = this.#request;
-    const movedBytes = exchange.bytesRead + exchange.bytesWritten;
-    if (movedBytes === this.#movedBytes) {
-      this.#expire(ended ? IDLE_AFTER_REQUEST : IDLE_IN_REQUEST, SI);
-      return;
-    }
-    this.#movedBytes = movedBytes;
-    this.#parts.deadlines.set(deadline, this.#parts.settings.streamIdleMs ?? 0);
+  onIdle(): void {
+    this.#expire(this.#request.ended ? IDLE_AFTER_REQUEST : IDLE_IN_REQUEST, SI);
   }
 
   #expire(reply: LocalReply, flags: number): void {
     if (this.#responding) this.#breakOff(flags, reply.details);
     else this.#answer(reply);
   }
+}
+
+/** Of the request's time, which began with it, whatever came before this; `undefined`: without end. */
+function timeLeftMs(
+  { head, startMs }: HttpRequest,
+  ruleMs: number | undefined,
+): number | undefined {
+  const grpcMs = head.isGrpc ? parseGrpcTimeout(head.grpcTimeout) : undefined;
+  const timeoutMs = requestTimeoutMs(ruleMs, grpcMs);
+  return timeoutMs === undefined ? undefined : timeoutMs - (performance.now() - startMs);
 }
 
 const CONTINUE: HeaderList = [':status', '100'];
