@@ -178,6 +178,12 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
     taker?.onClientGone();
   }
 
+  /** Nobody waits for the answer any more; what is left of the request is not for the upstream. */
+  onAbandoned(error: Error): void {
+    this.exchange.reset();
+    this.onError(error);
+  }
+
   // The exchange's sink. onError() serves both.
 
   capacity(): number {

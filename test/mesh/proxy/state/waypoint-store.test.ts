@@ -5,7 +5,10 @@ import type { ServiceTrafficPolicy } from '../../../../mesh/model/traffic-policy
 import { serviceTarget } from '../../../../mesh/model/target-security.ts';
 import { WaypointStore } from '../../../../mesh/proxy/state/waypoint-store.ts';
 import { ADDRESS_TYPE } from '../../../../mesh/xds/codec.ts';
-import { encodeTargetSecurity, TARGET_SECURITY_TYPE } from '../../../../mesh/xds/codec-http-policy.ts';
+import {
+  encodeTargetSecurity,
+  TARGET_SECURITY_TYPE,
+} from '../../../../mesh/xds/codec-http-policy.ts';
 import { encodeServiceRoutes, SERVICE_ROUTES_TYPE } from '../../../../mesh/xds/codec-routes.ts';
 import { encodeServiceTraffic, SERVICE_TRAFFIC_TYPE } from '../../../../mesh/xds/codec-traffic.ts';
 
