@@ -221,7 +221,10 @@ export class HttpSteps implements RequestParts {
   /** Where nobody has said anything: to the service itself. */
   #plainRule(service: Service, port: number): HttpRule {
     let byPort = this.#plain.get(service);
-    if (byPort === undefined) this.#plain.set(service, (byPort = new Map()));
+    if (byPort === undefined) {
+      byPort = new Map<number, HttpRule>();
+      this.#plain.set(service, byPort);
+    }
     let rule = byPort.get(port);
     if (rule === undefined) {
       const target = { service: keyOfService(service), port };

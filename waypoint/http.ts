@@ -47,7 +47,6 @@ export function serveHttpConnection(
     return downstream;
   };
   const { steps, connections } = parts;
-  let closed = false;
   const connection = serveHttp(
     stream,
     'detect',
@@ -58,13 +57,11 @@ export function serveHttpConnection(
         void serveRequest(exchange, headers, endStream, downstreamOf(version), steps);
       },
       onClose() {
-        closed = true;
-        connections.delete(connection);
         live.done();
+        connections.delete(connection);
       },
     },
   );
-  if (closed) return;
   connections.add(connection);
   live.hold(() => {
     connection.close();
