@@ -112,6 +112,7 @@ const parts: RequestParts = {
   filterRequest: () => undefined,
   chooseBackend: () => choice,
   trace: () => undefined,
+  mirror: () => undefined,
   filterResponse: (_request, list) => list,
   onFault: (error) => {
     throw error;

@@ -5,6 +5,7 @@ import type { ExchangeHandler, ServerExchange } from '../net/http/exchange.ts';
 import type { Downstream } from './downstream.ts';
 import { INTERNAL, type LocalReply } from './local-reply.ts';
 import { LocalAnswer } from './local-answer.ts';
+import type { Mirror } from './mirror.ts';
 import { RequestHead } from './request-head.ts';
 import { DC, DPE } from './response-flags.ts';
 import { headerBytes } from './response-head.ts';
@@ -42,6 +43,7 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
   readonly head: RequestHead;
   readonly #observer: RequestObserver;
   #taker: RequestTaker | undefined;
+  #mirrors: readonly Mirror[] | undefined;
   #answer: LocalAnswer | undefined;
   #hasSink: boolean;
   #over = false;
@@ -97,6 +99,12 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
   /** Nothing more can be done about it. */
   get over(): boolean {
     return this.#over;
+  }
+
+  /** Copies get the body too; to be called before it is handed on. */
+  mirrorTo(mirrors: readonly Mirror[]): void {
+    this.#mirrors = mirrors;
+    for (const mirror of mirrors) mirror.start(this);
   }
 
   /** Hands the body on, from its beginning. */
@@ -191,12 +199,18 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
   }
 
   onData(bytes: SharedBytes, offset: number, length: number): number {
-    return this.#taker === undefined ? 0 : this.#taker.takeBody(bytes, offset, length);
+    if (this.#taker === undefined) return 0;
+    if (this.#mirrors === undefined) return this.#taker.takeBody(bytes, offset, length);
+    for (const mirror of this.#mirrors) mirror.stage(bytes, offset, length);
+    const taken = this.#taker.takeBody(bytes, offset, length);
+    for (const mirror of this.#mirrors) mirror.commit(taken);
+    return taken;
   }
 
   onEnd(): void {
     if (this.ended) return;
     this.ended = true;
+    for (const mirror of this.#mirrors ?? []) mirror.endBody();
     this.#taker?.onBodyEnd();
   }
 
@@ -212,6 +226,7 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
 
   #end(): void {
     this.#over = true;
+    if (!this.ended) for (const mirror of this.#mirrors ?? []) mirror.close();
     this.#taker = undefined;
     this.#answer = undefined;
     this.endMs = performance.now();

@@ -12,9 +12,11 @@ import {
   filterResponse,
   type FilterChain,
 } from './filters/chain.ts';
+import { chooseMirrors, mirrorHeaders } from './filters/mirror.ts';
 import { decideFault } from './filters/fault.ts';
 import type { LocalAnswer } from './filters/respond.ts';
 import type { HttpRequest } from './http-request.ts';
+import { Mirror } from './mirror.ts';
 import { NO_BACKEND, NO_HOST, type LocalReply } from './local-reply.ts';
 import { normalizePath, type PathNormalization } from './normalize-path.ts';
 import { pause } from './pause.ts';
@@ -197,6 +199,23 @@ export class HttpSteps implements RequestParts {
 
   trace(request: HttpRequest): void {
     this.#options.judges.trace(request);
+  }
+
+  mirror(request: HttpRequest): void {
+    const { routing, head, downstream, ended } = request;
+    if (routing === undefined || head.protocol !== '') return;
+    const { compiled, backendChain } = routing;
+    const configured = [...compiled.chain.mirrors, ...(backendChain?.mirrors ?? [])];
+    if (configured.length === 0) return;
+    const mirrors: Mirror[] = [];
+    for (const target of chooseMirrors(configured, this.#options.random)) {
+      const backend = this.#options.targets.backend(target, downstream.version);
+      // A copy that cannot be sent is no reason to refuse the request.
+      if (!('chooseEndpoint' in backend)) continue;
+      const { pool, deadlines } = this;
+      mirrors.push(new Mirror(mirrorHeaders(head.list), ended, backend, { pool, deadlines }));
+    }
+    if (mirrors.length > 0) request.mirrorTo(mirrors);
   }
 
   filterResponse({ routing, responseHeaders }: HttpRequest, list: string[]): HeaderList {

@@ -52,6 +52,8 @@ export interface RequestParts extends RequestObserver {
   chooseBackend(request: HttpRequest, rule: HttpRule): BackendChoice;
   /** The fields that tell a trace; the last change of the head. */
   trace(request: HttpRequest): void;
+  /** Begins the copies of a request that go elsewhere too. */
+  mirror(request: HttpRequest): void;
   /** The head of an upstream's response as the client gets it; `:status` stays first. */
   filterResponse(request: HttpRequest, list: string[]): HeaderList;
 }

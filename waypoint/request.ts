@@ -1,9 +1,17 @@
+import { MeshError } from '../base/errors.ts';
 import type { HeaderList } from '../net/h2/headers.ts';
 import type { ServerExchange } from '../net/http/exchange.ts';
 import type { Downstream } from './downstream.ts';
 import { Forward } from './forward.ts';
 import { HttpRequest } from './http-request.ts';
-import { INTERNAL, METHOD_REFUSED, NO_ROUTE, NO_TARGET, UPGRADE_REFUSED } from './local-reply.ts';
+import {
+  INTERNAL,
+  METHOD_REFUSED,
+  NO_ROUTE,
+  NO_TARGET,
+  TOO_LONG_TO_MATCH,
+  UPGRADE_REFUSED,
+} from './local-reply.ts';
 import type { RequestParts, RequestSettings, Verdict } from './request-parts.ts';
 
 /** One HTTP request, from its head to its end. Never rejects: every end goes into its record. */
@@ -19,6 +27,10 @@ export async function serveRequest(
     const reply = await takeSteps(request, parts);
     if (reply !== undefined) request.answer(reply);
   } catch (error) {
+    if (error instanceof MeshError && error.code === 'ERR_REGEX_INPUT') {
+      request.answer(TOO_LONG_TO_MATCH);
+      return;
+    }
     parts.onFault(error);
     request.answer(INTERNAL);
   }
@@ -50,6 +62,7 @@ async function takeSteps(request: HttpRequest, parts: RequestParts): Promise<Ver
 
   if (request.over) return undefined; // the client left while something was waited for
   parts.trace(request);
+  parts.mirror(request);
   new Forward(request, rule, choice.backend, parts).start();
   return undefined;
 }

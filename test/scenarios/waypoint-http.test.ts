@@ -4,9 +4,15 @@ import { waypointReady, waypointYaml } from '../support/mesh-waypoints.ts';
 import { namespaceYaml, podYaml } from '../support/mesh-yaml.ts';
 
 /** Says who it is, and what it was asked. */
-const SERVER = `require('node:http').createServer((request, response) => {
+const SERVER = `const seen = [];
+require('node:http').createServer(async (request, response) => {
+  let body = '';
+  for await (const chunk of request) body += chunk;
+  const { url, headers } = request;
+  if (url === '/seen') return response.end(JSON.stringify(seen));
+  seen.push({ url, host: headers.host, body });
   response.setHeader('x-pod', process.env.POD);
-  response.end(JSON.stringify({ url: request.url, headers: request.headers }));
+  response.end(JSON.stringify({ url, headers, body }));
 }).listen(8080)`;
 
 function serverYaml(name: string, labels: Readonly<Record<string, string>>): string {
@@ -46,6 +52,9 @@ spec:
       backendRefs: [{name: two, port: 80}]
     - matches: [{path: {type: PathPrefix, value: /moved}}]
       filters: [{type: RequestRedirect, requestRedirect: {hostname: example.org}}]
+    - matches: [{path: {type: PathPrefix, value: /copied}}]
+      filters: [{type: RequestMirror, requestMirror: {backendRef: {name: two, port: 80}}}]
+      backendRefs: [{name: one, port: 80}]
     - matches: [{path: {type: PathPrefix, value: /}}]
       filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-rule, value: one}]}}]
       backendRefs: [{name: one, port: 80}]
@@ -97,6 +106,30 @@ test.serial(
     const h2 = await curl('-i', '--http2-prior-knowledge', `${url}/two/y`);
     t.log(h2);
     t.regex(h2, /^x-pod: two/m);
+  },
+);
+
+test.serial(
+  'a mirror gets what the backend gets, and the client hears of the backend alone',
+  async (t) => {
+    const url = `http://${await mesh.vip('web')}/copied`;
+    const answer = await curl('-i', '-d', 'some body', `${url}?n=1`);
+    t.regex(answer, /^x-pod: one/m);
+    t.regex(answer, /"body":"some body"/);
+    // Plain, past the waypoint: what the pod of the mirror has seen.
+    const seen = `http://${await mesh.ip('shop/two')}:8080/seen`;
+    for (;;) {
+      const copies = (
+        JSON.parse(await curl(seen)) as { url: string; host: string; body: string }[]
+      ).filter((one) => one.url.startsWith('/copied'));
+      if (copies.length === 0) continue; // the copy is on its way
+      t.deepEqual(
+        copies.map(({ url, body }) => [url, body]),
+        [['/copied?n=1', 'some body']],
+      );
+      t.regex(copies[0]?.host ?? '', /-shadow$/);
+      break;
+    }
   },
 );
 

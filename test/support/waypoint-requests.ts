@@ -169,6 +169,7 @@ export class TestWaypoint {
           ? { kind: 'reply', reply: NO_BACKEND }
           : { kind: 'backend', backend },
       trace: () => undefined,
+      mirror: () => undefined,
       filterResponse: (_request, list) => list,
       onRequestEnd: (request) => {
         this.records.push(request);

@@ -77,10 +77,15 @@ function usableRules(
   rules: readonly HttpRule[],
 ): Readonly<{ kind: 'http'; rules: readonly HttpRule[]; unusable: readonly string[] }> {
   const unusable = rules.flatMap((rule) => {
-    const problem = httpRuleProblem(rule);
+    const problem = httpRuleProblem(rule) ?? unsupportedPart(rule);
     return problem === undefined ? [] : [`rule ${rule.name}: ${problem}`];
   });
   return { kind: 'http', rules: unusable.length === 0 ? rules : [], unusable };
+}
+
+/** What no waypoint does yet, and what cannot be left out: requests would go elsewhere than is asked. */
+function unsupportedPart({ sessionPersistence }: HttpRule): string | undefined {
+  return sessionPersistence === undefined ? undefined : 'sessionPersistence is not supported';
 }
 
 function ruleName(route: Route, name: string | undefined, index: number): string {
