@@ -339,3 +339,14 @@ export function validateVirtualService(
   if (spec.exportTo.includes('*') && spec.exportTo.length > 1)
     report.error(['spec', 'exportTo'], 'must have "*" alone');
 }
+
+/** Everything that a VirtualService may send requests or connections to, mirrors too. */
+export function destinationsOf({ spec }: VirtualService): readonly Destination[] {
+  return [
+    ...spec.http.flatMap(({ route, mirror, mirrors }) => [
+      ...[...route, ...mirrors].map((each) => each.destination),
+      ...(mirror === undefined ? [] : [mirror]),
+    ]),
+    ...spec.tcp.flatMap(({ route }) => route.map((each) => each.destination)),
+  ];
+}
