@@ -1,6 +1,6 @@
 import { boundedList, boundedText, checked, headerName } from './gateway-values.ts';
 import { checkOneOf, goDuration, number } from './istio-values.ts';
-import type { FieldPath, Report } from './problem.ts';
+
 import {
   anything,
   bool,

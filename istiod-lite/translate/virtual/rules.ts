@@ -23,7 +23,10 @@ import { isForMesh, type VirtualParts } from './parts.ts';
 /** The rules for requests that a VirtualService has for a port of a service, in its order; none where it has none for the port. */
 export function virtualHttpRules(parts: VirtualParts): HttpRule[] {
   return parts.virtual.spec.http.flatMap((route, index) => {
-    const at = { ...parts, note: (message: string) => parts.note(`http[${index}]: ${message}`) };
+    const note = (message: string): void => {
+      parts.note(`http[${index}]: ${message}`);
+    };
+    const at = { ...parts, note };
     const matches = translateMatches(route, at);
     if (route.delegate !== undefined)
       return delegated(route, matches, at).flatMap((one) =>
