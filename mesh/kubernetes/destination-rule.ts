@@ -47,6 +47,4 @@ export function validateDestinationRule(
   const selector = spec.workloadSelector?.matchLabels;
   if (selector !== undefined)
     validateLabels(selector, ['spec', 'workloadSelector', 'matchLabels'], report);
-  if (spec.exportTo.includes('*') && spec.exportTo.length > 1)
-    report.error(['spec', 'exportTo'], 'must have "*" alone');
 }

@@ -81,10 +81,16 @@ export function subsetName(): Schema<string> {
   return boundedText(1, 63, SUBSET_NAME, 'name of a subset');
 }
 
-/** `.`: the object's own namespace; `*`: all. */
-export const exportTo = list(
-  checked(text(), (value, path, report) => {
-    if (value !== '.' && value !== '*' && !NAMESPACE.test(value))
-      report.error(path, `is no namespace: found ${quote(value)}`, 'use ".", "*" or a namespace');
-  }),
+/** `.`: the object's own namespace; `*`, alone: all. */
+export const exportTo = checked(
+  list(
+    checked(text(), (value, path, report) => {
+      if (value !== '.' && value !== '*' && !NAMESPACE.test(value))
+        report.error(path, `is no namespace: found ${quote(value)}`, 'use ".", "*" or a namespace');
+    }),
+  ),
+  (namespaces, path, report) => {
+    if (namespaces.includes('*') && namespaces.length > 1)
+      report.error(path, 'must have "*" alone');
+  },
 );

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { RETRY_CONDITIONS } from '../model/http-route.ts';
 import { regexProblem } from '../model/regex.ts';
 import { substitutionProblem } from '../model/regex-substitution.ts';
 import { checked, quote, TOKEN_NAME } from './gateway-values.ts';
@@ -148,11 +149,8 @@ const rewrite = checked(
 );
 
 /** Conditions of Envoy's `retry_on` and `retry_grpc_on` that Istio's admission knows. */
-const RETRY_CONDITIONS: ReadonlySet<string> = new Set([
-  ...['5xx', 'gateway-error', 'reset', 'reset-before-request', 'connect-failure'],
-  ...['envoy-ratelimited', 'retriable-4xx', 'refused-stream', 'retriable-status-codes'],
-  ...['retriable-headers', 'http3-post-connect-failure', 'cancelled', 'deadline-exceeded'],
-  ...['internal', 'resource-exhausted', 'unavailable'],
+const ADMITTED_CONDITIONS: ReadonlySet<string> = new Set([
+  ...[...RETRY_CONDITIONS, 'envoy-ratelimited', 'retriable-headers', 'http3-post-connect-failure'],
 ]);
 
 const retries = fields({
@@ -162,7 +160,7 @@ const retries = fields({
     for (const part of retryOnParts(value)) {
       const code = Number(part);
       const isCode = Number.isInteger(code) && code >= 100 && code <= 599;
-      if (!isCode && !RETRY_CONDITIONS.has(part))
+      if (!isCode && !ADMITTED_CONDITIONS.has(part))
         report.error(path, `is no condition and no status: found ${quote(part)}`);
     }
   }),
@@ -336,8 +334,6 @@ export function validateVirtualService(
         );
     });
   }
-  if (spec.exportTo.includes('*') && spec.exportTo.length > 1)
-    report.error(['spec', 'exportTo'], 'must have "*" alone');
 }
 
 /** Everything that a VirtualService may send requests or connections to, mirrors too. */

@@ -1,10 +1,11 @@
-import type {
-  HttpBackend,
-  HttpMatch,
-  HttpRule,
-  RetryCondition,
-  RetryPolicy,
-  TcpRoute,
+import {
+  RETRY_CONDITIONS,
+  type HttpBackend,
+  type HttpMatch,
+  type HttpRule,
+  type RetryCondition,
+  type RetryPolicy,
+  type TcpRoute,
 } from '../../../mesh/model/http-route.ts';
 import { httpRuleProblem } from '../../../mesh/model/http-rule-problem.ts';
 import {
@@ -109,12 +110,6 @@ const DEFAULT_CONDITIONS = [
   ...(['connect-failure', 'refused-stream', 'unavailable', 'cancelled'] as const),
 ] as const;
 
-const CONDITIONS: readonly RetryCondition[] = [
-  ...(['5xx', 'gateway-error', 'reset', 'reset-before-request', 'connect-failure'] as const),
-  ...(['refused-stream', 'retriable-4xx', 'retriable-status-codes', 'cancelled'] as const),
-  ...(['deadline-exceeded', 'internal', 'resource-exhausted', 'unavailable'] as const),
-];
-
 function retryPolicy(
   { retries }: VirtualHttpRoute,
   { note }: VirtualParts,
@@ -128,7 +123,7 @@ function retryPolicy(
   const statusCodes: number[] = [];
   const written = retryOnParts(retries.retryOn);
   for (const part of written) {
-    const known = CONDITIONS.find((condition) => condition === part);
+    const known = RETRY_CONDITIONS.find((condition) => condition === part);
     if (known !== undefined) conditions.add(known);
     else if (/^[0-9]+$/.test(part)) {
       conditions.add('retriable-status-codes');
