@@ -6,6 +6,8 @@ import type { KubernetesObject } from '../mesh/kubernetes/resources.ts';
 import { checkPolicy } from './check/policies.ts';
 import type { CheckedMesh, Finding } from './check/mesh.ts';
 import { checkReferences } from './check/references.ts';
+import { checkRoutes } from './check/routes.ts';
+import { checkTrafficPolicy } from './check/traffic-policies.ts';
 import { workloadsOf } from './check/workloads.ts';
 import { Snapshot } from './snapshot.ts';
 import { FileSet } from './sources/file-set.ts';
@@ -62,6 +64,8 @@ export function checkFiles(
       ...conditionFindings(object, translator),
       ...checkReferences(mesh, object),
       ...checkPolicy(mesh, object),
+      ...checkRoutes(mesh, object),
+      ...checkTrafficPolicy(object),
     ];
     for (const finding of findings)
       problems.push({ ...origin, ...finding, object: formatObject(object.ref), field: '' });

@@ -12,6 +12,7 @@ import type {
 import { isKind } from '../mesh/kubernetes/resources.ts';
 import { GATEWAY_NAME, SLICE_SERVICE_NAME } from '../mesh/kubernetes/labels.ts';
 import { targetsOf } from '../mesh/kubernetes/security.ts';
+import { destinationsOf } from '../mesh/kubernetes/virtual-service.ts';
 import type { ChangeSet } from './sources/source.ts';
 import type { KeySource } from './translate/request-authentication.ts';
 
@@ -39,6 +40,8 @@ export interface Picture {
   routesOf(kind: ParentKind, namespace: string, name: string): Iterable<Route>;
   /** The routes that have the Service, or the host of anything (in no namespace), as a backend. */
   routesTo(kind: BackendKind, namespace: string, name: string): Iterable<Route>;
+  /** The VirtualServices with a destination that is written so; one without dots is a name in the namespace, others are in none. */
+  virtualServicesTo(host: string, namespace: string): Iterable<ObjectOf<'VirtualService'>>;
   /** The policies of a kind and namespace that name an object as their target. */
   targetingPolicies<K extends TargetingKind>(
     kind: K,
@@ -168,6 +171,10 @@ export class Snapshot implements Picture {
     return this.#routes(factOf('routes to', kind, namespace, name));
   }
 
+  virtualServicesTo(host: string, namespace: string): Iterable<ObjectOf<'VirtualService'>> {
+    return this.#ofKind('VirtualService', factOf('virtual services to', namespace, host));
+  }
+
   *#routes(fact: string): Iterable<Route> {
     for (const object of this.#byFact.get(fact)?.values() ?? []) if (isRoute(object)) yield object;
   }
@@ -251,6 +258,10 @@ export function trackedPicture(picture: Picture, facts: Set<string>): Picture {
       facts.add(factOf('routes to', kind, namespace, name));
       return picture.routesTo(kind, namespace, name);
     },
+    virtualServicesTo: (host, namespace) => {
+      facts.add(factOf('virtual services to', namespace, host));
+      return picture.virtualServicesTo(host, namespace);
+    },
     routesOf: (kind, namespace, name) => {
       facts.add(factOf('routes of', kind, namespace, name));
       return picture.routesOf(kind, namespace, name);
@@ -332,6 +343,13 @@ function factsOf(object: KnownObject): string[] {
         return [factOf('routes to', kind, '', ref.name)];
       });
       return [...facts, ...new Set([...parents, ...backends])];
+    }
+    case 'VirtualService': {
+      const hosts = destinationsOf(object).map(({ host }) => host.toLowerCase());
+      const destinations = hosts.map((host) =>
+        factOf('virtual services to', host.includes('.') ? '' : namespace, host),
+      );
+      return [...facts, ...new Set(destinations)];
     }
     default:
       return facts;

@@ -1,10 +1,11 @@
 import type { SharedBytes } from '../net/byte-stream.ts';
 import { findHeader, type HeaderList } from '../net/h2/headers.ts';
 import { allowedTrailers } from '../net/http1/hop-by-hop.ts';
+import { httpStatusFor } from '../mesh/model/grpc-http-status.ts';
 import type { HttpRule } from '../mesh/model/http-route.ts';
 import { Attempt, type AttemptOwner } from './attempt.ts';
 import type { Backend, TryOutcome } from './backend.ts';
-import { grpcStatusOf, httpStatusFor, parseGrpcTimeout } from './grpc.ts';
+import { grpcStatusOf, parseGrpcTimeout } from './grpc.ts';
 import type { HttpRequest, RequestTaker } from './http-request.ts';
 import {
   brokenResponse,

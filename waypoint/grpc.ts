@@ -67,12 +67,3 @@ export function parseGrpcTimeout(text: string | undefined): number | undefined {
   if (digits === undefined || unitMs === undefined) return undefined;
   return Math.max(1, Math.ceil(Number(digits) * unitMs));
 }
-
-/** By gRPC status: what it is in HTTP, for whoever judges endpoints by that. Envoy: gRPC to HTTP status. */
-const HTTP_STATUSES = [
-  ...[200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401],
-];
-
-export function httpStatusFor(grpcStatus: number): number {
-  return HTTP_STATUSES[grpcStatus] ?? 500;
-}

@@ -1,16 +1,21 @@
 import type { PortRoutes, ServiceRoutes } from '../../mesh/model/http-route.ts';
-import type { ServiceKey } from '../../mesh/model/service.ts';
+import { serviceKey } from '../../mesh/model/service.ts';
 import type { Route } from '../../mesh/kubernetes/route-backends.ts';
 import type { Picture } from '../snapshot.ts';
 import { attachmentsOf, PRODUCER, winners, type RouteParent } from './routes/parents.ts';
 import { translateRoute, type TranslatedRoute } from './routes/rules.ts';
 import type { MeshSettings } from './settings.ts';
+import type { TrafficTarget } from './traffic-policies.ts';
+import { translateVirtualServices } from './virtual-services.ts';
 
-/** All routes of a service, for its waypoints. */
+/**
+ * All routes of a service, for its waypoints: those of the Gateway API, or else what VirtualServices say. The two are not mixed.
+ * Consumer routes are beside either: they are for clients of their own namespace, and nobody else's routes give way to them.
+ */
 export function translateServiceRoutes(
   picture: Picture,
   settings: MeshSettings,
-  service: ServiceKey,
+  target: TrafficTarget,
   parent: RouteParent,
 ): ServiceRoutes {
   const known = new Map<Route, TranslatedRoute>();
@@ -27,8 +32,8 @@ export function translateServiceRoutes(
   );
   const [producer] = sets.filter(([set]) => set === PRODUCER);
   return {
-    service,
-    producer: producer?.[1] ?? new Map(),
+    service: serviceKey(target.namespace, target.hostname),
+    producer: producer?.[1] ?? translateVirtualServices(picture, settings, target, parent),
     consumer: new Map(sets.filter(([set]) => set !== PRODUCER)),
   };
 }

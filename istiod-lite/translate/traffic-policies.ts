@@ -8,7 +8,7 @@ import type { DestinationRule } from '../../mesh/kubernetes/destination-rule.ts'
 import { compareByAge, formatObject } from '../../mesh/kubernetes/object.ts';
 import type { TrafficGroups, TrafficPolicySpec } from '../../mesh/kubernetes/traffic-policy.ts';
 import type { Picture } from '../snapshot.ts';
-import { serviceHostname } from './names.ts';
+import { isExported, mostExactHost, resolveHost } from './hosts.ts';
 import { serviceOfHost } from './services.ts';
 import type { Condition, MeshSettings } from './settings.ts';
 import {
@@ -41,7 +41,7 @@ export function findTrafficPolicy(
     const rules = [...picture.list('DestinationRule', from)].filter(
       (rule) => isUsed(rule) && isVisible(rule, waypointNamespace),
     );
-    const host = mostExact(
+    const host = mostExactHost(
       rules.map((rule) => hostOf(rule, settings)),
       hostname,
     );
@@ -89,28 +89,11 @@ function isUsed({ spec }: DestinationRule): boolean {
 }
 
 function isVisible({ spec, ref }: DestinationRule, namespace: string): boolean {
-  const { exportTo } = spec;
-  if (exportTo.length === 0 || exportTo.includes('*') || exportTo.includes(namespace)) return true;
-  return exportTo.includes('.') && ref.namespace === namespace;
+  return isExported(spec.exportTo, ref.namespace, namespace);
 }
 
-/** A name without dots is that of a Service in the rule's namespace. */
 function hostOf({ spec, ref }: DestinationRule, settings: MeshSettings): string {
-  const host = spec.host.toLowerCase();
-  if (host.includes('.') || host.startsWith('*')) return host;
-  return serviceHostname(ref.namespace, host, settings);
-}
-
-/** Of the hosts that cover a name the one that says most of it. */
-function mostExact(hosts: readonly string[], hostname: string): string | undefined {
-  let best: string | undefined;
-  for (const host of hosts) {
-    const covers = host.startsWith('*') ? hostname.endsWith(host.slice(1)) : host === hostname;
-    if (!covers) continue;
-    if (host === hostname) return host;
-    if (best === undefined || host.length > best.length) best = host;
-  }
-  return best;
+  return resolveHost(spec.host, ref.namespace, settings);
 }
 
 type WrittenSubset = DestinationRule['spec']['subsets'][number];

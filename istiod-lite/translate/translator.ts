@@ -43,6 +43,7 @@ import {
 } from './settings.ts';
 import { destinationRuleCondition } from './traffic-policies.ts';
 import type { VipAllocator } from './vips.ts';
+import { virtualServiceCondition } from './virtual-status.ts';
 import { withWaypointConfigs } from './waypoint-configs.ts';
 import { WAYPOINT_GATEWAY_CLASS } from './waypoint-objects.ts';
 import { translatePod } from './workloads.ts';
@@ -369,6 +370,8 @@ export function translateObject(
       return { ...NOTHING, parents: routeParents(picture, settings, object) };
     case 'DestinationRule':
       return { ...NOTHING, conditions: [destinationRuleCondition(picture, settings, object)] };
+    case 'VirtualService':
+      return { ...NOTHING, conditions: [virtualServiceCondition(picture, settings, object)] };
     default:
       return unreachable(object);
   }

@@ -12,6 +12,8 @@ import { findParent } from './routes/parents.ts';
 import { objectWaypoint } from './services.ts';
 import { findTrafficPolicy } from './traffic-policies.ts';
 import type { MeshSettings, Translation, WaypointConfig, WaypointSecurity } from './settings.ts';
+import { virtualServiceWaypoints } from './virtual-users.ts';
+import { namespaceOfFirst } from './waypoint-namespace.ts';
 
 /** Adds what the waypoints of an object's services are told of each of them. */
 export function withWaypointConfigs(
@@ -31,13 +33,18 @@ export function withWaypointConfigs(
     if (record.kind !== 'service') return [];
     const service = serviceKey(record.service.namespace, record.service.hostname);
     const { namespace, hostname } = record.service;
-    const users = new Set([...gateways, ...routedBy(picture, settings, object, hostname)]);
+    const users = new Set([
+      ...gateways,
+      ...routedBy(picture, settings, object, hostname),
+      ...virtualServiceWaypoints(picture, settings, object, hostname),
+    ]);
     if (users.size === 0) return [];
-    const target = { namespace, hostname, waypointNamespace: namespaceOf(users) };
+    const target = { namespace, hostname, waypointNamespace: namespaceOfFirst(users) };
     const traffic = findTrafficPolicy(picture, settings, target) ?? untouched(service);
     const used = { service, configs: { traffic }, readers: users };
     if (gateways.size === 0) return [used];
-    const routes = translateServiceRoutes(picture, settings, service, object);
+    const own = { ...target, waypointNamespace: namespaceOfFirst(gateways) };
+    const routes = translateServiceRoutes(picture, settings, own, object);
     return [used, { service, configs: { routes }, readers: gateways }];
   });
   return { ...translation, waypointConfigs, waypointSecurities };
@@ -60,12 +67,6 @@ function routedBy(
       return parent === undefined ? [] : [...objectWaypoint(picture, settings, parent).gateways];
     }),
   );
-}
-
-/** One configuration serves all waypoints of a service; where they are of several namespaces, the first by name decides. */
-function namespaceOf(gateways: ReadonlySet<string>): string {
-  const [first = ''] = [...gateways].sort();
-  return first.slice(0, first.indexOf('/'));
 }
 
 /** There also where nothing is configured, so that a waypoint can tell that from what has not arrived yet. */

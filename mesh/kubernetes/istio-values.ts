@@ -1,5 +1,6 @@
-import { quote } from './gateway-values.ts';
-import type { Schema } from './schema.ts';
+import { boundedText, checked, quote } from './gateway-values.ts';
+import type { FieldPath, Report } from './problem.ts';
+import { list, text, type Schema } from './schema.ts';
 
 // Value types that kinds of networking.istio.io share.
 
@@ -44,3 +45,52 @@ export function goDuration(leastMs: 0 | 1 = 1): Schema<number> {
     },
   };
 }
+
+/** A number that may have a fraction. */
+export function number(least: number, most: number): Schema<number> {
+  return {
+    absent: 0,
+    required: false,
+    decode: (value, path, report) => {
+      if (typeof value === 'number' && value >= least && value <= most) return value;
+      const found = JSON.stringify(value).slice(0, 80);
+      report.error(path, `expected a number from ${least} to ${most}, found ${found}`);
+      return least;
+    },
+  };
+}
+
+/** Exactly, or at most, one of the fields may be there. */
+export function checkOneOf(
+  value: Readonly<Record<string, unknown>>,
+  names: readonly string[],
+  least: 0 | 1,
+  path: FieldPath,
+  report: Report,
+): void {
+  const found = names.filter((name) => value[name] !== undefined && value[name] !== false);
+  if (found.length > 1) report.error(path, `must have only one of ${found.join(', ')}`);
+  if (found.length < least) report.error(path, `must have one of ${names.join(', ')}`);
+}
+
+const NAMESPACE = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+/** Names of subsets stand in names of clusters, so dots are not in them. */
+const SUBSET_NAME = /^[a-zA-Z0-9](?:[-_a-zA-Z0-9]*[a-zA-Z0-9])?$/;
+
+export function subsetName(): Schema<string> {
+  return boundedText(1, 63, SUBSET_NAME, 'name of a subset');
+}
+
+/** `.`: the object's own namespace; `*`, alone: all. */
+export const exportTo = checked(
+  list(
+    checked(text(), (value, path, report) => {
+      if (value !== '.' && value !== '*' && !NAMESPACE.test(value))
+        report.error(path, `is no namespace: found ${quote(value)}`, 'use ".", "*" or a namespace');
+    }),
+  ),
+  (namespaces, path, report) => {
+    if (namespaces.includes('*') && namespaces.length > 1)
+      report.error(path, 'must have "*" alone');
+  },
+);

@@ -57,6 +57,11 @@ import {
 } from './security.ts';
 import { tcpRouteSchema, tlsRouteSchema, type TcpRoute, type TlsRoute } from './tcp-route.ts';
 import { validateAuthorizationPolicy, validatePeerAuthentication } from './validate-security.ts';
+import {
+  validateVirtualService,
+  virtualServiceSchema,
+  type VirtualService,
+} from './virtual-service.ts';
 
 export type KnownObject =
   | Namespace
@@ -71,6 +76,7 @@ export type KnownObject =
   | WorkloadEntry
   | ServiceEntry
   | DestinationRule
+  | VirtualService
   | AuthorizationPolicy
   | PeerAuthentication
   | RequestAuthentication
@@ -164,6 +170,13 @@ export const KINDS: readonly KindDefinition[] = [
     (a, b) => ({ ...a, ...b }),
   ),
   definition(
+    'VirtualService',
+    networking,
+    virtualServiceSchema,
+    validateVirtualService,
+    (a, b) => ({ ...a, ...b }),
+  ),
+  definition(
     'AuthorizationPolicy',
     security,
     authorizationPolicySchema,
@@ -216,8 +229,6 @@ const OTHER_CLUSTER_KINDS = new Set([
   ...['CSIDriver', 'CSINode', 'CertificateSigningRequest', 'ValidatingAdmissionPolicy'],
 ]);
 
-const NO_ROUTES = 'has no effect yet: requests are not routed by their content';
-
 /**
  * Policies of the mesh that are enforced upstream and not by this version: they are carried, and reported, because
  * whoever wrote one counts on it.
@@ -227,7 +238,6 @@ export const UNENFORCED_KINDS: ReadonlyMap<string, string> = new Map([
   ['networking.istio.io/EnvoyFilter', 'has no effect: there is no Envoy'],
   ['extensions.istio.io/WasmPlugin', 'has no effect: there is no Envoy'],
   ['gateway.networking.k8s.io/UDPRoute', 'has no effect: UDP goes past the mesh'],
-  ['networking.istio.io/VirtualService', NO_ROUTES],
 ]);
 
 const definitions: ReadonlyMap<string, KindDefinition> = new Map(

@@ -1,6 +1,6 @@
 import { boundedList, boundedText, checked, headerName } from './gateway-values.ts';
-import { goDuration } from './istio-values.ts';
-import type { FieldPath, Report } from './problem.ts';
+import { checkOneOf, goDuration, number } from './istio-values.ts';
+
 import {
   anything,
   bool,
@@ -23,36 +23,9 @@ const MAX_UINT32 = 0xffff_ffff;
 const count = (): Schema<number | undefined> => optional(integer(0, MAX_UINT32));
 const percent = (): Schema<number | undefined> => optional(integer(0, 100));
 
-/** A number that may have a fraction. */
-function number(least: number, most: number): Schema<number> {
-  return {
-    absent: 0,
-    required: false,
-    decode: (value, path, report) => {
-      if (typeof value === 'number' && value >= least && value <= most) return value;
-      const found = JSON.stringify(value).slice(0, 80);
-      report.error(path, `expected a number from ${least} to ${most}, found ${found}`);
-      return least;
-    },
-  };
-}
-
 /** Envoy's `max_ring_size`, and its greatest Maglev table. */
 const MAX_RING_SIZE = 8 * 1024 * 1024;
 const MAX_MAGLEV_TABLE = 5_000_011;
-
-/** Exactly, or at most, one of the fields may be there. */
-function checkOneOf(
-  value: Readonly<Record<string, unknown>>,
-  names: readonly string[],
-  least: 0 | 1,
-  path: FieldPath,
-  report: Report,
-): void {
-  const found = names.filter((name) => value[name] !== undefined && value[name] !== false);
-  if (found.length > 1) report.error(path, `must have only one of ${found.join(', ')}`);
-  if (found.length < least) report.error(path, `must have one of ${names.join(', ')}`);
-}
 
 function isPrime(value: number): boolean {
   if (value < 2) return false;

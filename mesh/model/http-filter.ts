@@ -1,4 +1,4 @@
-import type { PathRewrite } from './path-rewrite.ts';
+import type { PathRewrite, PathSubstitution } from './path-rewrite.ts';
 import type { Redirect } from './redirect.ts';
 import type { ServiceKey } from './service.ts';
 
@@ -39,7 +39,7 @@ export type CorsPolicy = Readonly<{
 export type HttpFilter = Readonly<
   | { kind: 'request-headers'; changes: HeaderChanges }
   | { kind: 'response-headers'; changes: HeaderChanges }
-  | { kind: 'rewrite'; hostname?: string; path?: PathRewrite }
+  | { kind: 'rewrite'; hostname?: string; path?: PathRewrite | PathSubstitution }
   | { kind: 'redirect'; redirect: Redirect }
   | { kind: 'mirror'; backend: BackendTarget; share: Fraction }
   | { kind: 'cors'; cors: CorsPolicy }

@@ -35,20 +35,13 @@ export type HttpBackend = Readonly<{
 }>;
 
 /** Conditions of Envoy's `retry_on` and `retry_grpc_on`, by their names. */
-export type RetryCondition =
-  | '5xx'
-  | 'gateway-error'
-  | 'reset'
-  | 'reset-before-request'
-  | 'connect-failure'
-  | 'refused-stream'
-  | 'retriable-4xx'
-  | 'retriable-status-codes'
-  | 'cancelled'
-  | 'deadline-exceeded'
-  | 'internal'
-  | 'resource-exhausted'
-  | 'unavailable';
+export const RETRY_CONDITIONS = [
+  ...(['5xx', 'gateway-error', 'reset', 'reset-before-request', 'connect-failure'] as const),
+  ...(['refused-stream', 'retriable-4xx', 'retriable-status-codes', 'cancelled'] as const),
+  ...(['deadline-exceeded', 'internal', 'resource-exhausted', 'unavailable'] as const),
+] as const;
+
+export type RetryCondition = (typeof RETRY_CONDITIONS)[number];
 
 export type RetryPolicy = Readonly<{
   /** Retries, beside the first try. */

@@ -1,8 +1,9 @@
 import { authorityProblem, fieldNameProblem, headerChangesProblem } from './header-changes.ts';
 import type { HttpFilter } from './http-filter.ts';
 import type { HttpMatch, HttpRule, SessionPersistence } from './http-route.ts';
-import type { PathRewrite } from './path-rewrite.ts';
+import type { PathRewrite, PathSubstitution } from './path-rewrite.ts';
 import { regexProblem } from './regex.ts';
+import { substitutionProblem } from './regex-substitution.ts';
 
 /**
  * Why a waypoint would refuse a rule, as the end of a sentence; `undefined` when it would not. For whoever takes rules from
@@ -77,12 +78,28 @@ function filterProblem(filter: HttpFilter): string | undefined {
 /** A space or a line's end would end the target of a request line, a `#` what servers read of it. */
 function targetProblem(
   hostname: string | undefined,
-  rewrite: PathRewrite | undefined,
+  rewrite: PathRewrite | PathSubstitution | undefined,
 ): string | undefined {
   const problem = hostname === undefined ? undefined : authorityProblem(hostname);
   if (problem !== undefined || rewrite === undefined) return problem;
-  const path = rewrite.kind === 'full' ? rewrite.path : rewrite.replacement;
+  if (rewrite.kind === 'regex') {
+    const unusable = substitutionProblem(rewrite.pattern, rewrite.substitution);
+    if (unusable !== undefined) return unusable;
+  }
+  const path = rewrittenText(rewrite);
   return isTargetText(path) ? undefined : `${JSON.stringify(path)} cannot be part of a path`;
+}
+
+function rewrittenText(rewrite: PathRewrite | PathSubstitution): string {
+  switch (rewrite.kind) {
+    case 'full':
+      return rewrite.path;
+    case 'prefix':
+    case 'text-prefix':
+      return rewrite.replacement;
+    case 'regex':
+      return rewrite.substitution;
+  }
 }
 
 function isTargetText(path: string): boolean {

@@ -8,6 +8,8 @@ export type Redirect = Readonly<{
   scheme?: Scheme;
   hostname?: string;
   port?: number;
+  /** Without a port of its own: that of the host name, as the rule or else the request wrote it, and none where it wrote none. */
+  writtenPort?: true;
   path?: PathRewrite;
 }>;
 
@@ -18,6 +20,8 @@ export type RedirectedRequest = Readonly<{
   hostname: string;
   /** The port of the Service or listener that was asked, whatever the Host header says. */
   port: number;
+  /** As the Host header says it. */
+  authority: string;
   /** Without the query. */
   path: string;
   /** Without the question mark; `undefined` when there was none. */
@@ -41,9 +45,26 @@ export function redirectLocation(
   const port =
     redirect.port ?? (redirect.scheme === undefined ? request.port : DEFAULT_PORT[scheme]);
   const host = redirect.hostname ?? request.hostname;
-  const authority = port === DEFAULT_PORT[scheme] ? host : `${host}:${port}`;
+  const isWritten = redirect.writtenPort === true && redirect.port === undefined;
+  const authority = isWritten
+    ? writtenAuthority(redirect, request, scheme)
+    : port === DEFAULT_PORT[scheme]
+      ? host
+      : `${host}:${port}`;
   const path =
     redirect.path === undefined ? request.path : rewritePath(redirect.path, request.path, prefix);
-  const query = request.query === undefined ? '' : `?${request.query}`;
+  // A path that is configured with a query brings its own.
+  const query = request.query === undefined || path.includes('?') ? '' : `?${request.query}`;
   return `${scheme}://${authority}${path}${query}`;
+}
+
+/** A port that only says which scheme it was does not go along to another scheme. */
+function writtenAuthority(
+  { hostname }: Redirect,
+  request: RedirectedRequest,
+  scheme: Scheme,
+): string {
+  if (hostname !== undefined) return hostname;
+  const isDefault = request.authority.endsWith(`:${DEFAULT_PORT[request.scheme]}`);
+  return scheme !== request.scheme && isDefault ? request.hostname : request.authority;
 }

@@ -12,7 +12,7 @@ export const MAX_REGEX_PROGRAM = 2000;
  * Characters times instructions that one match may cost. Matching is linear, but a pattern with alternatives that differ
  * only later is carried on with many of its instructions at once: 5 to 8 ns each, so that this is about 30 ms.
  */
-const MAX_COST = 4 << 20;
+export const MAX_COST = 4 << 20;
 
 /** No header list is longer, so neither is anything in it. */
 const MAX_INPUT = 64 << 10;
@@ -72,12 +72,18 @@ export function regexProblem(pattern: string): string | undefined {
 }
 
 function programSize(pattern: string): number {
+  return compileBounded(pattern).programSize();
+}
+
+/** @throws {MeshError} ERR_REGEX for what is no pattern, or one too large. */
+export function compileBounded(pattern: string): RE2JS {
   if (pattern.length > MAX_REGEX_LENGTH)
     throw refused(pattern, `${pattern.length} characters, more than ${MAX_REGEX_LENGTH}`);
-  const size = compile(pattern).programSize();
+  const compiled = compile(pattern);
+  const size = compiled.programSize();
   if (size > MAX_REGEX_PROGRAM)
     throw refused(pattern, `${size} instructions, more than ${MAX_REGEX_PROGRAM}`);
-  return size;
+  return compiled;
 }
 
 function compile(pattern: string): RE2JS {
@@ -94,7 +100,7 @@ function refused(pattern: string, found: string): MeshError {
   return new MeshError('ERR_REGEX', 'local', message);
 }
 
-function quotePattern(pattern: string): string {
+export function quotePattern(pattern: string): string {
   return JSON.stringify(pattern.length > 80 ? `${pattern.slice(0, 80)}...` : pattern);
 }
 
@@ -104,7 +110,8 @@ function isAscii(value: string): boolean {
   return true;
 }
 
-function readUtf8(value: string): string | undefined {
+/** Bytes, a character each, as text; `undefined` for what is no UTF-8. */
+export function readUtf8(value: string): string | undefined {
   const bytes = Buffer.from(value, 'latin1');
   return isUtf8(bytes) ? bytes.toString('utf8') : undefined;
 }

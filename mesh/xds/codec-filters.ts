@@ -1,6 +1,6 @@
 import { unreachable } from '../../base/unreachable.ts';
 import type { CorsPolicy, Fraction, HeaderChanges, HttpFilter } from '../model/http-filter.ts';
-import type { PathRewrite } from '../model/path-rewrite.ts';
+import type { PathRewrite, PathSubstitution } from '../model/path-rewrite.ts';
 import type { Redirect } from '../model/redirect.ts';
 import type {
   Cors as CorsMessage,
@@ -111,26 +111,48 @@ function encodeHeaders({ set, add, remove }: HeaderChanges): HeaderChangesMessag
   return { set: [...set], add: [...add], remove: [...remove] };
 }
 
-function decodePathRewrite({ rewrite }: PathRewriteMessage): PathRewrite {
+function decodePathRewrite({ rewrite }: PathRewriteMessage): PathRewrite | PathSubstitution {
   switch (rewrite?.$case) {
     case 'full':
       return { kind: 'full', path: rewrite.value };
     case 'prefix':
       return { kind: 'prefix', replacement: rewrite.value };
+    case 'textPrefix':
+      return { kind: 'text-prefix', replacement: rewrite.value };
+    case 'regex':
+      return { kind: 'regex', ...rewrite.value };
     case undefined:
       throw resourceError('a path rewrite of no known kind');
   }
 }
 
-function encodePathRewrite(rewrite: PathRewrite | undefined): PathRewriteMessage | undefined {
-  if (rewrite === undefined) return undefined;
-  return rewrite.kind === 'full'
-    ? { rewrite: { $case: 'full', value: rewrite.path } }
-    : { rewrite: { $case: 'prefix', value: rewrite.replacement } };
+function encodePathRewrite(
+  rewrite: PathRewrite | PathSubstitution | undefined,
+): PathRewriteMessage | undefined {
+  switch (rewrite?.kind) {
+    case undefined:
+      return undefined;
+    case 'full':
+      return { rewrite: { $case: 'full', value: rewrite.path } };
+    case 'prefix':
+      return { rewrite: { $case: 'prefix', value: rewrite.replacement } };
+    case 'text-prefix':
+      return { rewrite: { $case: 'textPrefix', value: rewrite.replacement } };
+    case 'regex': {
+      const { pattern, substitution } = rewrite;
+      return { rewrite: { $case: 'regex', value: { pattern, substitution } } };
+    }
+  }
+}
+
+function decodeRedirectPath(message: PathRewriteMessage): PathRewrite {
+  const path = decodePathRewrite(message);
+  if (path.kind === 'regex') throw resourceError('a redirect whose path is a substitution');
+  return path;
 }
 
 function decodeRedirect(message: RedirectMessage): Redirect {
-  const { statusCode, scheme, hostname, port, path } = message;
+  const { statusCode, scheme, hostname, port, path, writtenPort } = message;
   return {
     statusCode: decodeStatus(statusCode),
     ...(scheme === undefined
@@ -138,7 +160,8 @@ function decodeRedirect(message: RedirectMessage): Redirect {
       : { scheme: decodeName(['http', 'https'], scheme, 'redirect.scheme') }),
     ...(hostname === undefined ? {} : { hostname }),
     ...(port === undefined ? {} : { port: decodePort(port, 'redirect.port', { zero: false }) }),
-    ...(path === undefined ? {} : { path: decodePathRewrite(path) }),
+    ...(writtenPort === true ? { writtenPort } : {}),
+    ...(path === undefined ? {} : { path: decodeRedirectPath(path) }),
   };
 }
 

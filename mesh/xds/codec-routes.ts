@@ -1,17 +1,17 @@
 import { unreachable } from '../../base/unreachable.ts';
 import { describeError, MeshError } from '../../base/errors.ts';
-import type {
-  HttpBackend,
-  HttpMatch,
-  HttpRoutes,
-  HttpRule,
-  PortRoutes,
-  RetryCondition,
-  RetryPolicy,
-  ServiceRoutes,
-  SessionPersistence,
-  TcpRoute,
-  ValueMatch,
+import {
+  RETRY_CONDITIONS,
+  type HttpBackend,
+  type HttpMatch,
+  type HttpRoutes,
+  type HttpRule,
+  type PortRoutes,
+  type RetryPolicy,
+  type ServiceRoutes,
+  type SessionPersistence,
+  type TcpRoute,
+  type ValueMatch,
 } from '../model/http-route.ts';
 import { httpRuleProblem } from '../model/http-rule-problem.ts';
 import {
@@ -45,12 +45,6 @@ export const SERVICE_ROUTES_TYPE = 'type.googleapis.com/halo.waypoint.v1alpha1.S
 const PATH_KINDS = ['exact', 'prefix', 'text-prefix', 'regex'] as const;
 const TEXT_KINDS = ['exact', 'prefix', 'regex'] as const;
 const VALUE_KINDS = ['exact', 'prefix', 'regex', 'present'] as const;
-const CONDITIONS: readonly RetryCondition[] = [
-  ...(['5xx', 'gateway-error', 'reset', 'reset-before-request', 'connect-failure'] as const),
-  ...(['refused-stream', 'retriable-4xx', 'retriable-status-codes', 'cancelled'] as const),
-  ...(['deadline-exceeded', 'internal', 'resource-exhausted', 'unavailable'] as const),
-];
-
 /**
  * Decodes what a waypoint is told of the routes of a service.
  *
@@ -265,7 +259,9 @@ function decodeRetry(message: RetryPolicyMessage): RetryPolicy {
   const { attempts, statusCodes, perTryTimeoutMs, backoffMs } = message;
   return {
     attempts,
-    conditions: message.conditions.map((name) => decodeName(CONDITIONS, name, 'retry.conditions')),
+    conditions: message.conditions.map((name) =>
+      decodeName(RETRY_CONDITIONS, name, 'retry.conditions'),
+    ),
     statusCodes,
     ...(perTryTimeoutMs === undefined
       ? {}

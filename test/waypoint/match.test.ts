@@ -266,3 +266,15 @@ test('a gRPC method is a path: service and method before service, that before an
     [2, 1, 0, undefined],
   );
 });
+
+test('a pattern of the method sees a WebSocket that comes by HTTP/2 as the GET that it is', (t) => {
+  const table = tableOf('order', {
+    headers: [{ name: ':method', kind: 'regex', value: 'GET|HEAD' }],
+  });
+  const rest = [':scheme', 'http', ':authority', 'shop', ':path', '/'];
+  const ruleOf = (...method: readonly string[]): number | undefined =>
+    table.find([...method, ...rest])?.ruleIndex;
+  t.is(ruleOf(':method', 'CONNECT', ':protocol', 'websocket'), 0);
+  t.is(ruleOf(':method', 'HEAD'), 0);
+  t.is(ruleOf(':method', 'CONNECT'), undefined);
+});

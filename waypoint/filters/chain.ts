@@ -8,7 +8,7 @@ import { changeHeaders, checkHeaderChanges, type CheckedHeaderChanges } from './
 import type { Mirror } from './mirror.ts';
 import { redirectAnswer } from './redirect.ts';
 import { directAnswer, NO_BODY, type LocalAnswer } from './respond.ts';
-import { rewriteRequest, type UrlRewrite } from './rewrite.ts';
+import { compileRewrite, rewriteRequest, type UrlRewrite } from './rewrite.ts';
 
 /** What changes a request or answers it, in the order of its rule. */
 type Step = Readonly<
@@ -28,7 +28,7 @@ export type FilterChain = Readonly<{
   responseChanges: readonly CheckedHeaderChanges[];
 }>;
 
-/** @throws {MeshError} ERR_HEADER_CHANGE, ERR_REGEX for a filter that cannot be done: none may be left out. */
+/** @throws {MeshError} ERR_HEADER_CHANGE, ERR_REGEX, ERR_SUBSTITUTION for a filter that cannot be done: none may be left out. */
 export function compileFilters(filters: readonly HttpFilter[]): FilterChain {
   const delays: Delay[] = [];
   const aborts: Abort[] = [];
@@ -45,7 +45,7 @@ export function compileFilters(filters: readonly HttpFilter[]): FilterChain {
         responseChanges.push(checkHeaderChanges(filter.changes, 'response'));
         break;
       case 'rewrite':
-        steps.push({ kind: 'rewrite', rewrite: filter });
+        steps.push({ kind: 'rewrite', rewrite: compileRewrite(filter) });
         break;
       case 'redirect':
         steps.push({ kind: 'redirect', redirect: filter.redirect });

@@ -32,8 +32,8 @@ export function redirectAnswer(
 
 function redirectedRequest(headers: HeaderList, port: number): RedirectedRequest {
   const scheme: Scheme = findHeader(headers, ':scheme') === 'https' ? 'https' : 'http';
-  const hostname = withoutPort(headerValue(headers, ':authority') ?? '');
-  return { scheme, hostname, port, ...splitTarget(headers) };
+  const authority = headerValue(headers, ':authority') ?? '';
+  return { scheme, hostname: withoutPort(authority), authority, port, ...splitTarget(headers) };
 }
 
 /** An IPv6 address keeps its brackets. */

@@ -1,9 +1,32 @@
-import { rewritePath, type PathRewrite } from '../../mesh/model/path-rewrite.ts';
+import {
+  rewritePath,
+  withSlash,
+  type PathRewrite,
+  type PathSubstitution,
+} from '../../mesh/model/path-rewrite.ts';
+import { RegexSubstitution } from '../../mesh/model/regex-substitution.ts';
 import { wireText } from '../../mesh/model/wire-text.ts';
 import { findHeader, type HeaderList } from '../../net/h2/headers.ts';
 import { HeaderEdit, setAuthority } from './header-edit.ts';
 
-export type UrlRewrite = Readonly<{ hostname?: string; path?: PathRewrite }>;
+/** A rewrite, made to be done. */
+export type UrlRewrite = Readonly<{ hostname?: string; path?: PathRewrite | RegexSubstitution }>;
+
+/** @throws {MeshError} ERR_REGEX, ERR_SUBSTITUTION for a substitution that cannot be done. */
+export function compileRewrite({
+  hostname,
+  path,
+}: Readonly<{ hostname?: string; path?: PathRewrite | PathSubstitution }>): UrlRewrite {
+  return {
+    ...(hostname !== undefined && { hostname }),
+    ...(path !== undefined && {
+      path:
+        path.kind === 'regex'
+          ? new RegexSubstitution(path.pattern, path.substitution)
+          : toWire(path),
+    }),
+  };
+}
 
 /** `.` and `..` as whole segments, also escaped. RFC 3986 section 3.3. */
 const DOT_SEGMENT = /(?:^|\/)(?:\.|%2e){1,2}(?:\/|$)/i;
@@ -13,7 +36,8 @@ const DOT_SEGMENT = /(?:^|\/)(?:\.|%2e){1,2}(?:\/|$)/i;
  *
  * @param prefix that the request was matched by, for a replacement of it.
  * @returns the same list when nothing changes; `undefined` when the new path would have dot segments: a replaced prefix of
- *   characters can leave `/../` of a path that had been normalised, and policy has decided on what was there before.
+ *   characters can leave `/../` of a path that had been normalised, and policy has decided on what was there before. Also for a
+ *   path in which a substitution would take too long, or make what is no path.
  */
 export function rewriteRequest(
   headers: HeaderList,
@@ -24,8 +48,11 @@ export function rewriteRequest(
   if (rewrite.hostname !== undefined) setAuthority(edit, rewrite.hostname);
   if (rewrite.path !== undefined) {
     const { path, query } = splitTarget(headers);
-    const rewritten = rewritePath(toWire(rewrite.path), path, prefix);
-    if (DOT_SEGMENT.test(rewritten)) return undefined;
+    const rewritten =
+      rewrite.path instanceof RegexSubstitution
+        ? substituted(rewrite.path, path)
+        : rewritePath(rewrite.path, path, prefix);
+    if (rewritten === undefined || DOT_SEGMENT.test(rewritten)) return undefined;
     edit.setPseudo(':path', rewritten + (query === undefined ? '' : `?${query}`));
   }
   return edit.headers;
@@ -41,8 +68,14 @@ export function splitTarget(
   return { path: target.slice(0, mark), query: target.slice(mark + 1) };
 }
 
+/** A substitution may take the slash away that every path begins with. */
+function substituted(substitution: RegexSubstitution, path: string): string | undefined {
+  const replaced = substitution.replaceAll(path);
+  return replaced === undefined ? undefined : withSlash(replaced);
+}
+
 function toWire(rewrite: PathRewrite): PathRewrite {
   return rewrite.kind === 'full'
     ? { kind: 'full', path: wireText(rewrite.path) }
-    : { kind: 'prefix', replacement: wireText(rewrite.replacement) };
+    : { kind: rewrite.kind, replacement: wireText(rewrite.replacement) };
 }

@@ -88,7 +88,9 @@ export class RequestFields {
   header(slot: number): string | undefined {
     if (this.#lookedUpIn[slot] !== this.#request) {
       this.#lookedUpIn[slot] = this.#request;
-      this.#headerValues[slot] = headerValue(this.#headers, this.#names.headers[slot] ?? '');
+      const name = this.#names.headers[slot] ?? '';
+      this.#headerValues[slot] =
+        name === ':method' ? this.method : headerValue(this.#headers, name);
     }
     return this.#headerValues[slot];
   }

@@ -82,7 +82,11 @@ function resolveEntry(
 }
 
 /** Of several in one mesh: that of the route's namespace, then the oldest. */
-function findEntry(picture: Picture, host: string, namespace: string): ServiceEntry | undefined {
+export function findEntry(
+  picture: Picture,
+  host: string,
+  namespace: string,
+): ServiceEntry | undefined {
   const entries = [...picture.entriesOfHost(host)].sort(compareByAge);
   return entries.find(({ ref }) => ref.namespace === namespace) ?? entries[0];
 }

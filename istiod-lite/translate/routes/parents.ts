@@ -10,7 +10,7 @@ import { protocolOf } from '../ports.ts';
 /** What a route for clients inside the mesh attaches to. */
 export type RouteParent = Service | ServiceEntry;
 
-type ParentPort = Readonly<{ port: number; name: string; protocol: AppProtocol }>;
+export type ParentPort = Readonly<{ port: number; name: string; protocol: AppProtocol }>;
 
 /** Of several kinds on one port only the first has an effect. GEP-1294. */
 const PREFERENCE: readonly Route['kind'][] = ['GRPCRoute', 'HTTPRoute', 'TLSRoute', 'TCPRoute'];
@@ -106,7 +106,8 @@ function attachedPorts(picture: Picture, route: Route, parent: RouteParent): Rea
   return ports;
 }
 
-function portsOf(parent: RouteParent): readonly ParentPort[] {
+/** The ports of a parent that carry connections. */
+export function portsOf(parent: RouteParent): readonly ParentPort[] {
   if (parent.kind === 'Service')
     return parent.spec.ports
       .filter(({ protocol }) => protocol === 'TCP')
@@ -124,6 +125,9 @@ function portsOf(parent: RouteParent): readonly ParentPort[] {
 
 /** Of a port that is declared as bytes or TLS no requests are seen. */
 function carries(protocol: AppProtocol, kind: Route['kind']): boolean {
-  if (kind === 'TCPRoute' || kind === 'TLSRoute') return true;
+  return kind === 'TCPRoute' || kind === 'TLSRoute' || carriesRequests(protocol);
+}
+
+export function carriesRequests(protocol: AppProtocol): boolean {
   return protocol !== 'TCP' && protocol !== 'TLS';
 }

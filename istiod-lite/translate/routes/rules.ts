@@ -41,7 +41,7 @@ export type TranslatedRoute = Readonly<
 /** Retries of a rule that says no number; istio/istio pilot/pkg/networking/core/route/retry, its default. */
 const DEFAULT_ATTEMPTS = 2;
 /** Envoy's base interval of retries. */
-const DEFAULT_BACKOFF_MS = 25;
+export const DEFAULT_BACKOFF_MS = 25;
 
 /** A route as waypoints have it. Host names say nothing where a Service is the parent: that was chosen by its address. */
 export function translateRoute(

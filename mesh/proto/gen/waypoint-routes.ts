@@ -124,7 +124,16 @@ export interface HeaderChanges {
 }
 
 export interface PathRewrite {
-  rewrite?: { $case: "full"; value: string } | { $case: "prefix"; value: string } | undefined;
+  rewrite?: { $case: "full"; value: string } | { $case: "prefix"; value: string } | //
+  /** Of characters, not of segments. */
+  { $case: "textPrefix"; value: string } | //
+  /** Of rewrites alone, not of redirects. */
+  { $case: "regex"; value: PathSubstitution } | undefined;
+}
+
+export interface PathSubstitution {
+  pattern: string;
+  substitution: string;
 }
 
 export interface Rewrite {
@@ -137,7 +146,11 @@ export interface Redirect {
   scheme?: string | undefined;
   hostname?: string | undefined;
   port?: number | undefined;
-  path?: PathRewrite | undefined;
+  path?:
+    | PathRewrite
+    | undefined;
+  /** Without a port: that of the host name as it is written. */
+  writtenPort?: boolean | undefined;
 }
 
 export interface Fraction {
@@ -1647,6 +1660,12 @@ export const PathRewrite: MessageFns<PathRewrite> = {
       case "prefix":
         writer.uint32(18).string(message.rewrite.value);
         break;
+      case "textPrefix":
+        writer.uint32(26).string(message.rewrite.value);
+        break;
+      case "regex":
+        PathSubstitution.encode(message.rewrite.value, writer.uint32(34).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1680,6 +1699,22 @@ export const PathRewrite: MessageFns<PathRewrite> = {
             message.rewrite = { $case: "prefix", value: reader.string() };
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.rewrite = { $case: "textPrefix", value: reader.string() };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.rewrite = { $case: "regex", value: PathSubstitution.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1710,7 +1745,86 @@ export const PathRewrite: MessageFns<PathRewrite> = {
         }
         break;
       }
+      case "textPrefix": {
+        if (object.rewrite?.value !== undefined && object.rewrite?.value !== null) {
+          message.rewrite = { $case: "textPrefix", value: object.rewrite.value };
+        }
+        break;
+      }
+      case "regex": {
+        if (object.rewrite?.value !== undefined && object.rewrite?.value !== null) {
+          message.rewrite = { $case: "regex", value: PathSubstitution.fromPartial(object.rewrite.value) };
+        }
+        break;
+      }
     }
+    return message;
+  },
+};
+
+function createBasePathSubstitution(): PathSubstitution {
+  return { pattern: "", substitution: "" };
+}
+
+export const PathSubstitution: MessageFns<PathSubstitution> = {
+  encode(message: PathSubstitution, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pattern !== "") {
+      writer.uint32(10).string(message.pattern);
+    }
+    if (message.substitution !== "") {
+      writer.uint32(18).string(message.substitution);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PathSubstitution {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePathSubstitution();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pattern = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.substitution = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PathSubstitution>, I>>(base?: I): PathSubstitution {
+    return PathSubstitution.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PathSubstitution>, I>>(object: I): PathSubstitution {
+    const message = createBasePathSubstitution();
+    message.pattern = object.pattern ?? "";
+    message.substitution = object.substitution ?? "";
     return message;
   },
 };
@@ -1785,7 +1899,14 @@ export const Rewrite: MessageFns<Rewrite> = {
 };
 
 function createBaseRedirect(): Redirect {
-  return { statusCode: 0, scheme: undefined, hostname: undefined, port: undefined, path: undefined };
+  return {
+    statusCode: 0,
+    scheme: undefined,
+    hostname: undefined,
+    port: undefined,
+    path: undefined,
+    writtenPort: undefined,
+  };
 }
 
 export const Redirect: MessageFns<Redirect> = {
@@ -1804,6 +1925,9 @@ export const Redirect: MessageFns<Redirect> = {
     }
     if (message.path !== undefined) {
       PathRewrite.encode(message.path, writer.uint32(42).fork()).join();
+    }
+    if (message.writtenPort !== undefined) {
+      writer.uint32(48).bool(message.writtenPort);
     }
     return writer;
   },
@@ -1861,6 +1985,14 @@ export const Redirect: MessageFns<Redirect> = {
             message.path = PathRewrite.decode(reader, reader.uint32());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.writtenPort = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1885,6 +2017,7 @@ export const Redirect: MessageFns<Redirect> = {
     message.path = (object.path !== undefined && object.path !== null)
       ? PathRewrite.fromPartial(object.path)
       : undefined;
+    message.writtenPort = object.writtenPort ?? undefined;
     return message;
   },
 };

@@ -184,3 +184,47 @@ test('a revision waits for the answers of waypoints, and names the one that refu
   }
   t.true((await xds.waitFor(then, 60_000)).done);
 });
+
+test('a waypoint hears of a VirtualService when it comes and when it goes', async (t) => {
+  await using control = await plane({ 'mine.yaml': serviceYaml('mine', '10.96.0.1', 'one') });
+  using client = await connectWaypoint(control, 'one');
+  client.send({ node: waypointNode('one'), typeUrl: SERVICE_ROUTES_TYPE });
+  const first = await client.next();
+  client.acknowledge(first);
+  control.write(
+    'virtual.yaml',
+    'apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: v, namespace: shop }\n' +
+      'spec: { hosts: [mine], http: [{ route: [{ destination: { host: nowhere } }], timeout: 2s }] }\n',
+  );
+  const second = await client.next();
+  const { producer } = decodeServiceRoutes(
+    second.resources[0]?.resource?.value ?? new Uint8Array(),
+  );
+  client.acknowledge(second);
+  t.deepEqual(
+    [...producer.values()],
+    [
+      {
+        kind: 'http',
+        routes: {
+          ...{ choice: 'order', grpc: false },
+          rules: [
+            {
+              ...{ name: 'VirtualService/shop/v/0', matches: [], filters: [], timeoutMs: 2000 },
+              backends: [
+                {
+                  problem: 'no Service or ServiceEntry has host nowhere.shop.svc.cluster.local',
+                  ...{ weight: 1, filters: [] },
+                },
+              ],
+            },
+          ],
+        },
+      },
+    ],
+  );
+  control.write('virtual.yaml', '');
+  const third = await client.next();
+  const routes = decodeServiceRoutes(third.resources[0]?.resource?.value ?? new Uint8Array());
+  t.is(routes.producer.size, 0);
+});

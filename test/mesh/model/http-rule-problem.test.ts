@@ -47,6 +47,19 @@ const REFUSED: readonly (readonly [what: string, rule: HttpRule, words: RegExp])
     /"\/a#" cannot be part of a path/,
   ],
   [
+    'a substitution of a group that is not there',
+    filter({
+      ...{ kind: 'rewrite' as const },
+      path: { kind: 'regex', pattern: '/(a)', substitution: '/\\2' },
+    }),
+    /has no group "\\\\2"/,
+  ],
+  [
+    'a pattern of a path that is replaced',
+    filter({ kind: 'rewrite', path: { kind: 'regex', pattern: '(a', substitution: 'b' } }),
+    /missing closing/,
+  ],
+  [
     'a redirect to no host',
     filter({ kind: 'redirect', redirect: { statusCode: 302, hostname: '' } }),
     /"" is not a host/,

@@ -37,3 +37,13 @@ for (const [name, rewrite, path, prefix, expected] of [
   test(`MeshHTTPRouteRewritePath: rewritePath() replaces ${name}`, (t) => {
     t.is(rewritePath(rewrite, path, prefix), expected);
   });
+
+for (const [path, prefix, replacement, expected] of [
+  ['/foobar', '/foo', '/x', '/xbar'],
+  ['/foo/bar', '/foo/', '/x', '/xbar'],
+  ['/foo/bar', '/', '/v1', '/v1foo/bar'],
+  ['/foo', '/foo', '', '/'],
+] as const)
+  test(`rewritePath() turns ${path} with the characters ${prefix} replaced by "${replacement}" into ${expected}`, (t) => {
+    t.is(rewritePath({ kind: 'text-prefix', replacement }, path, prefix), expected);
+  });

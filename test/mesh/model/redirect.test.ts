@@ -9,6 +9,7 @@ type Change = Omit<Redirect, 'statusCode'>;
 
 const request: RedirectedRequest = {
   ...{ scheme: 'http', hostname: 'echo', port: 80, path: '/a/b', query: undefined },
+  authority: 'echo',
 };
 
 const location = test.macro<
@@ -83,4 +84,38 @@ test(
   { hostname: 'example.org', path: { kind: 'full', path: '/full-path-replacement' } },
   'http://example.org/full-path-replacement?q',
   { path: '/full/path/original', query: 'q' },
+);
+
+const written: Change = { writtenPort: true };
+test(
+  'leaves the port of the Service out where the Host header does',
+  location,
+  written,
+  'http://echo/a/b',
+  {
+    port: 8080,
+  },
+);
+test('keeps the port that the Host header has', location, written, 'http://echo:1/a/b', {
+  authority: 'echo:1',
+});
+test(
+  'takes a host name with its port as it is written',
+  ...([location, { writtenPort: true, hostname: 'cart:9' }, 'http://cart:9/a/b'] as const),
+  { authority: 'echo:1' },
+);
+test(
+  'does not take the port of the old scheme to the new one',
+  ...([location, { writtenPort: true, scheme: 'https' }, 'https://echo/a/b'] as const),
+  { authority: 'echo:80' },
+);
+test(
+  'takes a written port that is of no scheme to the new one',
+  ...([location, { writtenPort: true, scheme: 'https' }, 'https://echo:8080/a/b'] as const),
+  { authority: 'echo:8080' },
+);
+test(
+  'a path with a query of its own replaces that of the request',
+  ...([location, { path: { kind: 'full', path: '/x?y=1' } }, 'http://echo/x?y=1'] as const),
+  { query: 'z=2' },
 );

@@ -43,12 +43,19 @@ const changes = fc.record({
 });
 const pathRewrite = fc.oneof(
   fc.record({ kind: fc.constant('full' as const), path: word }),
-  fc.record({ kind: fc.constant('prefix' as const), replacement: word }),
+  fc.record({
+    kind: fc.constantFrom('prefix' as const, 'text-prefix' as const),
+    replacement: word,
+  }),
 );
+const pathSubstitution = fc.record({
+  ...{ kind: fc.constant('regex' as const), pattern: word, substitution: word },
+});
 const redirect = fc.record(
   {
     ...{ statusCode: status, hostname: word, port, path: pathRewrite },
     scheme: fc.constantFrom('http' as const, 'https' as const),
+    writtenPort: fc.constant(true as const),
   },
   { requiredKeys: ['statusCode'] },
 );
@@ -75,7 +82,10 @@ const filter: fc.Arbitrary<HttpFilter> = fc.oneof(
     changes,
   }),
   fc.record(
-    { kind: fc.constant('rewrite' as const), hostname: word, path: pathRewrite },
+    {
+      ...{ kind: fc.constant('rewrite' as const), hostname: word },
+      path: fc.oneof(pathRewrite, pathSubstitution),
+    },
     { requiredKeys: ['kind'] },
   ),
   fc.record({ kind: fc.constant('redirect' as const), redirect }),

@@ -44,6 +44,45 @@ test('a full path replaces the path and keeps the query', (t) => {
   t.is(findHeader(forwarded([filter], requestFor('/a/b?c=%2F')), ':path'), '/one?c=%2F');
 });
 
+const substituted = test.macro({
+  exec(t, path: string, pattern: string, substitution: string, expected: string) {
+    const rewrite = { kind: 'regex', pattern, substitution } as const;
+    const filter: HttpFilter = { kind: 'rewrite', path: rewrite };
+    t.is(findHeader(forwarded([filter], requestFor(path)), ':path'), expected);
+  },
+  title: (_, path: string, pattern: string, substitution: string) =>
+    `what ${pattern} matches in ${path} becomes ${substitution || 'nothing'}`,
+});
+
+test(
+  substituted,
+  '/item/7/of/9?q=/item/1',
+  '^/item/([0-9]+)/of/([0-9]+)$',
+  '/\\2-\\1',
+  '/9-7?q=/item/1',
+);
+test(substituted, '/a/a/b', 'a', 'cc', '/cc/cc/b');
+test(substituted, '/a', '/a(b)?', '/x\\1\\0', '/x/a');
+test(substituted, '/a', '^/', '', '/a');
+test(substituted, '/a', 'a', '\\\\', '/\\');
+test(substituted, '/x', 'a', 'b', '/x');
+test(substituted, '/caf\xc3\xa9', 'f\u00e9', '\u00fc', '/ca\xc3\xbc');
+test(substituted, '/\xff', '.', 'b', '/\xff');
+
+test('a substitution that would leave dot segments, or take too long, is answered with 400', (t) => {
+  const rewrite = (pattern: string, substitution: string): HttpFilter => ({
+    ...{ kind: 'rewrite', path: { kind: 'regex', pattern, substitution } },
+  });
+  const isRefused = (filter: HttpFilter, path: string): boolean => {
+    const outcome = run([filter], requestFor(path));
+    return outcome.kind === 'answer' && outcome.answer.headers[1] === '400';
+  };
+  t.true(isRefused(rewrite('x', ''), '/.x./admin'));
+  t.true(isRefused(rewrite('a.*b|a', 'c'), `/${'a'.repeat(20_000)}`));
+  t.true(isRefused(rewrite('a', 'b'.repeat(1000)), `/${'a'.repeat(100)}`));
+  t.false(isRefused(rewrite('a', 'b'.repeat(10)), `/${'a'.repeat(100)}`));
+});
+
 test('a rewrite that would leave dot segments is answered with 400', (t) => {
   const filter: HttpFilter = { kind: 'rewrite', path: { kind: 'prefix', replacement: '/' } };
   for (const path of ['/api../admin', '/api./x', '/api%2e%2E/admin', '/api..', '/api.%2e?x=1']) {
