@@ -5,7 +5,6 @@ import type { ExchangeHandler, ServerExchange } from '../net/http/exchange.ts';
 import type { Downstream } from './downstream.ts';
 import { INTERNAL, type LocalReply } from './local-reply.ts';
 import { LocalAnswer } from './local-answer.ts';
-import type { Mirror } from './mirror.ts';
 import { RequestHead } from './request-head.ts';
 import { DC, DPE } from './response-flags.ts';
 import { headerBytes } from './response-head.ts';
@@ -23,6 +22,18 @@ export interface RequestTaker {
   onClientWritable(): void;
   /** The client has gone. */
   onClientGone(): void;
+}
+
+/** A copy of a request, which gets the body too. None of these may throw. */
+export interface RequestCopy {
+  start(): void;
+  /** A piece of the body, before it is sent on: then its memory is another's. */
+  stage(bytes: SharedBytes, offset: number, length: number): void;
+  /** So much of the staged piece was taken; the rest comes again. */
+  commit(taken: number): void;
+  endBody(): void;
+  /** The request is over before its body was. Idempotent. */
+  close(): void;
 }
 
 /** Who hears of requests. Neither may throw. */
@@ -43,7 +54,7 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
   readonly head: RequestHead;
   readonly #observer: RequestObserver;
   #taker: RequestTaker | undefined;
-  #mirrors: readonly Mirror[] | undefined;
+  #mirrors: readonly RequestCopy[] | undefined;
   #answer: LocalAnswer | undefined;
   #hasSink: boolean;
   #over = false;
@@ -102,9 +113,9 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
   }
 
   /** Copies get the body too; to be called before it is handed on. */
-  mirrorTo(mirrors: readonly Mirror[]): void {
+  mirrorTo(mirrors: readonly RequestCopy[]): void {
     this.#mirrors = mirrors;
-    for (const mirror of mirrors) mirror.start(this);
+    for (const mirror of mirrors) mirror.start();
   }
 
   /** Hands the body on, from its beginning. */

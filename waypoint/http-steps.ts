@@ -202,7 +202,7 @@ export class HttpSteps implements RequestParts {
   }
 
   mirror(request: HttpRequest): void {
-    const { routing, head, downstream, ended } = request;
+    const { routing, head, downstream } = request;
     if (routing === undefined || head.protocol !== '') return;
     const { compiled, backendChain } = routing;
     const configured = [...compiled.chain.mirrors, ...(backendChain?.mirrors ?? [])];
@@ -213,7 +213,7 @@ export class HttpSteps implements RequestParts {
       // A copy that cannot be sent is no reason to refuse the request.
       if (!('chooseEndpoint' in backend)) continue;
       const { pool, deadlines } = this;
-      mirrors.push(new Mirror(mirrorHeaders(head.list), ended, backend, { pool, deadlines }));
+      mirrors.push(new Mirror(request, mirrorHeaders(head.list), backend, { pool, deadlines }));
     }
     if (mirrors.length > 0) request.mirrorTo(mirrors);
   }

@@ -3,7 +3,7 @@ import { CANCEL } from '../net/h2/errors.ts';
 import type { HeaderList } from '../net/h2/headers.ts';
 import type { ClientExchange, ExchangeHandler } from '../net/http/exchange.ts';
 import type { Backend } from './backend.ts';
-import type { HttpRequest } from './http-request.ts';
+import type { HttpRequest, RequestCopy } from './http-request.ts';
 import { ReplayBody } from './replay-body.ts';
 import { Deadline, type DeadlineOwner, type Deadlines } from './timeout.ts';
 import type { UpstreamConnection } from './upstream/connection.ts';
@@ -20,7 +20,8 @@ export type MirrorParts = Readonly<{ pool: UpstreamPool; deadlines: Deadlines }>
  * A copy of one request on its way to another backend; its response is read and dropped. It never holds the request up: what
  * of the body does not fit into what is kept for a slow endpoint (64 KiB) ends the copy.
  */
-export class Mirror implements PoolWaiter, ExchangeHandler, ByteSink, DeadlineOwner {
+export class Mirror implements RequestCopy, PoolWaiter, ExchangeHandler, ByteSink, DeadlineOwner {
+  readonly #request: HttpRequest;
   readonly #headers: HeaderList;
   readonly #backend: Backend;
   readonly #parts: MirrorParts;
@@ -35,16 +36,17 @@ export class Mirror implements PoolWaiter, ExchangeHandler, ByteSink, DeadlineOw
   #bodyEnded: boolean;
   #over = false;
 
-  /** @param bodiless the request has no body. */
-  constructor(headers: HeaderList, bodiless: boolean, backend: Backend, parts: MirrorParts) {
+  /** @param headers of the copy. */
+  constructor(request: HttpRequest, headers: HeaderList, backend: Backend, parts: MirrorParts) {
+    this.#request = request;
     this.#headers = headers;
-    this.#bodyEnded = bodiless;
+    this.#bodyEnded = request.ended;
     this.#backend = backend;
     this.#parts = parts;
   }
 
-  start(request: HttpRequest): void {
-    const endpoint = this.#backend.chooseEndpoint(request, []);
+  start(): void {
+    const endpoint = this.#backend.chooseEndpoint(this.#request, []);
     if (endpoint === undefined || !this.#backend.beginTry(endpoint)) {
       this.#over = true;
       return;
@@ -54,7 +56,6 @@ export class Mirror implements PoolWaiter, ExchangeHandler, ByteSink, DeadlineOw
     this.#connect(endpoint);
   }
 
-  /** Keeps a piece of the body; before it is sent on, for then its memory is another's. */
   stage(bytes: SharedBytes, offset: number, length: number): void {
     this.#before = this.#body.length;
     if (this.#over) return;
@@ -62,7 +63,6 @@ export class Mirror implements PoolWaiter, ExchangeHandler, ByteSink, DeadlineOw
     else this.#body.append(bytes, offset, length);
   }
 
-  /** So much of the staged piece was taken; the rest comes again. */
   commit(taken: number): void {
     if (this.#over) return;
     this.#body.truncate(this.#before + taken);
@@ -74,7 +74,6 @@ export class Mirror implements PoolWaiter, ExchangeHandler, ByteSink, DeadlineOw
     this.#pump();
   }
 
-  /** Gives the copy up. Idempotent. */
   close(): void {
     if (this.#over) return;
     this.#pending?.cancel();
