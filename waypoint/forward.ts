@@ -357,6 +357,12 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
     else if (isLast) this.#judgeGrpc(attempt, headers);
   }
 
+  #judgeTrailers(attempt: Attempt, trailers: HeaderList): void {
+    const { head, status } = this.#request;
+    // Another status was judged when it came.
+    if (head.isGrpc && status === 200) this.#judgeGrpc(attempt, trailers);
+  }
+
   #judgeGrpc(attempt: Attempt, fields: HeaderList): void {
     const grpcStatus = grpcStatusOf(fields);
     if (grpcStatus !== undefined) this.#request.grpcStatus = grpcStatus;
@@ -380,15 +386,12 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
   }
 
   onResponseEnd(attempt: Attempt): void {
-    const { exchange, head, ended } = this.#request;
-    const { trailers } = attempt;
-    if (trailers !== undefined) {
-      if (head.isGrpc) this.#judgeGrpc(attempt, trailers);
-      exchange.sendTrailers(allowedTrailers(trailers));
-    } else {
-      if (head.isGrpc) this.#judge(attempt, 200);
-      exchange.end();
-    }
+    const { exchange, ended } = this.#request;
+    const trailers = attempt.trailers ?? NO_FIELDS;
+    const allowed = allowedTrailers(trailers);
+    this.#judgeTrailers(attempt, trailers);
+    if (allowed.length > 0) exchange.sendTrailers(allowed);
+    else exchange.end();
     this.#responseEnded = true;
     // A tunnel's other direction goes on by itself; the rest of a request that is answered is of no use.
     if (!this.#tunnel || (ended && attempt.bodyEnded)) this.#finish(attempt);
@@ -467,3 +470,4 @@ function timeLeftMs(
 }
 
 const CONTINUE: HeaderList = [':status', '100'];
+const NO_FIELDS: HeaderList = [];

@@ -374,6 +374,32 @@ test('a request of gRPC gets its failure as gRPC', async (t) => {
   t.is((await waypoint.record()).grpcStatus, 14);
 });
 
+const grpcJudged = test.macro({
+  async exec(t, status: string, trailers: string[], expected: number) {
+    const list = [...request('POST', '/a.B/C'), 'content-type', 'application/grpc'];
+    const { waypoint, upstream, body } = await send(t, list);
+    upstream.send(headers(1, 0, ':status', status), data('x'), headers(1, E, ...trailers));
+    await body.until((c) => c.ended);
+    await waypoint.record();
+    t.deepEqual(
+      waypoint.backend.outcomes.map(([, outcome]) => outcome),
+      [expected],
+    );
+  },
+  title: (given = '') => `an endpoint is judged once, ${given}`,
+});
+test('by the status in the trailers of gRPC', grpcJudged, '200', ['grpc-status', '14'], 503);
+test('well without a status of gRPC', grpcJudged, '200', ['x-other', '1'], 200);
+test('by an HTTP status that is no success', grpcJudged, '503', ['grpc-status', '0'], 503);
+
+test('trailers of which nothing may be handed on are an end', async (t) => {
+  const { waypoint, upstream, body, told } = await send(t);
+  upstream.send(ok(), data('x'), headers(1, E, 'set-cookie', 'a=b'));
+  await body.until((c) => c.ended);
+  t.deepEqual(told.trailers, []);
+  t.is(await outcome(waypoint), '200 - via_upstream 1');
+});
+
 test('an answer of our own waits for the window of its reader', async (t) => {
   const waypoint = new TestWaypoint(t, [await closedPort()], {
     rule: { retry: policy({ attempts: 0 }) },
