@@ -353,7 +353,6 @@ export function translateObject(
     case 'Namespace':
     case 'Node':
     case 'ServiceAccount':
-    case 'ConfigMap':
     case 'Deployment':
     case 'ReplicaSet':
     case 'ConfigMap':
