@@ -31,12 +31,14 @@ import { systemClock as netClock } from '../net/clock.ts';
 import { closeReactor, setFaultHandler } from '../net/reactor.ts';
 import type { TcpListener } from '../net/tcp-listener.ts';
 import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
+import { BatchSender } from './batch-sender.ts';
 import { HttpSteps } from './http-steps.ts';
 import { HttpConnections } from './http.ts';
 import { listenForTunnels } from './listener.ts';
 import type { WaypointParts } from './parts.ts';
 import { RequestLog } from './request-log.ts';
 import { RequestMetrics } from './request-metrics.ts';
+import type { SpanRecord } from './span-record.ts';
 import type {
   ControlCalls,
   DataThreadCalls,
@@ -44,6 +46,7 @@ import type {
   XdsDelta,
 } from './thread-calls.ts';
 import { Deadlines } from './timeout.ts';
+import { Tracing } from './tracing.ts';
 import { dialEndpoint } from './upstream/dial.ts';
 import { UpstreamPool } from './upstream/pool.ts';
 import { isTargetEndpoint } from './upstream/target-backend.ts';
@@ -106,6 +109,23 @@ const upstreams = new UpstreamPool((endpoint, version, events, timeoutMs) => {
 const requestMetrics = new RequestMetrics(metrics);
 const requestLog = new RequestLog(log.writer);
 const accessLog = log.scope('access');
+const spans = new BatchSender<SpanRecord>(
+  (batch) => link.call('spans', batch),
+  (count) => {
+    spansDropped.value += count;
+  },
+);
+const spansDropped = metrics
+  .counter('halo_trace_spans_total', 'Spans, by what became of them', { labelNames: ['result'] })
+  .cell('dropped');
+const tracing = new Tracing({
+  ...{ samplingPercent: config.traceSamplingPercent, random: Math.random },
+  ...(config.otlpEndpoint !== undefined && {
+    onSpan(span) {
+      spans.add(span);
+    },
+  }),
+});
 const steps = new HttpSteps({
   ...{ store, targets, pool: upstreams, deadlines: new Deadlines(netClock) },
   random: Math.random,
@@ -113,8 +133,11 @@ const steps = new HttpSteps({
   judges: {
     authorize: () => undefined,
     limitRate: () => undefined,
-    trace: () => undefined,
+    trace(request) {
+      tracing.trace(request);
+    },
     onRequestEnd(request) {
+      tracing.onRequestEnd(request);
       requestMetrics.count(request, request.downstream.service);
       if (accessLog.isEnabled('info')) requestLog.write(request);
     },

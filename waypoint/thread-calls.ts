@@ -7,6 +7,7 @@ import type { LogFormat } from '../mesh/runtime/log-line.ts';
 import type { LogLevels } from '../mesh/runtime/log.ts';
 import type { MetricsSnapshot } from '../mesh/runtime/metrics.ts';
 import type { WaypointConfig } from './config.ts';
+import type { SpanRecord } from './span-record.ts';
 
 /** What a data thread begins with; cloned into it. */
 export type DataThreadSettings = Readonly<{
@@ -40,4 +41,6 @@ export type DataThreadCalls = ProfileCalls &
 /** What a data thread asks of the control thread. */
 export type ControlCalls = {
   certificate: { request: { identity: SpiffeId }; response: WorkloadCertificate };
+  /** Answered when they are queued for export, or dropped. */
+  spans: { request: readonly SpanRecord[]; response: null };
 };
