@@ -30,6 +30,7 @@ import { bindListener } from '../net/tcp.ts';
 import type { WaypointConfig } from './config.ts';
 import { adminRoutes, readinessRoutes, statsRoutes } from './pages.ts';
 import { SpanExports } from './span-exports.ts';
+import { TapStreams } from './tap-streams.ts';
 import type { ControlCalls, DataThreadCalls, DataThreadSettings } from './thread-calls.ts';
 
 type Threads = DataThreads<ControlCalls, DataThreadCalls>;
@@ -55,6 +56,10 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
   const certificates = stack.use(
     new CertificateManager({ fetch: (asked, options) => caClient.fetch(asked, options) }),
   );
+  const taps = new TapStreams({
+    tap: (id, filter) => threads.callAll('tap', { id, filter }),
+    untap: (id) => threads.callAll('untap', { id }),
+  });
   // Ends after the threads: their last spans are exported too.
   const spans =
     config.otlpEndpoint === undefined
@@ -63,6 +68,10 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
   const threads = stack.use(
     startThreads(context, logger, {
       certificate: ({ identity: asked }) => certificates.get(asked),
+      tapped(batch) {
+        taps.take(batch);
+        return null;
+      },
       spans(batch) {
         spans?.add(batch);
         return null;
@@ -101,7 +110,7 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
     await running;
   });
 
-  const pageParts = { config, log, metrics, readiness, threads, certificates, stop };
+  const pageParts = { config, log, metrics, readiness, threads, certificates, taps, stop };
   const parts = { ...pageParts, xdsStatus: () => describeXds(xds) };
   const readinessServer = stack.use(
     await openAdminServer({

@@ -38,6 +38,7 @@ import { listenForTunnels } from './listener.ts';
 import type { WaypointParts } from './parts.ts';
 import { RequestLog } from './request-log.ts';
 import { RequestMetrics } from './request-metrics.ts';
+import { Taps } from './tap.ts';
 import type { SpanRecord } from './span-record.ts';
 import type {
   ControlCalls,
@@ -126,6 +127,7 @@ const tracing = new Tracing({
     },
   }),
 });
+const taps = new Taps((batch) => link.call('tapped', batch));
 const steps = new HttpSteps({
   ...{ store, targets, pool: upstreams, deadlines: new Deadlines(netClock) },
   random: Math.random,
@@ -138,6 +140,7 @@ const steps = new HttpSteps({
     },
     onRequestEnd(request) {
       tracing.onRequestEnd(request);
+      taps.onRequestEnd(request);
       requestMetrics.count(request, request.downstream.service);
       if (accessLog.isEnabled('info')) requestLog.write(request);
     },
@@ -194,6 +197,14 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     dump: () => dumpState(state),
     logLevels(levels) {
       log.setLevels(levels);
+      return null;
+    },
+    tap({ id, filter }) {
+      taps.add(id, filter);
+      return null;
+    },
+    untap({ id }) {
+      taps.delete(id);
       return null;
     },
     cpuProfile: profileCpu,

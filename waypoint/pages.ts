@@ -17,6 +17,8 @@ import type { Log } from '../mesh/runtime/log.ts';
 import type { Metrics, MetricsSnapshot } from '../mesh/runtime/metrics.ts';
 import type { Readiness } from '../mesh/runtime/readiness.ts';
 import type { WaypointConfig } from './config.ts';
+import { readTapFilter } from './tap-filter.ts';
+import type { TapStreams } from './tap-streams.ts';
 import type { ControlCalls, DataThreadCalls } from './thread-calls.ts';
 
 export type PageParts = Readonly<{
@@ -26,6 +28,7 @@ export type PageParts = Readonly<{
   readiness: Readiness;
   threads: DataThreads<ControlCalls, DataThreadCalls>;
   certificates: CertificateManager;
+  taps: TapStreams;
   /** Of the stream to the control plane. */
   xdsStatus: () => Json;
   stop: (reason: string) => void;
@@ -38,6 +41,11 @@ export function adminRoutes(parts: PageParts): readonly AdminRoute[] {
   });
   return [
     get('/config_dump', 'Everything that this proxy knows', () => configDump(parts)),
+    get(
+      '/tap',
+      'Requests as they end: ?service=&method=&path=&status=&source=&header=name:value',
+      (request) => tapPage(parts, request.query),
+    ),
     get('/xds', 'The stream to the control plane', () => jsonPage(parts.xdsStatus())),
     ...metricsRoutes(() => collectMetrics(parts)),
     ...readinessRoutes(parts.readiness),
@@ -74,4 +82,14 @@ async function configDump({ threads, certificates, config }: PageParts): Promise
     config: dumpConfig(config),
     certificates: dumpCertificates(certificates),
   });
+}
+
+/** A line of JSON for each request, as long as the client stays. */
+function tapPage({ taps, config }: PageParts, query: URLSearchParams): AdminResponse {
+  const filter = readTapFilter(query);
+  return {
+    contentType: 'application/x-ndjson',
+    body: '',
+    stream: (signal) => taps.stream(filter, config.podName, signal),
+  };
 }

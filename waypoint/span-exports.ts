@@ -120,8 +120,9 @@ export class SpanExports implements AsyncDisposable {
     const { promise, resolve } = Promise.withResolvers<Error | undefined>();
     const spans = batch.map((record) => readableSpan(record, this.#loaded));
     this.#exporter.export(spans, ({ code, error }) => {
+      const result: number = code;
       resolve(
-        Number(code) === EXPORT_SUCCESS ? undefined : (error ?? new Error('the export has failed')),
+        result === EXPORT_SUCCESS ? undefined : (error ?? new Error('the export has failed')),
       );
     });
     return promise;

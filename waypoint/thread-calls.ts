@@ -7,6 +7,8 @@ import type { LogFormat } from '../mesh/runtime/log-line.ts';
 import type { LogLevels } from '../mesh/runtime/log.ts';
 import type { MetricsSnapshot } from '../mesh/runtime/metrics.ts';
 import type { WaypointConfig } from './config.ts';
+import type { TapFilter } from './tap-filter.ts';
+import type { TappedBatch } from './tap-record.ts';
 import type { SpanRecord } from './span-record.ts';
 
 /** What a data thread begins with; cloned into it. */
@@ -36,11 +38,15 @@ export type DataThreadCalls = ProfileCalls &
     /** The parts of `/config_dump` that a thread knows, as JSON text. */
     dump: { request: null; response: string };
     logLevels: { request: LogLevels; response: null };
+    /** Requests that pass are told, by `tapped`, until this is undone. */
+    tap: { request: Readonly<{ id: number; filter: TapFilter }>; response: null };
+    untap: { request: Readonly<{ id: number }>; response: null };
   };
 
 /** What a data thread asks of the control thread. */
 export type ControlCalls = {
   certificate: { request: { identity: SpiffeId }; response: WorkloadCertificate };
+  tapped: { request: TappedBatch; response: null };
   /** Answered when they are queued for export, or dropped. */
   spans: { request: readonly SpanRecord[]; response: null };
 };

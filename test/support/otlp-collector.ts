@@ -2,7 +2,7 @@ import { EventEmitter, once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { ExecutionContext } from 'ava';
-import { BinaryReader } from '@bufbuild/protobuf/wire';
+import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 
 /** A span as it was on the wire. */
 export type CollectedSpan = Readonly<{
@@ -108,9 +108,9 @@ function fieldsOf(message: Uint8Array): Fields {
     const [field, wire] = reader.tag();
     const value = fields.get(field) ?? [];
     fields.set(field, value);
-    if (wire === 0) value.push(BigInt(reader.uint64()));
-    else if (wire === 1) value.push(BigInt(reader.fixed64()));
-    else if (wire === 2) value.push(reader.bytes());
+    if (wire === WireType.Varint) value.push(BigInt(reader.uint64()));
+    else if (wire === WireType.Bit64) value.push(BigInt(reader.fixed64()));
+    else if (wire === WireType.LengthDelimited) value.push(reader.bytes());
     else reader.skip(wire);
   }
   return fields;
