@@ -8,6 +8,7 @@ import { readResolvers } from '../mesh/dns/resolv-conf.ts';
 import { resolverSockets } from '../mesh/dns/resolver-sockets.ts';
 import { SessionPool } from '../mesh/hbone/pool.ts';
 import { makeSpiffeId, type SpiffeId, type TrustDomain } from '../mesh/model/identity.ts';
+import { gatewayTarget } from '../mesh/model/target-security.ts';
 import { ConnectionMetrics } from '../mesh/proxy/connection-metrics.ts';
 import { Connections } from '../mesh/proxy/connections.ts';
 import { drained } from '../mesh/proxy/drain-threads.ts';
@@ -34,6 +35,7 @@ import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
 import { BatchSender } from './batch-sender.ts';
 import { HttpSteps } from './http-steps.ts';
 import { HttpConnections } from './http.ts';
+import { Security } from './security.ts';
 import { listenForTunnels } from './listener.ts';
 import type { WaypointParts } from './parts.ts';
 import { RequestLog } from './request-log.ts';
@@ -96,6 +98,11 @@ const clock = {
   schedule: systemClock.schedule,
   random: Math.random,
 };
+const security = new Security({
+  ...{ store, now: Date.now },
+  // The account of a waypoint has its Gateway's name.
+  gateway: gatewayTarget(namespace, serviceAccount),
+});
 const targets = new UpstreamTargets({
   ...{ state, store, clock },
   self: () => state.localWorkload(parts.self),
@@ -133,7 +140,7 @@ const steps = new HttpSteps({
   random: Math.random,
   paths: 'STRICT',
   judges: {
-    authorize: () => undefined,
+    authorize: (request) => security.authorize(request),
     limitRate: () => undefined,
     trace(request) {
       tracing.trace(request);
@@ -151,7 +158,7 @@ const steps = new HttpSteps({
 });
 const http = { steps, connections: new HttpConnections() };
 const parts: WaypointParts = {
-  http,
+  ...{ http, security },
   ...{ state, waiters, connections, pool, gone: gone.signal, network: config.network },
   self: { name, namespace, serviceAccount, identity },
   contexts: new TlsContexts({
@@ -231,6 +238,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     gone.abort(drained());
     upstreams[Symbol.dispose]();
     targets[Symbol.dispose]();
+    security[Symbol.dispose]();
     pool[Symbol.dispose]();
     parts.contexts[Symbol.dispose]();
     closeReactor();
@@ -249,6 +257,11 @@ async function applyXds({
   const own = store.apply(typeUrl, resources, removed);
   if (own !== undefined) {
     targets.onChange(own.services);
+    if (own.securities.size > 0) {
+      security.onChange(own.securities);
+      await connections.recheck(pause);
+    }
+    waiters.announce();
     return own.rejected;
   }
   const delta = deltaOf(typeUrl, resources, removed);

@@ -64,6 +64,8 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
   routing: Routing | undefined;
   /** Whether a span is made of it; `undefined` until that is decided. */
   trace: TraceDecision | undefined;
+  /** What an authorizer has the response say. */
+  responseHeaders: HeaderList = [];
   /** The policy that decided, `<namespace>/<name>`. */
   policy = '';
   backendName = '';
@@ -177,6 +179,12 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
     const taker = this.#taker;
     this.#end();
     taker?.onClientGone();
+  }
+
+  /** Nobody waits for the answer any more; what is left of the request is not for the upstream. */
+  onAbandoned(error: Error): void {
+    this.exchange.reset();
+    this.onError(error);
   }
 
   // The exchange's sink. onError() serves both.

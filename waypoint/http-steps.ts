@@ -199,10 +199,11 @@ export class HttpSteps implements RequestParts {
     this.#options.judges.trace(request);
   }
 
-  filterResponse({ routing }: HttpRequest, list: string[]): HeaderList {
+  filterResponse({ routing, responseHeaders }: HttpRequest, list: string[]): HeaderList {
     if (routing === undefined) return list;
     const { backendChain, compiled, cors, setCookie } = routing;
     let headers: HeaderList = list;
+    if (responseHeaders.length > 0) headers = [...headers, ...responseHeaders];
     if (backendChain !== undefined) headers = filterResponse(backendChain, headers);
     headers = filterResponse(compiled.chain, headers);
     if (cors !== undefined && compiled.chain.cors !== undefined)
@@ -220,7 +221,10 @@ export class HttpSteps implements RequestParts {
   /** Where nobody has said anything: to the service itself. */
   #plainRule(service: Service, port: number): HttpRule {
     let byPort = this.#plain.get(service);
-    if (byPort === undefined) this.#plain.set(service, (byPort = new Map()));
+    if (byPort === undefined) {
+      byPort = new Map<number, HttpRule>();
+      this.#plain.set(service, byPort);
+    }
     let rule = byPort.get(port);
     if (rule === undefined) {
       const target = { service: keyOfService(service), port };
