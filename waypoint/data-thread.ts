@@ -33,6 +33,7 @@ import { closeReactor, setFaultHandler } from '../net/reactor.ts';
 import type { TcpListener } from '../net/tcp-listener.ts';
 import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
 import { BatchSender } from './batch-sender.ts';
+import { explainRequest } from './explain.ts';
 import { HttpSteps } from './http-steps.ts';
 import { HttpConnections } from './http.ts';
 import { Security } from './security.ts';
@@ -205,6 +206,17 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     logLevels(levels) {
       log.setLevels(levels);
       return null;
+    },
+    explain(question) {
+      const self = { name, namespace, workload: state.localWorkload(parts.self) };
+      try {
+        return explainRequest(
+          { state, store, security, targets, self, network: config.network },
+          question,
+        );
+      } catch (error) {
+        return { error: describeError(error) };
+      }
     },
     tap({ id, filter }) {
       taps.add(id, filter);

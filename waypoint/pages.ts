@@ -1,7 +1,7 @@
 import type { CertificateManager } from '../certs/manager.ts';
 import type { Json } from '../mesh/admin/config-dump.ts';
 import { profileRoutes } from '../mesh/admin/profile-routes.ts';
-import { jsonPage, type AdminResponse, type AdminRoute } from '../mesh/admin/server.ts';
+import { jsonPage, textPage, type AdminResponse, type AdminRoute } from '../mesh/admin/server.ts';
 import {
   loggingRoute,
   metricsRoutes,
@@ -45,6 +45,11 @@ export function adminRoutes(parts: PageParts): readonly AdminRoute[] {
       '/tap',
       'Requests as they end: ?service=&method=&path=&status=&source=&header=name:value',
       (request) => tapPage(parts, request.query),
+    ),
+    get(
+      '/explain',
+      'What becomes of a request: ?source=&identity=&target=&method=&path=',
+      (request) => explain(parts, request.query),
     ),
     get('/xds', 'The stream to the control plane', () => jsonPage(parts.xdsStatus())),
     ...metricsRoutes(() => collectMetrics(parts)),
@@ -92,4 +97,22 @@ function tapPage({ taps, config }: PageParts, query: URLSearchParams): AdminResp
     body: '',
     stream: (signal) => taps.stream(filter, config.podName, signal),
   };
+}
+
+async function explain({ threads }: PageParts, query: URLSearchParams): Promise<AdminResponse> {
+  const [source, target] = [query.get('source'), query.get('target')];
+  if (source === null || target === null)
+    return textPage(
+      'Cannot explain: give source=<ip>&identity=<spiffe id>&target=<ip:port>\n',
+      400,
+    );
+  const answer = await threads.link(0).call('explain', {
+    ...{ source, target, identity: query.get('identity') ?? undefined },
+    ...{ method: query.get('method') ?? 'GET', path: query.get('path') ?? '/' },
+    headers: query.getAll('header').map((header): readonly [string, string] => {
+      const at = header.indexOf(':');
+      return [header.slice(0, at).trim().toLowerCase(), header.slice(at + 1).trim()];
+    }),
+  });
+  return jsonPage(answer, 'error' in answer ? 404 : 200);
 }

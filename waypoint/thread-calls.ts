@@ -1,4 +1,5 @@
 import type { WorkloadCertificate } from '../mesh/model/certificate.ts';
+import type { RequestExplanation } from '../mesh/model/explain.ts';
 import type { SpiffeId } from '../mesh/model/identity.ts';
 import type { Rejection } from '../mesh/proxy/state/apply.ts';
 import type { DrainCalls } from '../mesh/proxy/drain-threads.ts';
@@ -9,6 +10,7 @@ import type { MetricsSnapshot } from '../mesh/runtime/metrics.ts';
 import type { WaypointConfig } from './config.ts';
 import type { TapFilter } from './tap-filter.ts';
 import type { TappedBatch } from './tap-record.ts';
+import type { RequestQuestion } from './explain.ts';
 import type { SpanRecord } from './span-record.ts';
 
 /** What a data thread begins with; cloned into it. */
@@ -38,6 +40,10 @@ export type DataThreadCalls = ProfileCalls &
     /** The parts of `/config_dump` that a thread knows, as JSON text. */
     dump: { request: null; response: string };
     logLevels: { request: LogLevels; response: null };
+    explain: {
+      request: RequestQuestion;
+      response: RequestExplanation | Readonly<{ error: string }>;
+    };
     /** Requests that pass are told, by `tapped`, until this is undone. */
     tap: { request: Readonly<{ id: number; filter: TapFilter }>; response: null };
     untap: { request: Readonly<{ id: number }>; response: null };
