@@ -158,7 +158,7 @@ test.serial(
         response_code: '200',
         response_flags: '-',
       },
-      ...{ connection_security_policy: 'mutual_tls', grpc_response_status: '' },
+      ...{ connection_security_policy: 'mutual_tls' },
       ...{
         source_workload: 'client',
         source_workload_namespace: 'shop',
