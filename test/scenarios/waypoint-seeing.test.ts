@@ -164,7 +164,7 @@ test.serial(
         source_workload_namespace: 'shop',
         source_cluster: 'Kubernetes',
       },
-      source_principal: 'spiffe://cluster.local/ns/shop/sa/default',
+      source_principal: 'spiffe://cluster.local/ns/shop/sa/client',
       ...{ source_app: 'client', source_version: 'latest' },
       ...{ source_canonical_service: 'client', source_canonical_revision: 'latest' },
       destination_service: 'web.shop.svc.cluster.local',
