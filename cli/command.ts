@@ -28,6 +28,8 @@ export type Completion =
   | 'targets'
   | 'deployments'
   | 'waypoints'
+  /** As NAME.NAMESPACE. */
+  | 'services'
   /** Deployments, and parts by kind and name. */
   | 'restartable'
   | 'nodes'

@@ -16,6 +16,7 @@ import { portForward } from './verbs/port-forward.ts';
 import { rollout } from './verbs/rollout.ts';
 import { scale } from './verbs/scale.ts';
 import { status } from './verbs/status.ts';
+import { tap } from './verbs/tap.ts';
 import { up } from './verbs/up.ts';
 import { version } from './verbs/version.ts';
 import { wait } from './verbs/wait.ts';
@@ -42,6 +43,7 @@ export const halo: VerbGroup = {
     exec,
     portForward,
     explain,
+    tap,
     check,
     ztunnel,
     completion,

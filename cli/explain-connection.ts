@@ -1,11 +1,24 @@
 import { formatSocketAddress, parseSocketAddress, tryParseIpAddress } from '../base/address.ts';
-import type { KubernetesObject, PartStatus, SandboxStatus } from '../deploy/sandbox/api.ts';
-import type { InboundExplanation, OutboundExplanation } from '../mesh/model/explain.ts';
+import { MeshError } from '../base/errors.ts';
+import {
+  podAdminSocket,
+  type KubernetesObject,
+  type PartStatus,
+  type SandboxStatus,
+} from '../deploy/sandbox/api.ts';
+import type {
+  InboundExplanation,
+  OutboundExplanation,
+  RequestExplanation,
+} from '../mesh/model/explain.ts';
 import { readAdminJson } from './admin-pages.ts';
 import type { Explanation } from './explain-text.ts';
 import { listAt, namespaceOf, textAt, valueAt } from './object-fields.ts';
 import { findDestination, findPod, type Destination } from './references.ts';
 import type { Sandbox } from './sandbox.ts';
+
+/** The request that a waypoint is asked about; headers as `name: value`. */
+export type AskedRequest = Readonly<{ method: string; path: string; headers: readonly string[] }>;
 
 /** CLUSTER_ID of every part of a sandbox; with it begins the name by which the mesh knows a pod. */
 const CLUSTER_ID = 'Kubernetes';
@@ -22,6 +35,7 @@ export async function explainConnection(
   sourceText: string,
   destinationText: string,
   namespace?: string,
+  request?: AskedRequest,
 ): Promise<Explanation> {
   const source = await findPod(sandbox, sourceText, namespace);
   const destination = await findDestination(sandbox, destinationText, namespaceOf(source));
@@ -42,8 +56,13 @@ export async function explainConnection(
     const verdict = `Refused by the ztunnel of ${proxy.node ?? 'its node'}: ${reason}`;
     return { ...story, outbound, allowed: false, verdict };
   }
+  if (via === 'waypoint' && request !== undefined) {
+    const asked = { ...request, host: hostOf(destinationText) };
+    const waypoint = await askWaypoint(sandbox, outbound, asked);
+    return { ...story, outbound, waypoint, ...judgeRequest(waypoint) };
+  }
   if (via === 'waypoint') {
-    const verdict = `Goes to the waypoint at ${connectTo ?? 'its address'}, which decides what follows`;
+    const verdict = `Goes to the waypoint at ${connectTo ?? 'its address'}, which decides what follows; ask for a request with --method and --path`;
     return { ...story, outbound, allowed: true, verdict };
   }
   const target = kind === 'hbone' ? authority : (connectTo ?? formatSocketAddress(destination));
@@ -114,6 +133,65 @@ async function askInbound(
     ...{ workload, target, peer: peer.ip },
     ...(peer.identity !== undefined && { identity: peer.identity }),
   })) as InboundExplanation;
+}
+
+/** Asks the very pod that the client's ztunnel has chosen. @throws {MeshError} ERR_NOT_FOUND when it is none of this sandbox. */
+async function askWaypoint(
+  sandbox: Sandbox,
+  { source, outcome }: OutboundExplanation,
+  { method, path, headers, host }: AskedRequest & Readonly<{ host: string }>,
+): Promise<RequestExplanation> {
+  const uid = outcome.workload ?? '';
+  const pod = (await sandbox.objects({ kind: 'Pod' })).find((one) => uidOf(one) === uid);
+  if (pod === undefined)
+    throw new MeshError(
+      'ERR_NOT_FOUND',
+      'local',
+      `Cannot ask waypoint ${uid}: it is no pod of this sandbox`,
+    );
+  const name = `${namespaceOf(pod)}/${pod.metadata.name}`;
+  const adminSocket = podAdminSocket(sandbox.paths, pod.metadata.uid ?? '');
+  const query = new URLSearchParams({
+    ...{
+      source: source.ip,
+      identity: source.identity,
+      target: outcome.authority ?? '',
+      method,
+      path,
+    },
+  });
+  const hasHost = headers.some((header) => /^host\s*:/i.test(header));
+  for (const header of hasHost ? headers : [...headers, `host: ${host}`])
+    query.append('header', header);
+  return (await readAdminJson(
+    { name, adminSocket },
+    `/explain?${query.toString()}`,
+  )) as RequestExplanation;
+}
+
+function judgeRequest({
+  waypoint,
+  outcome,
+}: RequestExplanation): Pick<Explanation, 'allowed' | 'verdict'> {
+  const { kind, reason, status } = outcome;
+  const code = status === undefined ? '' : ` with ${status}`;
+  switch (kind) {
+    case 'forward':
+    case 'bytes':
+      return { allowed: true, verdict: `Allowed by waypoint ${waypoint}: ${reason}` };
+    case 'answer':
+      return {
+        allowed: status === undefined || status < 400,
+        verdict: `Answered by waypoint ${waypoint}${code}: ${reason}`,
+      };
+    case 'refuse':
+      return { allowed: false, verdict: `Refused by waypoint ${waypoint}${code}: ${reason}` };
+  }
+}
+
+/** What a client would write into Host. */
+function hostOf(destination: string): string {
+  return destination.includes('/') ? destination.split('/').reverse().join('.') : destination;
 }
 
 function ask(part: PartStatus, query: Readonly<Record<string, string>>): Promise<unknown> {

@@ -3,8 +3,9 @@ import type {
   InboundExplanation,
   OutboundExplanation,
   PolicyExplanation,
+  RequestExplanation,
 } from '../mesh/model/explain.ts';
-import { formatTable } from './table.ts';
+import { formatTable, type Cell } from './table.ts';
 import { paint, printable, type Style, type Terminal } from './terminal.ts';
 
 /** The hops of one connection, each as the proxy that takes it explains it. */
@@ -15,6 +16,8 @@ export type Explanation = Readonly<{
   outbound?: OutboundExplanation;
   /** Absent when it ends at the first hop, or outside the mesh. */
   inbound?: InboundExplanation;
+  /** What its waypoint would do with a request, where one was asked about. */
+  waypoint?: RequestExplanation;
   allowed: boolean;
   /** The end of the story in one line. */
   verdict: string;
@@ -22,7 +25,7 @@ export type Explanation = Readonly<{
 
 /** The story of one connection, for people. */
 export function formatExplanation(terminal: Terminal, explanation: Explanation): string {
-  const { source, destination, outbound, inbound, allowed, verdict } = explanation;
+  const { source, destination, outbound, inbound, waypoint, allowed, verdict } = explanation;
   const sections = [`${paint(terminal, 'bold', printable(`${source} -> ${destination}`))}\n`];
   if (outbound !== undefined)
     sections.push(
@@ -35,6 +38,10 @@ export function formatExplanation(terminal: Terminal, explanation: Explanation):
   if (inbound !== undefined)
     sections.push(
       hop(terminal, `Into ${podName(inbound.workload)}`, inboundLines(terminal, inbound)),
+    );
+  if (waypoint !== undefined)
+    sections.push(
+      hop(terminal, `Waypoint ${waypoint.waypoint}`, waypointLines(terminal, waypoint)),
     );
   const style: Style = allowed ? 'good' : 'bad';
   sections.push(`${paint(terminal, style, printable(verdict))}\n`);
@@ -87,6 +94,33 @@ function inboundLines(terminal: Terminal, explanation: InboundExplanation): stri
         `nearest rule that would allow it: ${nearestAllow.policy}, rule ${nearestAllow.rule}; unmet: ${nearestAllow.unmet.join('; ')}`,
       ),
     );
+  return lines;
+}
+
+function waypointLines(terminal: Terminal, explanation: RequestExplanation): string[] {
+  const { request, steps, backends, outcome } = explanation;
+  const total = backends.reduce((sum, { weight }) => sum + weight, 0);
+  const lines = [stepTable([{ step: 'request', found: request }, ...steps])];
+  if (backends.length > 0) {
+    const rows = backends.flatMap<readonly Cell[]>(({ backend, weight, problem, endpoints }) => {
+      const share = `${total === 0 ? 0 : Math.round((weight * 1000) / total) / 10} %`;
+      if (endpoints.length === 0)
+        return [
+          [backend, share, problem ?? 'none', { text: 'no endpoint', style: 'bad' as const }],
+        ];
+      return endpoints.map(({ workload, address, state }, index) => [
+        ...(index === 0 ? [backend, share] : ['', '']),
+        `${podName(workload)} (${address})`,
+        { text: state, style: state === 'available' ? ('good' as const) : ('bad' as const) },
+      ]);
+    });
+    lines.push('', formatTable(terminal, ['BACKEND', 'SHARE', 'ENDPOINT', 'STATE'], rows), '');
+  }
+  const { kind, status, reason } = outcome;
+  const good =
+    kind === 'forward' || kind === 'bytes' || (kind === 'answer' && (status ?? 200) < 400);
+  const code = status === undefined ? '' : ` (status ${status})`;
+  lines.push(result(terminal, good, `${kind}${code}`, reason));
   return lines;
 }
 

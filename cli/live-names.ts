@@ -71,6 +71,11 @@ async function namesIn(
         ...prefixed('svc', services),
       ];
     }
+    case 'services':
+      return (await ofKind('Service')).map((service) => ({
+        word: `${service.metadata.name}.${namespaceOf(service)}`,
+        summary: 'Service',
+      }));
     case 'destinations': {
       const [services, pods] = await Promise.all(['Service', 'Pod'].map(ofKind));
       return [

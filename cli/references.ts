@@ -27,6 +27,25 @@ export async function findPod(
   return findNamed(sandbox, 'Pod', after, before);
 }
 
+/**
+ * Finds the Service that a text means: `name`, `namespace/name` or `name.namespace`; a bare name as findPod() does.
+ *
+ * @throws {MeshError} ERR_NOT_FOUND.
+ */
+export async function findService(
+  sandbox: Sandbox,
+  reference: string,
+  namespace?: string,
+): Promise<KubernetesObject> {
+  const slash = splitOnce(reference, '/');
+  if (slash[1] !== undefined)
+    return ['svc', 'service', 'services'].includes(slash[0])
+      ? findNamed(sandbox, 'Service', slash[1], namespace)
+      : findNamed(sandbox, 'Service', slash[1], slash[0]);
+  const [name = '', second] = reference.split('.');
+  return findNamed(sandbox, 'Service', name, second ?? namespace);
+}
+
 async function podOfDeployment(
   sandbox: Sandbox,
   name: string,

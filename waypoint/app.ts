@@ -20,6 +20,7 @@ import { Metrics } from '../mesh/runtime/metrics.ts';
 import { addBuildMetric, addProcessMetrics } from '../mesh/runtime/process-metrics.ts';
 import type { ProgramContext } from '../mesh/runtime/program.ts';
 import { Readiness } from '../mesh/runtime/readiness.ts';
+import type { CallHandlers } from '../mesh/runtime/thread-link.ts';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../mesh/xds/codec.ts';
 import { WAYPOINT_TYPES } from '../mesh/xds/waypoint-codecs.ts';
 import { DeltaClient } from '../mesh/xds/delta-client.ts';
@@ -28,6 +29,8 @@ import { duplicate } from '../net/descriptor.ts';
 import { bindListener } from '../net/tcp.ts';
 import type { WaypointConfig } from './config.ts';
 import { adminRoutes, readinessRoutes, statsRoutes } from './pages.ts';
+import { SpanExports } from './span-exports.ts';
+import { TapStreams } from './tap-streams.ts';
 import type { ControlCalls, DataThreadCalls, DataThreadSettings } from './thread-calls.ts';
 
 type Threads = DataThreads<ControlCalls, DataThreadCalls>;
@@ -53,7 +56,28 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
   const certificates = stack.use(
     new CertificateManager({ fetch: (asked, options) => caClient.fetch(asked, options) }),
   );
-  const threads = stack.use(startThreads(context, certificates, logger));
+  const taps = new TapStreams({
+    tap: (id, filter) => threads.callAll('tap', { id, filter }),
+    untap: (id) => threads.callAll('untap', { id }),
+  });
+  // Ends after the threads: their last spans are exported too.
+  const spans =
+    config.otlpEndpoint === undefined
+      ? undefined
+      : await openSpanExports(context, metrics, config.otlpEndpoint);
+  const threads = stack.use(
+    startThreads(context, logger, {
+      certificate: ({ identity: asked }) => certificates.get(asked),
+      tapped(batch) {
+        taps.take(batch);
+        return null;
+      },
+      spans(batch) {
+        spans?.add(batch);
+        return null;
+      },
+    }),
+  );
   certificates.subscribe((certificate) => {
     threads.notifyAll('certificate', certificate);
     gates.certificate.open();
@@ -86,7 +110,7 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
     await running;
   });
 
-  const pageParts = { config, log, metrics, readiness, threads, certificates, stop };
+  const pageParts = { config, log, metrics, readiness, threads, certificates, taps, stop };
   const parts = { ...pageParts, xdsStatus: () => describeXds(xds) };
   const readinessServer = stack.use(
     await openAdminServer({
@@ -134,8 +158,8 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
 
 function startThreads(
   { config, log, stop }: ProgramContext<WaypointConfig>,
-  certificates: CertificateManager,
   logger: Logger,
+  handlers: CallHandlers<ControlCalls>,
 ): Threads {
   const settings: DataThreadSettings = {
     config,
@@ -144,7 +168,7 @@ function startThreads(
   };
   return new DataThreads<ControlCalls, DataThreadCalls>({
     ...{ count: config.dataThreads, entry: new URL('./data-thread.ts', import.meta.url), settings },
-    handlers: () => ({ certificate: ({ identity }) => certificates.get(identity) }),
+    handlers: () => handlers,
     onCrash(index, error) {
       logger.error('a data thread has ended', { thread: index, error: describeError(error) });
       process.exitCode = 1;
@@ -154,6 +178,32 @@ function startThreads(
       logger.error('internal error', { call: name, error: describeError(error) });
     },
   });
+}
+
+/** The traces of this waypoint, by its own name and as Istio tags them. */
+async function openSpanExports(
+  { config, log, stack }: ProgramContext<WaypointConfig>,
+  metrics: Metrics,
+  endpoint: string,
+): Promise<SpanExports> {
+  const { serviceAccount: name, podNamespace: namespace, clusterId, podName } = config;
+  const logger = log.scope('tracing');
+  return stack.use(
+    await SpanExports.open({
+      ...{ endpoint, metrics },
+      resource: {
+        'service.name': `${name}.${namespace}`,
+        'k8s.pod.name': podName,
+        'istio.canonical_service': name,
+        'istio.canonical_revision': 'latest',
+        'istio.namespace': namespace,
+        'istio.cluster_id': clusterId,
+      },
+      onFailure(error) {
+        logger.warn('spans cannot be exported', { error: describeError(error) });
+      },
+    }),
+  );
 }
 
 function nodeOf(config: WaypointConfig): ReturnType<typeof makeNode> {

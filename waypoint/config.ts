@@ -10,6 +10,9 @@ const READINESS_PORT = 15021;
 /** A pod is given 30 s to end unless it says otherwise; what is open has most of it. */
 const DEFAULT_TERMINATION_DEADLINE_MS = 25_000;
 
+/** As Istio has it. */
+const DEFAULT_SAMPLING_PERCENT = 1;
+
 /** All of a waypoint's environment, in the order in which `--help` lists it. */
 export const waypointSettings = {
   ...{ ...identitySettings, ...controlPlaneSettings, ...hboneSettings },
@@ -26,6 +29,15 @@ export const waypointSettings = {
   terminationDeadlineMs: env.durationSetting('CONNECTION_TERMINATION_DEADLINE', {
     description: 'How long connections may go on after SIGTERM',
     default: DEFAULT_TERMINATION_DEADLINE_MS,
+  }),
+  otlpEndpoint: env.parsedSetting('OTEL_EXPORTER_OTLP_ENDPOINT', {
+    ...{ description: 'Where spans go, by OTLP over HTTP; empty for nowhere', default: undefined },
+    ...{ accepts: 'http or https URL', parse: parseEndpoint },
+  }),
+  traceSamplingPercent: env.parsedSetting('PILOT_TRACE_SAMPLING', {
+    description: 'How many of the traces that begin here are sampled, where spans go anywhere',
+    ...{ default: DEFAULT_SAMPLING_PERCENT, defaultText: String(DEFAULT_SAMPLING_PERCENT) },
+    ...{ accepts: 'percent from 0 to 100', parse: parsePercent },
   }),
   adminPath: env.stringSetting('ADMIN_UDS', {
     ...{ description: 'Unix socket that serves the admin pages too', default: undefined },
@@ -52,4 +64,14 @@ export function readWaypointConfig(
 /** The settings for `--help`. */
 export function waypointSettingsHelp(): string {
   return env.describeSettings(waypointSettings);
+}
+
+function parseEndpoint(text: string): string | undefined {
+  const { protocol, href } = new URL(text);
+  return protocol === 'http:' || protocol === 'https:' ? href.replace(/\/+$/, '') : undefined;
+}
+
+function parsePercent(text: string): number | undefined {
+  const value = /^\d{1,3}(?:\.\d{1,6})?$/.test(text) ? Number(text) : NaN;
+  return value <= 100 ? value : undefined;
 }

@@ -32,6 +32,8 @@ import { systemClock as netClock } from '../net/clock.ts';
 import { closeReactor, setFaultHandler } from '../net/reactor.ts';
 import type { TcpListener } from '../net/tcp-listener.ts';
 import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
+import { BatchSender } from './batch-sender.ts';
+import { explainRequest } from './explain.ts';
 import { HttpSteps } from './http-steps.ts';
 import { HttpConnections } from './http.ts';
 import { Security } from './security.ts';
@@ -39,6 +41,8 @@ import { listenForTunnels } from './listener.ts';
 import type { WaypointParts } from './parts.ts';
 import { RequestLog } from './request-log.ts';
 import { RequestMetrics } from './request-metrics.ts';
+import { Taps } from './tap.ts';
+import type { SpanRecord } from './span-record.ts';
 import type {
   ControlCalls,
   DataThreadCalls,
@@ -46,6 +50,7 @@ import type {
   XdsDelta,
 } from './thread-calls.ts';
 import { Deadlines } from './timeout.ts';
+import { Tracing } from './tracing.ts';
 import { dialEndpoint } from './upstream/dial.ts';
 import { UpstreamPool } from './upstream/pool.ts';
 import { isTargetEndpoint } from './upstream/target-backend.ts';
@@ -113,6 +118,24 @@ const upstreams = new UpstreamPool((endpoint, version, events, timeoutMs) => {
 const requestMetrics = new RequestMetrics(metrics);
 const requestLog = new RequestLog(log.writer);
 const accessLog = log.scope('access');
+const spans = new BatchSender<SpanRecord>(
+  (batch) => link.call('spans', batch),
+  (count) => {
+    spansDropped.value += count;
+  },
+);
+const spansDropped = metrics
+  .counter('halo_trace_spans_total', 'Spans, by what became of them', { labelNames: ['result'] })
+  .cell('dropped');
+const tracing = new Tracing({
+  ...{ samplingPercent: config.traceSamplingPercent, random: Math.random },
+  ...(config.otlpEndpoint !== undefined && {
+    onSpan(span) {
+      spans.add(span);
+    },
+  }),
+});
+const taps = new Taps((batch) => link.call('tapped', batch));
 const steps = new HttpSteps({
   ...{ store, targets, pool: upstreams, deadlines: new Deadlines(netClock) },
   random: Math.random,
@@ -120,8 +143,12 @@ const steps = new HttpSteps({
   judges: {
     authorize: (request) => security.authorize(request),
     limitRate: () => undefined,
-    trace: () => undefined,
+    trace(request) {
+      tracing.trace(request);
+    },
     onRequestEnd(request) {
+      tracing.onRequestEnd(request);
+      taps.onRequestEnd(request);
       requestMetrics.count(request, request.downstream.service);
       if (accessLog.isEnabled('info')) requestLog.write(request);
     },
@@ -178,6 +205,25 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     dump: () => dumpState(state),
     logLevels(levels) {
       log.setLevels(levels);
+      return null;
+    },
+    explain(question) {
+      const self = { name, namespace, workload: state.localWorkload(parts.self) };
+      try {
+        return explainRequest(
+          { state, store, security, targets, self, network: config.network },
+          question,
+        );
+      } catch (error) {
+        return { error: describeError(error) };
+      }
+    },
+    tap({ id, filter }) {
+      taps.add(id, filter);
+      return null;
+    },
+    untap({ id }) {
+      taps.delete(id);
       return null;
     },
     cpuProfile: profileCpu,

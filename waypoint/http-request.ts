@@ -9,6 +9,7 @@ import { RequestHead } from './request-head.ts';
 import { DC, DPE } from './response-flags.ts';
 import { headerBytes } from './response-head.ts';
 import type { Routing } from './routing.ts';
+import type { TraceDecision } from './trace-context.ts';
 import type { UpstreamEndpoint } from './upstream/endpoint.ts';
 
 /** Who takes the body of a request, once it is forwarded. None of these may throw. */
@@ -74,6 +75,8 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
   routeName = '';
   /** What the rule makes of it and of its response; `undefined` until there is a rule. */
   routing: Routing | undefined;
+  /** Whether a span is made of it; `undefined` until that is decided. */
+  trace: TraceDecision | undefined;
   /** What an authorizer has the response say. */
   responseHeaders: HeaderList = [];
   /** The policy that decided, `<namespace>/<name>`. */

@@ -1,7 +1,7 @@
 import type { CertificateManager } from '../certs/manager.ts';
 import type { Json } from '../mesh/admin/config-dump.ts';
 import { profileRoutes } from '../mesh/admin/profile-routes.ts';
-import { jsonPage, type AdminResponse, type AdminRoute } from '../mesh/admin/server.ts';
+import { jsonPage, textPage, type AdminResponse, type AdminRoute } from '../mesh/admin/server.ts';
 import {
   loggingRoute,
   metricsRoutes,
@@ -17,6 +17,8 @@ import type { Log } from '../mesh/runtime/log.ts';
 import type { Metrics, MetricsSnapshot } from '../mesh/runtime/metrics.ts';
 import type { Readiness } from '../mesh/runtime/readiness.ts';
 import type { WaypointConfig } from './config.ts';
+import { readTapFilter } from './tap-filter.ts';
+import type { TapStreams } from './tap-streams.ts';
 import type { ControlCalls, DataThreadCalls } from './thread-calls.ts';
 
 export type PageParts = Readonly<{
@@ -26,6 +28,7 @@ export type PageParts = Readonly<{
   readiness: Readiness;
   threads: DataThreads<ControlCalls, DataThreadCalls>;
   certificates: CertificateManager;
+  taps: TapStreams;
   /** Of the stream to the control plane. */
   xdsStatus: () => Json;
   stop: (reason: string) => void;
@@ -38,6 +41,16 @@ export function adminRoutes(parts: PageParts): readonly AdminRoute[] {
   });
   return [
     get('/config_dump', 'Everything that this proxy knows', () => configDump(parts)),
+    get(
+      '/tap',
+      'Requests as they end: ?service=&method=&path=&status=&source=&header=name:value',
+      (request) => tapPage(parts, request.query),
+    ),
+    get(
+      '/explain',
+      'What becomes of a request: ?source=&identity=&target=&method=&path=',
+      (request) => explain(parts, request.query),
+    ),
     get('/xds', 'The stream to the control plane', () => jsonPage(parts.xdsStatus())),
     ...metricsRoutes(() => collectMetrics(parts)),
     ...readinessRoutes(parts.readiness),
@@ -74,4 +87,32 @@ async function configDump({ threads, certificates, config }: PageParts): Promise
     config: dumpConfig(config),
     certificates: dumpCertificates(certificates),
   });
+}
+
+/** A line of JSON for each request, as long as the client stays. */
+function tapPage({ taps, config }: PageParts, query: URLSearchParams): AdminResponse {
+  const filter = readTapFilter(query);
+  return {
+    contentType: 'application/x-ndjson',
+    body: '',
+    stream: (signal) => taps.stream(filter, config.podName, signal),
+  };
+}
+
+async function explain({ threads }: PageParts, query: URLSearchParams): Promise<AdminResponse> {
+  const [source, target] = [query.get('source'), query.get('target')];
+  if (source === null || target === null)
+    return textPage(
+      'Cannot explain: give source=<ip>&identity=<spiffe id>&target=<ip:port>\n',
+      400,
+    );
+  const answer = await threads.link(0).call('explain', {
+    ...{ source, target, identity: query.get('identity') ?? undefined },
+    ...{ method: query.get('method') ?? 'GET', path: query.get('path') ?? '/' },
+    headers: query.getAll('header').map((header): readonly [string, string] => {
+      const at = header.indexOf(':');
+      return [header.slice(0, at).trim().toLowerCase(), header.slice(at + 1).trim()];
+    }),
+  });
+  return jsonPage(answer, 'error' in answer ? 404 : 200);
 }

@@ -1,7 +1,11 @@
 import type { SocketAddress } from '../base/address.ts';
 import type { PolicyConnection } from '../mesh/model/authorize.ts';
-import { CompiledHttpPolicies } from '../mesh/model/compiled-http-policies.ts';
-import type { ExternalAuthorizer } from '../mesh/model/http-policy.ts';
+import {
+  CompiledHttpPolicies,
+  type CustomDecision,
+  type HttpDecision,
+} from '../mesh/model/compiled-http-policies.ts';
+import type { ExternalAuthorizer, HttpPolicy } from '../mesh/model/http-policy.ts';
 import type { PolicyRequest, RequestIdentity } from '../mesh/model/http-policy-values.ts';
 import type { SpiffeId } from '../mesh/model/identity.ts';
 import type { Service } from '../mesh/model/service.ts';
@@ -34,6 +38,16 @@ export type SecuredConnection = Readonly<{
   identity?: SpiffeId | undefined;
   /** `undefined` for a pod at its own address. */
   service?: Service | undefined;
+}>;
+
+/** All of a request that policy looks at. */
+export type SecuredRequest = Pick<HttpRequest, 'head' | 'downstream'>;
+
+export type SecurityExplanation = Readonly<{
+  policies: readonly HttpPolicy[];
+  custom: CustomDecision;
+  verifiesTokens: boolean;
+  decision: HttpDecision;
 }>;
 
 /** What a target that has not arrived is answered: without its policies nothing can be allowed. */
@@ -104,6 +118,24 @@ export class Security implements Disposable {
     const targets = this.#targetsOf(service);
     if (this.#policies.hasCustom(targets)) return this.#ask(request, targets);
     return this.#authenticate(request, targets);
+  }
+
+  /**
+   * What policy would say of a request without a token, and nobody asked: those who would be are named.
+   *
+   * @returns `undefined` while the policies have not arrived.
+   */
+  explain(request: SecuredRequest): SecurityExplanation | undefined {
+    const { service } = request.downstream;
+    if (!this.isReady(service)) return undefined;
+    const targets = this.#targetsOf(service);
+    const asked = toPolicyRequest(request, undefined);
+    return {
+      policies: this.#policies.applying(targets),
+      custom: this.#policies.custom(targets, asked),
+      verifiesTokens: !this.#authenticatorOf(targets).isEmpty,
+      decision: this.#policies.decide(targets, asked),
+    };
   }
 
   [Symbol.dispose](): void {
@@ -236,7 +268,7 @@ function connectionOf({ remote, local, identity }: SecuredConnection): PolicyCon
 }
 
 function toPolicyRequest(
-  { head, downstream }: HttpRequest,
+  { head, downstream }: SecuredRequest,
   identity: RequestIdentity | undefined,
 ): PolicyRequest {
   const { authority, path, list } = head;

@@ -1,4 +1,5 @@
 import type { WorkloadCertificate } from '../mesh/model/certificate.ts';
+import type { RequestExplanation } from '../mesh/model/explain.ts';
 import type { SpiffeId } from '../mesh/model/identity.ts';
 import type { Rejection } from '../mesh/proxy/state/apply.ts';
 import type { DrainCalls } from '../mesh/proxy/drain-threads.ts';
@@ -7,6 +8,10 @@ import type { LogFormat } from '../mesh/runtime/log-line.ts';
 import type { LogLevels } from '../mesh/runtime/log.ts';
 import type { MetricsSnapshot } from '../mesh/runtime/metrics.ts';
 import type { WaypointConfig } from './config.ts';
+import type { TapFilter } from './tap-filter.ts';
+import type { TappedBatch } from './tap-record.ts';
+import type { RequestQuestion } from './explain.ts';
+import type { SpanRecord } from './span-record.ts';
 
 /** What a data thread begins with; cloned into it. */
 export type DataThreadSettings = Readonly<{
@@ -35,9 +40,19 @@ export type DataThreadCalls = ProfileCalls &
     /** The parts of `/config_dump` that a thread knows, as JSON text. */
     dump: { request: null; response: string };
     logLevels: { request: LogLevels; response: null };
+    explain: {
+      request: RequestQuestion;
+      response: RequestExplanation | Readonly<{ error: string }>;
+    };
+    /** Requests that pass are told, by `tapped`, until this is undone. */
+    tap: { request: Readonly<{ id: number; filter: TapFilter }>; response: null };
+    untap: { request: Readonly<{ id: number }>; response: null };
   };
 
 /** What a data thread asks of the control thread. */
 export type ControlCalls = {
   certificate: { request: { identity: SpiffeId }; response: WorkloadCertificate };
+  tapped: { request: TappedBatch; response: null };
+  /** Answered when they are queued for export, or dropped. */
+  spans: { request: readonly SpanRecord[]; response: null };
 };

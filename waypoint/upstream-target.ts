@@ -84,6 +84,11 @@ export class UpstreamTarget implements Disposable {
     return this.#picker.pick(request);
   }
 
+  /** All that there are, available or not. */
+  endpoints(): readonly Endpoint[] {
+    return [...this.#endpoints.values()];
+  }
+
   [Symbol.dispose](): void {
     this.#cancelSweep?.();
     this.#picker[Symbol.dispose]();

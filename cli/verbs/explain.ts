@@ -14,17 +14,43 @@ state; nothing is sent. It ends with 0 when the connection would be allowed, wit
 SRC_POD is NAME, NAMESPACE/NAME or deploy/NAME. DST is a Service (NAME, NAME.NAMESPACE), a pod, or an IP address; :PORT
 may be left out where there is only one.
 
+With --method, --path or --header the waypoint on the way tells of such a request too: which policy and which rule decide, and the
+backends and endpoints that it could go to. Authorizers are not asked, and tokens are not verified.
+
 Examples:
   halo explain shop/customer web.shop:80
+  halo explain shop/customer web.shop:80 --method POST --path /cart -H 'x-user: alice'
   halo explain deploy/client 10.244.32.2:8080 -o json`,
   arguments: [
     { name: 'SRC_POD', summary: 'who connects', complete: 'workloads' },
     { name: 'DST[:PORT]', summary: 'to what', complete: 'destinations' },
   ],
-  options: { ...namespaceOptions, ...outputOptions, ...sandboxOptions },
+  options: {
+    method: { type: 'text', placeholder: 'METHOD', summary: 'of a request (default GET)' },
+    path: {
+      type: 'text',
+      placeholder: 'PATH',
+      summary: 'of a request, with its query (default /)',
+    },
+    header: {
+      type: 'list',
+      short: 'H',
+      placeholder: 'NAME:VALUE',
+      summary: 'of a request; may be repeated',
+    },
+    ...namespaceOptions,
+    ...outputOptions,
+    ...sandboxOptions,
+  },
   async run({ options, arguments: [source = '', destination = ''], terminal }) {
     const sandbox = new Sandbox(sandboxName(options.name));
-    const explanation = await explainConnection(sandbox, source, destination, options.namespace);
+    const { method, path, header, namespace } = options;
+    const isRequest = method !== undefined || path !== undefined || header.length > 0;
+    const request = { method: method ?? 'GET', path: path ?? '/', headers: header };
+    const explanation = await explainConnection(
+      ...([sandbox, source, destination, namespace] as const),
+      isRequest ? request : undefined,
+    );
     printResult(terminal, options.output, explanation, () =>
       formatExplanation(terminal, explanation),
     );

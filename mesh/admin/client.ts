@@ -1,4 +1,4 @@
-import { request as httpRequest } from 'node:http';
+import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { MeshError } from '../../base/errors.ts';
 
 /** Where a program's admin pages are. */
@@ -84,5 +84,43 @@ export async function fetchAdminJson(
     return JSON.parse(body) as unknown;
   } catch {
     throw refuse('it is no JSON');
+  }
+}
+
+/**
+ * The lines of a page that is told bit by bit, until it ends or `signal` aborts.
+ *
+ * @throws {MeshError} ERR_ADMIN_REQUEST when it cannot be reached or the status is not 200.
+ */
+export async function* streamAdminLines(
+  target: AdminTarget,
+  path: string,
+  signal: AbortSignal,
+): AsyncGenerator<string> {
+  const where = target.kind === 'unix' ? { socketPath: target.path } : target;
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+  const request = httpRequest({
+    ...{ ...where, path, signal, agent: false, headers: { host: 'localhost' } },
+  });
+  request.on('error', reject);
+  request.on('response', resolve);
+  request.end();
+  try {
+    const response = await promise;
+    let rest = '';
+    for await (const chunk of response.setEncoding('utf8') as AsyncIterable<string>) {
+      const lines = (rest + chunk).split('\n');
+      rest = lines.pop() ?? '';
+      if (response.statusCode !== 200)
+        throw new Error(`status ${response.statusCode ?? 0}, ${chunk.trim()}`);
+      yield* lines;
+    }
+  } catch (cause) {
+    if (signal.aborted) return;
+    const name = target.kind === 'unix' ? target.path : `${target.host}:${target.port}`;
+    const message = `Cannot ask ${name} for ${path}`;
+    throw new MeshError('ERR_ADMIN_REQUEST', 'upstream', message, { cause });
+  } finally {
+    request.destroy();
   }
 }

@@ -22,6 +22,8 @@ export type AdminResponse = Readonly<{
   status?: number;
   contentType: string;
   body: string;
+  /** In place of the body, what is told bit by bit until it ends or the client leaves: the signal says so. */
+  stream?: (signal: AbortSignal) => AsyncIterable<string>;
 }>;
 
 export type AdminHandler = (request: AdminRequest) => AdminResponse | Promise<AdminResponse>;
@@ -168,18 +170,42 @@ async function send(
   response: ServerResponse,
   page: AdminResponse,
 ): Promise<void> {
-  let body = Buffer.from(page.body);
   response.statusCode = page.status ?? 200;
   response.setHeader('content-type', page.contentType);
   response.setHeader('cache-control', 'no-store');
   response.setHeader('x-content-type-options', 'nosniff');
+  if (page.stream !== undefined) {
+    await stream(response, page.stream);
+    return;
+  }
   response.setHeader('vary', 'accept, accept-encoding');
+  let body = Buffer.from(page.body);
   if (body.length >= MIN_GZIP_BYTES && acceptsGzip(request.headers['accept-encoding'])) {
     body = await gzipAsync(body);
     response.setHeader('content-encoding', 'gzip');
   }
   response.setHeader('content-length', body.length);
   response.end(body);
+}
+
+async function stream(
+  response: ServerResponse,
+  tell: NonNullable<AdminResponse['stream']>,
+): Promise<void> {
+  const left = new AbortController();
+  response.on('close', () => {
+    left.abort();
+  });
+  response.flushHeaders();
+  try {
+    for await (const text of tell(left.signal)) {
+      if (left.signal.aborted) return;
+      if (!response.write(text)) await once(response, 'drain', { signal: left.signal });
+    }
+    response.end();
+  } catch (error) {
+    if (!left.signal.aborted) throw error;
+  }
 }
 
 /** RFC 9110 section 12.5.3; a weight of zero means no. */

@@ -57,3 +57,35 @@ export type InboundExplanation = Readonly<{
   /** Of a refusal by policy: the rule that comes closest to allowing it, and what it lacks. */
   nearestAllow?: Readonly<{ policy: string; rule: number; unmet: readonly string[] }>;
 }>;
+
+/** What a waypoint would do with a request, as JSON. */
+export type RequestExplanation = Readonly<{
+  direction: 'waypoint';
+  waypoint: string;
+  source: Readonly<{ ip: string; identity: string }>;
+  /** `<method> <authority><path>`. */
+  request: string;
+  steps: readonly ExplainStep[];
+  /** Of the backends of the rule: every one with its part of the requests. */
+  backends: readonly BackendExplanation[];
+  outcome: Readonly<{
+    kind: 'forward' | 'answer' | 'refuse' | 'bytes';
+    reason: string;
+    /** What the client gets, where it is answered here. */
+    status?: number;
+    policy?: string;
+    rule?: number;
+  }>;
+}>;
+
+export type BackendExplanation = Readonly<{
+  backend: string;
+  weight: number;
+  /** Why it answers with an error. */
+  problem?: string;
+  endpoints: readonly Readonly<{
+    workload: string;
+    address: string;
+    state: 'available' | 'unhealthy' | 'ejected';
+  }>[];
+}>;

@@ -92,6 +92,11 @@ export class TargetBackend implements Backend {
     return found?.hash;
   }
 
+  /** All that there are, available or not. */
+  endpoints(): readonly Endpoint[] {
+    return this.#target.endpoints();
+  }
+
   beginTry(endpoint: UpstreamEndpoint): boolean {
     const permit = this.#target.circuitBreaker.acquire('requests');
     if (permit === undefined) return false;
