@@ -159,7 +159,7 @@ const steps = new HttpSteps({
 });
 const http = { steps, connections: new HttpConnections() };
 const parts: WaypointParts = {
-  ...{ http, security },
+  ...{ http, security, store },
   ...{ state, waiters, connections, pool, gone: gone.signal, network: config.network },
   self: { name, namespace, serviceAccount, identity },
   contexts: new TlsContexts({

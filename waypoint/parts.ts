@@ -4,6 +4,7 @@ import type { ConnectParts } from '../mesh/proxy/connect.ts';
 import type { HboneListenerParts } from '../mesh/proxy/hbone-listener.ts';
 import type { LiveParts } from '../mesh/proxy/live-connection.ts';
 import type { ProxyState, PodName } from '../mesh/proxy/state/store.ts';
+import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
 import type { HttpConnections } from './http.ts';
 import type { Security } from './security.ts';
 import type { RequestParts } from './request-parts.ts';
@@ -24,6 +25,8 @@ export type WaypointParts = ConnectParts &
     gone: AbortSignal;
     /** What serves requests. */
     http: Readonly<{ steps: RequestParts; connections: HttpConnections }>;
+    /** Routes and traffic policies of its services. */
+    store: WaypointStore;
     security: Security;
     resolveHostname: (hostname: string) => Promise<readonly IpAddress[]>;
   }>;

@@ -1,9 +1,14 @@
+import type { TcpRoute } from '../mesh/model/http-route.ts';
+import { identityParts } from '../mesh/model/identity.ts';
 import type { AppProtocol } from '../mesh/model/service.ts';
+import { keyOfService } from '../mesh/proxy/state/vips.ts';
 import { unreachable } from '../base/unreachable.ts';
 import { acceptConnection, type WaypointConnection } from './connection.ts';
 import { serveHttpConnection } from './http.ts';
 import type { WaypointParts } from './parts.ts';
+import { routesFor } from './routing.ts';
 import { sniff } from './sniff.ts';
+import { followTcpRoute } from './tcp-route.ts';
 import { serveTcp } from './tcp.ts';
 import { protocolOf } from './upstream/targets.ts';
 
@@ -16,6 +21,12 @@ export async function serveConnection(
   connection: WaypointConnection,
   parts: WaypointParts,
 ): Promise<void> {
+  const route = tcpRouteOf(connection, parts);
+  if (route !== undefined) {
+    const target = followTcpRoute(route, connection.target, parts.state, Math.random());
+    await serveTcp(connection, parts, { target });
+    return;
+  }
   const protocol = declaredProtocol(connection);
   switch (protocol) {
     case 'HTTP11':
@@ -29,7 +40,7 @@ export async function serveConnection(
       return;
     case 'UNKNOWN': {
       const { protocol: spoken, stream } = await sniff(acceptConnection(connection));
-      if (spoken === 'TCP') await serveTcp(connection, parts, stream);
+      if (spoken === 'TCP') await serveTcp(connection, parts, { accepted: stream });
       else serveHttpConnection(stream, connection, parts.http);
       return;
     }
@@ -41,4 +52,15 @@ export async function serveConnection(
 /** Of the port that was asked for; of a workload's own port nobody has said anything. */
 function declaredProtocol({ target }: WaypointConnection): AppProtocol {
   return target.kind === 'workload' ? 'UNKNOWN' : protocolOf(target.service, target.port);
+}
+
+/** A route for bytes, whatever the port's protocol: who attached it wants its connections carried whole. */
+function tcpRouteOf(
+  { target, client }: WaypointConnection,
+  { store }: WaypointParts,
+): TcpRoute | undefined {
+  if (target.kind === 'workload') return undefined;
+  const { namespace } = identityParts(client.identity);
+  const routes = routesFor(store.config(keyOfService(target.service)), namespace, target.port);
+  return routes?.kind === 'tcp' ? routes.route : undefined;
 }

@@ -14,6 +14,7 @@ import {
 import type { ByteStream } from '../net/byte-stream.ts';
 import { connectTcp } from '../net/tcp.ts';
 import { RefusedError } from '../mesh/proxy/refused-error.ts';
+import type { Target } from './admit.ts';
 import { acceptConnection, calledAddress, type WaypointConnection } from './connection.ts';
 import type { SecuredConnection } from './security.ts';
 import type { WaypointParts } from './parts.ts';
@@ -22,24 +23,26 @@ import { selectUpstream, type UpstreamRoute } from './route.ts';
 /**
  * Carries a connection's bytes as they are to an endpoint.
  *
- * @param accepted where the client has been answered already, because its first bytes had to be seen.
+ * @param options.accepted where the client has been answered already, because its first bytes had to be seen.
+ * @param options.target where a route sends it; what was called, unless told otherwise.
  * @throws {MeshError} when none could be reached.
  */
 export async function serveTcp(
   connection: WaypointConnection,
   parts: WaypointParts,
-  accepted?: ByteStream,
+  options: Readonly<{ accepted?: ByteStream; target?: Target }> = {},
 ): Promise<void> {
-  const { live, target } = connection;
+  const { live } = connection;
+  const { accepted, target = connection.target } = options;
   const secured = securedConnection(connection);
   const check = (): string | undefined => parts.security.refusalOfConnection(secured);
   const refused = check();
   if (refused !== undefined) throw new RefusedError(401, refused);
   live.setCheck(check);
   const resolved = new Map<string, readonly IpAddress[]>();
-  const destination = formatAuthority(target.authority);
+  const destination = formatAuthority(connection.target.authority);
   const upstream = await connectFirst(live, destination, (tried) =>
-    nextAttempt(connection, parts, tried, resolved),
+    nextAttempt({ ...connection, target }, parts, tried, resolved),
   );
   let downstream: ByteStream;
   try {

@@ -60,6 +60,15 @@ spec:
       backendRefs: [{name: one, port: 80}]
 `;
 
+const TCP_ROUTE = `---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: {name: bytes, namespace: shop}
+spec:
+  parentRefs: [{group: "", kind: Service, name: bytes}]
+  rules: [{backendRefs: [{name: two, port: 80}]}]
+`;
+
 const mesh = startMesh(test, {
   yaml: [
     namespaceYaml('shop'),
@@ -70,7 +79,9 @@ const mesh = startMesh(test, {
     service('two', { version: 'two' }),
     waypointYaml('waypoint'),
     service('web', { app: 'web' }, { 'istio.io/use-waypoint': 'waypoint' }),
+    service('bytes', { app: 'web' }, { 'istio.io/use-waypoint': 'waypoint' }),
     ROUTE,
+    TCP_ROUTE,
   ].join(''),
 });
 
@@ -132,6 +143,14 @@ test.serial(
     }
   },
 );
+
+test.serial('a TCPRoute carries whole connections, whatever is in them', async (t) => {
+  for (let count = 0; count < 5; count++) {
+    const answer = await curl('-i', `http://${await mesh.vip('bytes')}/x`);
+    t.regex(answer, /^x-pod: two/m);
+    t.notRegex(answer, /^server: istio-envoy/m);
+  }
+});
 
 const DENY_ADMIN = `---
 apiVersion: security.istio.io/v1
