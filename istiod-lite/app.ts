@@ -14,6 +14,8 @@ import { startCa } from './certificate-authority.ts';
 import type { ControlPlaneConfig } from './config.ts';
 import { GeneratedFile } from './generated-file.ts';
 import { ChangeJoiner } from './joiner.ts';
+import { JwksCache } from './jwks-cache.ts';
+import { fetchJwks } from './jwks-source.ts';
 import { debugPages } from './pages.ts';
 import { nodeProxies, podDirectory, runsWaypoint } from './pod-directory.ts';
 import { Snapshot } from './snapshot.ts';
@@ -98,11 +100,30 @@ export async function startControlPlane(
   );
   // Until then what is missing in the picture may only not have been read.
   let complete = false;
+  const jwks = stack.use(
+    new JwksCache({
+      fetch: (source) => fetchJwks(source, { allowedHosts: new Set(config.jwksAllowedHosts) }),
+      onChange: (source, keys) => {
+        joiner.add({ upserts: [], removals: [], keys: [{ source, keys }] });
+      },
+      onProblem: (problem) => {
+        meshLog.warn(problem);
+      },
+      now: clock.now,
+      schedule: (call, delayMs) => {
+        const timer = setTimeout(call, delayMs);
+        return () => {
+          clearTimeout(timer);
+        };
+      },
+    }),
+  );
   const updates = metrics.counter('pilot_inbound_updates', 'Objects that changed');
   const joiner = stack.use(
     new ChangeJoiner(async (changes) => {
       const change = snapshot.apply(changes);
       if (change === undefined) return;
+      jwks.follow(snapshot);
       updates.cell().value += change.changes.length;
       await xds.push(await translator.applyInSlices(snapshot, change));
       status.touch();

@@ -93,6 +93,8 @@ function conditionFindings(object: ObjectBase, translator: Translator): Finding[
   const conditions = new Map(allConditions(known).map((each) => [each.message, each]));
   return [...conditions.values()].flatMap(({ type, status, reason, message }): Finding[] => {
     if (status === 'True' && reason !== 'UnsupportedValue') return [];
+    // Each target is checked by itself, with a word on how to mend it.
+    if (type === 'WaypointAccepted') return [];
     const partial =
       status === 'True' || reason === 'UnsupportedTrafficType' || type === 'ResolvedWaypoints';
     return [{ severity: partial ? 'warning' : 'error', message: `${type}: ${message}`, mend: '' }];

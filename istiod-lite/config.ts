@@ -106,6 +106,11 @@ export const SETTINGS = {
     description: 'Send dry-run policies to proxies; an old ztunnel would enforce them',
     default: false,
   }),
+  jwksAllowedHosts: listSetting('JWKS_ALLOWED_HOSTS', {
+    description:
+      'Hosts that keys of tokens may be fetched from although their addresses are not public',
+    default: [],
+  }),
   statusDir: path('STATUS_DIR', 'Where status conditions and what must outlive a restart are kept'),
   generatedDir: path(
     'GENERATED_DIR',

@@ -1,6 +1,6 @@
 import type { ObjectKey } from '../mesh/kubernetes/object.ts';
 import type { KubernetesObject } from '../mesh/kubernetes/resources.ts';
-import type { ChangeSet } from './sources/source.ts';
+import type { ChangeSet, FetchedKeys } from './sources/source.ts';
 
 /** How long changes are joined after one was let through; istio/istio PILOT_DEBOUNCE_AFTER. */
 export const JOIN_MS = 100;
@@ -11,6 +11,7 @@ export class ChangeJoiner implements Disposable {
   #busy: Promise<void> | undefined;
   readonly #joinMs: number;
   readonly #waiting = new Map<ObjectKey, KubernetesObject | undefined>();
+  readonly #keys: FetchedKeys[] = [];
   #timer: NodeJS.Timeout | undefined;
 
   /** @param onChange takes a change; while it is at work the next ones wait. It does not reject. */
@@ -19,7 +20,8 @@ export class ChangeJoiner implements Disposable {
     this.#joinMs = joinMs;
   }
 
-  add({ upserts, removals }: ChangeSet): void {
+  add({ upserts, removals, keys = [] }: ChangeSet): void {
+    this.#keys.push(...keys);
     for (const key of removals) this.#waiting.set(key, undefined);
     for (const object of upserts) this.#waiting.set(object.key, object);
     if (this.#timer === undefined) void this.flush();
@@ -28,19 +30,20 @@ export class ChangeJoiner implements Disposable {
   /** Lets through what is waiting; resolves when it has been taken, and what was let through before. */
   async flush(): Promise<void> {
     while (this.#busy !== undefined) await this.#busy;
-    if (this.#waiting.size === 0) return;
+    if (this.#waiting.size === 0 && this.#keys.length === 0) return;
     const upserts: KubernetesObject[] = [];
     const removals: ObjectKey[] = [];
     for (const [key, object] of this.#waiting)
       if (object === undefined) removals.push(key);
       else upserts.push(object);
     this.#waiting.clear();
+    const keys = this.#keys.splice(0);
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       void this.flush();
     }, this.#joinMs);
-    const work = this.#onChange({ upserts, removals });
+    const work = this.#onChange({ upserts, removals, ...(keys.length > 0 && { keys }) });
     if (work === undefined) return;
     this.#busy = work.finally(() => {
       this.#busy = undefined;
@@ -51,5 +54,6 @@ export class ChangeJoiner implements Disposable {
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
     this.#waiting.clear();
+    this.#keys.length = 0;
   }
 }

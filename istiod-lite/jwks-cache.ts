@@ -1,5 +1,6 @@
 import { describeError } from '../base/errors.ts';
-import type { KeySource } from './translate/request-authentication.ts';
+import type { Picture } from './snapshot.ts';
+import { keySourceOf, type KeySource } from './translate/request-authentication.ts';
 
 /** 20 min, as istio/istio PILOT_JWT_PUB_KEY_REFRESH_INTERVAL. */
 const REFRESH_MS = 20 * 60_000;
@@ -12,7 +13,7 @@ const MAX_AGE_MS = 7 * 24 * 60 * 60_000;
 export type JwksCacheOptions = Readonly<{
   fetch: (source: KeySource) => Promise<string>;
   /** The keys of a source are other ones, or are there no longer. */
-  onChange: (source: KeySource) => void;
+  onChange: (source: KeySource, keys: string | undefined) => void;
   /** Told once for each failed attempt; the last good keys stay. */
   onProblem: (message: string) => void;
   now: () => number;
@@ -50,6 +51,18 @@ export class JwksCache implements Disposable {
     this.#entries.set(key, entry);
     void this.#refresh(entry);
     return undefined;
+  }
+
+  /** Fetches what the policies of a picture need, and nothing else any more. */
+  follow(picture: Picture): void {
+    const sources: KeySource[] = [];
+    for (const { spec } of picture.all('RequestAuthentication'))
+      for (const rule of spec.jwtRules) {
+        const source = keySourceOf(rule);
+        if (source !== undefined) sources.push(source);
+      }
+    for (const source of sources) this.get(source);
+    this.retain(sources);
   }
 
   /** Forgets the sources that nothing asks for any more. */
@@ -91,7 +104,7 @@ export class JwksCache implements Disposable {
   #set(entry: Entry, keys: string | undefined): void {
     if (entry.keys === keys) return;
     entry.keys = keys;
-    this.#options.onChange(entry.source);
+    this.#options.onChange(entry.source, keys);
   }
 }
 

@@ -12,6 +12,7 @@ import { isKind } from '../mesh/kubernetes/resources.ts';
 import { GATEWAY_NAME, SLICE_SERVICE_NAME } from '../mesh/kubernetes/labels.ts';
 import { targetsOf } from '../mesh/kubernetes/security.ts';
 import type { ChangeSet } from './sources/source.ts';
+import type { KeySource } from './translate/request-authentication.ts';
 
 /** The kinds that waypoints route for. */
 export type ParentKind = 'Service' | 'ServiceEntry';
@@ -40,6 +41,8 @@ export interface Picture {
     namespace: string,
     target: Readonly<{ kind: string; name: string }>,
   ): Iterable<ObjectOf<K>>;
+  /** The key set of an issuer, as it was last fetched. */
+  keysOf(source: KeySource): string | undefined;
 }
 
 /** Kinds with `targetRefs`. */
@@ -67,6 +70,7 @@ export class Snapshot implements Picture {
   readonly #objects = new Map<ObjectKey, KubernetesObject>();
   /** Objects by facts; the same names serve to say who depends on what. */
   readonly #byFact: Index<KnownObject> = new Map();
+  readonly #keySets = new Map<string, string>();
   #revision: number;
 
   /** @param revision the number of the picture before the first change. */
@@ -91,7 +95,7 @@ export class Snapshot implements Picture {
   }
 
   /** Takes a change set whole; `undefined` when it changes nothing. */
-  apply({ upserts, removals }: ChangeSet): SnapshotChange | undefined {
+  apply({ upserts, removals, keys = [] }: ChangeSet): SnapshotChange | undefined {
     const changes: ObjectChange[] = [];
     const facts = new Set<string>();
     const replace = (key: ObjectKey, after: KubernetesObject | undefined): void => {
@@ -104,9 +108,20 @@ export class Snapshot implements Picture {
     };
     for (const key of removals) replace(key, undefined);
     for (const object of upserts) replace(object.key, object);
-    if (changes.length === 0) return undefined;
+    for (const { source, keys: set } of keys) {
+      const fact = keysFact(source);
+      if (this.#keySets.get(fact) === set) continue;
+      if (set === undefined) this.#keySets.delete(fact);
+      else this.#keySets.set(fact, set);
+      facts.add(fact);
+    }
+    if (changes.length === 0 && facts.size === 0) return undefined;
     this.#revision++;
     return { revision: this.#revision, changes, facts };
+  }
+
+  keysOf(source: KeySource): string | undefined {
+    return this.#keySets.get(keysFact(source));
   }
 
   get<K extends Kind>(kind: K, namespace: string, name: string): ObjectOf<K> | undefined {
@@ -228,12 +243,20 @@ export function trackedPicture(picture: Picture, facts: Set<string>): Picture {
       facts.add(targetFact(kind, namespace, target));
       return picture.targetingPolicies(kind, namespace, target);
     },
+    keysOf: (source) => {
+      facts.add(keysFact(source));
+      return picture.keysOf(source);
+    },
   };
 }
 
 /** A fact's name; "|" stands in no name of Kubernetes. */
 function factOf(...parts: readonly string[]): string {
   return parts.join('|');
+}
+
+function keysFact(source: KeySource): string {
+  return factOf('keys', source.kind, source.kind === 'uri' ? source.uri : source.issuer);
 }
 
 function targetFact(

@@ -21,6 +21,7 @@ import { addBuildMetric, addProcessMetrics } from '../mesh/runtime/process-metri
 import type { ProgramContext } from '../mesh/runtime/program.ts';
 import { Readiness } from '../mesh/runtime/readiness.ts';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../mesh/xds/codec.ts';
+import { WAYPOINT_TYPES } from '../mesh/xds/waypoint-codecs.ts';
 import { DeltaClient } from '../mesh/xds/delta-client.ts';
 import { makeNode } from '../mesh/xds/node.ts';
 import { duplicate } from '../net/descriptor.ts';
@@ -62,7 +63,10 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
   const xds = new DeltaClient({
     ...xdsServer(config),
     node: nodeOf(config),
-    types: [ADDRESS_TYPE, AUTHORIZATION_TYPE].map((typeUrl) => ({ typeUrl, onDemand: false })),
+    types: [...WAYPOINT_TYPES, ADDRESS_TYPE, AUTHORIZATION_TYPE].map((typeUrl) => ({
+      typeUrl,
+      onDemand: false,
+    })),
     async apply(typeUrl, resources, removed) {
       const copies = resources.map(({ name, bytes }) => ({ name, bytes: Uint8Array.from(bytes) }));
       // All threads judge alike, so the first one's rejections are everyone's.

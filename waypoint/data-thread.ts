@@ -1,6 +1,7 @@
 import { appendFileSync } from 'node:fs';
 import { setImmediate as pause } from 'node:timers/promises';
 import { describeError, MeshError } from '../base/errors.ts';
+import { systemClock } from '../certs/clock.ts';
 import { DnsCache } from '../mesh/dns/cache.ts';
 import { Forwarder } from '../mesh/dns/forward.ts';
 import { HostResolver } from '../mesh/dns/host-resolver.ts';
@@ -16,6 +17,7 @@ import { InboundSessions } from '../mesh/proxy/inbound-sessions.ts';
 import { applyDelta } from '../mesh/proxy/state/apply.ts';
 import { deltaOf } from '../mesh/proxy/state/decode.ts';
 import { ProxyState } from '../mesh/proxy/state/store.ts';
+import { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
 import { StateWaiters } from '../mesh/proxy/state/waiters.ts';
 import { TlsContexts } from '../mesh/proxy/tls-contexts.ts';
 import { dataThreadStart, openDataThread } from '../mesh/runtime/data-thread.ts';
@@ -24,17 +26,27 @@ import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
 import { HeapSampling, profileCpu } from '../mesh/runtime/profile.ts';
 import { releaseAfterFloods } from '../mesh/runtime/release-after-floods.ts';
+import { systemClock as netClock } from '../net/clock.ts';
 import { closeReactor, setFaultHandler } from '../net/reactor.ts';
 import type { TcpListener } from '../net/tcp-listener.ts';
 import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
+import { HttpSteps } from './http-steps.ts';
+import { HttpConnections } from './http.ts';
 import { listenForTunnels } from './listener.ts';
 import type { WaypointParts } from './parts.ts';
+import { RequestLog } from './request-log.ts';
+import { RequestMetrics } from './request-metrics.ts';
 import type {
   ControlCalls,
   DataThreadCalls,
   DataThreadSettings,
   XdsDelta,
 } from './thread-calls.ts';
+import { Deadlines } from './timeout.ts';
+import { dialEndpoint } from './upstream/dial.ts';
+import { UpstreamPool } from './upstream/pool.ts';
+import { isTargetEndpoint } from './upstream/target-backend.ts';
+import { UpstreamTargets } from './upstream/targets.ts';
 
 /* The entry of a data thread: it holds the decoded state and every connection; the control thread tells it what changes. */
 
@@ -73,19 +85,59 @@ const http2 = {
   connectionWindowBytes: config.connectionWindowBytes,
   maxFrameBytes: config.frameBytes,
 };
+const store = new WaypointStore();
+const clock = {
+  now: () => performance.now(),
+  schedule: systemClock.schedule,
+  random: Math.random,
+};
+const targets = new UpstreamTargets({
+  ...{ state, store, clock },
+  self: () => state.localWorkload(parts.self),
+  onOutlierEvent(target, event) {
+    logger.info(`endpoint ${event.kind}`, { target, ...event });
+  },
+});
+const upstreams = new UpstreamPool((endpoint, version, events, timeoutMs) => {
+  if (!isTargetEndpoint(endpoint)) throw new Error(`Cannot dial ${endpoint.text}`);
+  return dialEndpoint(parts, endpoint, version, events, timeoutMs);
+});
+const requestMetrics = new RequestMetrics(metrics);
+const requestLog = new RequestLog(log.writer);
+const accessLog = log.scope('access');
+const steps = new HttpSteps({
+  ...{ store, targets, pool: upstreams, deadlines: new Deadlines(netClock) },
+  random: Math.random,
+  paths: 'STRICT',
+  judges: {
+    authorize: () => undefined,
+    limitRate: () => undefined,
+    trace: () => undefined,
+    onRequestEnd(request) {
+      requestMetrics.count(request, request.downstream.service);
+      if (accessLog.isEnabled('info')) requestLog.write(request);
+    },
+    onFault(error) {
+      logger.error('internal error', { error: describeError(error) });
+    },
+  },
+});
+const http = { steps, connections: new HttpConnections() };
 const parts: WaypointParts = {
+  http,
   ...{ state, waiters, connections, pool, gone: gone.signal, network: config.network },
   self: { name, namespace, serviceAccount, identity },
   contexts: new TlsContexts({
     fetch: (asked: SpiffeId) => link.call('certificate', { identity: asked }),
     onRenewed: (renewed) => {
       pool.retireIdentity(renewed);
+      upstreams.retireAll();
     },
     ...keyLog(config.keyLogFile),
     ...(config.compliancePolicy === 'pqc' && { groups: POST_QUANTUM_GROUPS }),
   }),
   metrics: new ConnectionMetrics(metrics),
-  accessLog: log.scope('access'),
+  accessLog,
   log: logger,
   handshakes: new HandshakeAdmission(metrics),
   trustDomains: new Set<TrustDomain>([trustDomain, ...config.trustDomainAliases]),
@@ -129,6 +181,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     async drain() {
       listener?.close();
       sessions.drain();
+      http.connections.drain();
       await Promise.all([connections.whenIdle(), sessions.whenIdle()]);
       return null;
     },
@@ -141,6 +194,8 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     connections.cutAll(drained());
     listener?.close();
     gone.abort(drained());
+    upstreams[Symbol.dispose]();
+    targets[Symbol.dispose]();
     pool[Symbol.dispose]();
     parts.contexts[Symbol.dispose]();
     closeReactor();
@@ -156,9 +211,15 @@ async function applyXds({
   resources,
   removed,
 }: XdsDelta): Promise<DataThreadCalls['applyXds']['response']> {
+  const own = store.apply(typeUrl, resources, removed);
+  if (own !== undefined) {
+    targets.onChange(own.services);
+    return own.rejected;
+  }
   const delta = deltaOf(typeUrl, resources, removed);
   if (delta === undefined) return [];
   const { changed, rejected } = await applyDelta(state, delta, pause);
+  targets.onChange(changed.services);
   waiters.announce();
   if (changed.policies.size + changed.workloads.size + changed.services.size > 0)
     await connections.recheck(pause);

@@ -1,7 +1,7 @@
 import { formatSocketAddress, type SocketAddress } from '../base/address.ts';
 import type { SpiffeId } from '../mesh/model/identity.ts';
 import type { Service } from '../mesh/model/service.ts';
-import type { WorkloadDescription } from '../mesh/model/workload.ts';
+import type { Workload, WorkloadDescription } from '../mesh/model/workload.ts';
 
 export type HttpVersion = 'HTTP/1.0' | 'HTTP/1.1' | 'HTTP/2';
 
@@ -13,6 +13,8 @@ export type DownstreamFacts = Readonly<{
   local: SocketAddress;
   /** The service that was called; `undefined` for a pod. */
   service?: Service | undefined;
+  /** The pod that was called at its own address. */
+  pod?: Workload | undefined;
   /** Proved by the tunnel's certificate. */
   identity?: SpiffeId | undefined;
   workload?: WorkloadDescription | undefined;
@@ -24,6 +26,7 @@ export class Downstream {
   readonly remote: SocketAddress;
   readonly local: SocketAddress;
   readonly service: Service | undefined;
+  readonly pod: Workload | undefined;
   readonly identity: SpiffeId | undefined;
   readonly workload: WorkloadDescription | undefined;
   /** For the log. */
@@ -35,6 +38,7 @@ export class Downstream {
     this.remote = facts.remote;
     this.local = facts.local;
     this.service = facts.service;
+    this.pod = facts.pod;
     this.identity = facts.identity;
     this.workload = facts.workload;
     this.remoteText = formatSocketAddress(facts.remote);

@@ -8,6 +8,7 @@ import { LocalAnswer } from './local-answer.ts';
 import { RequestHead } from './request-head.ts';
 import { DC, DPE } from './response-flags.ts';
 import { headerBytes } from './response-head.ts';
+import type { Routing } from './routing.ts';
 import type { UpstreamEndpoint } from './upstream/endpoint.ts';
 
 /** Who takes the body of a request, once it is forwarded. None of these may throw. */
@@ -58,6 +59,8 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
   /** -1 where there is none. */
   grpcStatus = -1;
   routeName = '';
+  /** What the rule makes of it and of its response; `undefined` until there is a rule. */
+  routing: Routing | undefined;
   /** The policy that decided, `<namespace>/<name>`. */
   policy = '';
   backendName = '';

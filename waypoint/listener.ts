@@ -62,7 +62,8 @@ export async function serveTunnel(
     const client = { address, identity, workload };
     await serveConnection({ request, target, client, self, live }, parts);
   } catch (error) {
-    refuseTunnel(request, refusalStatus(live.signal, error));
+    if (request.stream.answered) request.stream.reset();
+    else refuseTunnel(request, refusalStatus(live.signal, error));
     live.fail(error);
   }
 }

@@ -1,11 +1,14 @@
-import { unreachable } from '../base/unreachable.ts';
 import type { AppProtocol } from '../mesh/model/service.ts';
-import type { WaypointConnection } from './connection.ts';
+import { unreachable } from '../base/unreachable.ts';
+import { acceptConnection, type WaypointConnection } from './connection.ts';
+import { serveHttpConnection } from './http.ts';
 import type { WaypointParts } from './parts.ts';
+import { sniffProtocol } from './sniff.ts';
 import { serveTcp } from './tcp.ts';
+import { protocolOf } from './upstream/targets.ts';
 
 /**
- * What becomes of an admitted connection, by the protocol of its port.
+ * What becomes of an admitted connection, by the protocol of its port; where nobody has declared one, by its first bytes.
  *
  * @throws {MeshError} why it was not set up; the caller answers and reports.
  */
@@ -13,24 +16,30 @@ export async function serveConnection(
   connection: WaypointConnection,
   parts: WaypointParts,
 ): Promise<void> {
-  const protocol = protocolOf(connection);
+  const protocol = declaredProtocol(connection);
   switch (protocol) {
-    case 'UNKNOWN':
     case 'HTTP11':
     case 'HTTP2':
     case 'GRPC':
+      serveHttpConnection(acceptConnection(connection), connection, parts.http);
+      return;
     case 'TCP':
     case 'TLS':
       await serveTcp(connection, parts);
       return;
+    case 'UNKNOWN': {
+      const stream = acceptConnection(connection);
+      if ((await sniffProtocol(stream)) === 'http')
+        serveHttpConnection(stream, connection, parts.http);
+      else await serveTcp(connection, parts, stream);
+      return;
+    }
     default:
       unreachable(protocol);
   }
 }
 
 /** Of the port that was asked for; of a workload's own port nobody has said anything. */
-function protocolOf({ target }: WaypointConnection): AppProtocol {
-  if (target.kind === 'workload') return 'UNKNOWN';
-  const { ports } = target.service;
-  return ports.find(({ servicePort }) => servicePort === target.port)?.appProtocol ?? 'UNKNOWN';
+function declaredProtocol({ target }: WaypointConnection): AppProtocol {
+  return target.kind === 'workload' ? 'UNKNOWN' : protocolOf(target.service, target.port);
 }

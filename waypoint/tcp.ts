@@ -17,10 +17,16 @@ import { acceptConnection, type WaypointConnection } from './connection.ts';
 import type { WaypointParts } from './parts.ts';
 import { selectUpstream, type UpstreamRoute } from './route.ts';
 
-/** Carries a connection's bytes as they are to an endpoint. @throws {MeshError} when none could be reached. */
+/**
+ * Carries a connection's bytes as they are to an endpoint.
+ *
+ * @param accepted where the client has been answered already, because its first bytes had to be seen.
+ * @throws {MeshError} when none could be reached.
+ */
 export async function serveTcp(
   connection: WaypointConnection,
   parts: WaypointParts,
+  accepted?: ByteStream,
 ): Promise<void> {
   const { live, target } = connection;
   const resolved = new Map<string, readonly IpAddress[]>();
@@ -31,7 +37,7 @@ export async function serveTcp(
   let downstream: ByteStream;
   try {
     live.signal.throwIfAborted();
-    downstream = acceptConnection(connection);
+    downstream = accepted ?? acceptConnection(connection);
   } catch (error) {
     upstream.reset();
     throw error;

@@ -7,7 +7,7 @@ import type { Workload } from '../mesh/model/workload.ts';
 import type { Endpoint } from './balance/endpoint.ts';
 import { sortIntoLevels, type BalancerSource } from './balance/levels.ts';
 import { EndpointPicker, type PickRequest } from './balance/picker.ts';
-import { CircuitBreaker } from './circuit-breaker.ts';
+import { CircuitBreaker, type Permit } from './circuit-breaker.ts';
 import { EndpointStates, type EndpointHealth } from './endpoint-state.ts';
 import { OutlierDetector, type OutlierEvent } from './outlier.ts';
 
@@ -38,6 +38,9 @@ const NO_LABELS: ReadonlyMap<string, string> = new Map();
 export class UpstreamTarget implements Disposable {
   readonly outliers: OutlierDetector;
   readonly circuitBreaker: CircuitBreaker;
+  /** Of what is under way. */
+  readonly requestPermits: Permit[] = [];
+  readonly retryPermits: Permit[] = [];
   readonly #clock: Clock;
   readonly #states = new EndpointStates();
   readonly #picker: EndpointPicker;

@@ -1,12 +1,17 @@
 import type { ObjectKey } from '../../mesh/kubernetes/object.ts';
 import type { ConfigProblem } from '../../mesh/kubernetes/problem.ts';
 import type { KubernetesObject } from '../../mesh/kubernetes/resources.ts';
+import type { KeySource } from '../translate/request-authentication.ts';
 
 /** What changed, all of it to be taken at once. */
 export type ChangeSet = Readonly<{
   upserts: readonly KubernetesObject[];
   removals: readonly ObjectKey[];
+  /** Key sets of issuers that were fetched; `undefined` for one that is believed no longer. */
+  keys?: readonly FetchedKeys[];
 }>;
+
+export type FetchedKeys = Readonly<{ source: KeySource; keys: string | undefined }>;
 
 export type SourceListener = Readonly<{
   /** Objects changed. The first call brings everything that could be read. */

@@ -28,22 +28,18 @@ import {
   type TargetSecurity,
 } from '../../mesh/model/target-security.ts';
 import type { Picture, TargetingKind } from '../snapshot.ts';
+import { authorizersOf, type Authorizers } from './mesh-config.ts';
 import { accountMatch, isDryRun, principalMatches, stringMatch } from './policies.ts';
-import { translateRequestAuthentication, type KeysOf } from './request-authentication.ts';
 import { serviceHostname } from './names.ts';
+import { translateRequestAuthentication } from './request-authentication.ts';
 import type { MeshSettings } from './settings.ts';
 
-/**
- * What is attached to the service of that host: to the Service, and to every ServiceEntry of the namespace that has it.
- *
- * @param keysOf the key set of an address, as it was last fetched.
- */
+/** What is attached to the service of that host: to the Service, and to every ServiceEntry of the namespace that has it. */
 export function securityOfService(
   picture: Picture,
   settings: MeshSettings,
   namespace: string,
   host: string,
-  keysOf: KeysOf,
 ): TargetSecurity {
   const targets = [...picture.entriesOfHost(host)]
     .filter(({ ref }) => ref.namespace === namespace)
@@ -53,7 +49,7 @@ export function securityOfService(
   const attached = <K extends TargetingKind>(kind: K): readonly ObjectOf<K>[] =>
     targets.flatMap((target) => [...picture.targetingPolicies(kind, namespace, target)]);
   const key = serviceKey(namespace, host);
-  return { target: serviceTarget(key), ...translateAll(attached, settings, keysOf) };
+  return { target: serviceTarget(key), ...translateAll(picture, attached, settings) };
 }
 
 /** What is attached to a waypoint: to its Gateway, and to its GatewayClass by the root namespace. */
@@ -61,7 +57,6 @@ export function securityOfGateway(
   picture: Picture,
   settings: MeshSettings,
   gateway: Gateway,
-  keysOf: KeysOf,
 ): TargetSecurity {
   const { namespace, name } = gateway.ref;
   const ofClass = { kind: 'GatewayClass', name: gateway.spec.gatewayClassName };
@@ -69,20 +64,28 @@ export function securityOfGateway(
     ...picture.targetingPolicies(kind, namespace, { kind: 'Gateway', name }),
     ...picture.targetingPolicies(kind, settings.rootNamespace, ofClass),
   ];
-  return { target: gatewayTarget(namespace, name), ...translateAll(attached, settings, keysOf) };
+  return {
+    target: gatewayTarget(namespace, name),
+    ...translateAll(picture, attached, settings),
+  };
 }
 
 function translateAll(
+  picture: Picture,
   attached: <K extends TargetingKind>(kind: K) => readonly ObjectOf<K>[],
   settings: MeshSettings,
-  keysOf: KeysOf,
 ): Omit<TargetSecurity, 'target'> {
   return {
-    policies: byKey(attached('AuthorizationPolicy')).map((policy) =>
-      translateHttpPolicy(policy, settings),
-    ),
+    policies: byKey(attached('AuthorizationPolicy')).map((policy) => {
+      const isCustom = policy.spec.action === 'CUSTOM';
+      return translateHttpPolicy(
+        policy,
+        settings,
+        isCustom ? authorizersOf(picture, settings) : undefined,
+      );
+    }),
     authentications: byKey(attached('RequestAuthentication')).map((each) =>
-      translateRequestAuthentication(each, keysOf),
+      translateRequestAuthentication(each, (source) => picture.keysOf(source)),
     ),
   };
 }
@@ -96,6 +99,7 @@ function byKey<T extends ObjectBase>(objects: readonly T[]): readonly T[] {
 export function translateHttpPolicy(
   policy: AuthorizationPolicy,
   settings: MeshSettings,
+  authorizers?: Authorizers,
 ): HttpPolicy {
   const { spec, ref } = policy;
   const rules = (spec.rules ?? []).flatMap((rule) => {
@@ -104,7 +108,7 @@ export function translateHttpPolicy(
   });
   return {
     key: policyKey(ref.namespace, ref.name),
-    action: actionOf(policy, settings),
+    action: actionOf(policy, authorizers),
     dryRun: isDryRun(policy),
     rules,
   };
@@ -115,13 +119,17 @@ export function unknownAttributesOf(rule: AuthorizationRule): readonly string[] 
   return rule.when.map(({ key }) => key).filter((key) => conditionReader(key) === undefined);
 }
 
-function actionOf({ spec }: AuthorizationPolicy, settings: MeshSettings): HttpPolicyAction {
+function actionOf({ spec }: AuthorizationPolicy, authorizers?: Authorizers): HttpPolicyAction {
   if (spec.action !== 'CUSTOM') return { kind: spec.action };
   const name = spec.provider?.name ?? '';
-  const authorizer = settings.authorizers?.get(name);
-  return authorizer === undefined
-    ? { kind: 'CUSTOM', problem: `the mesh has no extension provider ${JSON.stringify(name)}` }
+  const authorizer = authorizers?.get(name) ?? { problem: unknownProvider(name) };
+  return 'problem' in authorizer
+    ? { kind: 'CUSTOM', ...authorizer }
     : { kind: 'CUSTOM', authorizer };
+}
+
+function unknownProvider(name: string): string {
+  return `the mesh has no external authorizer ${JSON.stringify(name)}`;
 }
 
 function translateRule(

@@ -1,7 +1,8 @@
 import type { AuthorizationPolicy, TargetReference } from '../../mesh/kubernetes/security.ts';
 import { targetsOf } from '../../mesh/kubernetes/security.ts';
 import type { Picture } from '../snapshot.ts';
-import { unknownAttributesOf } from './http-policies.ts';
+import { translateHttpPolicy, unknownAttributesOf } from './http-policies.ts';
+import { authorizersOf } from './mesh-config.ts';
 import { objectWaypoint } from './services.ts';
 import type { Condition, MeshSettings } from './settings.ts';
 
@@ -33,7 +34,7 @@ export function waypointAccepted(
   });
   if (first !== undefined && failed.length === outcomes.length)
     return condition('False', first.reason, messages);
-  const notes = notesOf(settings, policy);
+  const notes = notesOf(picture, settings, policy);
   if (first !== undefined)
     return condition('True', 'PartiallyInvalid', [messages, ...notes].join('. '));
   const attached = `attached to ${targets.map(({ kind, name }) => `${kind} ${name}`).join(', ')}`;
@@ -82,7 +83,8 @@ function outcomeOf(
 }
 
 /** What of the policy is not as it was written. */
-function notesOf(settings: MeshSettings, { spec }: AuthorizationPolicy): string[] {
+function notesOf(picture: Picture, settings: MeshSettings, policy: AuthorizationPolicy): string[] {
+  const { spec } = policy;
   const notes: string[] = [];
   const unknown = [...new Set((spec.rules ?? []).flatMap(unknownAttributesOf))];
   if (unknown.length > 0) {
@@ -92,10 +94,8 @@ function notesOf(settings: MeshSettings, { spec }: AuthorizationPolicy): string[
         : 'they are left out, so that more is matched than asked for';
     notes.push(`waypoints cannot look at ${unknown.join(', ')}: ${effect}`);
   }
-  const provider = spec.provider?.name ?? '';
-  if (spec.action === 'CUSTOM' && settings.authorizers?.has(provider) !== true)
-    notes.push(
-      `the mesh has no extension provider ${JSON.stringify(provider)}: requests that match are denied`,
-    );
+  const { action } = translateHttpPolicy(policy, settings, authorizersOf(picture, settings));
+  if (action.kind === 'CUSTOM' && 'problem' in action)
+    notes.push(`${action.problem}: requests that match are denied`);
   return notes;
 }

@@ -25,7 +25,8 @@ export function routeParents(
 ): RouteParentStatus[] {
   const refs = route.spec.parentRefs.filter((ref) => parentKind(ref) !== undefined);
   if (refs.length === 0) return [];
-  const resolved = resolvedRefs(translateRoute(picture, settings, route).problems);
+  const { problems, unusable } = translateRoute(picture, settings, route);
+  const resolved = resolvedRefs(problems);
   return refs.map((parentRef) => {
     const parent = findParent(picture, parentRef, route.ref.namespace);
     return {
@@ -33,7 +34,7 @@ export function routeParents(
       controllerName: CONTROLLER,
       observedGeneration: route.metadata.generation,
       conditions: [
-        accepted(picture, route, parentRef, parent),
+        accepted(picture, route, parentRef, parent, unusable),
         resolved,
         ...(parent === undefined ? [] : [resolvedWaypoints(picture, settings, parent)]),
       ],
@@ -46,6 +47,7 @@ function accepted(
   route: Route,
   ref: ParentRef,
   parent: RouteParent | undefined,
+  unusable: readonly string[],
 ): Condition {
   const refused = (reason: string, message: string): Condition => ({
     ...{ type: 'Accepted', status: 'False', reason, message },
@@ -56,6 +58,8 @@ function accepted(
   }
   const ports = attach(route, ref, parent);
   if (typeof ports === 'string') return refused('NoMatchingParent', ports);
+  // It stays attached: requests that it would have had are refused, not sent on as if there were no route.
+  if (unusable.length > 0) return refused('UnsupportedValue', unusable.join('; '));
   const bySet = attachmentsOf(picture, parent).get(setOf(route, parent));
   const notes: string[] = [];
   let lost = 0;

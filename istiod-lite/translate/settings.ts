@@ -1,6 +1,5 @@
 import type { TrustDomain } from '../../mesh/model/identity.ts';
 import type { AuthorizationPolicy } from '../../mesh/model/authorization.ts';
-import type { ExternalAuthorizer } from '../../mesh/model/http-policy.ts';
 import type { ObjectReference } from '../../mesh/kubernetes/object.ts';
 import type { ParentRef } from '../../mesh/kubernetes/route-references.ts';
 import type { ServiceKey } from '../../mesh/model/service.ts';
@@ -20,8 +19,6 @@ export type MeshSettings = Readonly<{
   network: string;
   /** Dry-run policies are sent; off by default, for an old ztunnel would enforce them. */
   dryRunPolicies: boolean;
-  /** Whom CUSTOM policies may name. */
-  authorizers?: ReadonlyMap<string, ExternalAuthorizer>;
 }>;
 
 /** A condition of an object's status, with upstream's type and reason. */

@@ -348,6 +348,7 @@ export function translateObject(
     case 'Namespace':
     case 'Node':
     case 'ServiceAccount':
+    case 'ConfigMap':
     case 'Deployment':
     case 'ReplicaSet':
     case 'ConfigMap':

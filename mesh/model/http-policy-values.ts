@@ -4,6 +4,7 @@ import type { PolicyConnection } from './authorize.ts';
 import type { HttpCondition, HttpMatch, TextAttribute } from './http-policy.ts';
 import { identityParts, principalOf } from './identity.ts';
 import type { PathTemplate } from './path-template.ts';
+import { accountKey } from './policy-values.ts';
 import { TemplateTable } from './template-table.ts';
 import {
   CidrTable,
@@ -323,10 +324,6 @@ function testsOf<T>(
     tests.push({ dimension, negative: true, values: excluded, ...(wanted && { wanted }) });
   }
   return tests;
-}
-
-function accountKey({ namespace, serviceAccount }: ServiceAccountMatch): string {
-  return `${namespace}/${serviceAccount}`;
 }
 
 /** The texts that a claim holds: itself, or the texts of a list; anything else is nothing that a policy can name. */

@@ -115,6 +115,7 @@ function findIn(table: TextTable): (wanted: StringMatch) => PolicyValue {
   return (wanted) => table.value(wanted);
 }
 
-function accountKey({ namespace, serviceAccount }: ServiceAccountMatch): string {
+/** A service account as the key of a table. */
+export function accountKey({ namespace, serviceAccount }: ServiceAccountMatch): string {
   return `${namespace}/${serviceAccount}`;
 }

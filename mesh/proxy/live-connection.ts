@@ -75,6 +75,7 @@ export class LiveConnection implements Live, Traced {
   /** What went over the downstream before the relay, such as a SOCKS5 handshake: none of the payload. */
   #before = { read: 0, written: 0 };
   #over = false;
+  #close: (() => void) | undefined;
 
   constructor(options: LiveConnectionOptions) {
     this.#parts = options.parts;
@@ -108,7 +109,7 @@ export class LiveConnection implements Live, Traced {
 
   /** Both ends are there. */
   get isRelaying(): boolean {
-    return this.#relay !== undefined;
+    return this.#relay !== undefined || this.#close !== undefined;
   }
 
   setCheck(check: () => string | undefined): void {
@@ -122,6 +123,24 @@ export class LiveConnection implements Live, Traced {
   cut(error: MeshError): void {
     this.#cut.abort(error); // the first reason stays
     this.#relay?.cut(error);
+    this.#close?.();
+  }
+
+  /**
+   * Its bytes are read here, as requests that have records of their own: from here on it only counts as open, until done().
+   *
+   * @param close ends it at once; called when it is cut.
+   */
+  hold(close: () => void): void {
+    this.#close = close;
+    if (this.#cut.signal.aborted) close();
+  }
+
+  /** The end of a connection that was held. */
+  done(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#parts.connections.remove(this);
   }
 
   /** Both ends are there: counts the connection as opened and moves bytes until it ends, then reports it. */

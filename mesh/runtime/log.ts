@@ -29,6 +29,8 @@ export type LogLevels = Readonly<{
 
 /** The log of one thread. */
 export interface Log {
+  /** For whole lines of another form, such as those of requests. */
+  readonly writer: LineWriter;
   scope(name: string): Logger;
   levels(): LogLevels;
   /** Holds at once, for loggers made before too. */
@@ -65,6 +67,7 @@ export function openLog(options: LogOptions): Log {
   let { levels } = options;
   const scopes = new Map<string, ScopeLogger>();
   const log: Log = {
+    writer,
     scope(name) {
       let logger = scopes.get(name);
       if (logger === undefined) {

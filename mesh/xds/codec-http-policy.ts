@@ -21,7 +21,7 @@ import {
   type Condition as ConditionMessage,
   type ConditionValue,
   type HttpPolicy as HttpPolicyMessage,
-  type HttpRule as HttpRuleMessage,
+  type HttpPolicyRule as HttpRuleMessage,
   type JwtRule as JwtRuleMessage,
 } from '../proto/gen/waypoint-security.ts';
 import { decodeCidr, decodeEnum, decodePort, encodeBytes, resourceError } from './codec-fields.ts';

@@ -89,8 +89,9 @@ function encodePorts(ports: ReadonlyMap<number, TrafficPolicy>): PortTrafficPoli
 
 function decodePolicy(given: TrafficPolicyMessage | undefined): TrafficPolicy {
   const message = required(given, 'policy');
-  const { warmup, locality, outliers, circuitBreaker, http2, tls, retryBudget } = message;
+  const { problem, warmup, locality, outliers, circuitBreaker, http2, tls, retryBudget } = message;
   return {
+    ...(problem === undefined ? {} : { problem }),
     balancer: decodeBalancer(required(message.balancer, 'balancer')),
     ...(warmup === undefined ? {} : { warmup: decodeAmounts(warmup, 'warmup') }),
     ...(locality === undefined ? {} : { locality: decodeLocality(locality) }),
@@ -112,6 +113,7 @@ function decodePolicy(given: TrafficPolicyMessage | undefined): TrafficPolicy {
 function encodePolicy(policy: TrafficPolicy): TrafficPolicyMessage {
   const { warmup, locality, outliers, circuitBreaker, tls, retryBudget } = policy;
   return {
+    problem: policy.problem,
     balancer: encodeBalancer(policy.balancer),
     warmup: warmup === undefined ? undefined : { ...warmup },
     locality: locality === undefined ? undefined : encodeLocality(locality),

@@ -1,8 +1,11 @@
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
+import { ChangeJoiner } from '../../istiod-lite/joiner.ts';
 import { JwksCache } from '../../istiod-lite/jwks-cache.ts';
 import { fetchJwks } from '../../istiod-lite/jwks-source.ts';
+import { Snapshot } from '../../istiod-lite/snapshot.ts';
+import { FileSet } from '../../istiod-lite/sources/file-set.ts';
 import type { KeySource } from '../../istiod-lite/translate/request-authentication.ts';
 
 const LOCAL = { allowedHosts: new Set(['127.0.0.1', 'localhost']) };
@@ -193,4 +196,50 @@ test('a source that nothing asks for is asked no more', async (t) => {
   await attempt(KEYS);
   cache.retain([source]);
   t.is(cache.get(source), KEYS);
+});
+
+test('keys that were fetched are joined with other changes, and none is lost', async (t) => {
+  const seen: (readonly string[])[] = [];
+  const joiner = new ChangeJoiner(({ keys = [] }) => {
+    seen.push(keys.map((one) => one.keys ?? 'none'));
+  });
+  t.teardown(() => {
+    joiner[Symbol.dispose]();
+  });
+  const add = (keys: string | undefined): void => {
+    joiner.add({ upserts: [], removals: [], keys: [{ source, keys }] });
+  };
+  add('1');
+  add('2');
+  add(undefined);
+  await joiner.flush();
+  t.deepEqual(seen, [['1'], ['2', 'none']]);
+});
+
+test('what the policies of the picture need is fetched, and a change of keys is one of the picture', async (t) => {
+  const { cache, attempt } = handCache();
+  const set = new FileSet();
+  const snapshot = new Snapshot();
+  const apply = (rules: string): void => {
+    set.setFile(
+      'a.yaml',
+      `apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: { name: tokens, namespace: shop }
+spec: { jwtRules: [${rules}] }
+`,
+    );
+    snapshot.apply(set.takeChanges());
+    cache.follow(snapshot);
+  };
+  apply('{ issuer: i, jwksUri: https://issuer/keys }');
+  await attempt(KEYS);
+  t.is(cache.get(source), KEYS);
+  const fetched = { upserts: [], removals: [], keys: [{ source, keys: KEYS }] };
+  const change = snapshot.apply(fetched);
+  t.is(snapshot.keysOf(source), KEYS);
+  t.deepEqual([...(change?.facts ?? [])], ['keys|uri|https://issuer/keys']);
+  t.is(snapshot.apply(fetched), undefined);
+  apply('{ issuer: i, jwks: "{\\"keys\\":[]}" }');
+  t.is(cache.get(source), undefined);
 });

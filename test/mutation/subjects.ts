@@ -23,10 +23,50 @@ export const SUBJECTS: ReadonlyMap<string, Subject> = new Map([
     {
       sources: [
         'mesh/model/compiled-policies.ts',
+        'mesh/model/policy-scope.ts',
         'mesh/model/rule-index.ts',
         'mesh/model/policy-values.ts',
+        'mesh/model/value-tables.ts',
       ],
       tests: ['test/mesh/model/compiled-policies.test.ts'],
+    },
+  ],
+  [
+    'http-policies',
+    {
+      sources: [
+        'mesh/model/compiled-http-policies.ts',
+        'mesh/model/http-policy.ts',
+        'mesh/model/http-policy-values.ts',
+        'mesh/model/path-template.ts',
+        'mesh/model/template-table.ts',
+        'istiod-lite/translate/http-policies.ts',
+      ],
+      tests: ['test/waypoint/authorize.test.ts', 'test/waypoint/http-policy-model.test.ts'],
+    },
+  ],
+  [
+    'paths',
+    {
+      sources: ['waypoint/normalize-path.ts', 'mesh/model/percent-encoding.ts'],
+      tests: ['test/waypoint/normalize-path.test.ts'],
+    },
+  ],
+  [
+    'heads',
+    {
+      sources: ['waypoint/request-headers.ts'],
+      tests: ['test/waypoint/request-headers.test.ts'],
+    },
+  ],
+  [
+    'tokens',
+    {
+      sources: [
+        ...['waypoint/jwt.ts', 'waypoint/jwt-parts.ts', 'waypoint/jwt-places.ts'],
+        'waypoint/jwt-request.ts',
+      ],
+      tests: ['test/waypoint/jwt.test.ts'],
     },
   ],
   ['issuing', { sources: ['certs/issue.ts'], tests: ['test/certs/issue.test.ts'] }],

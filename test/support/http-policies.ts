@@ -1,7 +1,6 @@
 import { parseIpAddress } from '../../base/address.ts';
 import { DEFAULT_SETTINGS } from '../../istiod-lite/check.ts';
 import { translateHttpPolicy } from '../../istiod-lite/translate/http-policies.ts';
-import type { MeshSettings } from '../../istiod-lite/translate/settings.ts';
 import { readObjects } from '../../mesh/kubernetes/read.ts';
 import type { ExternalAuthorizer, HttpPolicy } from '../../mesh/model/http-policy.ts';
 import type { PolicyRequest, RequestIdentity } from '../../mesh/model/http-policy-values.ts';
@@ -19,10 +18,7 @@ export function makeAuthorizer(fields: Partial<ExternalAuthorizer> = {}): Extern
   };
 }
 
-const settings: MeshSettings = {
-  ...DEFAULT_SETTINGS,
-  authorizers: new Map([['asker', makeAuthorizer()]]),
-};
+const authorizers = new Map([['asker', makeAuthorizer()]]);
 
 export type PolicySpec = Readonly<{
   name?: string;
@@ -46,7 +42,7 @@ export function httpPolicies(...specs: readonly PolicySpec[]): readonly HttpPoli
       const { objects, problems } = readObjects(JSON.stringify(document), 'policy.yaml');
       const object = objects[0]?.object;
       if (object?.kind !== 'AuthorizationPolicy') throw new Error(JSON.stringify(problems));
-      return translateHttpPolicy(object, settings);
+      return translateHttpPolicy(object, DEFAULT_SETTINGS, authorizers);
     },
   );
   const target = serviceTarget(serviceKey('shop', 'web.shop.svc.cluster.local'));

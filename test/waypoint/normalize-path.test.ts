@@ -11,7 +11,8 @@ const becomes = test.macro({
     const result = normalizePath(target, how);
     t.is(result.kind === 'path' ? result.target : `refused: ${result.fault}`, expected);
   },
-  title: (_ = '', how: PathNormalization, target: string, expected: string) => `${how} makes ${JSON.stringify(target)} ${expected}`,
+  title: (_ = '', how: PathNormalization, target: string, expected: string) =>
+    `${how} makes ${JSON.stringify(target)} ${expected}`,
 });
 
 // STRICT: what policy decides on is what goes on.

@@ -8,6 +8,7 @@ import type {
   TcpRoute,
   ValueMatch,
 } from '../../../mesh/model/http-route.ts';
+import { httpRuleProblem } from '../../../mesh/model/http-rule-problem.ts';
 import type {
   GrpcMatchSpec,
   GrpcRoute,
@@ -30,6 +31,8 @@ import { translateFilters, type FilterParts } from './filters.ts';
 export type TranslatedRoute = Readonly<
   ({ kind: 'http'; rules: readonly HttpRule[] } | { kind: 'tcp'; route: TcpRoute }) & {
     problems: readonly ReferenceProblem[];
+    /** Why waypoints would refuse it, and with it all routes of its service: then it has no rules. */
+    unusable: readonly string[];
   }
 >;
 
@@ -54,17 +57,28 @@ export function translateRoute(
   };
   switch (route.kind) {
     case 'HTTPRoute':
-      return { kind: 'http', rules: httpRules(route, parts), problems };
+      return { ...usableRules(httpRules(route, parts)), problems };
     case 'GRPCRoute':
-      return { kind: 'http', rules: grpcRules(route, parts), problems };
+      return { ...usableRules(grpcRules(route, parts)), problems };
     case 'TCPRoute':
     case 'TLSRoute': {
       const [rule] = route.spec.rules;
       const backends = (rule?.backendRefs ?? []).map((ref) => shareOf(ref, parts));
       const name = ruleName(route, rule?.name, 0);
-      return { kind: 'tcp', route: { name, backends }, problems };
+      return { kind: 'tcp', route: { name, backends }, problems, unusable: [] };
     }
   }
+}
+
+/** All or none: without one of its rules, requests would come to a rule that is not for them. */
+function usableRules(
+  rules: readonly HttpRule[],
+): Readonly<{ kind: 'http'; rules: readonly HttpRule[]; unusable: readonly string[] }> {
+  const unusable = rules.flatMap((rule) => {
+    const problem = httpRuleProblem(rule);
+    return problem === undefined ? [] : [`rule ${rule.name}: ${problem}`];
+  });
+  return { kind: 'http', rules: unusable.length === 0 ? rules : [], unusable };
 }
 
 function ruleName(route: Route, name: string | undefined, index: number): string {

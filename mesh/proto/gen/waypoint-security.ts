@@ -67,7 +67,7 @@ export interface HttpPolicy {
   key: string;
   action: HttpPolicy_Action;
   dryRun: boolean;
-  rules: HttpRule[];
+  rules: HttpPolicyRule[];
   /** Of CUSTOM, one of the two. */
   authorizer?: ExternalAuthorizer | undefined;
   authorizerProblem: string;
@@ -99,17 +99,17 @@ export interface ExternalAuthorizer {
 }
 
 /** All of its clauses must hold. */
-export interface HttpRule {
+export interface HttpPolicyRule {
   clauses: HttpClause[];
 }
 
 /** One of its matches must hold; there is one at least. */
 export interface HttpClause {
-  matches: HttpMatch[];
+  matches: HttpPolicyMatch[];
 }
 
 /** All of its conditions must hold; there is one at least. */
-export interface HttpMatch {
+export interface HttpPolicyMatch {
   conditions: Condition[];
 }
 
@@ -270,7 +270,7 @@ export const HttpPolicy: MessageFns<HttpPolicy> = {
       writer.uint32(24).bool(message.dryRun);
     }
     for (const v of message.rules) {
-      HttpRule.encode(v!, writer.uint32(34).fork()).join();
+      HttpPolicyRule.encode(v!, writer.uint32(34).fork()).join();
     }
     if (message.authorizer !== undefined) {
       ExternalAuthorizer.encode(message.authorizer, writer.uint32(42).fork()).join();
@@ -323,7 +323,7 @@ export const HttpPolicy: MessageFns<HttpPolicy> = {
               break;
             }
 
-            message.rules.push(HttpRule.decode(reader, reader.uint32()));
+            message.rules.push(HttpPolicyRule.decode(reader, reader.uint32()));
             continue;
           }
           case 5: {
@@ -362,7 +362,7 @@ export const HttpPolicy: MessageFns<HttpPolicy> = {
     message.key = object.key ?? "";
     message.action = object.action ?? 0;
     message.dryRun = object.dryRun ?? false;
-    message.rules = object.rules?.map((e) => HttpRule.fromPartial(e)) || [];
+    message.rules = object.rules?.map((e) => HttpPolicyRule.fromPartial(e)) || [];
     message.authorizer = (object.authorizer !== undefined && object.authorizer !== null)
       ? ExternalAuthorizer.fromPartial(object.authorizer)
       : undefined;
@@ -545,19 +545,19 @@ export const ExternalAuthorizer: MessageFns<ExternalAuthorizer> = {
   },
 };
 
-function createBaseHttpRule(): HttpRule {
+function createBaseHttpPolicyRule(): HttpPolicyRule {
   return { clauses: [] };
 }
 
-export const HttpRule: MessageFns<HttpRule> = {
-  encode(message: HttpRule, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const HttpPolicyRule: MessageFns<HttpPolicyRule> = {
+  encode(message: HttpPolicyRule, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.clauses) {
       HttpClause.encode(v!, writer.uint32(10).fork()).join();
     }
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): HttpRule {
+  decode(input: BinaryReader | Uint8Array, length?: number): HttpPolicyRule {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -566,7 +566,7 @@ export const HttpRule: MessageFns<HttpRule> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseHttpRule();
+      const message = createBaseHttpPolicyRule();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -590,11 +590,11 @@ export const HttpRule: MessageFns<HttpRule> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<HttpRule>, I>>(base?: I): HttpRule {
-    return HttpRule.fromPartial(base ?? ({} as any));
+  create<I extends Exact<DeepPartial<HttpPolicyRule>, I>>(base?: I): HttpPolicyRule {
+    return HttpPolicyRule.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<HttpRule>, I>>(object: I): HttpRule {
-    const message = createBaseHttpRule();
+  fromPartial<I extends Exact<DeepPartial<HttpPolicyRule>, I>>(object: I): HttpPolicyRule {
+    const message = createBaseHttpPolicyRule();
     message.clauses = object.clauses?.map((e) => HttpClause.fromPartial(e)) || [];
     return message;
   },
@@ -607,7 +607,7 @@ function createBaseHttpClause(): HttpClause {
 export const HttpClause: MessageFns<HttpClause> = {
   encode(message: HttpClause, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.matches) {
-      HttpMatch.encode(v!, writer.uint32(10).fork()).join();
+      HttpPolicyMatch.encode(v!, writer.uint32(10).fork()).join();
     }
     return writer;
   },
@@ -630,7 +630,7 @@ export const HttpClause: MessageFns<HttpClause> = {
               break;
             }
 
-            message.matches.push(HttpMatch.decode(reader, reader.uint32()));
+            message.matches.push(HttpPolicyMatch.decode(reader, reader.uint32()));
             continue;
           }
         }
@@ -650,24 +650,24 @@ export const HttpClause: MessageFns<HttpClause> = {
   },
   fromPartial<I extends Exact<DeepPartial<HttpClause>, I>>(object: I): HttpClause {
     const message = createBaseHttpClause();
-    message.matches = object.matches?.map((e) => HttpMatch.fromPartial(e)) || [];
+    message.matches = object.matches?.map((e) => HttpPolicyMatch.fromPartial(e)) || [];
     return message;
   },
 };
 
-function createBaseHttpMatch(): HttpMatch {
+function createBaseHttpPolicyMatch(): HttpPolicyMatch {
   return { conditions: [] };
 }
 
-export const HttpMatch: MessageFns<HttpMatch> = {
-  encode(message: HttpMatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const HttpPolicyMatch: MessageFns<HttpPolicyMatch> = {
+  encode(message: HttpPolicyMatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.conditions) {
       Condition.encode(v!, writer.uint32(10).fork()).join();
     }
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): HttpMatch {
+  decode(input: BinaryReader | Uint8Array, length?: number): HttpPolicyMatch {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -676,7 +676,7 @@ export const HttpMatch: MessageFns<HttpMatch> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseHttpMatch();
+      const message = createBaseHttpPolicyMatch();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -700,11 +700,11 @@ export const HttpMatch: MessageFns<HttpMatch> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<HttpMatch>, I>>(base?: I): HttpMatch {
-    return HttpMatch.fromPartial(base ?? ({} as any));
+  create<I extends Exact<DeepPartial<HttpPolicyMatch>, I>>(base?: I): HttpPolicyMatch {
+    return HttpPolicyMatch.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<HttpMatch>, I>>(object: I): HttpMatch {
-    const message = createBaseHttpMatch();
+  fromPartial<I extends Exact<DeepPartial<HttpPolicyMatch>, I>>(object: I): HttpPolicyMatch {
+    const message = createBaseHttpPolicyMatch();
     message.conditions = object.conditions?.map((e) => Condition.fromPartial(e)) || [];
     return message;
   },

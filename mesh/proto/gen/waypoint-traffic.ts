@@ -48,7 +48,11 @@ export interface TrafficPolicy {
   http2?: boolean | undefined;
   useClientProtocol: boolean;
   tls?: UpstreamTls | undefined;
-  retryBudget?: RetryBudget | undefined;
+  retryBudget?:
+    | RetryBudget
+    | undefined;
+  /** Why nothing may be sent. */
+  problem?: string | undefined;
 }
 
 export interface Balancer {
@@ -517,6 +521,7 @@ function createBaseTrafficPolicy(): TrafficPolicy {
     useClientProtocol: false,
     tls: undefined,
     retryBudget: undefined,
+    problem: undefined,
   };
 }
 
@@ -554,6 +559,9 @@ export const TrafficPolicy: MessageFns<TrafficPolicy> = {
     }
     if (message.retryBudget !== undefined) {
       RetryBudget.encode(message.retryBudget, writer.uint32(90).fork()).join();
+    }
+    if (message.problem !== undefined) {
+      writer.uint32(98).string(message.problem);
     }
     return writer;
   },
@@ -659,6 +667,14 @@ export const TrafficPolicy: MessageFns<TrafficPolicy> = {
             message.retryBudget = RetryBudget.decode(reader, reader.uint32());
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -699,6 +715,7 @@ export const TrafficPolicy: MessageFns<TrafficPolicy> = {
     message.retryBudget = (object.retryBudget !== undefined && object.retryBudget !== null)
       ? RetryBudget.fromPartial(object.retryBudget)
       : undefined;
+    message.problem = object.problem ?? undefined;
     return message;
   },
 };

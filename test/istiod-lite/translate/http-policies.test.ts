@@ -10,26 +10,17 @@ import {
   securityOfService,
 } from '../../../istiod-lite/translate/http-policies.ts';
 import { waypointAccepted } from '../../../istiod-lite/translate/policy-status.ts';
-import type { KeysOf } from '../../../istiod-lite/translate/request-authentication.ts';
 import { serviceHostname } from '../../../istiod-lite/translate/names.ts';
-import type { MeshSettings } from '../../../istiod-lite/translate/settings.ts';
 import { formatProblem } from '../../../mesh/kubernetes/problem.ts';
 import type { TargetSecurity } from '../../../mesh/model/target-security.ts';
 import { decodeTargetSecurity, encodeTargetSecurity } from '../../../mesh/xds/codec-http-policy.ts';
-import { makeAuthorizer } from '../../support/http-policies.ts';
 
 // Each testdata/NAME.in.yaml is a cluster; NAME.out.yaml is what waypoints get for each target, read back from the bytes.
 // UPDATE_GOLDEN=1 writes the outputs anew: read them before you commit them.
 
 const folder = new URL('testdata/', import.meta.url);
 
-const settings: MeshSettings = {
-  ...DEFAULT_SETTINGS,
-  authorizers: new Map([['asker', makeAuthorizer()]]),
-};
-
-const keysOf: KeysOf = (source) =>
-  source.kind === 'uri' && source.uri === 'https://fetched/keys' ? '{"keys":[{}]}' : undefined;
+const settings = DEFAULT_SETTINGS;
 
 /** Leaves out what is empty or false, so that what is there can be read. */
 function readable(value: unknown): unknown {
@@ -56,17 +47,20 @@ function translate(text: string): string {
   const set = new FileSet();
   set.setFile('in.yaml', text);
   const snapshot = new Snapshot();
-  snapshot.apply(set.takeChanges());
+  snapshot.apply({
+    ...set.takeChanges(),
+    keys: [{ source: { kind: 'uri', uri: 'https://fetched/keys' }, keys: '{"keys":[{}]}' }],
+  });
   const securities: TargetSecurity[] = [];
   const add = (namespace: string, host: string): void => {
-    securities.push(securityOfService(snapshot, settings, namespace, host, keysOf));
+    securities.push(securityOfService(snapshot, settings, namespace, host));
   };
   for (const { ref } of snapshot.all('Service'))
     add(ref.namespace, serviceHostname(ref.namespace, ref.name, settings));
   for (const { ref, spec } of snapshot.all('ServiceEntry'))
     for (const host of spec.hosts) add(ref.namespace, host);
   for (const gateway of snapshot.all('Gateway'))
-    securities.push(securityOfGateway(snapshot, settings, gateway, keysOf));
+    securities.push(securityOfGateway(snapshot, settings, gateway));
   const statuses = [...snapshot.all('AuthorizationPolicy')].flatMap((policy) => {
     const condition = waypointAccepted(snapshot, settings, policy);
     return condition === undefined

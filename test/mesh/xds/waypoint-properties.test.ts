@@ -242,6 +242,7 @@ const trafficPolicy: fc.Arbitrary<TrafficPolicy> = fc.record(
     warmup: fc.record({ durationMs: amount, minimumPercent: amount, aggression: amount }),
     ...{ connectTimeoutMs: amount, idleTimeoutMs: amount, http2: fc.boolean() },
     useClientProtocol: fc.boolean(),
+    problem: fc.string(),
     retryBudget: fc.record({ percent: amount, minConcurrency: amount, intervalMs: amount }),
   },
   { requiredKeys: ['balancer', 'connectTimeoutMs', 'idleTimeoutMs', 'useClientProtocol'] },

@@ -1,0 +1,265 @@
+import type { HttpBackend, HttpRule } from '../mesh/model/http-route.ts';
+import { identityParts } from '../mesh/model/identity.ts';
+import type { Service } from '../mesh/model/service.ts';
+import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
+import { keyOfService } from '../mesh/proxy/state/vips.ts';
+import { findHeader, type HeaderList } from '../net/h2/headers.ts';
+import type { Downstream } from './downstream.ts';
+import { chooseBackend } from './filters/backend.ts';
+import {
+  compileFilters,
+  filterRequest,
+  filterResponse,
+  type FilterChain,
+} from './filters/chain.ts';
+import { decideFault } from './filters/fault.ts';
+import type { LocalAnswer } from './filters/respond.ts';
+import type { HttpRequest } from './http-request.ts';
+import { NO_BACKEND, NO_HOST, type LocalReply } from './local-reply.ts';
+import { normalizePath, type PathNormalization } from './normalize-path.ts';
+import { pause } from './pause.ts';
+import {
+  DEFAULT_SETTINGS,
+  type BackendChoice,
+  type RequestParts,
+  type RequestSettings,
+  type Verdict,
+} from './request-parts.ts';
+import { DI, DPE, FI, NC, UH } from './response-flags.ts';
+import { compileRule, routesFor } from './routing.ts';
+import type { Deadlines } from './timeout.ts';
+import type { UpstreamPool } from './upstream/pool.ts';
+import { PodBackend } from './upstream/pod-backend.ts';
+import type { UpstreamTargets } from './upstream/targets.ts';
+
+/** What decides about requests beside their routes. */
+export type RequestJudges = Readonly<{
+  /** External authorization, tokens, then policy. */
+  authorize(request: HttpRequest): Verdict | Promise<Verdict>;
+  limitRate(request: HttpRequest): Verdict | Promise<Verdict>;
+  trace(request: HttpRequest): void;
+  onRequestEnd(request: HttpRequest): void;
+  onFault(error: unknown): void;
+}>;
+
+export type HttpStepsOptions = Readonly<{
+  store: WaypointStore;
+  targets: UpstreamTargets;
+  pool: UpstreamPool;
+  deadlines: Deadlines;
+  judges: RequestJudges;
+  /** From 0 to below 1. */
+  random: () => number;
+  paths: PathNormalization;
+}>;
+
+const BAD_PATH: LocalReply = {
+  status: 400,
+  flags: DPE,
+  details: 'path_normalization_failed',
+  body: '',
+};
+const NO_FILTERS: FilterChain = compileFilters([]);
+
+/** The steps of a request, each with the configuration that holds when it is taken; a rule, once found, is kept. */
+export class HttpSteps implements RequestParts {
+  readonly settings: RequestSettings = DEFAULT_SETTINGS;
+  readonly pool: UpstreamPool;
+  readonly deadlines: Deadlines;
+  readonly #options: HttpStepsOptions;
+  /** Rules that no one wrote: of services without routes, and of pods. */
+  readonly #plain = new WeakMap<Service, Map<number, HttpRule>>();
+  readonly #ofPods = new WeakMap<Downstream, PodBackend>();
+
+  constructor(options: HttpStepsOptions) {
+    this.#options = options;
+    this.pool = options.pool;
+    this.deadlines = options.deadlines;
+  }
+
+  random(): number {
+    return this.#options.random();
+  }
+
+  onFault(error: unknown): void {
+    this.#options.judges.onFault(error);
+  }
+
+  onRequestEnd(request: HttpRequest): void {
+    this.#options.judges.onRequestEnd(request);
+  }
+
+  normalise({ head }: HttpRequest): Verdict {
+    const normal = normalizePath(head.path, this.#options.paths);
+    if (normal.kind === 'refused') return BAD_PATH;
+    head.path = normal.target;
+    return undefined;
+  }
+
+  authorize(request: HttpRequest): Verdict | Promise<Verdict> {
+    return this.#options.judges.authorize(request);
+  }
+
+  limitRate(request: HttpRequest): Verdict | Promise<Verdict> {
+    return this.#options.judges.limitRate(request);
+  }
+
+  findRule(request: HttpRequest): HttpRule | undefined {
+    const { service, local, identity } = request.downstream;
+    const namespace = identity === undefined ? undefined : identityParts(identity).namespace;
+    const config = service && this.#options.store.config(keyOfService(service));
+    const routes = config && routesFor(config, namespace, local.port);
+    if (routes?.kind === 'http') {
+      const found = routes.table.find(request.head.list, namespace);
+      if (found === undefined) return undefined;
+      this.#follow(request, found.rule, found.prefix);
+      return found.rule;
+    }
+    const rule = service === undefined ? POD_RULE : this.#plainRule(service, local.port);
+    this.#follow(request, rule, '');
+    return rule;
+  }
+
+  filterRequest(request: HttpRequest): Verdict | Promise<Verdict> {
+    const { routing } = request;
+    const chain = routing?.compiled.chain ?? NO_FILTERS;
+    const { delayMs, abort } = decideFault(chain.delays, chain.aborts, this.#options.random);
+    if (delayMs > 0) return this.#delay(request, delayMs, chain, abort);
+    return this.#filter(request, chain, abort);
+  }
+
+  async #delay(
+    request: HttpRequest,
+    delayMs: number,
+    chain: FilterChain,
+    abort: ReturnType<typeof decideFault>['abort'],
+  ): Promise<Verdict> {
+    request.flags |= DI;
+    await pause(this.deadlines, delayMs);
+    return this.#filter(request, chain, abort);
+  }
+
+  #filter(
+    request: HttpRequest,
+    chain: FilterChain,
+    abort: ReturnType<typeof decideFault>['abort'],
+  ): Verdict {
+    if (abort !== undefined) {
+      const { status, grpcStatus } = abort;
+      return {
+        ...{ status, flags: FI, details: 'fault_filter_abort', body: 'fault filter abort' },
+        ...(grpcStatus !== undefined && { grpcStatus }),
+      };
+    }
+    const cors = chain.cors?.decide(request.head.list);
+    if (cors?.kind === 'answer') return replyOf(cors.answer);
+    const { routing } = request;
+    if (routing !== undefined) routing.cors = cors;
+    return applyFilters(request, chain);
+  }
+
+  chooseBackend(request: HttpRequest, rule: HttpRule): BackendChoice {
+    const { downstream, routing } = request;
+    if (rule === POD_RULE) return this.#podBackend(downstream);
+    const backend = chooseBackend(rule, this.#options.random());
+    if (backend === undefined) return { kind: 'reply', reply: NO_BACKEND };
+    if (backend.target === undefined) return { kind: 'reply', reply: unusable(backend) };
+    const chain = routing?.compiled.backends.get(backend) ?? NO_FILTERS;
+    if (routing !== undefined) routing.backendChain = chain;
+    const refused = applyFilters(request, chain);
+    if (refused !== undefined) return { kind: 'reply', reply: refused };
+    const found = this.#options.targets.backend(backend.target, downstream.version);
+    if ('chooseEndpoint' in found) return { kind: 'backend', backend: found };
+    if (found.problem === 'unknown service')
+      return { kind: 'reply', reply: { ...NO_BACKEND, flags: NC, details: 'cluster_not_found' } };
+    if (found.problem === 'unknown subset') return { kind: 'reply', reply: NO_HOST };
+    return {
+      kind: 'reply',
+      reply: {
+        status: 503,
+        flags: UH,
+        details: `traffic_policy_refused{${found.reason}}`,
+        body: '',
+      },
+    };
+  }
+
+  #podBackend(downstream: Downstream): BackendChoice {
+    let backend = this.#ofPods.get(downstream);
+    if (backend === undefined) {
+      const { pod } = downstream;
+      if (pod === undefined) return { kind: 'reply', reply: NO_HOST };
+      backend = new PodBackend(pod, downstream.local.port, downstream.version);
+      this.#ofPods.set(downstream, backend);
+    }
+    return { kind: 'backend', backend };
+  }
+
+  trace(request: HttpRequest): void {
+    this.#options.judges.trace(request);
+  }
+
+  filterResponse({ routing }: HttpRequest, list: string[]): HeaderList {
+    if (routing === undefined) return list;
+    const { backendChain, compiled, cors, setCookie } = routing;
+    let headers: HeaderList = list;
+    if (backendChain !== undefined) headers = filterResponse(backendChain, headers);
+    headers = filterResponse(compiled.chain, headers);
+    if (cors !== undefined && compiled.chain.cors !== undefined)
+      headers = compiled.chain.cors.changeResponse(headers, cors);
+    return setCookie === undefined ? headers : [...headers, 'set-cookie', setCookie];
+  }
+
+  #follow(request: HttpRequest, rule: HttpRule, prefix: string): void {
+    request.routing = {
+      ...{ compiled: compileRule(rule), prefix, cors: undefined },
+      ...{ backendChain: undefined, hash: undefined, setCookie: undefined },
+    };
+  }
+
+  /** Where nobody has said anything: to the service itself. */
+  #plainRule(service: Service, port: number): HttpRule {
+    let byPort = this.#plain.get(service);
+    if (byPort === undefined) this.#plain.set(service, (byPort = new Map()));
+    let rule = byPort.get(port);
+    if (rule === undefined) {
+      const target = { service: keyOfService(service), port };
+      rule = {
+        ...{ name: 'default', matches: [], filters: [] },
+        backends: [{ target, weight: 1, filters: [] }],
+      };
+      byPort.set(port, rule);
+    }
+    return rule;
+  }
+}
+
+const POD_RULE: HttpRule = { name: 'default', matches: [], filters: [], backends: [] };
+
+function applyFilters(request: HttpRequest, chain: FilterChain): Verdict {
+  if (chain.steps.length === 0) return undefined;
+  const { head, downstream, routing } = request;
+  const outcome = filterRequest(chain, head.list, downstream.local.port, routing?.prefix ?? '');
+  if (outcome.kind === 'answer') return replyOf(outcome.answer);
+  if (outcome.headers !== head.list) head.list = [...outcome.headers];
+  return undefined;
+}
+
+/** The fields that every answer of ours has are added to it again. */
+function replyOf({ headers, body, reason }: LocalAnswer): LocalReply {
+  const kept: string[] = [];
+  for (let index = 2; index < headers.length; index += 2) {
+    const name = headers[index] ?? '';
+    if (name === 'content-length' || name === 'content-type') continue;
+    kept.push(name, headers[index + 1] ?? '');
+  }
+  return {
+    ...{ status: Number(findHeader(headers, ':status')), flags: 0, details: reason },
+    ...{ body: body.toString('utf8'), headers: kept },
+  };
+}
+
+/** A backend that keeps its share of the requests and cannot take them. */
+function unusable({ problem }: HttpBackend): LocalReply {
+  return { ...NO_BACKEND, details: `invalid_backend{${problem ?? 'unknown'}}`, grpcStatus: 14 };
+}

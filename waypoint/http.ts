@@ -1,0 +1,75 @@
+import type { SocketAddress } from '../base/address.ts';
+import type { HttpServerConnection } from '../net/http/exchange.ts';
+import { serveHttp } from '../net/http/server.ts';
+import type { ByteStream } from '../net/byte-stream.ts';
+import { Http2Stream } from '../net/h2/stream.ts';
+import type { WaypointConnection } from './connection.ts';
+import { Downstream, type DownstreamFacts, type HttpVersion } from './downstream.ts';
+import type { RequestParts } from './request-parts.ts';
+import { serveRequest } from './request.ts';
+
+/** The HTTP connections of a thread, for its end. */
+export class HttpConnections {
+  readonly #open = new Set<HttpServerConnection>();
+  #draining = false;
+
+  /** Each connection ends in order: after the requests that are on it, or with the answer to the next one. */
+  drain(): void {
+    this.#draining = true;
+    for (const connection of this.#open) connection.drain();
+  }
+
+  add(connection: HttpServerConnection): void {
+    this.#open.add(connection);
+    if (this.#draining) connection.drain();
+  }
+
+  delete(connection: HttpServerConnection): void {
+    this.#open.delete(connection);
+  }
+}
+
+/** Serves the requests of an accepted connection until it ends. */
+export function serveHttpConnection(
+  stream: ByteStream,
+  { target, client, live }: WaypointConnection,
+  parts: Readonly<{ steps: RequestParts; connections: HttpConnections }>,
+): void {
+  const { authority, port } = target;
+  const local: SocketAddress =
+    authority.kind === 'address' ? authority.address : { ip: client.address.ip, port };
+  const facts: Omit<DownstreamFacts, 'version'> = {
+    ...{ remote: client.address, local, identity: client.identity, workload: client.workload },
+    ...(target.kind === 'service' ? { service: target.service } : { pod: target.workload }),
+  };
+  const byVersion = new Map<HttpVersion, Downstream>();
+  const downstreamOf = (version: HttpVersion): Downstream => {
+    let downstream = byVersion.get(version);
+    if (downstream === undefined)
+      byVersion.set(version, (downstream = new Downstream({ ...facts, version })));
+    return downstream;
+  };
+  const { steps, connections } = parts;
+  let closed = false;
+  const connection = serveHttp(
+    stream,
+    'detect',
+    {},
+    {
+      onRequest(exchange, headers, endStream) {
+        const version = exchange instanceof Http2Stream ? 'HTTP/2' : 'HTTP/1.1';
+        void serveRequest(exchange, headers, endStream, downstreamOf(version), steps);
+      },
+      onClose() {
+        closed = true;
+        connections.delete(connection);
+        live.done();
+      },
+    },
+  );
+  if (closed) return;
+  connections.add(connection);
+  live.hold(() => {
+    connection.close();
+  });
+}

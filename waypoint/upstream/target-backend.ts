@@ -1,0 +1,156 @@
+import type { Service } from '../../mesh/model/service.ts';
+import type { TrafficPolicy } from '../../mesh/model/traffic-policy.ts';
+import { formatSocketAddress, parseIpAddress, type SocketAddress } from '../../base/address.ts';
+import { workloadIdentity, type Workload } from '../../mesh/model/workload.ts';
+import type { Backend, TryOutcome } from '../backend.ts';
+import type { Endpoint } from '../balance/endpoint.ts';
+import { hashRequest } from '../balance/hash-key.ts';
+import type { Permit } from '../circuit-breaker.ts';
+import type { HttpRequest } from '../http-request.ts';
+import type { UpstreamTarget } from '../upstream-target.ts';
+import type { PoolLimits, UpstreamVersion } from './endpoint-pool.ts';
+import type { UpstreamEndpoint } from './endpoint.ts';
+
+/** A place to send to, with what it takes to get there. */
+export type TargetEndpoint = UpstreamEndpoint &
+  Readonly<{ endpoint: Endpoint; workload: Workload; service: Service | undefined }>;
+
+/** Where an address is still to be found by its name. */
+const NO_ADDRESS = parseIpAddress('0.0.0.0');
+
+/** Made once for each endpoint, so that a pick makes nothing. */
+const places = new WeakMap<Endpoint, TargetEndpoint>();
+
+export function placeOf(endpoint: Endpoint, service: Service | undefined): TargetEndpoint {
+  const known = places.get(endpoint);
+  if (known?.service === service && known !== undefined) return known;
+  const { workload, port } = endpoint;
+  const identity = workload.tunnelProtocol === 'HBONE' ? workloadIdentity(workload) : undefined;
+  const [ip] = workload.addresses;
+  const address: SocketAddress = { ip: ip ?? NO_ADDRESS, port };
+  const text = ip === undefined ? `${workload.hostname}:${port}` : formatSocketAddress(address);
+  const key = `${workload.uid} ${text} ${identity ?? ''}`;
+  const made = { key, text, address, workload, identity, endpoint, service };
+  places.set(endpoint, made);
+  return made;
+}
+
+/** A port of a service, or of one of its subsets, as requests of one configuration see it. */
+export class TargetBackend implements Backend {
+  readonly name: string;
+  readonly version: UpstreamVersion;
+  readonly limits: PoolLimits;
+  readonly service: Service;
+  readonly #target: UpstreamTarget;
+  readonly #policy: TrafficPolicy;
+  readonly #random: () => number;
+
+  constructor(
+    options: Readonly<{
+      name: string;
+      version: UpstreamVersion;
+      service: Service;
+      target: UpstreamTarget;
+      policy: TrafficPolicy;
+      /** From 0 to below 1. */
+      random: () => number;
+    }>,
+  ) {
+    this.name = options.name;
+    this.version = options.version;
+    this.service = options.service;
+    this.#target = options.target;
+    this.#policy = options.policy;
+    this.#random = options.random;
+    this.limits = limitsOf(options.policy);
+  }
+
+  chooseEndpoint(
+    request: HttpRequest,
+    tried: readonly UpstreamEndpoint[],
+  ): UpstreamEndpoint | undefined {
+    const { balancer } = this.#policy;
+    const endpoint = this.#target.pick({
+      ...('source' in balancer && { hash: this.#hashOf(request) }),
+      ...(tried.length > 0 && { tried: tried.filter(isTargetEndpoint).map(endpointOf) }),
+      ...(balancer.kind === 'passthrough' && { destination: request.downstream.localText }),
+    });
+    return endpoint && placeOf(endpoint, this.service);
+  }
+
+  /** The same for all tries of a request, so that a retry goes on from where the first try went. */
+  #hashOf(request: HttpRequest): number | undefined {
+    const { balancer } = this.#policy;
+    const { routing, head, downstream } = request;
+    if (!('source' in balancer)) return undefined;
+    if (routing?.hash !== undefined) return routing.hash;
+    const found = hashRequest(balancer.source, head.list, downstream.remote.ip, this.#random);
+    if (routing !== undefined) {
+      routing.hash = found?.hash;
+      routing.setCookie = found?.setCookie;
+    }
+    return found?.hash;
+  }
+
+  beginTry(endpoint: UpstreamEndpoint): boolean {
+    const permit = this.#target.circuitBreaker.acquire('requests');
+    if (permit === undefined) return false;
+    this.#target.requestPermits.push(permit);
+    if (isTargetEndpoint(endpoint)) endpoint.endpoint.state.active++;
+    return true;
+  }
+
+  endTry(endpoint: UpstreamEndpoint): void {
+    release(this.#target.requestPermits);
+    if (isTargetEndpoint(endpoint)) endpoint.endpoint.state.active--;
+  }
+
+  judge(endpoint: UpstreamEndpoint, outcome: TryOutcome): boolean {
+    if (!isTargetEndpoint(endpoint)) return false;
+    const { outliers } = this.#target;
+    const { state } = endpoint.endpoint;
+    switch (outcome) {
+      case 'connect-failure':
+        return outliers.reportFailure(state, 'connect');
+      case 'reset':
+      case 'timeout':
+        return outliers.reportFailure(state, outcome);
+      default:
+        return outliers.reportStatus(state, outcome);
+    }
+  }
+
+  beginRetry(): boolean {
+    const permit = this.#target.circuitBreaker.acquire('retries');
+    if (permit === undefined) return false;
+    this.#target.retryPermits.push(permit);
+    return true;
+  }
+
+  endRetry(): void {
+    release(this.#target.retryPermits);
+  }
+}
+
+/** Permits of one kind are alike: any one of them is given back. */
+function release(permits: Permit[]): void {
+  permits.pop()?.[Symbol.dispose]();
+}
+
+export function isTargetEndpoint(endpoint: UpstreamEndpoint): endpoint is TargetEndpoint {
+  return 'endpoint' in endpoint;
+}
+
+function endpointOf({ endpoint }: TargetEndpoint): Endpoint {
+  return endpoint;
+}
+
+function limitsOf({ circuitBreaker, connectTimeoutMs, idleTimeoutMs }: TrafficPolicy): PoolLimits {
+  return {
+    maxConnections: circuitBreaker?.maxConnections ?? Infinity,
+    maxPendingRequests: circuitBreaker?.maxPendingRequests ?? Infinity,
+    maxRequestsPerConnection: circuitBreaker?.maxRequestsPerConnection ?? Infinity,
+    connectTimeoutMs,
+    idleTimeoutMs,
+  };
+}
