@@ -39,7 +39,11 @@ export const paths: Runs<Names> = {
     await mesh.useRoutes(t, 'redirect-host-and-status');
     await expectAll(t, mesh, [
       redirect('/hostname-redirect', 302, 'http://example.org/hostname-redirect'),
-      redirect('/hostname-redirect/on?and=query', 302, 'http://example.org/hostname-redirect/on?and=query'),
+      redirect(
+        '/hostname-redirect/on?and=query',
+        302,
+        'http://example.org/hostname-redirect/on?and=query',
+      ),
       redirect('/host-and-status', 301, 'http://example.org/host-and-status'),
       [{ url: 'http://echo/' }, { status: 404 }],
     ]);

@@ -1,4 +1,9 @@
-import { Agent, request as requestHttp, type IncomingMessage, type RequestOptions } from 'node:http';
+import {
+  Agent,
+  request as requestHttp,
+  type IncomingMessage,
+  type RequestOptions,
+} from 'node:http';
 import { Agent as SecureAgent, request as requestHttps } from 'node:https';
 import { connect } from 'node:net';
 import { buffer, text } from 'node:stream/consumers';
@@ -70,8 +75,9 @@ async function sendHttp(
   const body = (await buffer(response)).toString();
   const answer = {
     status: response.statusCode ?? 0,
-    headers: response.rawHeaders.flatMap((name, index): Fields =>
-      index % 2 === 0 ? [[name, response.rawHeaders[index + 1] ?? '']] : [],
+    headers: response.rawHeaders.flatMap(
+      (name, index): Fields =>
+        index % 2 === 0 ? [[name, response.rawHeaders[index + 1] ?? '']] : [],
     ),
   };
   const echoed = response.headers['content-type'] === 'application/json';
