@@ -6,18 +6,23 @@ import { recordEnvironment } from './harness/environment.ts';
 import { lookAtLoad, watchOthers } from './harness/machine-load.ts';
 import { formatProfile, functionTimes, readProfile } from './harness/profile.ts';
 import { readResults, writeResults, type Results } from './harness/results.ts';
+import type { Row } from './harness/rows.ts';
 import { formatRows } from './harness/table.ts';
+import { VERSION_COMMANDS } from './http1/proxies.ts';
+import { runHttp1 } from './http1/run.ts';
 import { QUESTIONS } from './l4/questions.ts';
 import { PEERS, runL4 } from './l4/run.ts';
 
 /*
  * npm run bench -- l4 [options]       one run; see README.md beside this file
+ * npm run bench -- http1 [options]    the same, of HTTP/1.1
  * npm run bench -- compare A B        what differs between two runs' files
  * npm run bench -- profile FILE...    where the time goes in files of --cpu-prof
  */
 
 const USAGE = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only QUESTION,...] [--env NAME=VALUE]
                               [--out FILE] [--allow-busy]
+       npm run bench -- http1 [--rounds N] [--seconds S] [--out FILE] [--allow-busy]
        npm run bench -- compare A B
        npm run bench -- profile FILE...
 questions: ${QUESTIONS.map(({ name }) => name).join(', ')}
@@ -30,12 +35,19 @@ const PROFILE_LINES = 30;
 /** Fewer rounds prove nothing. Design: at least 5. */
 const MIN_ROUNDS = 5;
 
+const OPTIONS = {
+  rounds: { type: 'string', default: String(MIN_ROUNDS) },
+  out: { type: 'string' },
+  'allow-busy': { type: 'boolean', default: false },
+} as const;
+
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(FAILED)); // what was started ends with this process
 process.exitCode = await main(process.argv.slice(2));
 
 async function main([command, ...args]: readonly string[]): Promise<number> {
   try {
     if (command === 'l4') return await benchL4(args);
+    if (command === 'http1') return await benchHttp1(args);
     if (command === 'compare' && args.length === 2) return compare(args);
     if (command === 'profile' && args.length > 0) return showProfiles(args);
   } catch (error) {
@@ -50,20 +62,51 @@ async function benchL4(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
     options: {
-      rounds: { type: 'string', default: String(MIN_ROUNDS) },
+      ...OPTIONS,
       seconds: { type: 'string', default: '2' },
       only: { type: 'string' },
       env: { type: 'string', multiple: true, default: [] },
-      out: { type: 'string', default: 'l4.json' },
-      'allow-busy': { type: 'boolean', default: false },
     },
   });
+  const questions = selectQuestions(values.only);
+  const environment = Object.fromEntries(values.env.map(readVariable));
+  const programs = Object.fromEntries(
+    PEERS.map(({ name, versionCommand }) => [name, versionCommand]),
+  );
+  const more = { questions: questions.map(({ name }) => name), environment };
+  return await bench('l4', values, programs, more, (measuring, onOutcome) =>
+    runL4({ ...measuring, note, questions, environment, onAnswer: onOutcome }),
+  );
+}
+
+async function benchHttp1(args: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { ...OPTIONS, seconds: { type: 'string', default: '1' } },
+  });
+  return await bench('http1', values, VERSION_COMMANDS, {}, async (measuring, onOutcome) => {
+    const onRows = (rows: readonly Row[]): void => {
+      onOutcome({ rows, failures: [] });
+    };
+    return { rows: await runHttp1({ ...measuring, note, onRows }), failures: [] };
+  });
+}
+
+type Outcome = Pick<Results, 'rows' | 'failures'>;
+type Measuring = Readonly<{ rounds: number; ms: number; warmMs: number }>;
+
+/** One run on a quiet machine, with what it was run on; a run that is interrupted leaves what it has. */
+async function bench(
+  benchmark: string,
+  values: Readonly<{ rounds: string; seconds: string; out?: string; 'allow-busy': boolean }>,
+  programs: Readonly<Record<string, readonly string[]>>,
+  more: Readonly<Record<string, unknown>>,
+  measure: (measuring: Measuring, onOutcome: (soFar: Outcome) => void) => Promise<Outcome>,
+): Promise<number> {
   const [rounds, seconds] = [
     readNumber('rounds', values.rounds),
     readNumber('seconds', values.seconds),
   ];
-  const questions = selectQuestions(values.only);
-  const environment = Object.fromEntries(values.env.map(readVariable));
   const { quiet, busy } = await lookAtLoad();
   const percent = formatPercent(busy);
   if (!quiet && !values['allow-busy']) {
@@ -71,22 +114,17 @@ async function benchL4(args: readonly string[]): Promise<number> {
     throw benchError('ERR_BENCH_BUSY', `the machine is busy (${percent}); ${mend}`);
   }
   if (!quiet) note(`the machine is busy (${percent}): these figures prove nothing`);
-  const path = isAbsolute(values.out) ? values.out : join(FOLDER, values.out);
+  const out = values.out ?? `${benchmark}.json`;
+  const path = isAbsolute(out) ? out : join(FOLDER, out);
   const run = {
-    ...{ benchmark: 'l4', startedAt: new Date().toISOString() },
-    environment: recordEnvironment(
-      Object.fromEntries(PEERS.map(({ name, versionCommand }) => [name, versionCommand])),
-    ),
-    settings: { rounds, seconds, questions: questions.map(({ name }) => name), environment },
+    ...{ benchmark, startedAt: new Date().toISOString() },
+    environment: recordEnvironment(programs),
+    settings: { rounds, seconds, ...more },
   };
   const others = watchOthers();
-  const outcome = await runL4({
-    ...{ rounds, ms: seconds * 1000, warmMs: Math.min(500, seconds * 500), note },
-    ...{ questions, environment },
-    onAnswer(soFar) {
-      // A run that is interrupted leaves what it has.
-      writeResults(path, { ...run, quiet: false, ...soFar });
-    },
+  const measuring = { rounds, ms: seconds * 1000, warmMs: Math.min(500, seconds * 500) };
+  const outcome = await measure(measuring, (soFar) => {
+    writeResults(path, { ...run, quiet: false, ...soFar });
   });
   const meanwhile = others();
   const results: Results = { ...run, quiet: quiet && meanwhile.quiet, ...outcome };

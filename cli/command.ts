@@ -27,6 +27,7 @@ export type Completion =
   /** These, and Services. */
   | 'targets'
   | 'deployments'
+  | 'waypoints'
   /** Deployments, and parts by kind and name. */
   | 'restartable'
   | 'nodes'

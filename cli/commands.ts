@@ -19,6 +19,7 @@ import { status } from './verbs/status.ts';
 import { up } from './verbs/up.ts';
 import { version } from './verbs/version.ts';
 import { wait } from './verbs/wait.ts';
+import { waypoint } from './verbs/waypoint.ts';
 import { ztunnel } from './verbs/ztunnel.ts';
 
 /** Every verb of halo, in the order in which `halo help` lists them. */
@@ -36,6 +37,7 @@ export const halo: VerbGroup = {
     label,
     scale,
     rollout,
+    waypoint,
     logs,
     exec,
     portForward,

@@ -3,6 +3,7 @@ import type { Candidate, LiveNames } from './complete.ts';
 import { namespaceOf } from './object-fields.ts';
 import { DEFAULT_NAMESPACE } from './references.ts';
 import { Sandbox, sandboxName, sandboxNames } from './sandbox.ts';
+import { isWaypoint } from './waypoints.ts';
 
 /** A shell that waits longer than this for a Tab feels broken. */
 const DEADLINE_MS = 800;
@@ -50,6 +51,11 @@ async function namesIn(
       return (await ofKind('Pod')).map(withNamespace);
     case 'deployments':
       return (await ofKind('Deployment')).map(withNamespace);
+    case 'waypoints':
+      return (await ofKind('Gateway')).filter(isWaypoint).map((gateway) => ({
+        word: gateway.metadata.name,
+        summary: namespaceOf(gateway),
+      }));
     case 'workloads':
     case 'targets': {
       const kinds = what === 'targets' ? ['Pod', 'Deployment', 'Service'] : ['Pod', 'Deployment'];

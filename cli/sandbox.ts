@@ -16,6 +16,7 @@ import {
   type SandboxStatus,
   type WaitGoal,
   type WaitResult,
+  type WatchEvent,
 } from '../deploy/sandbox/api.ts';
 
 /** Values of a query; lists repeat their key, what is undefined is left out. */
@@ -76,12 +77,23 @@ export class Sandbox {
 
   /** Events from now on, as long as they are read; ends with `signal` or the sandbox. */
   async *events(signal: AbortSignal): AsyncGenerator<SandboxEvent> {
-    const answer = await this.#open('GET', '/v1/events', {}, undefined, signal);
+    for await (const event of this.#jsonLines('/v1/events', {}, signal))
+      yield event as SandboxEvent;
+  }
+
+  /** The objects of a kind, then what changes in them, their status included; ends with `signal` or the sandbox. */
+  async *watch(kind: string, signal: AbortSignal): AsyncGenerator<WatchEvent> {
+    for await (const event of this.#jsonLines('/v1/watch', { kind }, signal))
+      yield event as WatchEvent;
+  }
+
+  async *#jsonLines(path: string, query: Query, signal: AbortSignal): AsyncGenerator {
+    const answer = await this.#open('GET', path, query, undefined, signal);
     let rest = '';
     for await (const chunk of answer.setEncoding('utf8') as AsyncIterable<string>) {
       const lines = (rest + chunk).split('\n');
       rest = lines.pop() ?? '';
-      for (const line of lines) if (line !== '') yield JSON.parse(line) as SandboxEvent;
+      for (const line of lines) if (line !== '') yield JSON.parse(line) as unknown;
     }
   }
 

@@ -1,6 +1,7 @@
 import type { EndpointSlice } from '../mesh/kubernetes/core.ts';
 import type { ServiceEntry } from '../mesh/kubernetes/networking.ts';
 import type { ObjectKey } from '../mesh/kubernetes/object.ts';
+import { backendsOf, type Route } from '../mesh/kubernetes/route-backends.ts';
 import type { ParentRef } from '../mesh/kubernetes/route-references.ts';
 import type {
   Kind,
@@ -16,7 +17,8 @@ import type { KeySource } from './translate/request-authentication.ts';
 
 /** The kinds that waypoints route for. */
 export type ParentKind = 'Service' | 'ServiceEntry';
-export type Route = ObjectOf<'HTTPRoute' | 'GRPCRoute' | 'TCPRoute' | 'TLSRoute'>;
+/** What a route names as a backend: an object, or by its host. */
+export type BackendKind = 'Service' | 'Hostname';
 
 /** What translation reads: one consistent picture, which does not change while it is read. */
 export interface Picture {
@@ -35,6 +37,8 @@ export interface Picture {
   selectingPolicies(namespace: string): Iterable<ObjectOf<'AuthorizationPolicy'>>;
   /** The routes of every namespace and kind that name the Service or ServiceEntry as a parent. */
   routesOf(kind: ParentKind, namespace: string, name: string): Iterable<Route>;
+  /** The routes that have the Service, or the host of anything (in no namespace), as a backend. */
+  routesTo(kind: BackendKind, namespace: string, name: string): Iterable<Route>;
   /** The policies of a kind and namespace that name an object as their target. */
   targetingPolicies<K extends TargetingKind>(
     kind: K,
@@ -62,6 +66,8 @@ export type SnapshotChange = Readonly<{
   /** The facts about the picture that are not as before, named as dependenciesOf() names them. */
   facts: ReadonlySet<string>;
 }>;
+
+const ISTIO_GROUP = 'networking.istio.io';
 
 type Index<T> = Map<string, Map<ObjectKey, T>>;
 
@@ -154,10 +160,16 @@ export class Snapshot implements Picture {
     return this.#ofKind('AuthorizationPolicy', factOf('selecting policies', namespace));
   }
 
-  *routesOf(kind: ParentKind, namespace: string, name: string): Iterable<Route> {
-    for (const object of this.#byFact.get(factOf('routes of', kind, namespace, name))?.values() ??
-      [])
-      if (isRoute(object)) yield object;
+  routesOf(kind: ParentKind, namespace: string, name: string): Iterable<Route> {
+    return this.#routes(factOf('routes of', kind, namespace, name));
+  }
+
+  routesTo(kind: BackendKind, namespace: string, name: string): Iterable<Route> {
+    return this.#routes(factOf('routes to', kind, namespace, name));
+  }
+
+  *#routes(fact: string): Iterable<Route> {
+    for (const object of this.#byFact.get(fact)?.values() ?? []) if (isRoute(object)) yield object;
   }
 
   targetingPolicies<K extends TargetingKind>(
@@ -235,6 +247,10 @@ export function trackedPicture(picture: Picture, facts: Set<string>): Picture {
       facts.add(factOf('selecting policies', namespace));
       return picture.selectingPolicies(namespace);
     },
+    routesTo: (kind, namespace, name) => {
+      facts.add(factOf('routes to', kind, namespace, name));
+      return picture.routesTo(kind, namespace, name);
+    },
     routesOf: (kind, namespace, name) => {
       facts.add(factOf('routes of', kind, namespace, name));
       return picture.routesOf(kind, namespace, name);
@@ -306,11 +322,16 @@ function factsOf(object: KnownObject): string[] {
     case 'TLSRoute': {
       const parents = object.spec.parentRefs.flatMap((ref) => {
         const kind = parentKind(ref);
-        return kind === undefined
-          ? []
-          : [factOf('routes of', kind, ref.namespace ?? namespace, ref.name)];
+        if (kind === undefined) return [];
+        return [factOf('routes of', kind, ref.namespace ?? namespace, ref.name)];
       });
-      return [...facts, ...new Set(parents)];
+      const backends = backendsOf(object).flatMap(({ group, kind, ...ref }) => {
+        if (group === '' && kind === 'Service')
+          return [factOf('routes to', kind, ref.namespace ?? namespace, ref.name)];
+        if (group !== ISTIO_GROUP || kind !== 'Hostname') return [];
+        return [factOf('routes to', kind, '', ref.name)];
+      });
+      return [...facts, ...new Set([...parents, ...backends])];
     }
     default:
       return facts;
@@ -320,7 +341,7 @@ function factsOf(object: KnownObject): string[] {
 /** Which of the kinds a reference of a route means; `undefined` for others, such as a Gateway. */
 export function parentKind({ group, kind }: ParentRef): ParentKind | undefined {
   if (group === '' && kind === 'Service') return kind;
-  if (group === 'networking.istio.io' && kind === 'ServiceEntry') return kind;
+  if (group === ISTIO_GROUP && kind === 'ServiceEntry') return kind;
   return undefined;
 }
 

@@ -28,10 +28,12 @@ const KEPT_STAGES = 32;
 /** Stages of one size, for all connections of a thread whose protocol joins up to so much. */
 export class StagePool {
   readonly bytes: number;
+  readonly #maxKept: number;
   readonly #kept: Segment[] = [];
 
-  constructor(bytes: number) {
+  constructor(bytes: number, maxKept: number) {
     this.bytes = bytes;
+    this.#maxKept = maxKept;
   }
 
   /** An empty one with room for `length` bytes. */
@@ -41,7 +43,7 @@ export class StagePool {
   }
 
   keep(stage: Segment): void {
-    if (stage.bytes.buffer.length !== HEADROOM + this.bytes || this.#kept.length >= KEPT_STAGES)
+    if (stage.bytes.buffer.length !== HEADROOM + this.bytes || this.#kept.length >= this.#maxKept)
       return;
     stage.start = HEADROOM;
     stage.end = HEADROOM;
@@ -49,7 +51,7 @@ export class StagePool {
   }
 }
 
-const recordStages = new StagePool(STAGE_BYTES);
+const recordStages = new StagePool(STAGE_BYTES, KEPT_STAGES);
 
 export interface OutboxOwner {
   /** The transport took all that was staged, or can take more again. */
@@ -169,7 +171,7 @@ export class Outbox implements TurnTask {
 
   /** Writes what is staged; false when the transport left some of it. */
   flush(): boolean {
-    if (this.#dropped) return false;
+    if (this.#dropped || this.#blocked) return false;
     for (let head = this.#waiting[0]; head !== undefined; head = this.#waiting[0]) {
       if (!this.#write(head)) return false;
       this.#waiting.shift();

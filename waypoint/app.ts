@@ -12,8 +12,8 @@ import {
   openCaClient,
   xdsServer,
 } from '../mesh/proxy/control-plane.ts';
+import { drainThreads } from '../mesh/proxy/drain-threads.ts';
 import { DataThreads } from '../mesh/runtime/data-threads.ts';
-import { runDrain } from '../mesh/runtime/drain.ts';
 import type { Logger } from '../mesh/runtime/log.ts';
 import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
@@ -106,7 +106,13 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
       ...{ routes: statsRoutes(parts), logger, anyHost: true },
     }),
   );
-  stack.defer(() => drain({ threads, servers: [readinessServer, statsServer] }, config, logger));
+  const servers = [readinessServer, statsServer];
+  stack.defer(() =>
+    // Clients go to another replica.
+    drainThreads(threads, config.terminationDeadlineMs, logger, () =>
+      Promise.all(servers.map((server) => server[Symbol.asyncDispose]())),
+    ),
+  );
   stopping.throwIfAborted();
 
   // Before all configuration is here, a client would be told that what it asks for does not use this waypoint.
@@ -178,31 +184,4 @@ function anyAddress(port: number): AdminListen {
 function adminListen({ adminPort: port, adminPath: path }: WaypointConfig): AdminListen[] {
   const loopback = ['127.0.0.1', '::1'].map((host) => ({ kind: 'tcp', host, port }) as const);
   return path === undefined ? loopback : [...loopback, { kind: 'unix', path }];
-}
-
-/** Clients go to another replica; what is open may go on until the deadline. */
-async function drain(
-  { threads, servers }: Readonly<{ threads: Threads; servers: readonly AsyncDisposable[] }>,
-  config: WaypointConfig,
-  logger: Logger,
-): Promise<void> {
-  let idle: Promise<unknown> = Promise.resolve();
-  const outcome = await runDrain(
-    {
-      async stopAccepting() {
-        await Promise.all(servers.map((server) => server[Symbol.asyncDispose]()));
-      },
-      announce() {
-        idle = threads.callAll('drain', null);
-      },
-      async whenIdle() {
-        await idle;
-      },
-      async force() {
-        await threads.callAll('forceClose', null);
-      },
-    },
-    config.terminationDeadlineMs,
-  );
-  logger.info('drained', { outcome });
 }

@@ -1,5 +1,4 @@
 import { availableParallelism } from 'node:os';
-import type { Json } from '../mesh/admin/config-dump.ts';
 import { controlPlaneSettings, hboneSettings, identitySettings } from '../mesh/proxy/settings.ts';
 import * as env from '../mesh/runtime/env.ts';
 import { logSettings } from '../mesh/runtime/log.ts';
@@ -53,19 +52,4 @@ export function readWaypointConfig(
 /** The settings for `--help`. */
 export function waypointSettingsHelp(): string {
   return env.describeSettings(waypointSettings);
-}
-
-/** The configuration for the config dump: without what may be a secret. */
-export function dumpWaypointConfig(config: WaypointConfig): Json {
-  const { authToken, xdsHeaders, caHeaders, ...shown } = config;
-  const hidden = {
-    // A literal token is one; a path is not.
-    authToken: authToken.includes('/') ? authToken : '<hidden>',
-    xdsHeaders: [...xdsHeaders.keys()],
-    caHeaders: [...caHeaders.keys()],
-  };
-  const text = JSON.stringify({ ...shown, ...hidden }, (_key, value: unknown) =>
-    value instanceof Map ? (Object.fromEntries(value) as unknown) : value,
-  );
-  return JSON.parse(text) as Json;
 }

@@ -1,6 +1,5 @@
-import { appendFileSync } from 'node:fs';
 import { setImmediate as pause } from 'node:timers/promises';
-import { describeError, MeshError } from '../base/errors.ts';
+import { describeError } from '../base/errors.ts';
 import { systemClock } from '../certs/clock.ts';
 import { DnsCache } from '../mesh/dns/cache.ts';
 import { Forwarder } from '../mesh/dns/forward.ts';
@@ -11,7 +10,9 @@ import { SessionPool } from '../mesh/hbone/pool.ts';
 import { makeSpiffeId, type SpiffeId, type TrustDomain } from '../mesh/model/identity.ts';
 import { ConnectionMetrics } from '../mesh/proxy/connection-metrics.ts';
 import { Connections } from '../mesh/proxy/connections.ts';
+import { drained } from '../mesh/proxy/drain-threads.ts';
 import { dumpState } from '../mesh/proxy/dump-state.ts';
+import { keyLogTo } from '../mesh/proxy/key-log.ts';
 import { HandshakeAdmission } from '../mesh/proxy/handshake-admission.ts';
 import { InboundSessions } from '../mesh/proxy/inbound-sessions.ts';
 import { applyDelta } from '../mesh/proxy/state/apply.ts';
@@ -133,7 +134,7 @@ const parts: WaypointParts = {
       pool.retireIdentity(renewed);
       upstreams.retireAll();
     },
-    ...keyLog(config.keyLogFile),
+    ...keyLogTo(config.keyLogFile, logger),
     ...(config.compliancePolicy === 'pqc' && { groups: POST_QUANTUM_GROUPS }),
   }),
   metrics: new ConnectionMetrics(metrics),
@@ -224,19 +225,4 @@ async function applyXds({
   if (changed.policies.size + changed.workloads.size + changed.services.size > 0)
     await connections.recheck(pause);
   return rejected;
-}
-
-/** TLS secrets go to a file only where the operator has named one. */
-function keyLog(path: string | undefined): { onKeyLog?: (line: string) => void } {
-  if (path === undefined || path === '') return {};
-  logger.warn('TLS secrets are written to a file: whoever reads it can read all traffic', { path });
-  return {
-    onKeyLog: (line) => {
-      appendFileSync(path, `${line}\n`, { mode: 0o600 });
-    },
-  };
-}
-
-function drained(): MeshError {
-  return new MeshError('ERR_DRAIN', 'local', 'connection closed due to connection drain');
 }

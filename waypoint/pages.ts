@@ -9,13 +9,14 @@ import {
   readinessRoute,
 } from '../mesh/admin/standard-routes.ts';
 import { dumpCertificates } from '../mesh/proxy/dump-certificates.ts';
+import { dumpConfig } from '../mesh/proxy/dump-config.ts';
 import type { StateDump } from '../mesh/proxy/dump-state.ts';
 import { profiledThreads } from '../mesh/proxy/thread-profiles.ts';
 import type { DataThreads } from '../mesh/runtime/data-threads.ts';
 import type { Log } from '../mesh/runtime/log.ts';
 import type { Metrics, MetricsSnapshot } from '../mesh/runtime/metrics.ts';
 import type { Readiness } from '../mesh/runtime/readiness.ts';
-import { dumpWaypointConfig, type WaypointConfig } from './config.ts';
+import type { WaypointConfig } from './config.ts';
 import type { ControlCalls, DataThreadCalls } from './thread-calls.ts';
 
 export type PageParts = Readonly<{
@@ -70,7 +71,7 @@ async function configDump({ threads, certificates, config }: PageParts): Promise
     ...state,
     connections: open.reduce((sum, count) => sum + count, 0),
     version: { version: config.buildVersion, component: 'waypoint' },
-    config: dumpWaypointConfig(config),
+    config: dumpConfig(config),
     certificates: dumpCertificates(certificates),
   });
 }

@@ -1,6 +1,7 @@
 import type { WorkloadCertificate } from '../mesh/model/certificate.ts';
 import type { SpiffeId } from '../mesh/model/identity.ts';
 import type { Rejection } from '../mesh/proxy/state/apply.ts';
+import type { DrainCalls } from '../mesh/proxy/drain-threads.ts';
 import type { ProfileCalls } from '../mesh/proxy/thread-profiles.ts';
 import type { LogFormat } from '../mesh/runtime/log-line.ts';
 import type { LogLevels } from '../mesh/runtime/log.ts';
@@ -22,22 +23,19 @@ export type XdsDelta = Readonly<{
 }>;
 
 /** What the control thread asks of a data thread. */
-export type DataThreadCalls = ProfileCalls & {
-  applyXds: { request: XdsDelta; response: readonly Rejection[] };
-  /** Serves a socket that listens on 15008; the descriptor becomes the thread's. */
-  listen: { request: { fd: number }; response: null };
-  certificate: { request: WorkloadCertificate; response: null };
-  metrics: { request: null; response: MetricsSnapshot };
-  /** How many connections are open. */
-  connections: { request: null; response: number };
-  /** The parts of `/config_dump` that a thread knows, as JSON text. */
-  dump: { request: null; response: string };
-  logLevels: { request: LogLevels; response: null };
-  /** Stops accepting, tells peers, and answers when the last connection has ended. */
-  drain: { request: null; response: null };
-  /** Ends every connection. */
-  forceClose: { request: null; response: null };
-};
+export type DataThreadCalls = ProfileCalls &
+  DrainCalls & {
+    applyXds: { request: XdsDelta; response: readonly Rejection[] };
+    /** Serves a socket that listens on 15008; the descriptor becomes the thread's. */
+    listen: { request: { fd: number }; response: null };
+    certificate: { request: WorkloadCertificate; response: null };
+    metrics: { request: null; response: MetricsSnapshot };
+    /** How many connections are open. */
+    connections: { request: null; response: number };
+    /** The parts of `/config_dump` that a thread knows, as JSON text. */
+    dump: { request: null; response: string };
+    logLevels: { request: LogLevels; response: null };
+  };
 
 /** What a data thread asks of the control thread. */
 export type ControlCalls = {

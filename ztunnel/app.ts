@@ -8,8 +8,7 @@ import {
   openCaClient,
   xdsServer,
 } from '../mesh/proxy/control-plane.ts';
-import type { DataThreads } from '../mesh/runtime/data-threads.ts';
-import { runDrain } from '../mesh/runtime/drain.ts';
+import { drainThreads } from '../mesh/proxy/drain-threads.ts';
 import type { Logger } from '../mesh/runtime/log.ts';
 import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
@@ -32,7 +31,6 @@ import { serveSelf } from './serve-self.ts';
 import { adminRoutes, readinessRoutes, statsRoutes } from './pages.ts';
 import { PodManager } from './pod-manager.ts';
 import type { StartedThreads } from './start-data-threads.ts';
-import type { ControlCalls, DataThreadCalls } from './thread-calls.ts';
 import { XdsApplier } from './xds-applier.ts';
 
 /**
@@ -181,7 +179,13 @@ export async function startZtunnel(
     }),
   );
   const servers = [readinessServer, statsServer];
-  stack.defer(() => drain({ threads, zds, servers }, config, logger));
+  stack.defer(() =>
+    drainThreads(threads, config.terminationDeadlineMs, logger, async () => {
+      zds?.drain();
+      // From here on these ports are the next process's alone.
+      await Promise.all(servers.map((server) => server[Symbol.asyncDispose]()));
+    }),
+  );
   stopping.throwIfAborted();
   void readiness.whenReady().then(() => {
     warmAfter(WARM_AFTER_PODS_MS);
@@ -259,39 +263,4 @@ function adminListen(
   if (path === undefined) return loopback;
   const takeOver = portReuse ? { takeOver: readiness.whenReady() } : {};
   return [...loopback, { kind: 'unix', path, ...takeOver }];
-}
-
-type DrainParts = Readonly<{
-  threads: DataThreads<ControlCalls, DataThreadCalls>;
-  zds: ZdsClient | undefined;
-  servers: readonly AsyncDisposable[];
-}>;
-
-/** Peers go elsewhere, new connections are the next process's; what is open may go on until the deadline. */
-async function drain(
-  { threads, zds, servers }: DrainParts,
-  config: ZtunnelConfig,
-  logger: Logger,
-): Promise<void> {
-  let idle: Promise<unknown> = Promise.resolve();
-  const outcome = await runDrain(
-    {
-      async stopAccepting() {
-        zds?.drain();
-        // From here on these ports are the next process's alone.
-        await Promise.all(servers.map((server) => server[Symbol.asyncDispose]()));
-      },
-      announce() {
-        idle = threads.callAll('drain', null);
-      },
-      async whenIdle() {
-        await idle;
-      },
-      async force() {
-        await threads.callAll('forceClose', null);
-      },
-    },
-    config.terminationDeadlineMs,
-  );
-  logger.info('drained', { outcome });
 }

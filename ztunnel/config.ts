@@ -3,7 +3,6 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import type * as Yaml from 'yaml';
 import { describeError, MeshError } from '../base/errors.ts';
-import type { Json } from '../mesh/admin/config-dump.ts';
 import { describeSettings, readEnv, type Env, type SettingValues } from '../mesh/runtime/env.ts';
 import { parseServerAddress } from '../mesh/proxy/settings.ts';
 import { ztunnelSettings, type DataThreadCount } from './settings.ts';
@@ -105,21 +104,6 @@ export function ztunnelSettingsHelp(): string {
   const proxyConfig =
     '  PROXY_CONFIG  YAML: discoveryAddress, proxyAdminPort, statsPort, concurrency,';
   return `${describeSettings(ztunnelSettings)}${proxyConfig} proxyMetadata\n`;
-}
-
-/** The configuration for the config dump: without what may be a secret. */
-export function dumpZtunnelConfig(config: ZtunnelConfig): Json {
-  const { authToken, xdsHeaders, caHeaders, ...shown } = config;
-  const hidden = {
-    // A literal token is one; a path is not.
-    authToken: authToken.includes('/') ? authToken : '<hidden>',
-    xdsHeaders: [...xdsHeaders.keys()],
-    caHeaders: [...caHeaders.keys()],
-  };
-  const text = JSON.stringify({ ...shown, ...hidden }, (_key, value: unknown) =>
-    value instanceof Map ? (Object.fromEntries(value) as unknown) : value,
-  );
-  return JSON.parse(text) as Json;
 }
 
 /** DNS answers with every service there is, and on demand nobody has told us of them. The operator is to choose. */

@@ -1,7 +1,6 @@
-import { appendFileSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { setImmediate as pause } from 'node:timers/promises';
-import { describeError, MeshError } from '../base/errors.ts';
+import { describeError } from '../base/errors.ts';
 import { DnsCache } from '../mesh/dns/cache.ts';
 import { Forwarder } from '../mesh/dns/forward.ts';
 import { HostResolver } from '../mesh/dns/host-resolver.ts';
@@ -33,7 +32,9 @@ import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
 import { answerExplain } from './answer-explain.ts';
 import { Demand } from './demand.ts';
 import { DnsProxy } from './dns.ts';
+import { drained } from '../mesh/proxy/drain-threads.ts';
 import { dumpState } from '../mesh/proxy/dump-state.ts';
+import { keyLogTo } from '../mesh/proxy/key-log.ts';
 import type { ZtunnelConfig } from './config.ts';
 import { logStart } from './log-start.ts';
 import type { DataParts } from './parts.ts';
@@ -86,7 +87,7 @@ const contexts = new TlsContexts({
   onRenewed: (identity) => {
     pool.retireIdentity(identity);
   },
-  ...keyLog(config.keyLogFile),
+  ...keyLogTo(config.keyLogFile, logger),
   ...(config.compliancePolicy === 'pqc' && { groups: POST_QUANTUM_GROUPS }),
 });
 
@@ -279,19 +280,4 @@ function keepAliveOf(from: ZtunnelConfig): DataParts['keepAlive'] {
     probes,
     ...(from.userTimeout && { userTimeoutMs }),
   };
-}
-
-/** TLS secrets go to a file only where the operator has named one. */
-function keyLog(path: string | undefined): { onKeyLog?: (line: string) => void } {
-  if (path === undefined || path === '') return {};
-  logger.warn('TLS secrets are written to a file: whoever reads it can read all traffic', { path });
-  return {
-    onKeyLog: (line) => {
-      appendFileSync(path, `${line}\n`, { mode: 0o600 });
-    },
-  };
-}
-
-function drained(): MeshError {
-  return new MeshError('ERR_DRAIN', 'local', 'connection closed due to connection drain');
 }

@@ -10,13 +10,14 @@ import {
 import type { CertificateManager } from '../certs/manager.ts';
 import type { WorkloadUid } from '../mesh/model/workload.ts';
 import { dumpCertificates } from '../mesh/proxy/dump-certificates.ts';
+import { dumpConfig } from '../mesh/proxy/dump-config.ts';
 import type { StateDump } from '../mesh/proxy/dump-state.ts';
 import { profiledThreads } from '../mesh/proxy/thread-profiles.ts';
 import type { DataThreads } from '../mesh/runtime/data-threads.ts';
 import type { Log } from '../mesh/runtime/log.ts';
 import type { Metrics, MetricsSnapshot } from '../mesh/runtime/metrics.ts';
 import type { Readiness } from '../mesh/runtime/readiness.ts';
-import { dumpZtunnelConfig, type ZtunnelConfig } from './config.ts';
+import type { ZtunnelConfig } from './config.ts';
 import type { PodManager } from './pod-manager.ts';
 import type { ControlCalls, DataThreadCalls, ExplainRequest } from './thread-calls.ts';
 
@@ -80,7 +81,7 @@ async function configDump(parts: PageParts): Promise<AdminResponse> {
     stagedServices: {},
     staticConfig: { workloads: [], services: [], policies: [] },
     version: { version: config.buildVersion, component: 'ztunnel' },
-    config: dumpZtunnelConfig(config),
+    config: dumpConfig(config),
     certificates: dumpCertificates(certificates),
     workloadState: dumpPods(entries),
   });

@@ -6,6 +6,7 @@ import type { WorkloadUid } from '../mesh/model/workload.ts';
 import type { LiveConnection } from '../mesh/admin/config-dump.ts';
 import type { DemandKey } from '../mesh/proxy/state/answered.ts';
 import type { Rejection } from '../mesh/proxy/state/apply.ts';
+import type { DrainCalls } from '../mesh/proxy/drain-threads.ts';
 import type { ProfileCalls } from '../mesh/proxy/thread-profiles.ts';
 import type { LogFormat } from '../mesh/runtime/log-line.ts';
 import type { LogLevels } from '../mesh/runtime/log.ts';
@@ -88,36 +89,33 @@ export type ExplainRequest = Readonly<
 >;
 
 /** What the control thread asks of a data thread. */
-export type DataThreadCalls = ProfileCalls & {
-  applyXds: { request: XdsDelta; response: XdsResult };
-  addPod: { request: PodHandover; response: null };
-  /** Tunnels to this proxy's own metrics; at most once. */
-  serveSelf: { request: SelfHandover; response: null };
-  /** No new connections; those that are open go on. */
-  removePod: { request: { uid: string }; response: null };
-  certificate: { request: WorkloadCertificate; response: null };
-  /** The file of CRL_PATH has changed. */
-  revocations: { request: Uint8Array; response: null };
-  metrics: { request: null; response: MetricsSnapshot };
-  /** The live connections by pod uid. */
-  connections: {
-    request: null;
-    response: readonly Readonly<{ podUid: string; connection: LiveConnection }>[];
+export type DataThreadCalls = ProfileCalls &
+  DrainCalls & {
+    applyXds: { request: XdsDelta; response: XdsResult };
+    addPod: { request: PodHandover; response: null };
+    /** Tunnels to this proxy's own metrics; at most once. */
+    serveSelf: { request: SelfHandover; response: null };
+    /** No new connections; those that are open go on. */
+    removePod: { request: { uid: string }; response: null };
+    certificate: { request: WorkloadCertificate; response: null };
+    /** The file of CRL_PATH has changed. */
+    revocations: { request: Uint8Array; response: null };
+    metrics: { request: null; response: MetricsSnapshot };
+    /** The live connections by pod uid. */
+    connections: {
+      request: null;
+      response: readonly Readonly<{ podUid: string; connection: LiveConnection }>[];
+    };
+    /** The parts of `/config_dump` that a thread knows, as JSON text. */
+    dump: { request: null; response: string };
+    explain: {
+      request: ExplainRequest;
+      response: OutboundExplanation | InboundExplanation | { error: string };
+    };
+    logLevels: { request: LogLevels; response: null };
+    /** What the start has left behind can go; what it has compiled is kept for the next one. */
+    startIsOver: { request: null; response: null };
   };
-  /** The parts of `/config_dump` that a thread knows, as JSON text. */
-  dump: { request: null; response: string };
-  explain: {
-    request: ExplainRequest;
-    response: OutboundExplanation | InboundExplanation | { error: string };
-  };
-  logLevels: { request: LogLevels; response: null };
-  /** Stops accepting, tells peers, and answers when the last connection has ended. */
-  drain: { request: null; response: null };
-  /** Ends every connection. */
-  forceClose: { request: null; response: null };
-  /** What the start has left behind can go; what it has compiled is kept for the next one. */
-  startIsOver: { request: null; response: null };
-};
 
 /** What a data thread asks of the control thread. */
 export type ControlCalls = {

@@ -73,8 +73,8 @@ ${servers.join('\n')}
   command: (configFile, files) => ['nginx', '-p', files.folder, '-e', 'stderr', '-c', configFile],
 };
 
-/** An HTTP server that answers at once, behind all who are measured. */
-export function httpServerConfiguration(folder: string, port: number): string {
+/** An HTTP server that answers at once, behind all who are measured, and gives the files of its folder. @param more of `http`. */
+export function httpServerConfiguration(folder: string, port: number, more = ''): string {
   return `user root;
 worker_processes 1;
 daemon off;
@@ -84,10 +84,13 @@ events { worker_connections 10000; }
 http {
   access_log off;
   keepalive_requests 1000000000;
+  ${more}
   server {
+    root ${folder};
     listen [::]:${port} ipv6only=off backlog=4096;
     location = /status { stub_status; }
-    location / { default_type text/plain; return 200 "ok\\n"; }
+    location = / { default_type text/plain; return 200 "ok\\n"; }
+    location / { default_type text/plain; }
   }
 }
 `;

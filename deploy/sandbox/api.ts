@@ -91,6 +91,11 @@ export function partAdminSocket(paths: SandboxPaths, part: string): string {
   return join(paths.parts, part, 'admin.sock');
 }
 
+/** The unix socket of the admin pages of a program of the mesh that runs in a pod (ADMIN_UDS): of a waypoint. */
+export function podAdminSocket(paths: SandboxPaths, podUid: string): string {
+  return join(paths.pods, podUid, 'admin.sock');
+}
+
 /** Where sandboxes keep their state: `$XDG_STATE_HOME/halo`, else `~/.local/state/halo`. */
 export function stateHome(env: NodeJS.ProcessEnv = process.env): string {
   const xdg = env['XDG_STATE_HOME'];

@@ -81,6 +81,7 @@ export class Cluster {
       ...{ store: this.store, paths: parts.paths, images: this.images },
       nodes: nodes.map((node) => ({ ...node, netns: openNetns(netnsPath(node.name)) })),
       ...{ addToMesh: parts.addToMesh, captures: parts.captures, tokens: parts.tokens },
+      waypointEnvironment: parts.settings.partEnvironment['waypoint'] ?? {},
       whenRulesStand: async () => {
         await this.#objects.whenIdle();
         await this.#rules.whenIdle();

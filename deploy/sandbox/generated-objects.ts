@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describeError } from '../../base/errors.ts';
 import { GATEWAY_MANAGED } from '../../mesh/kubernetes/labels.ts';
 import type { KubernetesObject } from './api.ts';
+import { RESTARTED_AT } from './deployments.ts';
 import { isRecord } from './documents.ts';
 import { isClusterScoped } from './kinds.ts';
 import { mergeApplied } from './merge-applied.ts';
@@ -24,7 +25,7 @@ export class GeneratedObjects implements Disposable {
     this.#path = join(folder, FILE);
     this.#onProblem = onProblem;
     // The file is replaced, so the folder is watched.
-    const watcher = watch(folder, (_event, name) => {
+    const watcher = watch(folder, { persistent: false }, (_event, name) => {
       if (name !== FILE) return;
       this.#read();
       onChange();
@@ -56,7 +57,8 @@ export class GeneratedObjects implements Disposable {
       const before = store.get(kind, namespace, name);
       if (before === undefined) store.put(object);
       // What somebody else has made under that name is theirs.
-      else if (isGenerated(before)) store.put(keepReplicas(before, mergeApplied(before, object)));
+      else if (isGenerated(before))
+        store.put(mergeApplied(before, keepOthersWishes(before, object)));
     }
   }
 
@@ -92,9 +94,36 @@ function hasHome(store: ObjectStore, object: KubernetesObject): boolean {
   return home !== undefined && home.metadata.deletionTimestamp === undefined;
 }
 
-/** Whoever scales a Deployment that says nothing of replicas has the last word. */
-function keepReplicas(before: KubernetesObject, next: KubernetesObject): KubernetesObject {
-  const [was, spec] = [before['spec'], next['spec']];
-  if (!isRecord(was) || !isRecord(spec) || 'replicas' in spec || !('replicas' in was)) return next;
-  return { ...next, spec: { ...spec, replicas: was['replicas'] } };
+/**
+ * What others say of a Deployment by verbs of their own, and the control plane says nothing of, stays: how many replicas it
+ * has, and when it was restarted.
+ */
+function keepOthersWishes(before: KubernetesObject, wanted: KubernetesObject): KubernetesObject {
+  if (wanted.kind !== 'Deployment') return wanted;
+  const replicas = valueAt(before, 'spec', 'replicas');
+  const restartedAt = valueAt(before, 'spec', 'template', 'metadata', 'annotations', RESTARTED_AT);
+  const spec = recordAt(wanted, 'spec');
+  const template = recordAt(spec, 'template');
+  const metadata = recordAt(template, 'metadata');
+  const annotations = { ...recordAt(metadata, 'annotations') };
+  if (restartedAt !== undefined) annotations[RESTARTED_AT] = restartedAt;
+  return {
+    ...wanted,
+    spec: {
+      ...(replicas !== undefined && { replicas }),
+      ...spec,
+      template: { ...template, metadata: { ...metadata, annotations } },
+    },
+  };
+}
+
+function recordAt(object: unknown, key: string): Record<string, unknown> {
+  const value = isRecord(object) ? object[key] : undefined;
+  return isRecord(value) ? value : {};
+}
+
+function valueAt(object: unknown, ...path: readonly string[]): unknown {
+  let value = object;
+  for (const key of path) value = isRecord(value) ? value[key] : undefined;
+  return value;
 }

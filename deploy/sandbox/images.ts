@@ -11,11 +11,14 @@ const run = (path: string): string[] => [
   path,
 ];
 
+/** As the control plane names it in what it asks to be run. */
+export const WAYPOINT_IMAGE = 'halo/waypoint';
+
 /** Programs that every sandbox has: samples, and what the mesh runs in pods. */
 export const BUILT_IN_IMAGES: ImageMap = {
   'halo/echo': run(join(FOLDER, 'echo.ts')),
   'halo/client': run(join(FOLDER, 'client.ts')),
-  'halo/waypoint': run(join(ROOT, 'waypoint', 'main.ts')),
+  [WAYPOINT_IMAGE]: run(join(ROOT, 'waypoint', 'main.ts')),
 };
 
 /**

@@ -30,7 +30,7 @@ export class MeshStatus implements Disposable {
   constructor(folder: string) {
     this.#path = join(folder, STATUS_FILE);
     makeFolder(folder);
-    this.#watcher = watch(folder, (_event, name) => {
+    this.#watcher = watch(folder, { persistent: false }, (_event, name) => {
       if (name === STATUS_FILE) this.#refresh();
     });
   }

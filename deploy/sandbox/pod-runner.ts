@@ -4,7 +4,7 @@ import type { IpAddress } from '../../base/address.ts';
 import { describeError } from '../../base/errors.ts';
 import type { Netns } from '../../net/netns.ts';
 import { CLUSTER_DNS_VIP, type NodeAddresses } from './addresses.ts';
-import type { KubernetesObject, SandboxPaths } from './api.ts';
+import { podAdminSocket, type KubernetesObject, type SandboxPaths } from './api.ts';
 import { pause, RestartBackoff } from './backoff.ts';
 import {
   baseEnvironment,
@@ -18,7 +18,7 @@ import {
 import { buildEnvironment, downwardField } from './environment.ts';
 import { makeFolder, writeFileAtomic } from './files.ts';
 import { compileCache } from './compile-cache.ts';
-import { containerCommand } from './images.ts';
+import { containerCommand, WAYPOINT_IMAGE, withoutTag } from './images.ts';
 import { LogFile } from './log-file.ts';
 import { createPodNetwork, deletePodNetwork, netnsPath } from './networks.ts';
 import { localPath, wantsToken } from './pod-volumes.ts';
@@ -42,6 +42,8 @@ export type PodRunnerParts = Readonly<{
   nodeNetns: Netns;
   images: ReadonlyMap<string, readonly string[]>;
   tokens: TokenSigner;
+  /** What the containers of waypoints find in their environment, before their own settings. */
+  waypointEnvironment: Readonly<Record<string, string>>;
   /** What a CNI plugin does: resolves when the pod may start, because its capture stands or was not asked for. */
   addToMesh: (pod: KubernetesObject, netns: string, signal: AbortSignal) => Promise<void>;
   /** Told each new state; writes it into the object. */
@@ -287,6 +289,7 @@ export class PodRunner {
     const base = baseEnvironment({
       HOSTNAME: this.#hostname(),
       NODE_COMPILE_CACHE: compileCache(this.#parts.paths.root),
+      ...(withoutTag(container.image) === WAYPOINT_IMAGE && this.#waypointEnvironment()),
     });
     const environment = buildEnvironment(base, container.environment, (path) =>
       downwardField(path, this.pod, addresses),
@@ -298,6 +301,13 @@ export class PodRunner {
     for (const { name } of container.environment)
       environment.set(name, localPath(environment.get(name) ?? '', this.#spec, container, sources));
     return environment;
+  }
+
+  /** As our own parts have it: logs for programs, pages on a socket that the host reaches. */
+  #waypointEnvironment(): Record<string, string> {
+    const { paths, waypointEnvironment } = this.#parts;
+    const adminSocket = podAdminSocket(paths, this.pod.metadata.uid ?? '');
+    return { LOG_FORMAT: 'json', ADMIN_UDS: adminSocket, ...waypointEnvironment };
   }
 
   #keepToken(): Promise<KeptToken> {

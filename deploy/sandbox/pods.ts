@@ -36,6 +36,8 @@ export type PodsParts = Readonly<{
   /** False: nothing captures pods here, so nothing has to be let go. */
   captures: boolean;
   tokens: TokenSigner;
+  /** See PodRunnerParts. */
+  waypointEnvironment: Readonly<Record<string, string>>;
 }>;
 
 type Home = Readonly<{ node: NodeAddresses & Readonly<{ netns: Netns }>; pools: AddressPool[] }>;
@@ -84,7 +86,7 @@ export class Pods {
   }
 
   #start(pod: KubernetesObject): void {
-    const { store, paths, images, addToMesh, captures, tokens } = this.#parts;
+    const { store, paths, images, addToMesh, captures, tokens, waypointEnvironment } = this.#parts;
     const { uid = '', namespace = '' } = pod.metadata;
     try {
       const spec = podSpecOf(pod);
@@ -105,6 +107,7 @@ export class Pods {
       const placed = this.#place(pod, home.node.name, spec);
       const runner: PodRunner = new PodRunner(placed, ips, {
         ...{ paths, node: home.node, nodeNetns: home.node.netns, images, tokens },
+        waypointEnvironment,
         addToMesh: (object, netns, signal) => addToMesh(home.node.name, object, netns, signal),
         onState: (state) => {
           // The first state comes while the runner is made; the object may be another's by now.

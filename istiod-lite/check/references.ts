@@ -3,7 +3,8 @@ import { formatObject } from '../../mesh/kubernetes/object.ts';
 import type { KubernetesObject } from '../../mesh/kubernetes/resources.ts';
 import { labelsMatch } from '../../mesh/kubernetes/selector.ts';
 import { resolveWaypoint } from '../translate/waypoints.ts';
-import { parentKind, serviceOfSlice, type Route } from '../snapshot.ts';
+import type { Route } from '../../mesh/kubernetes/route-backends.ts';
+import { parentKind, serviceOfSlice } from '../snapshot.ts';
 import { warning, type CheckedMesh, type Finding } from './mesh.ts';
 import type { CheckedWorkload } from './workloads.ts';
 

@@ -1,9 +1,10 @@
 import { HBONE_PORT } from '../../mesh/model/ports.ts';
 import type { Gateway, GatewayClass } from '../../mesh/kubernetes/gateway.ts';
-import { WAYPOINT_CLASS, WAYPOINT_CONTROLLER } from '../../mesh/kubernetes/labels.ts';
+import { GATEWAY_NAME, WAYPOINT_CLASS, WAYPOINT_CONTROLLER } from '../../mesh/kubernetes/labels.ts';
 import type { Picture } from '../snapshot.ts';
 import { applyOverlay, findOverlay, type Overlay } from './overlay.ts';
 import {
+  clusterNetwork,
   NOTHING,
   type Condition,
   type ListenerStatus,
@@ -11,9 +12,7 @@ import {
   type Translation,
 } from './settings.ts';
 import { gatewayAddresses, isUnmanaged, serviceOf } from './waypoint-gateways.ts';
-import { WAYPOINT_GATEWAY_CLASS, waypointObjects } from './waypoint-objects.ts';
-
-export { WAYPOINT_GATEWAY_CLASS };
+import { waypointObjects } from './waypoint-objects.ts';
 
 /** What may be attached to what uses a waypoint. */
 const ROUTE_KINDS: ListenerStatus['supportedKinds'] = [
@@ -46,7 +45,9 @@ export function translateGateway(
     ...NOTHING,
     conditions: [condition('Accepted', 'True', 'Accepted', 'Resource accepted'), programmed],
     gateway: { addresses, listeners: gateway.spec.listeners.map(({ name }) => listener(name)) },
-    generated: isUnmanaged(gateway) ? [] : overlaid(gateway, settings, overlay),
+    generated: isUnmanaged(gateway)
+      ? []
+      : overlaid(gateway, { ...settings, network: clusterNetwork(picture, settings) }, overlay),
   };
 }
 
@@ -97,10 +98,14 @@ function isProgrammed(picture: Picture, gateway: Gateway, hasAddress: boolean): 
       : `Resource programmed, assigned to service ${namespace}/${name}`;
     return condition('Programmed', 'True', 'Programmed', message);
   }
-  const service = serviceOf(picture, gateway);
-  return service === undefined
-    ? condition('Programmed', 'False', 'AddressNotAssigned', 'its Service has no address yet')
-    : condition('Programmed', 'False', 'Pending', 'no replica of the waypoint is ready');
+  if (serviceOf(picture, gateway) !== undefined)
+    return condition('Programmed', 'False', 'Pending', 'no replica of the waypoint is ready');
+  const other = picture.get('Service', namespace, name);
+  const isOurs = other === undefined || other.metadata.labels.get(GATEWAY_NAME) === name;
+  const message = isOurs
+    ? 'its Service has no address yet'
+    : `Service ${namespace}/${name} is somebody else's, and a waypoint's has the same name`;
+  return condition('Programmed', 'False', 'AddressNotAssigned', message);
 }
 
 function listener(

@@ -1,6 +1,7 @@
 import type { PortRoutes, ServiceRoutes } from '../../mesh/model/http-route.ts';
 import type { ServiceKey } from '../../mesh/model/service.ts';
-import type { Picture, Route } from '../snapshot.ts';
+import type { Route } from '../../mesh/kubernetes/route-backends.ts';
+import type { Picture } from '../snapshot.ts';
 import { attachmentsOf, PRODUCER, winners, type RouteParent } from './routes/parents.ts';
 import { translateRoute, type TranslatedRoute } from './routes/rules.ts';
 import type { MeshSettings } from './settings.ts';

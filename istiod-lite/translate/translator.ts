@@ -24,7 +24,7 @@ import {
 } from './external-workloads.ts';
 import { staticStrictPolicy, translatePeerAuthentication } from './peer-authentication.ts';
 import { translatePolicy } from './policies.ts';
-import { classConditions, translateGateway, WAYPOINT_GATEWAY_CLASS } from './gateways.ts';
+import { classConditions, translateGateway } from './gateways.ts';
 import { routeParents } from './route-status.ts';
 import { waypointAccepted } from './policy-status.ts';
 import { translateService, translateServiceEntry } from './services.ts';
@@ -42,6 +42,7 @@ import {
 import { destinationRuleCondition } from './traffic-policies.ts';
 import type { VipAllocator } from './vips.ts';
 import { withWaypointConfigs } from './waypoint-configs.ts';
+import { WAYPOINT_GATEWAY_CLASS } from './waypoint-objects.ts';
 import { translatePod } from './workloads.ts';
 
 /** What proxies get, in the form it travels in. */

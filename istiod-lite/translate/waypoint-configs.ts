@@ -7,6 +7,7 @@ import type { Service } from '../../mesh/kubernetes/core.ts';
 import type { ServiceEntry } from '../../mesh/kubernetes/networking.ts';
 import type { Picture } from '../snapshot.ts';
 import { translateServiceRoutes } from './routes.ts';
+import { findParent } from './routes/parents.ts';
 import { objectWaypoint } from './services.ts';
 import { findTrafficPolicy } from './traffic-policies.ts';
 import type { MeshSettings, Translation, WaypointConfig } from './settings.ts';
@@ -19,18 +20,39 @@ export function withWaypointConfigs(
   translation: Translation,
 ): Translation {
   const { gateways } = objectWaypoint(picture, settings, object);
-  if (gateways.size === 0) return translation;
   const waypointConfigs = translation.addresses.flatMap((record): WaypointConfig[] => {
     if (record.kind !== 'service') return [];
     const service = serviceKey(record.service.namespace, record.service.hostname);
     const { namespace, hostname } = record.service;
-    const target = { namespace, hostname, waypointNamespace: namespaceOf(gateways) };
+    const users = new Set([...gateways, ...routedBy(picture, settings, object, hostname)]);
+    if (users.size === 0) return [];
+    const target = { namespace, hostname, waypointNamespace: namespaceOf(users) };
     const traffic = findTrafficPolicy(picture, settings, target) ?? untouched(service);
+    const used = { service, configs: { traffic }, readers: users };
+    if (gateways.size === 0) return [used];
     const routes = translateServiceRoutes(picture, settings, service, object);
-    const configs = { routes, traffic };
-    return [{ service, configs, readers: gateways }];
+    return [used, { service, configs: { routes }, readers: gateways }];
   });
   return { ...translation, waypointConfigs };
+}
+
+/** The waypoints that routes make send to a service, whether it uses them or not: they must know how to use its endpoints. */
+function routedBy(
+  picture: Picture,
+  settings: MeshSettings,
+  { kind, ref }: Service | ServiceEntry,
+  hostname: string,
+): string[] {
+  const routes = [
+    ...(kind === 'Service' ? picture.routesTo(kind, ref.namespace, ref.name) : []),
+    ...picture.routesTo('Hostname', '', hostname),
+  ];
+  return routes.flatMap((route) =>
+    route.spec.parentRefs.flatMap((parentRef) => {
+      const parent = findParent(picture, parentRef, route.ref.namespace);
+      return parent === undefined ? [] : [...objectWaypoint(picture, settings, parent).gateways];
+    }),
+  );
 }
 
 /** One configuration serves all waypoints of a service; where they are of several namespaces, the first by name decides. */

@@ -148,9 +148,10 @@ export class Subscription {
   /** A resource as the client may know it. */
   #find(name: string): MeshResource | undefined {
     const resource = this.#existing().get(name);
-    if (resource === undefined || this.#waypoint === undefined) return resource;
-    if (resource.readers?.has(this.#waypoint) === false) return undefined;
-    return labelled(resource);
+    if (resource === undefined) return undefined;
+    const { readers } = resource;
+    if (this.#waypoint === undefined) return readers === undefined ? resource : undefined;
+    return readers?.has(this.#waypoint) === false ? undefined : labelled(resource);
   }
 
   #send(answer: Answer, resource: MeshResource): void {

@@ -36,6 +36,9 @@ export const FOR_SERVICE_ACCOUNT = 'istio.io/for-service-account';
 /** Annotation of a Service or Namespace: `true` sends traffic direct while the waypoint cannot be used. */
 export const WAYPOINT_FAIL_OPEN = 'halo.dev/waypoint-fail-open';
 
+/** Label: which revision of the control plane acts on an object. */
+export const REVISION = 'istio.io/rev';
+
 // Topology, traffic, policy.
 export const TOPOLOGY_NETWORK = 'topology.istio.io/network';
 export const TOPOLOGY_REGION = 'topology.kubernetes.io/region';

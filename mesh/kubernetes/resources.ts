@@ -227,6 +227,7 @@ export const UNENFORCED_KINDS: ReadonlyMap<string, string> = new Map([
   ['networking.istio.io/Sidecar', 'has no effect: there are no sidecars'],
   ['networking.istio.io/EnvoyFilter', 'has no effect: there is no Envoy'],
   ['extensions.istio.io/WasmPlugin', 'has no effect: there is no Envoy'],
+  ['gateway.networking.k8s.io/UDPRoute', 'has no effect: UDP goes past the mesh'],
   ...['VirtualService', 'DestinationRule'].map(
     (kind) => [`networking.istio.io/${kind}`, NO_ROUTES] as const,
   ),

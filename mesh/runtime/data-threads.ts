@@ -25,7 +25,7 @@ export type DataThreadStart = Readonly<{ index: number; settings: unknown }>;
  * What V8 lets fill up before it collects young objects, three semi-spaces of 4 MB: with its own choice of 48 MB a thread
  * keeps some 25 MB more than it ever uses.
  */
-const YOUNG_GENERATION_MB = 12;
+export const YOUNG_GENERATION_MB = 12;
 /** How long a thread may take to close what it has open before it is ended by force. */
 const STOP_DEADLINE_MS = 5_000;
 

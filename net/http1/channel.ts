@@ -5,7 +5,7 @@ import { Outbox, type OutboxOwner, StagePool } from '../outbox.ts';
 import { runNextTurn, type TurnTask } from '../reactor.ts';
 import { BodyReader } from './body.ts';
 import { Http1Violation } from './errors.ts';
-import { DRAIN_MS, LINGER_BYTES, STAGE_BYTES } from './limits.ts';
+import { DRAIN_MS, KEPT_STAGES, LINGER_BYTES, STAGE_BYTES } from './limits.ts';
 import { MessageWriter } from './message-writer.ts';
 import type { Http1Parameters } from './options.ts';
 
@@ -34,7 +34,7 @@ export interface ChannelOwner {
   onRoom(): void;
 }
 
-const stages = new StagePool(STAGE_BYTES);
+const stages = new StagePool(STAGE_BYTES, KEPT_STAGES);
 
 /** One connection's bytes, both ways, until its owner has enough of them; then the steps of its end. */
 export class Channel implements ByteSink, OutboxOwner, TurnTask {
@@ -123,7 +123,7 @@ export class Channel implements ByteSink, OutboxOwner, TurnTask {
         if (taken === 0) break;
         at += taken;
       }
-      if (!this.#over) this.#owner.onRead();
+      if (!this.#isOver()) this.#owner.onRead();
     } catch (error) {
       if (!(error instanceof Http1Violation)) throw error;
       this.#owner.onViolation(error);
@@ -131,7 +131,7 @@ export class Channel implements ByteSink, OutboxOwner, TurnTask {
       this.#reading = false;
     }
     if (this.#isOver()) return at - offset + this.#drop(end - at);
-    if (this.#wanted && at < end) this.#queueTask();
+    if (this.#isWanted() && at < end) this.#queueTask();
     return at - offset;
   }
 
@@ -189,7 +189,11 @@ export class Channel implements ByteSink, OutboxOwner, TurnTask {
     runNextTurn(this);
   }
 
-  /** Behind a call, so that the compiler does not think it knows. */
+  /** Behind calls, so that the compiler does not think it knows. */
+  #isWanted(): boolean {
+    return this.#wanted;
+  }
+
   #isOver(): boolean {
     return this.#over;
   }

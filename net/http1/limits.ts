@@ -52,11 +52,17 @@ export const LINGER_BYTES = 1 << 20;
 export const INFORMATIONALS_PER_REQUEST = 32;
 
 /**
- * 64 KiB: what is joined in one turn before it is written. A head and a body of up to 48 KiB go out in one system call,
- * which costs more than copying them.
+ * 24 KiB: what is joined in one turn before it is written. A head and a body of up to 18 KiB go out in one system call, which
+ * costs more than copying them.
  */
-export const STAGE_BYTES = 64 << 10;
-export const JOINED_BODY_BYTES = 48 << 10;
+export const STAGE_BYTES = 24 << 10;
+export const JOINED_BODY_BYTES = 18 << 10;
+
+/**
+ * Two for each of the 256 events that a turn handles, 12 MiB. With 32, 256 connections of small requests took 25 % more
+ * processor time; writing each message at once in the place of joining those of a turn, 8 % more.
+ */
+export const KEPT_STAGES = 512;
 
 /** 8 KiB: with nothing before it, a larger piece of a body is written from where it is. As HTTP/2's. */
 export const JOINED_WRITE_BYTES = 8 << 10;

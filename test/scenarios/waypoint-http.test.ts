@@ -66,7 +66,13 @@ const mesh = startMesh(test, {
 });
 
 async function curl(...args: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await mesh.exec('shop/client', ['curl', '-sS', '-m', '10', ...args]);
+  const { code, stdout, stderr } = await mesh.exec('shop/client', [
+    'curl',
+    '-sS',
+    '-m',
+    '10',
+    ...args,
+  ]);
   if (code !== 0) throw new Error(`curl ${args.join(' ')} ended with ${code}: ${stderr}`);
   return stdout;
 }
@@ -75,18 +81,21 @@ test.before('the waypoint runs', async () => {
   await waypointReady(mesh, 'waypoint');
 });
 
-test.serial('an HTTPRoute decides where requests to a service go, and what they carry', async (t) => {
-  const url = `http://${await mesh.vip('web')}`;
-  const one = await curl('-i', `${url}/a?b=c`);
-  t.log(one);
-  t.regex(one, /^x-pod: one/m);
-  t.regex(one, /"x-rule":"one"/);
-  const two = await curl('-i', `${url}/two/x`);
-  t.regex(two, /^x-pod: two/m);
-  const moved = await curl('-i', `${url}/moved/x`);
-  t.regex(moved, /^HTTP\/1.1 302/);
-  t.regex(moved, /^location: http:\/\/example\.org\/moved\/x/m);
-  const h2 = await curl('-i', '--http2-prior-knowledge', `${url}/two/y`);
-  t.log(h2);
-  t.regex(h2, /^x-pod: two/m);
-});
+test.serial(
+  'an HTTPRoute decides where requests to a service go, and what they carry',
+  async (t) => {
+    const url = `http://${await mesh.vip('web')}`;
+    const one = await curl('-i', `${url}/a?b=c`);
+    t.log(one);
+    t.regex(one, /^x-pod: one/m);
+    t.regex(one, /"x-rule":"one"/);
+    const two = await curl('-i', `${url}/two/x`);
+    t.regex(two, /^x-pod: two/m);
+    const moved = await curl('-i', `${url}/moved/x`);
+    t.regex(moved, /^HTTP\/1.1 302/);
+    t.regex(moved, /^location: http:\/\/example\.org\/moved\/x/m);
+    const h2 = await curl('-i', '--http2-prior-knowledge', `${url}/two/y`);
+    t.log(h2);
+    t.regex(h2, /^x-pod: two/m);
+  },
+);

@@ -1,4 +1,5 @@
-import type { SocketAddress } from '../../base/address.ts';
+import type { ExecutionContext } from 'ava';
+import { parseIpAddress, socketAddress, type SocketAddress } from '../../base/address.ts';
 import type { ByteSink, ByteStream, SharedBytes } from '../../net/byte-stream.ts';
 import type { HeaderList } from '../../net/h2/headers.ts';
 import { connectHttp, type HttpClientOptions } from '../../net/http/client.ts';
@@ -22,6 +23,23 @@ export type ForwarderOptions = Readonly<{
   server?: HttpServerOptions;
   client?: HttpClientOptions;
 }>;
+
+/** A forwarder to a port of loopback, until the test ends. */
+export function forwardTo(
+  t: ExecutionContext,
+  port: number,
+  upstream: 'http1' | 'http2' = 'http1',
+): HttpForwarder {
+  const forwarder = new HttpForwarder({
+    listen: { ip: parseIpAddress('127.0.0.1'), port: 0 },
+    to: socketAddress('127.0.0.1', port),
+    upstream,
+  });
+  t.teardown(() => {
+    forwarder.close();
+  });
+  return forwarder;
+}
 
 /** The plainest reverse proxy: no rules, no retries; each request goes to one server, on connections that are kept. */
 export class HttpForwarder {
@@ -88,21 +106,25 @@ export class HttpForwarder {
 export class Upstream implements HttpClientHandler {
   readonly #owner: HttpForwarder;
   connection: HttpClientConnection | undefined;
+  #isIdle = false;
 
   constructor(owner: HttpForwarder) {
     this.#owner = owner;
   }
 
   forward(exchange: ServerExchange, headers: HeaderList, endStream: boolean): void {
+    this.#isIdle = false;
     const way = new Way(exchange);
     const client = this.connection?.open(headers, endStream, way);
     if (client === undefined) exchange.respond([':status', '503'], { endStream: true });
     else way.join(client);
-    if ((this.connection?.availableExchanges() ?? 0) > 0) this.#owner.idle.push(this);
+    if ((this.connection?.availableExchanges() ?? 0) > 0) this.onAvailable();
   }
 
   onAvailable(): void {
-    if (!this.#owner.idle.includes(this)) this.#owner.idle.push(this);
+    if (this.#isIdle) return;
+    this.#isIdle = true;
+    this.#owner.idle.push(this);
   }
 
   onClose(): void {
@@ -122,8 +144,8 @@ class Way implements ExchangeHandler {
   join(upstream: ClientExchange): void {
     this.#upstream = upstream;
     this.#downstream.setHandler(new Trailers(upstream));
-    this.#downstream.setSink(new Direction(this.#downstream, upstream));
-    upstream.setSink(new Direction(upstream, this.#downstream));
+    this.#downstream.setSink(new Direction(upstream));
+    upstream.setSink(new Direction(this.#downstream));
   }
 
   onResponse(headers: HeaderList, endStream: boolean): void {
@@ -158,11 +180,9 @@ class Trailers implements ExchangeHandler {
 }
 
 class Direction implements ByteSink {
-  readonly #from: ByteStream;
   readonly #to: ByteStream;
 
-  constructor(from: ByteStream, to: ByteStream) {
-    this.#from = from;
+  constructor(to: ByteStream) {
     this.#to = to;
   }
 
@@ -184,6 +204,7 @@ class Direction implements ByteSink {
   }
 
   onWritable(): void {
-    this.#from.resume();
+    // It is the sink of one side that hears of room there, for the input of the other.
+    this.#to.resume();
   }
 }

@@ -74,6 +74,19 @@ export class RawSocket {
   }
 }
 
+/** Lets this process do what it can do now: on loopback what was sent is there. */
+export async function settle(): Promise<void> {
+  for (let round = 0; round < 50; round++) await new Promise(setImmediate);
+}
+
+/** Resolves when a count moves no more. */
+export async function untilSteady(count: () => number): Promise<void> {
+  for (let before = -1; before !== count(); ) {
+    before = count();
+    await settle();
+  }
+}
+
 export type Served = Readonly<{
   exchange: ServerExchange;
   headers: HeaderList;
@@ -90,7 +103,17 @@ export type HttpServer = Readonly<{
   /** Resolves when so many connections are over. */
   untilClosed(count?: number): Promise<void>;
   untilRequests(count: number): Promise<void>;
+  /** The first request that came, when it has. */
+  first(): Promise<Served>;
 }>;
+
+/** Lets a server of Node's listen on loopback, until the test ends; returns its port. */
+export async function listen(t: ExecutionContext, server: net.Server): Promise<number> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  return (server.address() as net.AddressInfo).port;
+}
 
 /** Our server, on a port of its own. */
 export function startHttp(
@@ -132,6 +155,12 @@ export function startHttp(
     ...{ port: listener.local.port, requests, connections, closed },
     untilClosed: (count = 1) => until(() => closed.length >= count),
     untilRequests: (count) => until(() => requests.length >= count),
+    async first() {
+      await until(() => requests.length > 0);
+      const [served] = requests;
+      if (served === undefined) throw new Error('no request');
+      return served;
+    },
   };
 }
 

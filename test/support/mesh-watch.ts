@@ -1,5 +1,5 @@
 import type { Sandbox } from '../../cli/sandbox.ts';
-import type { KubernetesObject, WatchEvent } from '../../deploy/sandbox/api.ts';
+import type { KubernetesObject } from '../../deploy/sandbox/api.ts';
 import { withDeadline } from './deadline.ts';
 
 const WATCH_TIMEOUT_MS = 20_000;
@@ -15,22 +15,18 @@ export async function watchObjects(
   isWanted: (object: KubernetesObject) => boolean,
   what: string,
 ): Promise<KubernetesObject> {
-  const { promise, resolve } = Promise.withResolvers<KubernetesObject>();
   const abort = new AbortController();
-  let rest = '';
-  const take = (chunk: Uint8Array): void => {
-    const lines = (rest + Buffer.from(chunk).toString()).split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) {
-      const event = JSON.parse(line) as WatchEvent;
+  const look = async (): Promise<KubernetesObject> => {
+    for await (const event of sandbox.watch(kind, abort.signal)) {
       const there = event.type === 'ADDED' || event.type === 'MODIFIED';
-      if (there && isWanted(event.object)) resolve(event.object);
+      if (there && isWanted(event.object)) return event.object;
     }
+    throw new Error(`the sandbox ended before: ${what}`);
   };
-  // It ends with the answer, or with the sandbox.
-  sandbox.stream('/v1/watch', { kind }, take, abort.signal).catch(() => undefined);
+  const found = look();
+  found.catch(() => undefined); // it ends with the deadline too
   try {
-    return await withDeadline(promise, WATCH_TIMEOUT_MS, what);
+    return await withDeadline(found, WATCH_TIMEOUT_MS, what);
   } finally {
     abort.abort();
   }

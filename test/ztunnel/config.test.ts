@@ -1,6 +1,6 @@
 import test from 'ava';
+import { dumpConfig } from '../../mesh/proxy/dump-config.ts';
 import {
-  dumpZtunnelConfig,
   readZtunnelConfig,
   ztunnelSettingsHelp,
   type ZtunnelConfig,
@@ -250,7 +250,7 @@ test('the dump of the configuration holds no token and no header value', (t) => 
     XDS_HEADER_KEY: 'hunter2',
     RUST_LOG: 'info,dns=debug',
   });
-  const dump = dumpZtunnelConfig(config);
+  const dump = dumpConfig(config);
   t.false(JSON.stringify(dump).includes('hunter2'));
   t.like(dump, {
     ...{ nodeName: 'n1', authToken: '<hidden>', xdsHeaders: ['KEY'] },
@@ -259,5 +259,5 @@ test('the dump of the configuration holds no token and no header value', (t) => 
 });
 
 test('a dump names the token file', (t) => {
-  t.like(dumpZtunnelConfig(read({ AUTH_TOKEN: '/run/token' })), { authToken: '/run/token' });
+  t.like(dumpConfig(read({ AUTH_TOKEN: '/run/token' })), { authToken: '/run/token' });
 });

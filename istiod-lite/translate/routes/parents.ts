@@ -3,7 +3,8 @@ import type { Service } from '../../../mesh/kubernetes/core.ts';
 import type { ServiceEntry } from '../../../mesh/kubernetes/networking.ts';
 import { compareByAge } from '../../../mesh/kubernetes/object.ts';
 import type { ParentRef } from '../../../mesh/kubernetes/route-references.ts';
-import { parentKind, type Picture, type Route } from '../../snapshot.ts';
+import type { Route } from '../../../mesh/kubernetes/route-backends.ts';
+import { parentKind, type Picture } from '../../snapshot.ts';
 import { protocolOf } from '../ports.ts';
 
 /** What a route for clients inside the mesh attaches to. */

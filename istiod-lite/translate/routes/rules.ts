@@ -9,6 +9,7 @@ import type {
   ValueMatch,
 } from '../../../mesh/model/http-route.ts';
 import { httpRuleProblem } from '../../../mesh/model/http-rule-problem.ts';
+import { regexProblem } from '../../../mesh/model/regex.ts';
 import type {
   GrpcMatchSpec,
   GrpcRoute,
@@ -22,7 +23,8 @@ import type {
 import type { GrpcFilterSpec, HttpFilterSpec } from '../../../mesh/kubernetes/route-filters.ts';
 import type { BackendObject } from '../../../mesh/kubernetes/route-references.ts';
 import type { ValueMatchSpec } from '../../../mesh/kubernetes/route-rules.ts';
-import type { Picture, Route } from '../../snapshot.ts';
+import type { Route } from '../../../mesh/kubernetes/route-backends.ts';
+import type { Picture } from '../../snapshot.ts';
 import type { MeshSettings } from '../settings.ts';
 import { resolveBackend, type ReferenceProblem } from './backends.ts';
 import { translateFilters, type FilterParts } from './filters.ts';
@@ -210,6 +212,9 @@ function grpcPath(spec: GrpcMatchSpec['method']): NonNullable<HttpMatch['path']>
   if (spec === undefined) return { kind: 'prefix', value: '/' };
   const { type, service, method } = spec;
   if (type === 'RegularExpression') {
+    // Each by itself: "a)|(?:b" is no pattern, and between brackets it would be two.
+    const odd = [service, method].find((each) => each !== undefined && regexProblem(each));
+    if (odd !== undefined) return { kind: 'regex', value: odd };
     const part = (pattern: string | undefined): string =>
       pattern === undefined ? '[^/]+' : `(?:${pattern})`;
     return { kind: 'regex', value: `/${part(service)}/${part(method)}` };

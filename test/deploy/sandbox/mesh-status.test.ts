@@ -2,7 +2,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import type { KubernetesObject } from '../../../deploy/sandbox/api.ts';
-import { MeshStatus } from '../../../deploy/sandbox/mesh-status.ts';
+import { MeshStatus, statusKey } from '../../../deploy/sandbox/mesh-status.ts';
+import { withDeadline } from '../../support/deadline.ts';
 import { TemporaryFolder } from '../../support/temporary-folder.ts';
 
 const policy: KubernetesObject = {
@@ -71,4 +72,21 @@ test('MeshStatus keeps what it knew while the file cannot be read', (t) => {
   const before = status.addTo([policy]);
   writeFileSync(join(folder.path, 'status.json'), '{"objects": [');
   t.deepEqual(status.addTo([policy]), before);
+});
+
+test('MeshStatus tells whoever watches of which objects something else is said', async (t) => {
+  using folder = new TemporaryFolder();
+  using status = new MeshStatus(folder.path);
+  const changes: string[][] = [];
+  const { promise: told, resolve } = Promise.withResolvers<undefined>();
+  status.onChange((changed) => {
+    changes.push([...changed]);
+    resolve(undefined);
+  });
+  writeVerdict(folder.path, {});
+  await withDeadline(told, 5_000, 'the watcher is told');
+  t.deepEqual(changes, [[statusKey(policy)]]);
+  t.deepEqual(status.addKnown(policy)['status'], {
+    conditions: [{ type: 'Other' }, accepted],
+  });
 });

@@ -2,6 +2,7 @@ import test from 'ava';
 import { status } from '@grpc/grpc-js';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE, decodeAddress } from '../../../mesh/xds/codec.ts';
 import { decodeServiceRoutes, SERVICE_ROUTES_TYPE } from '../../../mesh/xds/codec-routes.ts';
+import { SERVICE_TRAFFIC_TYPE } from '../../../mesh/xds/codec-traffic.ts';
 import type { DeltaDiscoveryResponse } from '../../../mesh/proto/gen/discovery.ts';
 import { gatewayYaml, podYaml, serviceYaml, TestControlPlane } from '../support/control-plane.ts';
 import {
@@ -76,6 +77,39 @@ test('a waypoint cannot ask by name for the routes of services that use another'
   });
   const first = await client.next();
   t.deepEqual([broughtBy(first), first.removedResources], [[], [key('other')]]);
+});
+
+test('a waypoint is told how to use a service that its routes send to, and of nothing else of it', async (t) => {
+  const route = `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: r, namespace: shop }
+spec:
+  parentRefs: [{ group: "", kind: Service, name: mine }]
+  rules: [{ backendRefs: [{ name: other, port: 80 }, { group: networking.istio.io, kind: Hostname, name: plain.shop.svc.cluster.local, port: 80 }] }]
+`;
+  await using control = await plane({
+    'mine.yaml': serviceYaml('mine', '10.96.0.1', 'one'),
+    'others.yaml': serviceYaml('other', '10.96.0.2', 'two') + serviceYaml('plain', '10.96.0.3'),
+    'route.yaml': route,
+  });
+  using client = await connectWaypoint(control, 'one');
+  const node = waypointNode('one');
+  client.send({ node, typeUrl: SERVICE_ROUTES_TYPE });
+  t.deepEqual(broughtBy(await client.next()), [key('mine')]);
+  client.send({ node, typeUrl: SERVICE_TRAFFIC_TYPE });
+  t.deepEqual(broughtBy(await client.next()), [key('mine'), key('other'), key('plain')]);
+
+  control.write('route.yaml', route.replace('name: other', 'name: mine'));
+  for (const [typeUrl, brought, gone] of [
+    [SERVICE_ROUTES_TYPE, [key('mine')], []],
+    [SERVICE_TRAFFIC_TYPE, [], [key('other')]],
+  ] as const) {
+    const response = await client.next();
+    t.deepEqual(
+      [response.typeUrl, broughtBy(response), response.removedResources],
+      [typeUrl, brought, gone],
+    );
+  }
 });
 
 test('a ztunnel that asks for the types of waypoints is refused', async (t) => {

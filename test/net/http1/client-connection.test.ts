@@ -188,7 +188,7 @@ test('a request of which nothing was sent was not processed', async (t) => {
   await peer.untilText(SENT_GET);
   peer.send(OK);
   await ended(first);
-  const second = openExchange(connection);
+  const second = openExchange(connection, POST);
   connection.close(); // in the same turn: it was staged only
   t.like(second.told.error, { processed: false, side: 'local' });
 });

@@ -1,0 +1,31 @@
+import type { ObjectOf } from './resources.ts';
+import type { BackendObject } from './route-references.ts';
+
+/** Every kind of route. */
+export type Route = ObjectOf<'HTTPRoute' | 'GRPCRoute' | 'TCPRoute' | 'TLSRoute'>;
+
+/** Everything that a route may send requests or connections to, mirrors too. */
+export function backendsOf(route: Route): readonly BackendObject[] {
+  switch (route.kind) {
+    case 'HTTPRoute':
+    case 'GRPCRoute':
+      return route.spec.rules.flatMap(({ filters, backendRefs }) => [
+        ...backendRefs,
+        ...mirrorsIn(filters),
+        ...backendRefs.flatMap((backend) => mirrorsIn(backend.filters)),
+      ]);
+    case 'TCPRoute':
+    case 'TLSRoute':
+      return route.spec.rules.flatMap(({ backendRefs }) => backendRefs);
+  }
+}
+
+function mirrorsIn(
+  filters: readonly Readonly<{
+    requestMirror: Readonly<{ backendRef: BackendObject }> | undefined;
+  }>[],
+): BackendObject[] {
+  return filters.flatMap(({ requestMirror }) =>
+    requestMirror === undefined ? [] : [requestMirror.backendRef],
+  );
+}
