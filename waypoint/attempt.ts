@@ -5,7 +5,7 @@ import type { ClientExchange, ExchangeHandler } from '../net/http/exchange.ts';
 import { allowedTrailers } from '../net/http1/hop-by-hop.ts';
 import { describeError } from '../base/errors.ts';
 import type { ReplayBody } from './replay-body.ts';
-import { Deadline, type DeadlineOwner } from './timeout.ts';
+import type { Deadline, DeadlineOwner } from './timeout.ts';
 import { PendingConnection, type PoolWaiter } from './upstream/endpoint-pool.ts';
 import type { UpstreamConnection } from './upstream/connection.ts';
 import type { UpstreamEndpoint } from './upstream/endpoint.ts';
@@ -20,7 +20,7 @@ export interface AttemptOwner {
   /** The request has no body, or it has ended without one. */
   readonly isBodiless: boolean;
   /** What is kept of the body. */
-  readonly replay: ReplayBody | undefined;
+  readonly kept: ReplayBody | undefined;
   /** The exchange has begun. */
   onOpened(attempt: Attempt): void;
   /** All that was kept of the body is sent: the rest can follow. */
@@ -131,7 +131,7 @@ export class Attempt implements ExchangeHandler, ByteSink, PoolWaiter, DeadlineO
     return this.#exchange?.capacity() ?? 0;
   }
 
-  /** As ByteStream.write(). `kept`: the same bytes stand at the end of what is kept. */
+  /** As ByteStream.write(); what is kept of the body must have the same bytes at its end. */
   write(bytes: SharedBytes, offset: number, length: number): number {
     const wrote = this.#exchange?.write(bytes, offset, length) ?? 0;
     this.#replayed += wrote;
@@ -148,10 +148,10 @@ export class Attempt implements ExchangeHandler, ByteSink, PoolWaiter, DeadlineO
   }
 
   #pump(exchange: ClientExchange): void {
-    const { replay } = this.#owner;
-    if (!this.#caughtUp && replay !== undefined) {
-      this.#replayed = replay.writeTo(exchange, this.#replayed);
-      if (this.#replayed < replay.length) return; // until onWritable()
+    const { kept } = this.#owner;
+    if (!this.#caughtUp && kept !== undefined) {
+      this.#replayed = kept.writeTo(exchange, this.#replayed);
+      if (this.#replayed < kept.length) return; // until onWritable()
     }
     this.#caughtUp = true;
     this.#owner.onCaughtUp(this);

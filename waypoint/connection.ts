@@ -33,3 +33,12 @@ export function acceptConnection({ request }: WaypointConnection): ByteStream {
   request.stream.setHandler({}); // from here on whoever reads it hears of its end
   return request.stream;
 }
+
+/** What the client called; where it called a name, the first address that has it. */
+export function calledAddress(target: Target, client: WaypointConnection['client']): SocketAddress {
+  const { authority, port } = target;
+  if (authority.kind === 'address') return authority.address;
+  const ip =
+    target.kind === 'service' ? target.service.addresses[0]?.ip : target.workload.addresses[0];
+  return { ip: ip ?? client.address.ip, port };
+}

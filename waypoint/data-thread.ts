@@ -8,6 +8,7 @@ import { readResolvers } from '../mesh/dns/resolv-conf.ts';
 import { resolverSockets } from '../mesh/dns/resolver-sockets.ts';
 import { SessionPool } from '../mesh/hbone/pool.ts';
 import { makeSpiffeId, type SpiffeId, type TrustDomain } from '../mesh/model/identity.ts';
+import { gatewayTarget } from '../mesh/model/target-security.ts';
 import { ConnectionMetrics } from '../mesh/proxy/connection-metrics.ts';
 import { Connections } from '../mesh/proxy/connections.ts';
 import { drained } from '../mesh/proxy/drain-threads.ts';
@@ -33,6 +34,7 @@ import type { TcpListener } from '../net/tcp-listener.ts';
 import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
 import { HttpSteps } from './http-steps.ts';
 import { HttpConnections } from './http.ts';
+import { Security } from './security.ts';
 import { listenForTunnels } from './listener.ts';
 import type { WaypointParts } from './parts.ts';
 import { RequestLog } from './request-log.ts';
@@ -92,6 +94,11 @@ const clock = {
   schedule: systemClock.schedule,
   random: Math.random,
 };
+const security = new Security({
+  ...{ store, now: Date.now },
+  // The account of a waypoint has its Gateway's name.
+  gateway: gatewayTarget(namespace, serviceAccount),
+});
 const targets = new UpstreamTargets({
   ...{ state, store, clock },
   self: () => state.localWorkload(parts.self),
@@ -111,7 +118,7 @@ const steps = new HttpSteps({
   random: Math.random,
   paths: 'STRICT',
   judges: {
-    authorize: () => undefined,
+    authorize: (request) => security.authorize(request),
     limitRate: () => undefined,
     trace: () => undefined,
     onRequestEnd(request) {
@@ -125,7 +132,7 @@ const steps = new HttpSteps({
 });
 const http = { steps, connections: new HttpConnections() };
 const parts: WaypointParts = {
-  http,
+  ...{ http, security },
   ...{ state, waiters, connections, pool, gone: gone.signal, network: config.network },
   self: { name, namespace, serviceAccount, identity },
   contexts: new TlsContexts({
@@ -197,6 +204,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     gone.abort(drained());
     upstreams[Symbol.dispose]();
     targets[Symbol.dispose]();
+    security[Symbol.dispose]();
     pool[Symbol.dispose]();
     parts.contexts[Symbol.dispose]();
     closeReactor();
@@ -215,6 +223,11 @@ async function applyXds({
   const own = store.apply(typeUrl, resources, removed);
   if (own !== undefined) {
     targets.onChange(own.services);
+    if (own.securities.size > 0) {
+      security.onChange(own.securities);
+      await connections.recheck(pause);
+    }
+    waiters.announce();
     return own.rejected;
   }
   const delta = deltaOf(typeUrl, resources, removed);

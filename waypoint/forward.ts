@@ -11,11 +11,14 @@ import {
   failureReply,
   IDLE_AFTER_REQUEST,
   IDLE_IN_REQUEST,
+  INTERNAL,
   type LocalReply,
   NO_HOST,
   REQUEST_TIMEOUT,
 } from './local-reply.ts';
-import { ReplayBody } from './replay-body.ts';
+import { ExchangeLimits, type LimitedExchange } from './exchange-limits.ts';
+import type { ReplayBody } from './replay-body.ts';
+import { RequestBody } from './request-body.ts';
 import type { RequestParts } from './request-parts.ts';
 import { SI, UO, URX, UT } from './response-flags.ts';
 import { forwardedResponse } from './response-head.ts';
@@ -48,18 +51,18 @@ const NOWHERE: readonly UpstreamEndpoint[] = [];
  *   ended
  * ```
  */
-export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
+export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, LimitedExchange {
   readonly #request: HttpRequest;
   readonly #backend: Backend;
   readonly #parts: RequestParts;
   readonly #plan: RetryPlan;
   readonly outgoing: HeaderList;
   readonly #terms: UpgradeTerms | undefined;
-  replay: ReplayBody | undefined;
-  /** A part of the body is gone that another try would need. */
-  #bodyLost = false;
+  readonly #body: RequestBody;
   #tried: UpstreamEndpoint[] | undefined;
   #retries = 0;
+  /** A retry has been granted whose try has not begun. */
+  #granted = false;
   /** The try that goes on: the last that was begun, then the chosen one. */
   #attempt: Attempt | undefined;
   /** Tries that are over their time and go on beside it. */
@@ -68,11 +71,8 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
   #tunnel = false;
   #responseEnded = false;
   #ended = false;
-  #timeout: Deadline | undefined;
+  readonly #limits: ExchangeLimits;
   #pause: Deadline | undefined;
-  #idle: Deadline | undefined;
-  /** What had moved when the idle time began. */
-  #movedBytes = 0;
 
   constructor(request: HttpRequest, rule: HttpRule, backend: Backend, parts: RequestParts) {
     this.#request = request;
@@ -89,8 +89,11 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
       this.#terms = upgrade.terms;
       this.#plan = retryPlan(rule.retry, 'CONNECT');
     }
-    if (this.#plan.attempts > 0 && !request.ended) this.replay = new ReplayBody();
-    this.#setDeadlines(rule.timeoutMs);
+    this.#body = new RequestBody(this.#plan.attempts > 0 && !request.ended);
+    this.#limits = new ExchangeLimits(this, request.exchange, parts.deadlines, {
+      timeoutMs: timeLeftMs(request, rule.timeoutMs),
+      idleMs: parts.settings.streamIdleMs,
+    });
   }
 
   start(): void {
@@ -100,14 +103,16 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
 
   // Tries.
 
-  #begin(isRetry: boolean): void {
+  /** @returns whether there was somewhere to try. */
+  #begin(isRetry: boolean): boolean {
     const request = this.#request;
+    this.#granted = false;
     const endpoint = this.#backend.chooseEndpoint(request, this.#tried ?? NOWHERE);
     if (endpoint === undefined || !this.#backend.beginTry(endpoint)) {
       if (isRetry) this.#backend.endRetry();
       if (!this.#isTrying)
         this.#answer(endpoint === undefined ? NO_HOST : failureReply('overflow'));
-      return;
+      return false;
     }
     request.attempts++;
     request.endpoint = endpoint;
@@ -115,6 +120,7 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
     this.#attempt = attempt;
     if (request.ended) this.#limitTry(attempt);
     attempt.start();
+    return true;
   }
 
   /** The time of one try begins when all of the request is here: a slow client is not the endpoint's fault. */
@@ -145,7 +151,7 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
 
   /** Whether there is another try; says in the request's flags why not. */
   #takeRetry(): boolean {
-    if (this.#bodyLost) return false;
+    if (this.#body.lost) return false;
     if (this.#retries >= this.#plan.attempts) {
       if (this.#plan.attempts > 0) this.#request.flags |= URX;
       return false;
@@ -155,6 +161,7 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
       return false;
     }
     this.#retries++;
+    this.#granted = true;
     return true;
   }
 
@@ -190,9 +197,8 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
       (this.#hedged ??= []).push(attempt);
       (this.#tried ??= []).push(attempt.endpoint);
       this.#attempt = undefined;
-      this.#begin(true);
       // With nowhere else to go it has its time once more.
-      if (this.#attempt === undefined && attempt.deadline !== undefined)
+      if (!this.#begin(true) && attempt.deadline !== undefined)
         this.#parts.deadlines.set(attempt.deadline, this.#plan.perTryTimeoutMs ?? 0);
       return;
     }
@@ -210,10 +216,14 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
 
   // The request's body.
 
+  get kept(): ReplayBody | undefined {
+    return this.#body.kept;
+  }
+
   get isBodiless(): boolean {
     const { ended, trailers } = this.#request;
     if (!ended || this.#terms !== undefined || trailers !== undefined) return false;
-    return this.replay === undefined || this.replay.length === 0;
+    return this.#body.isEmpty;
   }
 
   onOpened(): void {
@@ -224,32 +234,11 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
   }
 
   bodyCapacity(): number {
-    const attempt = this.#attempt;
-    if (attempt?.caughtUp === true) return attempt.bodyCapacity();
-    return this.replay === undefined ? 0 : this.replay.room;
+    return this.#body.capacity(this.#attempt);
   }
 
   takeBody(bytes: SharedBytes, offset: number, length: number): number {
-    const attempt = this.#attempt;
-    const { replay } = this;
-    if (attempt?.caughtUp !== true) {
-      if (replay === undefined) return 0;
-      const taken = Math.min(length, replay.room);
-      replay.append(bytes, offset, taken);
-      return taken;
-    }
-    if (replay === undefined) return attempt.write(bytes, offset, length);
-    if (length > replay.room) {
-      this.#bodyLost = true;
-      this.#dropReplay();
-      return attempt.write(bytes, offset, length);
-    }
-    // Kept before it is written: what was written is the stream's to overwrite.
-    const before = replay.length;
-    replay.append(bytes, offset, length);
-    const wrote = attempt.write(bytes, offset, length);
-    replay.truncate(before + wrote);
-    return wrote;
+    return this.#body.take(this.#attempt, bytes, offset, length);
   }
 
   onBodyEnd(): void {
@@ -260,7 +249,7 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
   }
 
   onCaughtUp(attempt: Attempt): void {
-    if (this.#responding) this.#dropReplay();
+    if (this.#responding) this.#body.drop();
     if (this.#request.ended) this.#endBody(attempt);
     else this.#request.exchange.resume();
   }
@@ -268,11 +257,6 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
   #endBody(attempt: Attempt): void {
     attempt.endBody(this.#request.trailers);
     if (this.#tunnel && this.#responseEnded) this.#finish(attempt);
-  }
-
-  #dropReplay(): void {
-    this.replay?.release();
-    this.replay = undefined;
   }
 
   // The response.
@@ -298,7 +282,14 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
     request.serviceTimeMs = performance.now() - attempt.startMs;
     const { server } = this.#parts.settings;
     const forwarded = forwardedResponse(headers, request.serviceTimeMs, server);
-    let list: HeaderList | undefined = this.#parts.filterResponse(request, forwarded);
+    let list: HeaderList | undefined;
+    try {
+      list = this.#parts.filterResponse(request, forwarded);
+    } catch (error) {
+      this.#parts.onFault(error);
+      this.#answer(INTERNAL);
+      return;
+    }
     if (granted) list = upgradeResponse(terms, list);
     if (list === undefined) {
       attempt.close();
@@ -308,7 +299,7 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
     this.#choose(attempt);
     request.details = 'via_upstream';
     this.#tunnel = granted;
-    if (granted && this.#timeout !== undefined) this.#parts.deadlines.clear(this.#timeout);
+    if (granted) this.#limits.liftTimeout();
     const isLast = endStream && !granted;
     this.#judgeResponse(attempt, status, headers, isLast);
     if (!request.respond(list, isLast)) {
@@ -355,7 +346,7 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
       this.#attempt = attempt;
       this.#request.endpoint = attempt.endpoint;
     }
-    if (attempt.caughtUp) this.#dropReplay();
+    if (attempt.caughtUp) this.#body.drop();
   }
 
   /** In gRPC the status counts, which a response with a body tells at its end. */
@@ -434,60 +425,44 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner {
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    const { deadlines } = this.#parts;
     for (const attempt of this.#hedged ?? []) this.#leave(attempt);
     if (this.#attempt !== undefined) this.#leave(this.#attempt);
-    if (this.#timeout !== undefined) deadlines.clear(this.#timeout);
-    if (this.#pause !== undefined) deadlines.clear(this.#pause);
-    if (this.#idle !== undefined) deadlines.clear(this.#idle);
-    this.#dropReplay();
+    if (this.#pause !== undefined) this.#parts.deadlines.clear(this.#pause);
+    if (this.#granted) this.#backend.endRetry();
+    this.#limits.clear();
+    this.#body.drop();
   }
 
   // Deadlines.
 
-  #setDeadlines(ruleTimeoutMs: number | undefined): void {
-    const { head } = this.#request;
-    const { deadlines, settings } = this.#parts;
-    const grpcMs = head.isGrpc ? parseGrpcTimeout(head.grpcTimeout) : undefined;
-    const timeoutMs = requestTimeoutMs(ruleTimeoutMs, grpcMs);
-    if (timeoutMs !== undefined) {
-      this.#timeout = new Deadline(this);
-      // It counts from the request's beginning, whatever came before this.
-      const leftMs = timeoutMs - (performance.now() - this.#request.startMs);
-      deadlines.set(this.#timeout, Math.max(0, leftMs));
-    }
-    if (settings.streamIdleMs !== undefined) {
-      this.#idle = new Deadline(this);
-      deadlines.set(this.#idle, settings.streamIdleMs);
-    }
+  /** The pause before a retry is over. */
+  onDeadline(): void {
+    if (!this.#ended) this.#begin(true);
   }
 
-  onDeadline(deadline: Deadline): void {
-    if (this.#ended) return;
-    if (deadline === this.#pause) this.#begin(true);
-    else if (deadline === this.#idle) this.#onIdleTime(deadline);
-    else {
-      if (this.#attempt !== undefined) this.#judge(this.#attempt, 'timeout');
-      this.#expire(REQUEST_TIMEOUT, UT);
-    }
+  onTimeout(): void {
+    if (this.#attempt !== undefined) this.#judge(this.#attempt, 'timeout');
+    this.#expire(REQUEST_TIMEOUT, UT);
   }
 
-  /** Whether it was idle is found out here, so that nothing is to be noted for each chunk. */
-  #onIdleTime(deadline: Deadline): void {
-    const { exchange, ended } = this.#request;
-    const movedBytes = exchange.bytesRead + exchange.bytesWritten;
-    if (movedBytes === this.#movedBytes) {
-      this.#expire(ended ? IDLE_AFTER_REQUEST : IDLE_IN_REQUEST, SI);
-      return;
-    }
-    this.#movedBytes = movedBytes;
-    this.#parts.deadlines.set(deadline, this.#parts.settings.streamIdleMs ?? 0);
+  onIdle(): void {
+    this.#expire(this.#request.ended ? IDLE_AFTER_REQUEST : IDLE_IN_REQUEST, SI);
   }
 
   #expire(reply: LocalReply, flags: number): void {
     if (this.#responding) this.#breakOff(flags, reply.details);
     else this.#answer(reply);
   }
+}
+
+/** Of the request's time, which began with it, whatever came before this; `undefined`: without end. */
+function timeLeftMs(
+  { head, startMs }: HttpRequest,
+  ruleMs: number | undefined,
+): number | undefined {
+  const grpcMs = head.isGrpc ? parseGrpcTimeout(head.grpcTimeout) : undefined;
+  const timeoutMs = requestTimeoutMs(ruleMs, grpcMs);
+  return timeoutMs === undefined ? undefined : timeoutMs - (performance.now() - startMs);
 }
 
 const CONTINUE: HeaderList = [':status', '100'];

@@ -61,6 +61,8 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
   routeName = '';
   /** What the rule makes of it and of its response; `undefined` until there is a rule. */
   routing: Routing | undefined;
+  /** What an authorizer has the response say. */
+  responseHeaders: HeaderList = [];
   /** The policy that decided, `<namespace>/<name>`. */
   policy = '';
   backendName = '';
@@ -174,6 +176,12 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
     const taker = this.#taker;
     this.#end();
     taker?.onClientGone();
+  }
+
+  /** Nobody waits for the answer any more; what is left of the request is not for the upstream. */
+  onAbandoned(error: Error): void {
+    this.exchange.reset();
+    this.onError(error);
   }
 
   // The exchange's sink. onError() serves both.

@@ -199,10 +199,11 @@ export class HttpSteps implements RequestParts {
     this.#options.judges.trace(request);
   }
 
-  filterResponse({ routing }: HttpRequest, list: string[]): HeaderList {
+  filterResponse({ routing, responseHeaders }: HttpRequest, list: string[]): HeaderList {
     if (routing === undefined) return list;
     const { backendChain, compiled, cors, setCookie } = routing;
     let headers: HeaderList = list;
+    if (responseHeaders.length > 0) headers = [...headers, ...responseHeaders];
     if (backendChain !== undefined) headers = filterResponse(backendChain, headers);
     headers = filterResponse(compiled.chain, headers);
     if (cors !== undefined && compiled.chain.cors !== undefined)

@@ -1,9 +1,8 @@
-import type { SocketAddress } from '../base/address.ts';
 import type { HttpServerConnection } from '../net/http/exchange.ts';
 import { serveHttp } from '../net/http/server.ts';
 import type { ByteStream } from '../net/byte-stream.ts';
 import { Http2Stream } from '../net/h2/stream.ts';
-import type { WaypointConnection } from './connection.ts';
+import { calledAddress, type WaypointConnection } from './connection.ts';
 import { Downstream, type DownstreamFacts, type HttpVersion } from './downstream.ts';
 import type { RequestParts } from './request-parts.ts';
 import { serveRequest } from './request.ts';
@@ -35,9 +34,7 @@ export function serveHttpConnection(
   { target, client, live }: WaypointConnection,
   parts: Readonly<{ steps: RequestParts; connections: HttpConnections }>,
 ): void {
-  const { authority, port } = target;
-  const local: SocketAddress =
-    authority.kind === 'address' ? authority.address : { ip: client.address.ip, port };
+  const local = calledAddress(target, client);
   const facts: Omit<DownstreamFacts, 'version'> = {
     ...{ remote: client.address, local, identity: client.identity, workload: client.workload },
     ...(target.kind === 'service' ? { service: target.service } : { pod: target.workload }),

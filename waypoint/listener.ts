@@ -78,7 +78,10 @@ async function findTarget(
   let self: Workload | undefined;
   const decide = (): Admission => {
     self = state.localWorkload(parts.self);
-    return admit(state, { ...request, self, network });
+    const admission = admit(state, { ...request, self, network });
+    if (admission.kind === 'refuse' || isReady(admission.target, parts)) return admission;
+    const reason = 'the policies of its target have not arrived';
+    return { kind: 'refuse', status: 503, reason, mayChange: true };
   };
   let admission = decide();
   if (admission.kind === 'refuse' && admission.mayChange) {
@@ -93,4 +96,9 @@ async function findTarget(
   if (admission.kind === 'refuse') throw new RefusedError(admission.status, admission.reason);
   if (self === undefined) throw new RefusedError(503, 'this waypoint is not known');
   return { target: admission.target, self };
+}
+
+/** Policies are sent apart from what they are attached to, and later. */
+function isReady(target: Target, { security }: WaypointParts): boolean {
+  return security.isReady(target.kind === 'service' ? target.service : undefined);
 }

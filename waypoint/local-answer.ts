@@ -2,8 +2,9 @@ import { HEADROOM } from '../net/byte-stream.ts';
 import type { HeaderList } from '../net/h2/headers.ts';
 import { allocateShared } from '../net/shared-bytes.ts';
 import { encodeGrpcMessage, grpcStatusFor } from './grpc.ts';
-import type { HttpRequest } from './http-request.ts';
+import type { ServerExchange } from '../net/http/exchange.ts';
 import type { LocalReply } from './local-reply.ts';
+import type { RequestHead } from './request-head.ts';
 import { httpDate } from './response-head.ts';
 
 /** What a response of our own says of who gave it; Envoy's name in Istio, which tools look for. */
@@ -13,15 +14,24 @@ const NOTHING: HeaderList = [];
 /** Written bytes are the stream's to overwrite, so every body is laid here anew. */
 const scratch = allocateShared(HEADROOM + 4096);
 
+/** The request that is answered. */
+export interface AnsweredRequest {
+  readonly exchange: ServerExchange;
+  readonly head: RequestHead;
+  grpcStatus: number;
+  /** See HttpRequest.respond(). */
+  respond(list: HeaderList, endStream: boolean): boolean;
+}
+
 /** A response of our own on its way to the client, which may take its time. */
 export class LocalAnswer {
-  readonly #request: HttpRequest;
+  readonly #request: AnsweredRequest;
   readonly #reply: LocalReply;
   readonly #body: Buffer;
   #begun = false;
   #written = 0;
 
-  constructor(request: HttpRequest, reply: LocalReply) {
+  constructor(request: AnsweredRequest, reply: LocalReply) {
     this.#request = request;
     this.#reply = reply;
     const bodiless = request.head.isGrpc || request.head.method === 'HEAD';

@@ -5,6 +5,7 @@ import type { HboneListenerParts } from '../mesh/proxy/hbone-listener.ts';
 import type { LiveParts } from '../mesh/proxy/live-connection.ts';
 import type { ProxyState, PodName } from '../mesh/proxy/state/store.ts';
 import type { HttpConnections } from './http.ts';
+import type { Security } from './security.ts';
 import type { RequestParts } from './request-parts.ts';
 import type { StateWaiters } from '../mesh/proxy/state/waiters.ts';
 
@@ -23,5 +24,6 @@ export type WaypointParts = ConnectParts &
     gone: AbortSignal;
     /** What serves requests. */
     http: Readonly<{ steps: RequestParts; connections: HttpConnections }>;
+    security: Security;
     resolveHostname: (hostname: string) => Promise<readonly IpAddress[]>;
   }>;

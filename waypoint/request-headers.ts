@@ -111,7 +111,9 @@ export function checkRequestHead(
 }
 
 /** Host and port of a canonical authority. */
-function splitAuthority(authority: string): readonly [hostname: string, port: number | undefined] {
+export function splitAuthority(
+  authority: string,
+): readonly [hostname: string, port: number | undefined] {
   const colon = authority.lastIndexOf(':');
   if (colon <= authority.lastIndexOf(']')) return [authority, undefined];
   return [authority.slice(0, colon), Number(authority.slice(colon + 1))];

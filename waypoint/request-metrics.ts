@@ -91,9 +91,10 @@ export class RequestMetrics {
     if (byEndpoint === undefined) this.#known.set(downstream, (byEndpoint = new WeakMap()));
     const end = endpoint ?? service ?? NOBODY;
     let byOutcome = byEndpoint.get(end);
-    if (byOutcome === undefined) byEndpoint.set(end, (byOutcome = new Map()));
+    if (byOutcome === undefined)
+      byEndpoint.set(end, (byOutcome = new Map<number, Map<number, RequestSeries>>()));
     let byRest = byOutcome.get(flags);
-    if (byRest === undefined) byOutcome.set(flags, (byRest = new Map()));
+    if (byRest === undefined) byOutcome.set(flags, (byRest = new Map<number, RequestSeries>()));
     const key = outcomeKey(request);
     let series = byRest.get(key);
     if (series === undefined) byRest.set(key, (series = this.#makeSeries(request, service)));

@@ -16,35 +16,42 @@ export async function serveRequest(
 ): Promise<void> {
   const request = new HttpRequest(exchange, received, endStream, downstream, parts);
   try {
-    const unfit = checkMethod(request, parts.settings) ?? parts.normalise(request);
-    if (unfit !== undefined) return void request.answer(unfit);
-
-    const judged = parts.authorize(request);
-    const denied = judged instanceof Promise ? await judged : judged;
-    if (denied !== undefined) return void request.answer(denied);
-
-    const counted = parts.limitRate(request);
-    const limited = counted instanceof Promise ? await counted : counted;
-    if (limited !== undefined) return void request.answer(limited);
-
-    const rule = parts.findRule(request);
-    if (rule === undefined) return void request.answer(NO_ROUTE);
-    request.routeName = rule.name;
-
-    const filtering = parts.filterRequest(request, rule);
-    const answered = filtering instanceof Promise ? await filtering : filtering;
-    if (answered !== undefined) return void request.answer(answered);
-
-    const choice = parts.chooseBackend(request, rule);
-    if (choice.kind === 'reply') return void request.answer(choice.reply);
-
-    if (request.over) return; // the client left while something was waited for
-    parts.trace(request);
-    new Forward(request, rule, choice.backend, parts).start();
+    const reply = await takeSteps(request, parts);
+    if (reply !== undefined) request.answer(reply);
   } catch (error) {
     parts.onFault(error);
     request.answer(INTERNAL);
   }
+}
+
+/** The steps in their order. Returns the response that one of them gives; without one the request is on its way. */
+async function takeSteps(request: HttpRequest, parts: RequestParts): Promise<Verdict> {
+  const unfit = checkMethod(request, parts.settings) ?? parts.normalise(request);
+  if (unfit !== undefined) return unfit;
+
+  const authorizing = parts.authorize(request);
+  const denied = authorizing instanceof Promise ? await authorizing : authorizing;
+  if (denied !== undefined) return denied;
+
+  const counting = parts.limitRate(request);
+  const limited = counting instanceof Promise ? await counting : counting;
+  if (limited !== undefined) return limited;
+
+  const rule = parts.findRule(request);
+  if (rule === undefined) return NO_ROUTE;
+  request.routeName = rule.name;
+
+  const filtering = parts.filterRequest(request, rule);
+  const answered = filtering instanceof Promise ? await filtering : filtering;
+  if (answered !== undefined) return answered;
+
+  const choice = parts.chooseBackend(request, rule);
+  if (choice.kind === 'reply') return choice.reply;
+
+  if (request.over) return undefined; // the client left while something was waited for
+  parts.trace(request);
+  new Forward(request, rule, choice.backend, parts).start();
+  return undefined;
 }
 
 /** What no policy has to be asked about: how a request may ask at all. */

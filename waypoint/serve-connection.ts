@@ -3,7 +3,7 @@ import { unreachable } from '../base/unreachable.ts';
 import { acceptConnection, type WaypointConnection } from './connection.ts';
 import { serveHttpConnection } from './http.ts';
 import type { WaypointParts } from './parts.ts';
-import { sniffProtocol } from './sniff.ts';
+import { sniff } from './sniff.ts';
 import { serveTcp } from './tcp.ts';
 import { protocolOf } from './upstream/targets.ts';
 
@@ -28,10 +28,9 @@ export async function serveConnection(
       await serveTcp(connection, parts);
       return;
     case 'UNKNOWN': {
-      const stream = acceptConnection(connection);
-      if ((await sniffProtocol(stream)) === 'http')
-        serveHttpConnection(stream, connection, parts.http);
-      else await serveTcp(connection, parts, stream);
+      const { protocol: spoken, stream } = await sniff(acceptConnection(connection));
+      if (spoken === 'TCP') await serveTcp(connection, parts, stream);
+      else serveHttpConnection(stream, connection, parts.http);
       return;
     }
     default:

@@ -13,7 +13,9 @@ import {
 } from '../mesh/proxy/connect.ts';
 import type { ByteStream } from '../net/byte-stream.ts';
 import { connectTcp } from '../net/tcp.ts';
-import { acceptConnection, type WaypointConnection } from './connection.ts';
+import { RefusedError } from '../mesh/proxy/refused-error.ts';
+import { acceptConnection, calledAddress, type WaypointConnection } from './connection.ts';
+import type { SecuredConnection } from './security.ts';
 import type { WaypointParts } from './parts.ts';
 import { selectUpstream, type UpstreamRoute } from './route.ts';
 
@@ -29,6 +31,11 @@ export async function serveTcp(
   accepted?: ByteStream,
 ): Promise<void> {
   const { live, target } = connection;
+  const secured = securedConnection(connection);
+  const check = (): string | undefined => parts.security.refusalOfConnection(secured);
+  const refused = check();
+  if (refused !== undefined) throw new RefusedError(401, refused);
+  live.setCheck(check);
   const resolved = new Map<string, readonly IpAddress[]>();
   const destination = formatAuthority(target.authority);
   const upstream = await connectFirst(live, destination, (tried) =>
@@ -43,6 +50,13 @@ export async function serveTcp(
     throw error;
   }
   live.relay(downstream, upstream);
+}
+
+function securedConnection({ client, target }: WaypointConnection): SecuredConnection {
+  return {
+    ...{ remote: client.address, identity: client.identity, local: calledAddress(target, client) },
+    ...(target.kind === 'service' && { service: target.service }),
+  };
 }
 
 async function nextAttempt(

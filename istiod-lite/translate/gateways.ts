@@ -2,6 +2,7 @@ import { HBONE_PORT } from '../../mesh/model/ports.ts';
 import type { Gateway, GatewayClass } from '../../mesh/kubernetes/gateway.ts';
 import { GATEWAY_NAME, WAYPOINT_CLASS, WAYPOINT_CONTROLLER } from '../../mesh/kubernetes/labels.ts';
 import type { Picture } from '../snapshot.ts';
+import { securityOfGateway } from './http-policies.ts';
 import { applyOverlay, findOverlay, type Overlay } from './overlay.ts';
 import {
   clusterNetwork,
@@ -33,6 +34,22 @@ export function translateGateway(
 ): Translation {
   if (gateway.spec.gatewayClassName !== WAYPOINT_CLASS) return NOTHING;
   const flaw = findFlaw(gateway);
+  // Also of one whose Gateway is wrong now: an old instance may still run, and must not lose what it enforces.
+  const waypointSecurities = [
+    {
+      security: securityOfGateway(picture, settings, gateway),
+      readers: new Set([`${gateway.ref.namespace}/${gateway.ref.name}`]),
+    },
+  ];
+  return { ...translateSound(picture, settings, gateway, flaw), waypointSecurities };
+}
+
+function translateSound(
+  picture: Picture,
+  settings: MeshSettings,
+  gateway: Gateway,
+  flaw: string | undefined,
+): Translation {
   if (flaw !== undefined) return refused(gateway, 'ListenersNotValid', flaw, 'UnsupportedProtocol');
   const overlay = isUnmanaged(gateway)
     ? { kind: 'none' as const }

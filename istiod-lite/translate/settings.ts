@@ -2,6 +2,7 @@ import type { TrustDomain } from '../../mesh/model/identity.ts';
 import type { AuthorizationPolicy } from '../../mesh/model/authorization.ts';
 import type { ObjectReference } from '../../mesh/kubernetes/object.ts';
 import type { ParentRef } from '../../mesh/kubernetes/route-references.ts';
+import type { TargetSecurity } from '../../mesh/model/target-security.ts';
 import type { ServiceKey } from '../../mesh/model/service.ts';
 import type { AddressRecord } from '../../mesh/xds/codec.ts';
 import type { WaypointConfigs } from '../../mesh/xds/waypoint-codecs.ts';
@@ -37,6 +38,12 @@ export type WaypointConfig = Readonly<{
   readers: ReadonlySet<string>;
 }>;
 
+/** What waypoints are told of the policies that are attached to one target. */
+export type WaypointSecurity = Readonly<{
+  security: TargetSecurity;
+  readers: ReadonlySet<string>;
+}>;
+
 /** What a route's status says of one of its parents. */
 export type RouteParentStatus = Readonly<{
   parentRef: ParentRef;
@@ -52,6 +59,7 @@ export type Translation = Readonly<{
   policies: readonly AuthorizationPolicy[];
   /** For the waypoints of the object's services alone. */
   waypointConfigs: readonly WaypointConfig[];
+  waypointSecurities?: readonly WaypointSecurity[];
   conditions: readonly Condition[];
   /** Of a route. */
   parents: readonly RouteParentStatus[];

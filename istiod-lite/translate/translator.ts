@@ -14,6 +14,7 @@ import {
 } from '../../mesh/xds/codec.ts';
 import { encodeAuthorization } from '../../mesh/xds/codec-policy.ts';
 import { sorted } from '../../mesh/xds/codec-values.ts';
+import { encodeTargetSecurity, TARGET_SECURITY_TYPE } from '../../mesh/xds/codec-http-policy.ts';
 import { encodeWaypointConfigs, WAYPOINT_TYPES } from '../../mesh/xds/waypoint-codecs.ts';
 import { Breather } from '../breather.ts';
 import { trackedPicture, type Picture, type Snapshot, type SnapshotChange } from '../snapshot.ts';
@@ -38,6 +39,7 @@ import {
   type RouteParentStatus,
   type Translation,
   type WaypointConfig,
+  type WaypointSecurity,
 } from './settings.ts';
 import { destinationRuleCondition } from './traffic-policies.ts';
 import type { VipAllocator } from './vips.ts';
@@ -227,6 +229,8 @@ export class Translator {
     for (const policy of translation.policies) add(resources, policyResource(policy));
     for (const config of translation.waypointConfigs)
       for (const resource of waypointResources(config)) add(resources, resource);
+    for (const security of translation.waypointSecurities ?? [])
+      add(resources, securityResource(security));
     for (const resource of resources.values())
       if (!this.#isPublished(resource)) this.#prepare(resource);
     if (object !== undefined) this.#setStatus(object, translation);
@@ -349,7 +353,6 @@ export function translateObject(
     case 'Namespace':
     case 'Node':
     case 'ServiceAccount':
-    case 'ConfigMap':
     case 'Deployment':
     case 'ReplicaSet':
     case 'ConfigMap':
@@ -402,6 +405,14 @@ function policyResource(policy: AuthorizationPolicy): MeshResource {
     ...{ typeUrl: AUTHORIZATION_TYPE, name: policyKey(policy.namespace, policy.name) },
     ...{ version: contentVersion(bytes), bytes, labelsVersion: '' },
     content: { kind: 'policy', policy },
+  };
+}
+
+function securityResource({ security, readers }: WaypointSecurity): MeshResource {
+  const bytes = encodeTargetSecurity(security);
+  return {
+    ...{ typeUrl: TARGET_SECURITY_TYPE, name: security.target, version: contentVersion(bytes) },
+    ...{ bytes, labelsVersion: '', readers, content: { kind: 'waypoint config' } },
   };
 }
 

@@ -6,11 +6,12 @@ import {
 import type { Service } from '../../mesh/kubernetes/core.ts';
 import type { ServiceEntry } from '../../mesh/kubernetes/networking.ts';
 import type { Picture } from '../snapshot.ts';
+import { securityOfService } from './http-policies.ts';
 import { translateServiceRoutes } from './routes.ts';
 import { findParent } from './routes/parents.ts';
 import { objectWaypoint } from './services.ts';
 import { findTrafficPolicy } from './traffic-policies.ts';
-import type { MeshSettings, Translation, WaypointConfig } from './settings.ts';
+import type { MeshSettings, Translation, WaypointConfig, WaypointSecurity } from './settings.ts';
 
 /** Adds what the waypoints of an object's services are told of each of them. */
 export function withWaypointConfigs(
@@ -20,6 +21,12 @@ export function withWaypointConfigs(
   translation: Translation,
 ): Translation {
   const { gateways } = objectWaypoint(picture, settings, object);
+  const waypointSecurities = translation.addresses.flatMap((record): WaypointSecurity[] => {
+    if (record.kind !== 'service' || gateways.size === 0) return [];
+    const { namespace, hostname } = record.service;
+    const security = securityOfService(picture, settings, namespace, hostname);
+    return [{ security, readers: gateways }];
+  });
   const waypointConfigs = translation.addresses.flatMap((record): WaypointConfig[] => {
     if (record.kind !== 'service') return [];
     const service = serviceKey(record.service.namespace, record.service.hostname);
@@ -33,7 +40,7 @@ export function withWaypointConfigs(
     const routes = translateServiceRoutes(picture, settings, service, object);
     return [used, { service, configs: { routes }, readers: gateways }];
   });
-  return { ...translation, waypointConfigs };
+  return { ...translation, waypointConfigs, waypointSecurities };
 }
 
 /** The waypoints that routes make send to a service, whether it uses them or not: they must know how to use its endpoints. */

@@ -223,14 +223,11 @@ const NO_ROUTES = 'has no effect yet: requests are not routed by their content';
  * whoever wrote one counts on it.
  */
 export const UNENFORCED_KINDS: ReadonlyMap<string, string> = new Map([
-  ['security.istio.io/RequestAuthentication', 'is not enforced: JSON web tokens are not checked'],
   ['networking.istio.io/Sidecar', 'has no effect: there are no sidecars'],
   ['networking.istio.io/EnvoyFilter', 'has no effect: there is no Envoy'],
   ['extensions.istio.io/WasmPlugin', 'has no effect: there is no Envoy'],
   ['gateway.networking.k8s.io/UDPRoute', 'has no effect: UDP goes past the mesh'],
-  ...['VirtualService', 'DestinationRule'].map(
-    (kind) => [`networking.istio.io/${kind}`, NO_ROUTES] as const,
-  ),
+  ['networking.istio.io/VirtualService', NO_ROUTES],
 ]);
 
 const definitions: ReadonlyMap<string, KindDefinition> = new Map(

@@ -1,5 +1,6 @@
 import type { ServiceRoutes } from '../model/http-route.ts';
 import type { ServiceTrafficPolicy } from '../model/traffic-policy.ts';
+import { TARGET_SECURITY_TYPE } from './codec-http-policy.ts';
 import { decodeServiceRoutes, encodeServiceRoutes, SERVICE_ROUTES_TYPE } from './codec-routes.ts';
 import {
   decodeServiceTraffic,
@@ -39,10 +40,11 @@ export const WAYPOINT_CODECS: { readonly [K in WaypointKind]: WaypointCodec<Wayp
     },
   };
 
-/** Types that waypoints alone may ask for, in the order of WAYPOINT_CODECS. */
-export const WAYPOINT_TYPES: readonly string[] = Object.values(WAYPOINT_CODECS).map(
-  ({ typeUrl }) => typeUrl,
-);
+/** Types that waypoints alone may ask for: policies, which are named by their targets, then those of WAYPOINT_CODECS. */
+export const WAYPOINT_TYPES: readonly string[] = [
+  TARGET_SECURITY_TYPE,
+  ...Object.values(WAYPOINT_CODECS).map(({ typeUrl }) => typeUrl),
+];
 
 const KINDS: ReadonlyMap<string, WaypointKind> = new Map([
   [SERVICE_TRAFFIC_TYPE, 'traffic'],

@@ -15,6 +15,8 @@ export interface Http2StreamHandler {
   onTrailers?(headers: HeaderList): void;
   /** The stream broke: told here first, then to the sink if there is one. */
   onError?(error: Http2StreamError): void;
+  /** It broke after the peer's end, and bytes before that end still wait: they are delivered first, then onError() is told. */
+  onAbandoned?(error: Http2StreamError): void;
 }
 
 export interface StreamInputOwner {
@@ -114,7 +116,8 @@ export class StreamInput implements TurnTask {
     if (this.#silent) return;
     this.#error = error;
     if (!this.#ended) this.#dropQueue();
-    if (!this.#hasUndelivered()) this.#tellError();
+    if (this.#hasUndelivered()) this.handler?.onAbandoned?.(error);
+    else this.#tellError();
   }
 
   /** Nothing more is told, and what waits is dropped. */

@@ -60,6 +60,11 @@ export interface ExchangeHandler {
   onTrailers?(trailers: HeaderList): void;
   /** The exchange broke: told here first, then to the sink if there is one. */
   onError?(error: Error): void;
+  /**
+   * The peer had ended its direction in order and has then reset the exchange, while some of its bytes still wait. They are
+   * delivered, and then onError() is told; who has no use for them now resets the exchange.
+   */
+  onAbandoned?(error: Error): void;
 }
 
 /** Requests of one client connection, of either version. */

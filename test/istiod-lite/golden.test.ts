@@ -11,6 +11,7 @@ import {
   ADDRESS_TYPE,
   AUTHORIZATION_TYPE,
 } from '../../mesh/xds/codec.ts';
+import { decodeTargetSecurity } from '../../mesh/xds/codec-http-policy.ts';
 import { decodeAuthorization } from '../../mesh/xds/codec-policy.ts';
 import { WAYPOINT_CODECS, WAYPOINT_TYPES, waypointKind } from '../../mesh/xds/waypoint-codecs.ts';
 import { Snapshot } from '../../istiod-lite/snapshot.ts';
@@ -83,8 +84,8 @@ function translate(text: string): string {
     return [...(translator.resources(typeUrl)?.values() ?? [])]
       .sort((a, b) => (a.name < b.name ? -1 : 1))
       .map(({ bytes, readers }) => ({
-        ...{ kind, readers: [...(readers ?? [])] },
-        ...(kind === undefined ? {} : WAYPOINT_CODECS[kind].decode(bytes)),
+        ...{ kind: kind ?? 'security', readers: [...(readers ?? [])] },
+        ...(kind === undefined ? decodeTargetSecurity(bytes) : WAYPOINT_CODECS[kind].decode(bytes)),
       }));
   });
   const of = (kind: AddressRecord['kind']): unknown[] =>

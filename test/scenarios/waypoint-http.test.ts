@@ -99,3 +99,33 @@ test.serial(
     t.regex(h2, /^x-pod: two/m);
   },
 );
+
+const DENY_ADMIN = `---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: no-admin, namespace: shop}
+spec:
+  targetRefs: [{group: "", kind: Service, name: web}]
+  action: DENY
+  rules: [{to: [{operation: {paths: [/admin*]}}]}]
+`;
+
+test.serial('a policy of paths is enforced, however the path is written', async (t) => {
+  await mesh.apply(DENY_ADMIN);
+  await mesh.settled();
+  const url = `http://${await mesh.vip('web')}`;
+  for (const path of [
+    '/admin',
+    '/admin/x',
+    '//admin',
+    '/a/../admin',
+    '/%61dmin',
+    '/x/%2e%2e/admin',
+  ]) {
+    const answer = await curl('-i', '--path-as-is', `${url}${path}`);
+    t.regex(answer, /^HTTP\/1.1 403/, path);
+    t.regex(answer, /RBAC: access denied/, path);
+  }
+  t.regex(await curl('-i', `${url}/a`), /^x-pod: one/m);
+  t.regex(await curl('-i', `${url}/administrator`), /^HTTP\/1.1 403/);
+});

@@ -242,6 +242,18 @@ test('a client that leaves has its request taken back from the upstream', async 
   t.deepEqual(waypoint.backend.outcomes, [], 'it is not the endpoint that is to blame');
 });
 
+test('a client that leaves behind its complete request does not leave it to a slow upstream', async (t) => {
+  const { waypoint, upstream, stream, body } = await send(t, request('POST'), {
+    endStream: false,
+  });
+  await body.write(Buffer.alloc(200_000));
+  stream.end();
+  await upstream.data(INITIAL_WINDOW_BYTES); // and no more: its window is used up
+  stream.reset();
+  await upstream.next(({ type }) => type === RST_STREAM);
+  t.is(await outcome(waypoint), '0 DC downstream_remote_disconnect 1');
+});
+
 test('a client that leaves amid the answer has it stopped at the upstream', async (t) => {
   const { waypoint, upstream, stream, body } = await send(t);
   upstream.send(ok(), data('begun'));

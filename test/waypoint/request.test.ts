@@ -139,6 +139,24 @@ test(
   '',
 );
 
+test('an answer whose filter fails is 500', async (t) => {
+  const upstream = serveH2(t, (stream) => {
+    stream.respond([':status', '200'], { endStream: true });
+  });
+  const waypoint = new TestWaypoint(t, [upstream.port], {
+    parts: {
+      filterResponse: () => {
+        throw new Error('a fault');
+      },
+    },
+  });
+  const [, body, told] = openStream(await waypoint.connect(t));
+  await body.until((c) => c.ended);
+  t.is(told.responses[0]?.[1], '500');
+  t.is(waypoint.faults.length, 1);
+  t.is(waypoint.backend.active, 0);
+});
+
 test('serveRequest() refuses CONNECT, and another protocol that is not allowed', async (t) => {
   const waypoint = new TestWaypoint(t, []);
   const connection = await waypoint.connect(t);

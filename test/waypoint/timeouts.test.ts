@@ -15,24 +15,22 @@ import { policy, RawUpstream, TestWaypoint } from '../support/waypoint-requests.
 const E = FLAG_END_STREAM;
 
 test('parseGrpcTimeout() reads each unit, and nothing else', (t) => {
-  const cases: [string, number | undefined][] = [
+  const cases: (readonly [string, number | undefined])[] = [
     ...([
       ['1H', 3_600_000],
       ['2M', 120_000],
       ['3S', 3000],
       ['4m', 4],
-    ] as [string, number][]),
-    ...([
       ['5000u', 5],
+    ] as const),
+    ...([
       ['1n', 1],
       ['0m', 1],
       ['99999999S', 99_999_999_000],
-    ] as [string, number][]),
-    ...(['', '5', 'm', '123456789m', '-1m', '1.5S', '1s', ' 1m'].map((text) => [
-      text,
-      undefined,
-    ]) as [string, undefined][]),
+    ] as const),
   ];
+  for (const text of ['', '5', 'm', '123456789m', '-1m', '1.5S', '1s', ' 1m'])
+    cases.push([text, undefined]);
   for (const [text, ms] of cases) t.is(parseGrpcTimeout(text), ms, text);
 });
 

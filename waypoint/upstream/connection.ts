@@ -14,6 +14,8 @@ export interface ConnectionEvents {
 }
 
 export interface UpstreamConnectionOwner {
+  /** It takes no further request for now. */
+  onFull(connection: UpstreamConnection): void;
   onAvailable(connection: UpstreamConnection): void;
   onClose(connection: UpstreamConnection): void;
 }
@@ -55,10 +57,12 @@ export class UpstreamConnection implements ConnectionEvents {
     const exchange = this.#connection?.open(headers, endStream, handler);
     if (exchange === undefined) {
       this.#exhausted = true; // until it says that there is room
+      this.#owner.onFull(this);
       return undefined;
     }
     this.lastUsedMs = performance.now();
     if (++this.#requests >= this.#maxRequests) this.drain();
+    if (!this.hasRoom) this.#owner.onFull(this);
     return exchange;
   }
 

@@ -129,6 +129,10 @@ export class EndpointPool {
       if (nowMs - connection.lastUsedMs > this.#limits.idleTimeoutMs) connection.drain();
   }
 
+  onFull(connection: UpstreamConnection): void {
+    this.#withdraw(connection);
+  }
+
   onAvailable(connection: UpstreamConnection): void {
     if (!connection.offered && connection.hasRoom) {
       connection.offered = true;
@@ -139,16 +143,21 @@ export class EndpointPool {
 
   onClose(connection: UpstreamConnection): void {
     this.#connections.delete(connection);
-    const at = this.#offered.indexOf(connection);
-    if (at >= 0) this.#offered.splice(at, 1);
+    this.#withdraw(connection);
     this.#dial();
+  }
+
+  #withdraw(connection: UpstreamConnection): void {
+    if (!connection.offered) return;
+    connection.offered = false;
+    const at = this.#offered.lastIndexOf(connection); // it is mostly the last one
+    if (at >= 0) this.#offered.splice(at, 1);
   }
 
   #free(): UpstreamConnection | undefined {
     for (let last = this.#offered.at(-1); last !== undefined; last = this.#offered.at(-1)) {
       if (last.hasRoom) return last;
-      last.offered = false;
-      this.#offered.pop();
+      this.#withdraw(last); // it drains
     }
     return undefined;
   }

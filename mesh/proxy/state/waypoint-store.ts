@@ -1,6 +1,8 @@
 import { describeError } from '../../../base/errors.ts';
 import type { ServiceKey } from '../../model/service.ts';
+import type { SecurityTarget, TargetSecurity } from '../../model/target-security.ts';
 import { resourceError } from '../../xds/codec-fields.ts';
+import { decodeTargetSecurity, TARGET_SECURITY_TYPE } from '../../xds/codec-http-policy.ts';
 import type { RawResource, ResourceRejection } from '../../xds/delta-client.ts';
 import {
   WAYPOINT_CODECS,
@@ -15,14 +17,19 @@ export type ServiceConfig = Readonly<Partial<WaypointConfigs>>;
 /** What one delta did. */
 export type WaypointChange = Readonly<{
   services: ReadonlySet<ServiceKey>;
+  /** Whose policies are other ones. */
+  securities: ReadonlySet<SecurityTarget>;
   rejected: readonly ResourceRejection[];
 }>;
 
 const NOTHING: ServiceConfig = {};
+const NO_SERVICES: ReadonlySet<ServiceKey> = new Set();
+const NO_TARGETS: ReadonlySet<SecurityTarget> = new Set();
 
 /** What the control plane has told a waypoint of the services that use it. */
 export class WaypointStore {
   readonly #services = new Map<ServiceKey, ServiceConfig>();
+  readonly #securities = new Map<SecurityTarget, TargetSecurity>();
 
   /**
    * What is known of a service. A kind that is absent has not arrived, or the service does not use this waypoint: the
@@ -30,6 +37,14 @@ export class WaypointStore {
    */
   config(service: ServiceKey): ServiceConfig {
     return this.#services.get(service) ?? NOTHING;
+  }
+
+  /**
+   * The policies that are attached to a target. Without an entry they have not arrived, or are not of this waypoint: the control
+   * plane sends one for each of its services, and for the waypoint itself, also where nothing is attached.
+   */
+  security(target: SecurityTarget): TargetSecurity | undefined {
+    return this.#securities.get(target);
   }
 
   /** Services of which anything is known. */
@@ -48,6 +63,7 @@ export class WaypointStore {
     resources: readonly Pick<RawResource, 'name' | 'bytes'>[],
     removed: readonly string[],
   ): WaypointChange | undefined {
+    if (typeUrl === TARGET_SECURITY_TYPE) return this.#applySecurities(resources, removed);
     const kind = waypointKind(typeUrl);
     if (kind === undefined) return undefined;
     const services = new Set<ServiceKey>();
@@ -61,17 +77,34 @@ export class WaypointStore {
     }
     for (const name of removed)
       if (this.#remove(kind, name as ServiceKey)) services.add(name as ServiceKey);
-    return { services, rejected };
+    return { services, securities: NO_TARGETS, rejected };
+  }
+
+  #applySecurities(
+    resources: readonly Pick<RawResource, 'name' | 'bytes'>[],
+    removed: readonly string[],
+  ): WaypointChange {
+    const securities = new Set<SecurityTarget>();
+    const rejected: ResourceRejection[] = [];
+    for (const { name, bytes } of resources) {
+      try {
+        const security = decodeTargetSecurity(bytes);
+        checkName(name, security.target);
+        this.#securities.set(security.target, security);
+        securities.add(security.target);
+      } catch (error) {
+        rejected.push({ name, reason: describeError(error) });
+      }
+    }
+    for (const name of removed)
+      if (this.#securities.delete(name as SecurityTarget)) securities.add(name as SecurityTarget);
+    return { services: NO_SERVICES, securities, rejected };
   }
 
   #set(kind: WaypointKind, name: string, bytes: Uint8Array): ServiceKey {
     const value = WAYPOINT_CODECS[kind].decode(bytes);
     const { service } = value;
-    // Removals come by name, so a resource under another name could never be removed.
-    if (service !== name)
-      throw resourceError(
-        `Cannot apply ${JSON.stringify(name)}: it is of ${JSON.stringify(service)}`,
-      );
+    checkName(name, service);
     this.#services.set(service, { ...this.#services.get(service), [kind]: value });
     return service;
   }
@@ -84,4 +117,10 @@ export class WaypointStore {
     else this.#services.set(service, rest);
     return true;
   }
+}
+
+/** Removals come by name, so a resource under another name could never be removed. */
+function checkName(name: string, own: string): void {
+  if (name !== own)
+    throw resourceError(`Cannot apply ${JSON.stringify(name)}: it is of ${JSON.stringify(own)}`);
 }

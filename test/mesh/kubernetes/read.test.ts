@@ -107,10 +107,9 @@ test('readObjects() reports an object that stands in a file twice', (t) => {
   ]);
 });
 
-test('readObjects() warns of policies that are not enforced', (t) => {
-  const text =
-    'apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: jwt}\n';
-  t.regex(said(text)[0] ?? '', /warning.*RequestAuthentication is not enforced/);
+test('readObjects() warns of kinds that have no effect', (t) => {
+  const text = 'apiVersion: networking.istio.io/v1\nkind: EnvoyFilter\nmetadata: {name: jwt}\n';
+  t.regex(said(text)[0] ?? '', /warning.*EnvoyFilter has no effect: there is no Envoy/);
 });
 
 test('labels must be text of the right shape', (t) => {

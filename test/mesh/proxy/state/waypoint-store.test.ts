@@ -2,8 +2,13 @@ import test from 'ava';
 import type { ServiceRoutes } from '../../../../mesh/model/http-route.ts';
 import type { ServiceKey } from '../../../../mesh/model/service.ts';
 import type { ServiceTrafficPolicy } from '../../../../mesh/model/traffic-policy.ts';
+import { serviceTarget } from '../../../../mesh/model/target-security.ts';
 import { WaypointStore } from '../../../../mesh/proxy/state/waypoint-store.ts';
 import { ADDRESS_TYPE } from '../../../../mesh/xds/codec.ts';
+import {
+  encodeTargetSecurity,
+  TARGET_SECURITY_TYPE,
+} from '../../../../mesh/xds/codec-http-policy.ts';
 import { encodeServiceRoutes, SERVICE_ROUTES_TYPE } from '../../../../mesh/xds/codec-routes.ts';
 import { encodeServiceTraffic, SERVICE_TRAFFIC_TYPE } from '../../../../mesh/xds/codec-traffic.ts';
 
@@ -33,7 +38,7 @@ test('a WaypointStore holds each kind of a service by itself, and one object of 
   const store = new WaypointStore();
   t.deepEqual(store.config(web), {});
   const first = store.apply(SERVICE_ROUTES_TYPE, [raw(routesTo(80))], []);
-  t.deepEqual(first, { services: new Set([web]), rejected: [] });
+  t.deepEqual(first, { services: new Set([web]), securities: new Set(), rejected: [] });
   const before = store.config(web);
   store.apply(SERVICE_TRAFFIC_TYPE, [{ name: web, bytes: encodeServiceTraffic(traffic) }], []);
   t.deepEqual(store.config(web), { routes: routesTo(80), traffic });
@@ -70,4 +75,19 @@ test('a WaypointStore refuses a bad resource alone and keeps its last good versi
 
 test('a WaypointStore leaves types that are not its own to others', (t) => {
   t.is(new WaypointStore().apply(ADDRESS_TYPE, [], ['x']), undefined);
+});
+
+test('a WaypointStore tells a target without policies from one of which nothing is known', (t) => {
+  const store = new WaypointStore();
+  const target = serviceTarget(web);
+  t.is(store.security(target), undefined);
+  const security = { target, policies: [], authentications: [] };
+  const bytes = encodeTargetSecurity(security);
+  const change = store.apply(TARGET_SECURITY_TYPE, [{ name: target, bytes }], []);
+  t.deepEqual(change?.securities, new Set([target]));
+  t.deepEqual(store.security(target), security);
+  const wrong = store.apply(TARGET_SECURITY_TYPE, [{ name: 'Service/shop/other', bytes }], []);
+  t.regex(wrong?.rejected[0]?.reason ?? '', /it is of "Service\/shop\/web/);
+  store.apply(TARGET_SECURITY_TYPE, [], [target]);
+  t.is(store.security(target), undefined);
 });

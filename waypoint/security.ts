@@ -1,0 +1,263 @@
+import type { SocketAddress } from '../base/address.ts';
+import type { PolicyConnection } from '../mesh/model/authorize.ts';
+import { CompiledHttpPolicies } from '../mesh/model/compiled-http-policies.ts';
+import type { ExternalAuthorizer } from '../mesh/model/http-policy.ts';
+import type { PolicyRequest, RequestIdentity } from '../mesh/model/http-policy-values.ts';
+import type { SpiffeId } from '../mesh/model/identity.ts';
+import type { Service } from '../mesh/model/service.ts';
+import { serviceTarget, type SecurityTarget } from '../mesh/model/target-security.ts';
+import { keyOfService } from '../mesh/proxy/state/vips.ts';
+import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
+import type { HeaderList } from '../net/h2/headers.ts';
+import { policyRefusal, policyRequest } from './authorize.ts';
+import { ExternalAuthorizerClient, type AuthorizationAnswer } from './ext-authz.ts';
+import type { HttpRequest } from './http-request.ts';
+import { JwtAuthenticator, type JwtOutcome } from './jwt.ts';
+import { applyTokens, jwtRefusal } from './jwt-request.ts';
+import type { LocalReply } from './local-reply.ts';
+import { splitAuthority } from './request-headers.ts';
+import type { Verdict } from './request-parts.ts';
+import { UAEX } from './response-flags.ts';
+
+export type SecurityOptions = Readonly<{
+  store: WaypointStore;
+  /** This waypoint. */
+  gateway: SecurityTarget;
+  /** Milliseconds since the epoch. */
+  now: () => number;
+}>;
+
+/** Who calls what, by one connection. */
+export type SecuredConnection = Readonly<{
+  remote: SocketAddress;
+  local: SocketAddress;
+  identity?: SpiffeId | undefined;
+  /** `undefined` for a pod at its own address. */
+  service?: Service | undefined;
+}>;
+
+/** What a target that has not arrived is answered: without its policies nothing can be allowed. */
+const NOT_READY: LocalReply = {
+  ...{ status: 503, flags: 0, details: 'policies_not_ready', body: '' },
+};
+
+/** What holds at this waypoint for its services and for itself: external authorization, tokens, and policy. */
+export class Security implements Disposable {
+  readonly #options: SecurityOptions;
+  readonly #policies = new CompiledHttpPolicies();
+  /** By the first of the targets whose rules it holds; with other rules it is another one. */
+  readonly #authenticators = new Map<SecurityTarget, JwtAuthenticator>();
+  readonly #authorizers = new Map<string, ExternalAuthorizerClient>();
+  readonly #ofGateway: readonly SecurityTarget[];
+  readonly #ofServices = new WeakMap<Service, readonly SecurityTarget[]>();
+
+  constructor(options: SecurityOptions) {
+    this.#options = options;
+    this.#ofGateway = [options.gateway];
+  }
+
+  /**
+   * Takes what has changed.
+   *
+   * @throws {MeshError} ERR_PATH_TEMPLATE for policies that the codec should have refused.
+   */
+  onChange(targets: ReadonlySet<SecurityTarget>): void {
+    const { store } = this.#options;
+    for (const target of targets) {
+      this.#policies.set(target, store.security(target)?.policies ?? []);
+      if (target === this.#options.gateway) this.#authenticators.clear();
+      else this.#authenticators.delete(target);
+    }
+    // Authorizers are few, and a client of one that has changed must not be asked.
+    for (const client of this.#authorizers.values()) client[Symbol.dispose]();
+    this.#authorizers.clear();
+  }
+
+  /** Whether all that must be asked has arrived. */
+  isReady(service: Service | undefined): boolean {
+    return this.#targetsOf(service).every(
+      (target) => this.#options.store.security(target) !== undefined,
+    );
+  }
+
+  /** Why a connection's bytes may not be carried as they are; `undefined` when they may. */
+  refusalOfConnection(connection: SecuredConnection): string | undefined {
+    const { service, remote } = connection;
+    if (!this.isReady(service)) return 'the policies of its target have not arrived';
+    const request: PolicyRequest = {
+      ...{ connection: connectionOf(connection), remoteIp: remote.ip, sni: '' },
+    };
+    const targets = this.#targetsOf(service);
+    const custom = this.#policies.custom(targets, request);
+    if (custom.kind === 'deny') return custom.reason;
+    // An authorizer of requests has no word for a connection.
+    const [first] = custom.authorizers;
+    if (first !== undefined) return `${first.policy} asks ${first.authorizer.name}`;
+    const decision = this.#policies.decide(targets, request);
+    return decision.kind === 'allow' ? undefined : decision.reason;
+  }
+
+  /** Decides about a request whose path is normalised. Only what has to be asked or verified makes it a promise. */
+  authorize(request: HttpRequest): Verdict | Promise<Verdict> {
+    const { service } = request.downstream;
+    if (!this.isReady(service)) return NOT_READY;
+    const targets = this.#targetsOf(service);
+    if (this.#policies.hasCustom(targets)) return this.#ask(request, targets);
+    return this.#authenticate(request, targets);
+  }
+
+  [Symbol.dispose](): void {
+    for (const client of this.#authorizers.values()) client[Symbol.dispose]();
+    this.#authorizers.clear();
+  }
+
+  async #ask(request: HttpRequest, targets: readonly SecurityTarget[]): Promise<Verdict> {
+    const custom = this.#policies.custom(targets, toPolicyRequest(request, undefined));
+    if (custom.kind === 'deny') {
+      const { by } = custom;
+      const { status, body, details } = policyRefusal(by === undefined ? {} : { by });
+      return { status, flags: UAEX, body, details, ...(by && { policy: by.policy }) };
+    }
+    for (const { authorizer, policy } of custom.authorizers) {
+      const refused = this.#apply(request, await this.#check(request, authorizer), policy);
+      if (refused !== undefined) return refused;
+    }
+    return await this.#authenticate(request, targets);
+  }
+
+  async #check(request: HttpRequest, authorizer: ExternalAuthorizer): Promise<AuthorizationAnswer> {
+    const { head, downstream } = request;
+    const client = this.#clientOf(authorizer);
+    if (client.bodyBytesWanted > 0 && !request.ended)
+      return {
+        ...{ kind: 'deny', status: authorizer.statusOnError, headers: [], body: '' },
+        ...{ details: 'ext_authz_error', reason: 'bodies are not shown to authorizers' },
+      };
+    const { identity } = downstream;
+    return await client.check({
+      ...{ id: head.requestId, headers: head.list, sni: '' },
+      protocol: downstream.version === 'HTTP/2' ? 'HTTP/2' : 'HTTP/1.1',
+      source: { address: downstream.remote, ...(identity && { identity }) },
+      destination: { address: downstream.local },
+    });
+  }
+
+  #clientOf(authorizer: ExternalAuthorizer): ExternalAuthorizerClient {
+    let client = this.#authorizers.get(authorizer.name);
+    if (client === undefined) {
+      client = new ExternalAuthorizerClient(authorizer);
+      this.#authorizers.set(authorizer.name, client);
+    }
+    return client;
+  }
+
+  #apply(request: HttpRequest, answer: AuthorizationAnswer, policy: string): Verdict {
+    if (answer.kind === 'allow') {
+      replaceHead(request, answer.headers);
+      request.responseHeaders = [...request.responseHeaders, ...answer.responseHeaders];
+      return undefined;
+    }
+    const { status, headers, body, details } = answer;
+    return { status, flags: UAEX, details, body, headers, policy };
+  }
+
+  #authenticate(
+    request: HttpRequest,
+    targets: readonly SecurityTarget[],
+  ): Verdict | Promise<Verdict> {
+    const authenticator = this.#authenticatorOf(targets);
+    if (authenticator.isEmpty) return this.#decide(request, targets, undefined);
+    const outcome = authenticator.authenticate(request.head.list, this.#options.now());
+    return outcome instanceof Promise
+      ? outcome.then((late) => this.#afterTokens(request, targets, authenticator, late))
+      : this.#afterTokens(request, targets, authenticator, outcome);
+  }
+
+  #authenticatorOf(targets: readonly SecurityTarget[]): JwtAuthenticator {
+    const [first = this.#options.gateway] = targets;
+    let authenticator = this.#authenticators.get(first);
+    if (authenticator === undefined) {
+      authenticator = new JwtAuthenticator(
+        targets.flatMap((target) => this.#options.store.security(target)?.authentications ?? []),
+      );
+      this.#authenticators.set(first, authenticator);
+    }
+    return authenticator;
+  }
+
+  #afterTokens(
+    request: HttpRequest,
+    targets: readonly SecurityTarget[],
+    authenticator: JwtAuthenticator,
+    outcome: JwtOutcome,
+  ): Verdict {
+    const { head } = request;
+    if (outcome.kind === 'refused') {
+      const { authority, path: target } = head;
+      const scheme = head.list[3] ?? 'http';
+      const { status, headers, body, details } = jwtRefusal(outcome.fault, {
+        ...{ scheme, authority, target },
+      });
+      return { status, flags: UAEX, headers, body, details };
+    }
+    replaceHead(request, applyTokens(authenticator, outcome, head.list));
+    const identity = outcome.kind === 'verified' ? outcome.identity : undefined;
+    return this.#decide(request, targets, identity);
+  }
+
+  #decide(
+    request: HttpRequest,
+    targets: readonly SecurityTarget[],
+    identity: RequestIdentity | undefined,
+  ): Verdict {
+    const decision = this.#policies.decide(targets, toPolicyRequest(request, identity));
+    if (decision.by !== undefined) request.policy = decision.by.policy;
+    if (decision.kind === 'allow') return undefined;
+    const { status, body, details } = policyRefusal(decision);
+    return { status, flags: 0, body, details };
+  }
+
+  #targetsOf(service: Service | undefined): readonly SecurityTarget[] {
+    if (service === undefined) return this.#ofGateway;
+    let targets = this.#ofServices.get(service);
+    if (targets === undefined) {
+      targets = [serviceTarget(keyOfService(service)), this.#options.gateway];
+      this.#ofServices.set(service, targets);
+    }
+    return targets;
+  }
+}
+
+function connectionOf({ remote, local, identity }: SecuredConnection): PolicyConnection {
+  return {
+    ...{ sourceIp: remote.ip, destinationIp: local.ip, destinationPort: local.port },
+    ...(identity && { sourceIdentity: identity }),
+  };
+}
+
+function toPolicyRequest(
+  { head, downstream }: HttpRequest,
+  identity: RequestIdentity | undefined,
+): PolicyRequest {
+  const { authority, path, list } = head;
+  const [hostname, port] = splitAuthority(authority);
+  const query = path.indexOf('?');
+  return policyRequest(
+    connectionOf(downstream),
+    {
+      ...{ method: methodOf(head), authority, hostname, headers: list, target: path },
+      ...{ hostPort: port ?? 80, scheme: 'http' },
+    },
+    query < 0 ? path : path.slice(0, query),
+    { sni: '', trustedProxies: 0, ...(identity && { identity }) },
+  );
+}
+
+/** A WebSocket that is opened by HTTP/2 comes as CONNECT (RFC 8441); by HTTP/1.1 it is a GET, and no rule should tell them apart. */
+function methodOf({ method, protocol }: HttpRequest['head']): string {
+  return method === 'CONNECT' && protocol !== '' ? 'GET' : method;
+}
+
+function replaceHead({ head }: HttpRequest, headers: HeaderList): void {
+  if (headers !== head.list) head.list = [...headers];
+}
