@@ -1,0 +1,94 @@
+import {
+  Agent,
+  request as requestHttp,
+  type IncomingMessage,
+  type RequestOptions,
+} from 'node:http';
+import { Agent as SecureAgent, request as requestHttps } from 'node:https';
+import { connect } from 'node:net';
+import { buffer, text } from 'node:stream/consumers';
+import { once } from 'node:events';
+import type { Echo, EchoAnswer, EchoRequest, Fields } from './messages.ts';
+
+/** As the upstream suite waits for a request. */
+const REQUEST_TIMEOUT_MS = 10_000;
+/** Connections for a request that is made often. */
+const KEPT_CONNECTIONS = 4;
+
+type Send = () => Promise<EchoAnswer>;
+
+/** Makes all requests, one after the other, and those of a `count` a few at a time. */
+export async function sendAll(requests: readonly EchoRequest[]): Promise<EchoAnswer[][]> {
+  const answers: EchoAnswer[][] = [];
+  for (const request of requests) answers.push(await sendOften(request));
+  return answers;
+}
+
+async function sendOften(request: EchoRequest): Promise<EchoAnswer[]> {
+  const { count = 1 } = request;
+  const { send, close } = await open(request);
+  const answers: EchoAnswer[] = [];
+  let left = count;
+  const worker = async (): Promise<void> => {
+    while (left-- > 0)
+      answers.push(
+        await send().catch((error: unknown) => ({ status: 0, headers: [], text: String(error) })),
+      );
+  };
+  await Promise.all(Array.from({ length: Math.min(count, KEPT_CONNECTIONS) }, worker));
+  close();
+  return answers;
+}
+
+async function open(request: EchoRequest): Promise<Readonly<{ send: Send; close: () => void }>> {
+  const url = new URL(request.url);
+  if (url.protocol === 'grpc:') {
+    const { openGrpc } = await import('./grpc-client.ts'); // it takes longer to load than all else
+    return openGrpc(url, request.headers ?? [], REQUEST_TIMEOUT_MS);
+  }
+  if (url.protocol === 'tcp:') return { send: () => sendTcp(url), close: () => undefined };
+  const options = { keepAlive: (request.count ?? 1) > 1, maxSockets: KEPT_CONNECTIONS };
+  const secure = url.protocol === 'https:';
+  const agent = secure ? new SecureAgent(options) : new Agent(options);
+  return {
+    send: () => sendHttp(url, request, { agent }),
+    close: () => {
+      agent.destroy();
+    },
+  };
+}
+
+async function sendHttp(
+  url: URL,
+  { method = 'GET', headers = [] }: EchoRequest,
+  options: RequestOptions,
+): Promise<EchoAnswer> {
+  const hasHost = headers.some(([name]) => name.toLowerCase() === 'host');
+  const fields: Fields = hasHost ? headers : [['host', url.host], ...headers];
+  const send = url.protocol === 'https:' ? requestHttps : requestHttp;
+  const request = send(url, {
+    ...{ ...options, method, headers: fields.flat() },
+    signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+  });
+  request.end();
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  const body = (await buffer(response)).toString();
+  const answer = {
+    status: response.statusCode ?? 0,
+    headers: response.rawHeaders.flatMap(
+      (name, index): Fields =>
+        index % 2 === 0 ? [[name, response.rawHeaders[index + 1] ?? '']] : [],
+    ),
+  };
+  const echoed = response.headers['content-type'] === 'application/json';
+  return echoed ? { ...answer, echo: JSON.parse(body) as Echo } : { ...answer, text: body };
+}
+
+async function sendTcp(url: URL): Promise<EchoAnswer> {
+  const socket = connect(Number(url.port), url.hostname);
+  socket.setTimeout(REQUEST_TIMEOUT_MS, () => {
+    socket.destroy(new Error('timed out'));
+  });
+  socket.write('hello\n');
+  return { status: 200, headers: [], echo: JSON.parse(await text(socket)) as Echo };
+}
