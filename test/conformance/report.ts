@@ -40,5 +40,5 @@ process.exitCode = failed > 0 || missing.length > 0 ? 1 : 0;
 function readResult(line: string): void {
   const [, not, title = ''] = /^(not )?ok \d+ - (.*)$/.exec(line) ?? [];
   const name = MESH_TEST_NAMES.find((each) => title === each || title.startsWith(`${each} `));
-  if (name !== undefined) results.set(name, not === undefined ? 'passed' : 'failed');
+  if (name !== undefined) results.set(name, not === undefined ? 'pass' : 'fail');
 }

@@ -1,11 +1,11 @@
 import { MESH_TEST_NAMES, MESH_TESTS, type MeshTestName } from './mesh-tests.ts';
 
-export type Result = 'passed' | 'failed' | 'not run';
+export type Result = 'pass' | 'fail' | 'not run';
 
 /** The page that says what came of a run. */
 export function formatResults(results: ReadonlyMap<MeshTestName, Result>): string {
   const resultOf = (name: MeshTestName): Result => results.get(name) ?? 'not run';
-  const passed = MESH_TEST_NAMES.filter((name) => resultOf(name) === 'passed').length;
+  const passed = MESH_TEST_NAMES.filter((name) => resultOf(name) === 'pass').length;
   const rows = MESH_TEST_NAMES.map(
     (name) => `| ${name} | ${MESH_TESTS[name]} | ${resultOf(name)} |`,
   );
