@@ -1,5 +1,5 @@
 /**
- * The whole mesh in seven steps: `npm run demo`, or `npm run demo -- --keep` to leave it running.
+ * The whole mesh in eight steps: `npm run demo`, or `npm run demo -- --keep` to leave it running.
  * Exits with 0 only if every observation held.
  */
 import { join } from 'node:path';
@@ -75,7 +75,7 @@ async function runDemo(terminal: Terminal, keep: boolean): Promise<boolean> {
   if (keep && report.failed.length === 0) {
     terminal.out(howToPlay());
   } else {
-    report.step('7. Everything is removed');
+    report.step('8. Everything is removed');
     await stopSandbox(NAME);
     await observeRemoval(report, traces, before);
   }

@@ -1,4 +1,4 @@
-import { get } from 'node:http';
+import { Agent, get } from 'node:http';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { connect as connectTls } from 'node:tls';
@@ -6,15 +6,19 @@ import { connect as connectTls } from 'node:tls';
 /*
  * What the demo runs inside pods:
  *   get URL             one HTTP request; prints the answer's body
+ *   spread URL COUNT [NAME:VALUE]   that many requests, with a header; prints how many each pod has answered, by status
  *   hold HOST PORT      one connection: what comes on stdin is sent, what comes back is printed, until either ends
  *   certificate HOST PORT   the serial number and identity that a TLS server on that port proves
  */
 const TIMEOUT_MS = 5_000;
 
-const [verb, first = '', second = ''] = process.argv.slice(2);
+const [verb, first = '', second = '', third = ''] = process.argv.slice(2);
 switch (verb) {
   case 'get':
     getOnce(first);
+    break;
+  case 'spread':
+    await spread(first, Number(second), third);
     break;
   case 'hold':
     hold(first, Number(second));
@@ -35,6 +39,26 @@ function getOnce(url: string): void {
   });
   asked.on('timeout', () => asked.destroy(new Error('no answer')));
   asked.on('error', fail);
+}
+
+async function spread(url: string, count: number, header: string): Promise<void> {
+  const agent = new Agent({ keepAlive: true });
+  const colon = header.indexOf(':');
+  const headers = colon < 0 ? {} : { [header.slice(0, colon)]: header.slice(colon + 1) };
+  const counts = new Map<string, number>();
+  for (let done = 0; done < count; done++) {
+    const who = await new Promise<string>((resolve, reject) => {
+      get(url, { agent, headers, timeout: TIMEOUT_MS }, (answer) => {
+        text(answer).then((body) => {
+          const pod = /^served-by: (\S+)$/m.exec(body)?.[1] ?? '-';
+          resolve(`${answer.statusCode ?? 0} ${pod}`);
+        }, reject);
+      }).on('error', reject);
+    });
+    counts.set(who, (counts.get(who) ?? 0) + 1);
+  }
+  agent.destroy();
+  for (const [who, times] of counts) process.stdout.write(`${times} ${who}\n`);
 }
 
 function hold(host: string, port: number): void {

@@ -19,6 +19,7 @@ const PRINCIPAL = `spiffe://cluster.local/ns/${NAMESPACE}/sa`;
 export const CERTIFICATE_LIFETIME = '30s';
 const ROTATION_TIMEOUT_MS = 25_000;
 const CLOSE_TIMEOUT_MS = 5_000;
+const WAYPOINT_TIMEOUT_MS = 20_000;
 
 export type Step = Readonly<{ title: string; run(mesh: DemoMesh, report: Report): Promise<void> }>;
 
@@ -247,8 +248,53 @@ const rotation: Step = {
   },
 };
 
+const CATALOG = `http://catalog.${NAMESPACE}/`;
+const CANARY_REQUESTS = 1000;
+
+const waypoint: Step = {
+  title: '6. A Gateway gives one service a waypoint, which decides about requests',
+  async run(mesh, report) {
+    const begunMs = performance.now();
+    await mesh.apply('waypoint.yaml');
+    const served = await mesh.until(async () => {
+      const { code } = await mesh.client('customer', 'get', CATALOG);
+      return code === 0 ? true : undefined;
+    }, WAYPOINT_TIMEOUT_MS);
+    const seconds = ((performance.now() - begunMs) / 1000).toFixed(1);
+    report.observe(
+      served === true,
+      `two pods, a Gateway, an HTTPRoute and a policy were applied; served through the waypoint after ${seconds} s`,
+    );
+    const shares = await mesh.client('customer', 'spread', CATALOG, String(CANARY_REQUESTS));
+    const two = countOf(shares.output, '200 catalog-two');
+    report.observe(
+      countOf(shares.output, '200 catalog-one') + two === CANARY_REQUESTS && two > 50 && two < 150,
+      `of ${CANARY_REQUESTS} requests, version two with its weight of 10 % has answered ${two}`,
+    );
+    const chosen = await mesh.client('customer', 'spread', CATALOG, '20', 'x-version:two');
+    report.observe(
+      countOf(chosen.output, '200 catalog-two') === 20,
+      `with the header x-version: two, of 20 requests it has answered ${countOf(chosen.output, '200 catalog-two')}`,
+    );
+    const hidden = await mesh.client('customer', 'spread', `${CATALOG}%70rivate`, '5');
+    report.observe(
+      countOf(hidden.output, '403 -') === 5,
+      `/%70rivate is /private, which policy no-private denies: ${countOf(hidden.output, '403 -')} of 5 got 403`,
+    );
+  },
+};
+
+/** How many of the answers that `spread` counted are of that kind. */
+function countOf(output: string, kind: string): number {
+  for (const line of output.split('\n')) {
+    const [, times = '0', what] = /^(\d+) (.*)$/.exec(line) ?? [];
+    if (what === kind) return Number(times);
+  }
+  return 0;
+}
+
 const outage: Step = {
-  title: '6. The control plane is stopped',
+  title: '7. The control plane is stopped',
   async run(mesh, report) {
     using held = await mesh.hold('customer');
     const before = await held.say(newMarker());
@@ -290,6 +336,7 @@ export const STEPS: readonly Step[] = [
   policies,
   revocation,
   rotation,
+  waypoint,
   outage,
 ];
 
