@@ -19,7 +19,7 @@ backends and endpoints that it could go to. Authorizers are not asked, and token
 
 Examples:
   halo explain shop/customer web.shop:80
-  halo explain shop/customer web.shop:80 --method POST --path /cart -H 'x-user: alice'
+  halo explain shop/customer web.shop:80 --method POST --path /cart -H "x-user: alice"
   halo explain deploy/client 10.244.32.2:8080 -o json`,
   arguments: [
     { name: 'SRC_POD', summary: 'who connects', complete: 'workloads' },

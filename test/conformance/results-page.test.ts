@@ -28,7 +28,7 @@ test('docs/conformance.md is what the command writes', (t) => {
       (name) =>
         [
           name,
-          page.includes(`| ${name} | ${MESH_TESTS[name]} | passed |`) ? 'pass' : 'fail',
+          page.includes(`| ${name} | ${MESH_TESTS[name]} | pass |`) ? 'pass' : 'fail',
         ] as const,
     ),
   );
