@@ -12,10 +12,13 @@ import { VERSION_COMMANDS } from './http1/proxies.ts';
 import { runHttp1 } from './http1/run.ts';
 import { QUESTIONS } from './l4/questions.ts';
 import { PEERS, runL4 } from './l4/run.ts';
+import { runL7 } from './l7/run.ts';
+import { ENVOY_VERSION_COMMAND } from './peers/envoy.ts';
 
 /*
  * npm run bench -- l4 [options]       one run; see README.md beside this file
  * npm run bench -- http1 [options]    the same, of HTTP/1.1
+ * npm run bench -- l7 [options]       the same, of waypoints
  * npm run bench -- compare A B        what differs between two runs' files
  * npm run bench -- profile FILE...    where the time goes in files of --cpu-prof
  */
@@ -23,6 +26,7 @@ import { PEERS, runL4 } from './l4/run.ts';
 const USAGE = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only QUESTION,...] [--env NAME=VALUE]
                               [--out FILE] [--allow-busy]
        npm run bench -- http1 [--rounds N] [--seconds S] [--out FILE] [--allow-busy]
+       npm run bench -- l7 [--rounds N] [--seconds S] [--out FILE] [--allow-busy]
        npm run bench -- compare A B
        npm run bench -- profile FILE...
 questions: ${QUESTIONS.map(({ name }) => name).join(', ')}
@@ -47,7 +51,9 @@ process.exitCode = await main(process.argv.slice(2));
 async function main([command, ...args]: readonly string[]): Promise<number> {
   try {
     if (command === 'l4') return await benchL4(args);
-    if (command === 'http1') return await benchHttp1(args);
+    if (command === 'http1') return await benchRows('http1', VERSION_COMMANDS, runHttp1, args);
+    if (command === 'l7')
+      return await benchRows('l7', { envoy: ENVOY_VERSION_COMMAND }, runL7, args);
     if (command === 'compare' && args.length === 2) return compare(args);
     if (command === 'profile' && args.length > 0) return showProfiles(args);
   } catch (error) {
@@ -79,16 +85,25 @@ async function benchL4(args: readonly string[]): Promise<number> {
   );
 }
 
-async function benchHttp1(args: readonly string[]): Promise<number> {
+type RowsSettings = Measuring &
+  Readonly<{ note(text: string): void; onRows(rows: readonly Row[]): void }>;
+
+/** A benchmark that asks all it has. */
+async function benchRows(
+  benchmark: string,
+  programs: Readonly<Record<string, readonly string[]>>,
+  measure: (settings: RowsSettings) => Promise<readonly Row[]>,
+  args: readonly string[],
+): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
     options: { ...OPTIONS, seconds: { type: 'string', default: '1' } },
   });
-  return await bench('http1', values, VERSION_COMMANDS, {}, async (measuring, onOutcome) => {
+  return await bench(benchmark, values, programs, {}, async (measuring, onOutcome) => {
     const onRows = (rows: readonly Row[]): void => {
       onOutcome({ rows, failures: [] });
     };
-    return { rows: await runHttp1({ ...measuring, note, onRows }), failures: [] };
+    return { rows: await measure({ ...measuring, note, onRows }), failures: [] };
   });
 }
 

@@ -18,15 +18,19 @@ export type HttpServers = AsyncDisposable &
     requests(place: Route['server']): Promise<number>;
   }>;
 
-/** nginx in both servers' pods: it answers at once, and counts. */
-export async function startHttpServers(rig: Rig): Promise<HttpServers> {
+/** nginx in both servers' pods: it answers at once, and counts. @param pages of its own, by name: their text. */
+export async function startHttpServers(
+  rig: Rig,
+  pages: Readonly<Record<string, string>> = {},
+): Promise<HttpServers> {
   await using stack = new AsyncDisposableStack();
   const requests = async (place: Route['server']): Promise<number> =>
     readRequests(await rig.client(place).ask('get', statusPage));
   for (const place of PLACES) {
     const folder = stack.use(new TemporaryFolder('http')).path;
     const file = join(folder, 'http.conf');
-    writeFileSync(file, httpServerConfiguration(folder, HTTP_PORT));
+    writeFileSync(file, httpServerConfiguration(folder, HTTP_PORT, 'open_file_cache max=8;'));
+    for (const [name, text] of Object.entries(pages)) writeFileSync(join(folder, name), text);
     const command = ['nginx', '-p', folder, '-e', 'stderr', '-c', file];
     const child = startChild(rig.enter(place, command));
     stack.defer(() => stopChild(child));

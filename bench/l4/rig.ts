@@ -8,7 +8,7 @@ import { stopSandbox } from '../../deploy/sandbox/launch.ts';
 import { netnsPath } from '../../deploy/sandbox/networks.ts';
 import { NETNS_ANNOTATION } from '../../deploy/sandbox/pods.ts';
 import { runChild } from '../harness/child.ts';
-import { outsidePid } from '../harness/processes.ts';
+import { outsidePid, processTree, readProc } from '../harness/processes.ts';
 import { TemporaryFolder } from '../harness/temporary-folder.ts';
 import { LoadClient, startLoadServer } from '../load/load-client.ts';
 import { IMAGES, meshYaml } from './mesh-objects.ts';
@@ -47,15 +47,18 @@ export class Rig implements AsyncDisposable {
   #insider = 0;
   #vip = '';
 
-  /** @param environment of the ztunnels, such as DATA_THREADS. */
-  static async start(environment: Readonly<Record<string, string>> = {}): Promise<Rig> {
+  /**
+   * @param environment of the ztunnels, such as DATA_THREADS.
+   * @param yaml what there is in the mesh besides.
+   */
+  static async start(environment: Readonly<Record<string, string>> = {}, yaml = ''): Promise<Rig> {
     // A folder of its own: a run meets neither the user's sandboxes nor another run's.
     const state = new TemporaryFolder('state');
     process.env['XDG_STATE_HOME'] = state.path;
     const rig = new Rig();
     rig.#stack.use(state);
     try {
-      await rig.#start(environment);
+      await rig.#start(environment, yaml);
       return rig;
     } catch (error) {
       await rig[Symbol.asyncDispose]();
@@ -63,7 +66,7 @@ export class Rig implements AsyncDisposable {
     }
   }
 
-  async #start(environment: Readonly<Record<string, string>>): Promise<void> {
+  async #start(environment: Readonly<Record<string, string>>, yaml: string): Promise<void> {
     const onExit = (): void => {
       killSandbox(this.sandbox);
     };
@@ -80,14 +83,14 @@ export class Rig implements AsyncDisposable {
       ...{ out: () => undefined, note: () => undefined, interactive: false, colours: false },
       signal: new AbortController().signal,
     };
-    const manifests = [{ source: 'bench.yaml', text: meshYaml() }];
+    const manifests = [{ source: 'bench.yaml', text: meshYaml() + yaml }];
     const unsettled = await startMesh(settings, manifests, TIMEOUT_MS, terminal);
     if (unsettled.length > 0) throw new Error(`Cannot start the mesh: ${unsettled.join('; ')}`);
     await this.pushed();
     const status = await this.status();
     this.#insider = status.supervisorPid;
     for (const place of PLACES) await this.#prepare(place, status);
-    this.#vip = await this.#serviceAddress();
+    this.#vip = await this.serviceAddress(SERVICE);
     for (const place of ['mesh-server', 'plain-server'] as const)
       this.#stack.use(await startLoadServer((command) => this.enter(place, command)));
   }
@@ -116,8 +119,9 @@ export class Rig implements AsyncDisposable {
     return `/proc/${this.#insider}/root${path}`;
   }
 
-  async #serviceAddress(): Promise<string> {
-    const query = { kind: 'Service', namespace: MESH_NAMESPACE, name: SERVICE };
+  /** The VIP of a Service of the mesh's namespace. */
+  async serviceAddress(name: string): Promise<string> {
+    const query = { kind: 'Service', namespace: MESH_NAMESPACE, name };
     const [service] = await this.sandbox.objects(query);
     const { clusterIP = '' } = (service?.['spec'] ?? {}) as { clusterIP?: string };
     return clusterIP;
@@ -165,6 +169,15 @@ export class Rig implements AsyncDisposable {
     const pid = outsidePid(part?.pid ?? 0, this.#insider);
     if (pid === undefined) throw new Error(`Cannot find the process of the ztunnel of ${node}`);
     return pid;
+  }
+
+  /** The processes of the sandbox that run a program, such as `waypoint/main.ts`, as /proc outside has them. */
+  pidsRunning(program: string): number[] {
+    return processTree(this.#insider).filter((pid) =>
+      readProc(`/proc/${pid}/cmdline`)
+        .split('\0')
+        .some((argument) => argument.endsWith(program)),
+    );
   }
 
   async ztunnelPids(): Promise<number[]> {

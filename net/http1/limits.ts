@@ -53,14 +53,16 @@ export const INFORMATIONALS_PER_REQUEST = 32;
 
 /**
  * 24 KiB: what is joined in one turn before it is written. A head and a body of up to 18 KiB go out in one system call, which
- * costs more than copying them.
+ * costs more than copying them. Writing each message at once, in the place of joining those of a turn, took 8 % more
+ * processor time for 256 connections of small requests.
  */
 export const STAGE_BYTES = 24 << 10;
 export const JOINED_BODY_BYTES = 18 << 10;
 
 /**
- * Two for each of the 256 events that a turn handles, 12 MiB. With 32, 256 connections of small requests took 25 % more
- * processor time; writing each message at once in the place of joining those of a turn, 8 % more.
+ * Two for each of the 256 events that a turn handles, 12 MiB: each is in use from a connection's first small write of a
+ * turn to its end. When only 32 were kept, the others were allocated anew in each turn, and 256 connections of small
+ * requests took 25 % more processor time.
  */
 export const KEPT_STAGES = 512;
 

