@@ -1,7 +1,8 @@
 import type { HttpServerConnection } from '../net/http/exchange.ts';
-import { serveHttp } from '../net/http/server.ts';
+import { serveHttp, type HttpServerOptions } from '../net/http/server.ts';
 import type { ByteStream } from '../net/byte-stream.ts';
 import { Http2Stream } from '../net/h2/stream.ts';
+import type { LiveConnection } from '../mesh/proxy/live-connection.ts';
 import { calledAddress, type WaypointConnection } from './connection.ts';
 import { Downstream, type DownstreamFacts, type HttpVersion } from './downstream.ts';
 import type { RequestParts } from './request-parts.ts';
@@ -28,11 +29,22 @@ export class HttpConnections {
   }
 }
 
+/** What serves requests. */
+export type HttpParts = Readonly<{
+  steps: RequestParts;
+  connections: HttpConnections;
+  server?: HttpServerOptions;
+}>;
+
+/** Who called, for what, and who holds the connection. */
+export type ServedConnection = Pick<WaypointConnection, 'target' | 'client'> &
+  Readonly<{ live: Pick<LiveConnection, 'hold' | 'done'> }>;
+
 /** Serves the requests of an accepted connection until it ends. */
 export function serveHttpConnection(
   stream: ByteStream,
-  { target, client, live }: WaypointConnection,
-  parts: Readonly<{ steps: RequestParts; connections: HttpConnections }>,
+  { target, client, live }: ServedConnection,
+  parts: HttpParts,
 ): void {
   const local = calledAddress(target, client);
   const facts: Omit<DownstreamFacts, 'version'> = {
@@ -46,22 +58,19 @@ export function serveHttpConnection(
       byVersion.set(version, (downstream = new Downstream({ ...facts, version })));
     return downstream;
   };
-  const { steps, connections } = parts;
-  const connection = serveHttp(
-    stream,
-    'detect',
-    {},
-    {
-      onRequest(exchange, headers, endStream) {
-        const version = exchange instanceof Http2Stream ? 'HTTP/2' : 'HTTP/1.1';
-        void serveRequest(exchange, headers, endStream, downstreamOf(version), steps);
-      },
-      onClose() {
-        live.done();
-        connections.delete(connection);
-      },
+  const { steps, connections, server = {} } = parts;
+  const open: { connection?: HttpServerConnection } = {};
+  open.connection = serveHttp(stream, 'detect', server, {
+    onRequest(exchange, headers, endStream) {
+      const version = exchange instanceof Http2Stream ? 'HTTP/2' : 'HTTP/1.1';
+      void serveRequest(exchange, headers, endStream, downstreamOf(version), steps);
     },
-  );
+    onClose() {
+      if (open.connection !== undefined) connections.delete(open.connection);
+      live.done();
+    },
+  });
+  const { connection } = open;
   connections.add(connection);
   live.hold(() => {
     connection.close();

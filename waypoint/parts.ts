@@ -5,9 +5,8 @@ import type { HboneListenerParts } from '../mesh/proxy/hbone-listener.ts';
 import type { LiveParts } from '../mesh/proxy/live-connection.ts';
 import type { ProxyState, PodName } from '../mesh/proxy/state/store.ts';
 import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
-import type { HttpConnections } from './http.ts';
+import type { HttpParts } from './http.ts';
 import type { Security } from './security.ts';
-import type { RequestParts } from './request-parts.ts';
 import type { StateWaiters } from '../mesh/proxy/state/waiters.ts';
 
 /** What the connections of a data thread share. */
@@ -24,7 +23,7 @@ export type WaypointParts = ConnectParts &
     /** Aborts when this thread ends. */
     gone: AbortSignal;
     /** What serves requests. */
-    http: Readonly<{ steps: RequestParts; connections: HttpConnections }>;
+    http: HttpParts;
     /** Routes and traffic policies of its services. */
     store: WaypointStore;
     security: Security;

@@ -1,60 +1,17 @@
-import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as wait } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { Collector } from '../../support/collect.ts';
 import { echo, RawSocket, type Served, listen, startHttp } from '../../support/http1-peer.ts';
 import { forwardTo } from '../../support/http-forwarder.ts';
 import { collectGarbage, privateDirtyBytes } from '../../support/memory.ts';
+import { freePort, startPeer } from '../../support/peer-servers.ts';
 import { runProgram } from '../../support/run-program.ts';
 import { TemporaryFolder } from '../../support/temporary-folder.ts';
-
-const SEARCHED = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`;
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as net.AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-/** A program that serves, with a configuration file of its own, until the test ends. */
-async function startPeer(
-  t: ExecutionContext,
-  port: number,
-  configuration: (folder: string) => string,
-  command: (file: string, folder: string) => readonly string[],
-): Promise<void> {
-  const folder = new TemporaryFolder();
-  const file = join(folder.path, 'peer.conf');
-  writeFileSync(file, configuration(folder.path));
-  const [program = '', ...args] = command(file, folder.path);
-  const child = spawn(program, args, { stdio: 'ignore', env: { PATH: SEARCHED } });
-  const ended = once(child, 'exit');
-  t.teardown(async () => {
-    child.kill('SIGTERM');
-    await ended;
-    folder[Symbol.dispose]();
-  });
-  for (let tries = 0; ; tries++) {
-    const socket = net.connect({ port, host: '127.0.0.1' });
-    const connected = await once(socket, 'connect').then(
-      () => true,
-      () => false,
-    );
-    socket.destroy();
-    if (connected) return;
-    if (tries === 200) throw new Error(`Cannot start ${program}`);
-    await wait(25);
-  }
-}
 
 const nginxCommand = (file: string, folder: string): readonly string[] => [
   ...['nginx', '-p', folder, '-e', 'stderr', '-c', file],
