@@ -53,7 +53,7 @@ export interface Picture {
 }
 
 /** Kinds with `targetRefs`. */
-export type TargetingKind = 'AuthorizationPolicy' | 'RequestAuthentication';
+export type TargetingKind = 'AuthorizationPolicy' | 'RequestAuthentication' | 'RateLimitPolicy';
 
 /** An object that changed: at least one side is there. */
 export type ObjectChange = Readonly<{
@@ -326,6 +326,7 @@ function factsOf(object: KnownObject): string[] {
       if (object.spec.selector !== undefined) facts.push(factOf('selecting policies', namespace));
       return [...facts, ...targetFacts(object)];
     case 'RequestAuthentication':
+    case 'RateLimitPolicy':
       return [...facts, ...targetFacts(object)];
     case 'HTTPRoute':
     case 'GRPCRoute':

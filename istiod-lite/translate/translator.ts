@@ -26,6 +26,7 @@ import {
 import { staticStrictPolicy, translatePeerAuthentication } from './peer-authentication.ts';
 import { translatePolicy } from './policies.ts';
 import { classConditions, translateGateway } from './gateways.ts';
+import { rateLimitCondition } from './rate-limits.ts';
 import { routeParents } from './route-status.ts';
 import { waypointAccepted } from './policy-status.ts';
 import { translateService, translateServiceEntry } from './services.ts';
@@ -368,6 +369,8 @@ export function translateObject(
     case 'TCPRoute':
     case 'TLSRoute':
       return { ...NOTHING, parents: routeParents(picture, settings, object) };
+    case 'RateLimitPolicy':
+      return { ...NOTHING, conditions: [rateLimitCondition(picture, settings, object)] };
     case 'DestinationRule':
       return { ...NOTHING, conditions: [destinationRuleCondition(picture, settings, object)] };
     case 'VirtualService':

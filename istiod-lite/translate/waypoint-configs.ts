@@ -7,6 +7,7 @@ import type { Service } from '../../mesh/kubernetes/core.ts';
 import type { ServiceEntry } from '../../mesh/kubernetes/networking.ts';
 import type { Picture } from '../snapshot.ts';
 import { securityOfService } from './http-policies.ts';
+import { serviceRateLimits } from './rate-limits.ts';
 import { translateServiceRoutes } from './routes.ts';
 import { findParent } from './routes/parents.ts';
 import { objectWaypoint } from './services.ts';
@@ -45,7 +46,8 @@ export function withWaypointConfigs(
     if (gateways.size === 0) return [used];
     const own = { ...target, waypointNamespace: namespaceOfFirst(gateways) };
     const routes = translateServiceRoutes(picture, settings, own, object);
-    return [used, { service, configs: { routes }, readers: gateways }];
+    const limits = serviceRateLimits(picture, settings, service, object, gateways);
+    return [used, { service, configs: { routes, limits }, readers: gateways }];
   });
   return { ...translation, waypointConfigs, waypointSecurities };
 }

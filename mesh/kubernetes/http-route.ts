@@ -36,13 +36,14 @@ const pathMatch = withDefault(
       value: withDefault(boundedText(0, 1024), '/'),
     }),
     ({ type, value }, path, report) => {
-      if (type !== 'RegularExpression') checkPath(value, [...path, 'value'], report);
+      if (type !== 'RegularExpression') checkMatchPath(value, [...path, 'value'], report);
     },
   ),
   everyPath,
 );
 
-function checkPath(value: string, path: FieldPath, report: Report): void {
+/** What a rule may not ask of a path, because no normalised path is so. */
+export function checkMatchPath(value: string, path: FieldPath, report: Report): void {
   const part =
     FORBIDDEN.find((text) => value.includes(text)) ??
     FORBIDDEN_ENDS.find((text) => value.endsWith(text));

@@ -42,6 +42,11 @@ import {
 } from './networking.ts';
 import type { ObjectBase, OtherObject } from './object.ts';
 import type { Report } from './problem.ts';
+import {
+  rateLimitPolicySchema,
+  validateRateLimitPolicy,
+  type RateLimitPolicy,
+} from './rate-limit-policy.ts';
 import { referenceGrantSchema, type ReferenceGrant } from './reference-grant.ts';
 import {
   requestAuthenticationSchema,
@@ -80,6 +85,7 @@ export type KnownObject =
   | AuthorizationPolicy
   | PeerAuthentication
   | RequestAuthentication
+  | RateLimitPolicy
   | Gateway
   | GatewayClass
   | HttpRoute
@@ -195,6 +201,13 @@ export const KINDS: readonly KindDefinition[] = [
     security,
     requestAuthenticationSchema,
     validateRequestAuthentication,
+    (a, b) => ({ ...a, ...b }),
+  ),
+  definition(
+    'RateLimitPolicy',
+    { group: 'halo.dev', versions: ['v1alpha1'], namespaced: true },
+    rateLimitPolicySchema,
+    validateRateLimitPolicy,
     (a, b) => ({ ...a, ...b }),
   ),
   definition('Gateway', gatewayApi, gatewaySchema, validateGateway, (a, b) => ({ ...a, ...b })),

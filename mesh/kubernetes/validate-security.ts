@@ -93,7 +93,8 @@ export function validateAttachment({ spec }: Attached, report: Report): void {
   if (spec.targetRef !== undefined) validateTarget(spec.targetRef, ['spec', 'targetRef'], report);
 }
 
-function validateTarget(target: TargetReference, path: FieldPath, report: Report): void {
+/** A policy's target is of a kind that a waypoint knows, and in the policy's own namespace. */
+export function validateTarget(target: TargetReference, path: FieldPath, report: Report): void {
   const group = TARGETS.get(target.kind);
   if (group === undefined || (target.group !== group && !(group === '' && target.group === 'core')))
     report.error(

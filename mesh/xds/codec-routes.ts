@@ -201,7 +201,8 @@ function decodeTextMatch(
   return { kind: decodeName(TEXT_KINDS, kind, `${field}.kind`), value };
 }
 
-function decodeValueMatch(
+/** @throws {MeshError} ERR_XDS_RESOURCE for what is not known here. */
+export function decodeValueMatch(
   { name, kind, value, absent }: ValueMatchMessage,
   field: string,
 ): ValueMatch {
@@ -212,7 +213,7 @@ function decodeValueMatch(
   return { name, kind: known, ...inverted };
 }
 
-function encodeValueMatch(match: ValueMatch): ValueMatchMessage {
+export function encodeValueMatch(match: ValueMatch): ValueMatchMessage {
   const { name, kind, absent } = match;
   return { name, kind, value: match.kind === 'present' ? '' : match.value, absent };
 }

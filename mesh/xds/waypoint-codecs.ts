@@ -1,6 +1,12 @@
 import type { ServiceRoutes } from '../model/http-route.ts';
+import type { ServiceRateLimits } from '../model/rate-limit.ts';
 import type { ServiceTrafficPolicy } from '../model/traffic-policy.ts';
 import { TARGET_SECURITY_TYPE } from './codec-http-policy.ts';
+import {
+  decodeServiceRateLimits,
+  encodeServiceRateLimits,
+  SERVICE_RATE_LIMITS_TYPE,
+} from './codec-limits.ts';
 import { decodeServiceRoutes, encodeServiceRoutes, SERVICE_ROUTES_TYPE } from './codec-routes.ts';
 import {
   decodeServiceTraffic,
@@ -14,6 +20,7 @@ import {
  */
 export type WaypointConfigs = Readonly<{
   traffic: ServiceTrafficPolicy;
+  limits: ServiceRateLimits;
   routes: ServiceRoutes;
 }>;
 
@@ -34,6 +41,10 @@ export const WAYPOINT_CODECS: { readonly [K in WaypointKind]: WaypointCodec<Wayp
       ...{ typeUrl: SERVICE_TRAFFIC_TYPE },
       ...{ encode: encodeServiceTraffic, decode: decodeServiceTraffic },
     },
+    limits: {
+      ...{ typeUrl: SERVICE_RATE_LIMITS_TYPE },
+      ...{ encode: encodeServiceRateLimits, decode: decodeServiceRateLimits },
+    },
     routes: {
       ...{ typeUrl: SERVICE_ROUTES_TYPE },
       ...{ encode: encodeServiceRoutes, decode: decodeServiceRoutes },
@@ -48,6 +59,7 @@ export const WAYPOINT_TYPES: readonly string[] = [
 
 const KINDS: ReadonlyMap<string, WaypointKind> = new Map([
   [SERVICE_TRAFFIC_TYPE, 'traffic'],
+  [SERVICE_RATE_LIMITS_TYPE, 'limits'],
   [SERVICE_ROUTES_TYPE, 'routes'],
 ]);
 
