@@ -81,6 +81,8 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
   responseHeaders: HeaderList = [];
   /** The policy that decided, `<namespace>/<name>`. */
   policy = '';
+  /** What its response tells the client of rate limits. */
+  rateLimitFields: HeaderList | undefined;
   backendName = '';
   /** The last one that was tried. */
   endpoint: UpstreamEndpoint | undefined;

@@ -3,6 +3,7 @@ import net from 'node:net';
 import type { ExecutionContext } from 'ava';
 import { parseIpAddress, socketAddress } from '../../base/address.ts';
 import type { HttpRule, RetryPolicy } from '../../mesh/model/http-route.ts';
+import type { Service } from '../../mesh/model/service.ts';
 import { parseSpiffeId } from '../../mesh/model/identity.ts';
 import { Http2Connection } from '../../net/h2/connection.ts';
 import { CLIENT_PREFACE, FLAG_ACK, SETTINGS } from '../../net/h2/frame.ts';
@@ -134,6 +135,7 @@ export type WaypointOptions = Readonly<{
   parts?: Partial<RequestParts>;
   server?: Http2Options;
   version?: HttpVersion;
+  service?: Service;
 }>;
 
 /** Requests through the waypoint's own way, HTTP/2 on both sides, between real sockets. */
@@ -179,6 +181,7 @@ export class TestWaypoint {
     };
     const downstream = new Downstream({
       version: options.version ?? 'HTTP/2',
+      service: options.service,
       remote: { ip: parseIpAddress('10.0.0.7'), port: 40_001 },
       local: { ip: parseIpAddress('10.96.0.10'), port: 80 },
       identity: parseSpiffeId('spiffe://cluster.local/ns/shop/sa/client'),
