@@ -39,6 +39,10 @@ export const waypointSettings = {
     ...{ default: DEFAULT_SAMPLING_PERCENT, defaultText: String(DEFAULT_SAMPLING_PERCENT) },
     ...{ accepts: 'percent from 0 to 100', parse: parsePercent },
   }),
+  redisUrl: env.stringSetting('REDIS_URL', {
+    description: 'Redis in which all replicas count global rate limits, redis:// or rediss://',
+    default: undefined,
+  }),
   adminPath: env.stringSetting('ADMIN_UDS', {
     ...{ description: 'Unix socket that serves the admin pages too', default: undefined },
   }),

@@ -39,6 +39,7 @@ import { HttpConnections } from './http.ts';
 import { Security } from './security.ts';
 import { listenForTunnels } from './listener.ts';
 import type { WaypointParts } from './parts.ts';
+import { RateLimiter } from './rate-limit.ts';
 import { RequestLog } from './request-log.ts';
 import { RequestMetrics } from './request-metrics.ts';
 import { Taps } from './tap.ts';
@@ -104,6 +105,15 @@ const security = new Security({
   // The account of a waypoint has its Gateway's name.
   gateway: gatewayTarget(namespace, serviceAccount),
 });
+const limitsLog = log.scope('rate-limit');
+const rateLimiter = new RateLimiter({
+  ...{ store, clock: netClock, metrics, redisUrl: config.redisUrl },
+  onEvent(event) {
+    if (event.kind === 'available')
+      limitsLog.info('global rate limits are counted', { after_ms: Math.round(event.afterMs) });
+    else limitsLog.warn('global rate limits cannot be counted', { reason: event.reason });
+  },
+});
 const targets = new UpstreamTargets({
   ...{ state, store, clock },
   self: () => state.localWorkload(parts.self),
@@ -142,7 +152,7 @@ const steps = new HttpSteps({
   paths: 'STRICT',
   judges: {
     authorize: (request) => security.authorize(request),
-    limitRate: () => undefined,
+    limitRate: (request) => rateLimiter.limitRate(request),
     trace(request) {
       tracing.trace(request);
     },
@@ -251,6 +261,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     upstreams[Symbol.dispose]();
     targets[Symbol.dispose]();
     security[Symbol.dispose]();
+    rateLimiter[Symbol.dispose]();
     pool[Symbol.dispose]();
     parts.contexts[Symbol.dispose]();
     closeReactor();

@@ -20,6 +20,7 @@ import { Mirror } from './mirror.ts';
 import { NO_BACKEND, NO_HOST, type LocalReply } from './local-reply.ts';
 import { normalizePath, type PathNormalization } from './normalize-path.ts';
 import { pause } from './pause.ts';
+import { tellRateLimits } from './rate-limit.ts';
 import {
   DEFAULT_SETTINGS,
   type BackendChoice,
@@ -218,7 +219,8 @@ export class HttpSteps implements RequestParts {
     if (mirrors.length > 0) request.mirrorTo(mirrors);
   }
 
-  filterResponse({ routing, responseHeaders }: HttpRequest, list: string[]): HeaderList {
+  filterResponse(request: HttpRequest, list: string[]): HeaderList {
+    const { routing, responseHeaders } = request;
     if (routing === undefined) return list;
     const { backendChain, compiled, cors, setCookie } = routing;
     let headers: HeaderList = list;
@@ -227,6 +229,7 @@ export class HttpSteps implements RequestParts {
     headers = filterResponse(compiled.chain, headers);
     if (cors !== undefined && compiled.chain.cors !== undefined)
       headers = compiled.chain.cors.changeResponse(headers, cors);
+    headers = tellRateLimits(request, headers);
     return setCookie === undefined ? headers : [...headers, 'set-cookie', setCookie];
   }
 

@@ -84,7 +84,7 @@ async function configDump({ threads, certificates, config }: PageParts): Promise
     ...state,
     connections: open.reduce((sum, count) => sum + count, 0),
     version: { version: config.buildVersion, component: 'waypoint' },
-    config: dumpConfig(config),
+    config: dumpConfig({ ...config, redisUrl: hiddenUrl(config.redisUrl) }),
     certificates: dumpCertificates(certificates),
   });
 }
@@ -115,4 +115,9 @@ async function explain({ threads }: PageParts, query: URLSearchParams): Promise<
     }),
   });
   return jsonPage(answer, 'error' in answer ? 404 : 200);
+}
+
+/** A URL may hold a password; that there is one is no secret. */
+function hiddenUrl(url: string | undefined): string | undefined {
+  return url === undefined ? undefined : '<hidden>';
 }

@@ -181,3 +181,27 @@ test.serial('a policy of paths is enforced, however the path is written', async 
   t.regex(await curl('-i', `${url}/a`), /^x-pod: one/m);
   t.regex(await curl('-i', `${url}/administrator`), /^HTTP\/1.1 403/);
 });
+
+const FIVE = `---
+apiVersion: halo.dev/v1alpha1
+kind: RateLimitPolicy
+metadata: {name: five, namespace: shop}
+spec:
+  targetRefs: [{kind: Service, name: web}]
+  rules:
+    - name: limited
+      match: {path: {type: Exact, value: /limited}}
+      key: [{type: Identity}]
+      limit: {requests: 5, per: 1h}
+`;
+
+test.serial('a RateLimitPolicy lets so many requests of one account through', async (t) => {
+  await mesh.apply(FIVE);
+  await mesh.settled();
+  const url = `http://${await mesh.vip('web')}`;
+  const statuses: string[] = [];
+  for (let count = 0; count < 7; count++)
+    statuses.push(/^HTTP\/1.1 (\d+)/.exec(await curl('-i', `${url}/limited`))?.[1] ?? '');
+  t.deepEqual(statuses, ['200', '200', '200', '200', '200', '429', '429']);
+  t.regex(await curl('-i', `${url}/a`), /^HTTP\/1.1 200/);
+});
