@@ -80,11 +80,12 @@ async function collectMetrics({ metrics, threads }: PageParts): Promise<MetricsS
 async function configDump({ threads, certificates, config }: PageParts): Promise<AdminResponse> {
   const state = JSON.parse(await threads.link(0).call('dump', null)) as StateDump;
   const open = await threads.callAll('connections', null);
+  const shown = { ...config, redisUrl: hiddenUrl(config.redisUrl) };
   return jsonPage({
     ...state,
     connections: open.reduce((sum, count) => sum + count, 0),
     version: { version: config.buildVersion, component: 'waypoint' },
-    config: dumpConfig({ ...config, redisUrl: hiddenUrl(config.redisUrl) }),
+    config: dumpConfig(shown),
     certificates: dumpCertificates(certificates),
   });
 }
