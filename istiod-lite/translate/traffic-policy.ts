@@ -63,7 +63,8 @@ export function whyRefused({ tls, tunnel, proxyProtocol }: EffectivePolicy): str
   if (tls.mode === 'MUTUAL') return 'tls with a clientCertificate from a file is not supported';
   if (tls.caCertificates !== '' && tls.caCertificates !== SYSTEM_ROOTS)
     return 'tls.caCertificates from a file is not supported';
-  return tls.caCrl === '' ? undefined : 'tls.caCrl is not supported';
+  if (tls.caCrl !== '') return 'tls.caCrl is not supported';
+  return 'tls.mode SIMPLE is not supported: waypoints speak no TLS with applications yet';
 }
 
 /** The value of `caCertificates` that means the roots of the system, which are the default too. */
