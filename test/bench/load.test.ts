@@ -85,7 +85,12 @@ test('bulk counts what each stream carried, in either direction', async (t) => {
   ] as const) {
     const { bytes, ms } = await runBulk({ ...plan, direction, port });
     t.is(bytes.length, 2);
-    t.true(bytes.every((count) => count > 1e6) && ms >= 50, `${direction}: ${bytes.join()}`);
+    // A timer may be up to a millisecond early, by another clock.
+    t.true(ms > 49, `${direction}: ${ms} ms`);
+    t.true(
+      bytes.every((count) => count > 1e6),
+      `${direction}: ${bytes.join()}`,
+    );
   }
 });
 
