@@ -18,9 +18,10 @@ export type RequestTarget = Readonly<{
  */
 export function parseTarget(method: string, target: string, scheme: string): RequestTarget {
   if (method === 'CONNECT') {
-    if (!hasPort(target)) throw new Http1Violation('target');
     // CONNECT has no scheme, so no port is its default.
-    return { form: 'authority', authority: canonicalAuthority(target, ''), path: '' };
+    const authority = canonicalAuthority(target, '');
+    if (authority === '' || !hasPort(target)) throw new Http1Violation('target');
+    return { form: 'authority', authority, path: '' };
   }
   if (target.charCodeAt(0) === 0x2f) {
     checkPath(target, 0);
