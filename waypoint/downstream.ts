@@ -1,5 +1,5 @@
 import { formatSocketAddress, type SocketAddress } from '../base/address.ts';
-import type { SpiffeId } from '../mesh/model/identity.ts';
+import { identityParts, type SpiffeId } from '../mesh/model/identity.ts';
 import type { Service } from '../mesh/model/service.ts';
 import type { Workload, WorkloadDescription } from '../mesh/model/workload.ts';
 
@@ -28,6 +28,8 @@ export class Downstream {
   readonly service: Service | undefined;
   readonly pod: Workload | undefined;
   readonly identity: SpiffeId | undefined;
+  /** Of the identity. */
+  readonly namespace: string | undefined;
   readonly workload: WorkloadDescription | undefined;
   /** For the log. */
   readonly remoteText: string;
@@ -40,6 +42,7 @@ export class Downstream {
     this.service = facts.service;
     this.pod = facts.pod;
     this.identity = facts.identity;
+    this.namespace = facts.identity && identityParts(facts.identity).namespace;
     this.workload = facts.workload;
     this.remoteText = formatSocketAddress(facts.remote);
     this.localText = formatSocketAddress(facts.local);

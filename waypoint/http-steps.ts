@@ -1,5 +1,4 @@
 import type { HttpBackend, HttpRule } from '../mesh/model/http-route.ts';
-import { identityParts } from '../mesh/model/identity.ts';
 import type { Service } from '../mesh/model/service.ts';
 import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
 import { keyOfService } from '../mesh/proxy/state/vips.ts';
@@ -108,8 +107,7 @@ export class HttpSteps implements RequestParts {
   }
 
   findRule(request: HttpRequest): HttpRule | undefined {
-    const { service, local, identity } = request.downstream;
-    const namespace = identity === undefined ? undefined : identityParts(identity).namespace;
+    const { service, local, namespace } = request.downstream;
     const config = service && this.#options.store.config(keyOfService(service));
     const routes = config && routesFor(config, namespace, local.port);
     if (routes?.kind === 'http') {
@@ -206,10 +204,11 @@ export class HttpSteps implements RequestParts {
     const { routing, head, downstream } = request;
     if (routing === undefined || head.protocol !== '') return;
     const { compiled, backendChain } = routing;
-    const configured = [...compiled.chain.mirrors, ...(backendChain?.mirrors ?? [])];
-    if (configured.length === 0) return;
+    const ofRule = chooseMirrors(compiled.chain.mirrors, this.#options.random);
+    const ofBackend = chooseMirrors((backendChain ?? NO_FILTERS).mirrors, this.#options.random);
+    if (ofRule.length + ofBackend.length === 0) return;
     const mirrors: Mirror[] = [];
-    for (const target of chooseMirrors(configured, this.#options.random)) {
+    for (const target of [...ofRule, ...ofBackend]) {
       const backend = this.#options.targets.backend(target, downstream.version);
       // A copy that cannot be sent is no reason to refuse the request.
       if (!('chooseEndpoint' in backend)) continue;

@@ -81,7 +81,7 @@ export class OutlierDetector {
   }
 
   /**
-   * The endpoint answered; a gRPC answer counts by grpcAsHttpStatus(). Of each request one thing is reported, once.
+   * The endpoint answered; a gRPC answer counts by httpStatusFor(). Of each request one thing is reported, once.
    *
    * @returns whether this ejected it.
    */

@@ -5,6 +5,7 @@ import { workloadIdentity, type Workload } from '../../mesh/model/workload.ts';
 import type { Backend, TryOutcome } from '../backend.ts';
 import type { Endpoint } from '../balance/endpoint.ts';
 import { hashRequest } from '../balance/hash-key.ts';
+import type { PickRequest } from '../balance/picker.ts';
 import type { Permit } from '../circuit-breaker.ts';
 import type { HttpRequest } from '../http-request.ts';
 import type { UpstreamTarget } from '../upstream-target.ts';
@@ -15,6 +16,8 @@ import type { UpstreamEndpoint } from './endpoint.ts';
 export type TargetEndpoint = UpstreamEndpoint &
   Readonly<{ endpoint: Endpoint; workload: Workload; service: Service | undefined }>;
 
+/** What most first tries ask for. */
+const ANYWHERE: PickRequest = {};
 /** Where an address is still to be found by its name. */
 const NO_ADDRESS = parseIpAddress('0.0.0.0');
 
@@ -70,12 +73,19 @@ export class TargetBackend implements Backend {
     tried: readonly UpstreamEndpoint[],
   ): UpstreamEndpoint | undefined {
     const { balancer } = this.#policy;
-    const endpoint = this.#target.pick({
+    const asksNothing =
+      tried.length === 0 && !('source' in balancer) && balancer.kind !== 'passthrough';
+    const endpoint = this.#target.pick(asksNothing ? ANYWHERE : this.#pickRequest(request, tried));
+    return endpoint && placeOf(endpoint, this.service);
+  }
+
+  #pickRequest(request: HttpRequest, tried: readonly UpstreamEndpoint[]): PickRequest {
+    const { balancer } = this.#policy;
+    return {
       ...('source' in balancer && { hash: this.#hashOf(request) }),
       ...(tried.length > 0 && { tried: tried.filter(isTargetEndpoint).map(endpointOf) }),
       ...(balancer.kind === 'passthrough' && { destination: request.downstream.localText }),
-    });
-    return endpoint && placeOf(endpoint, this.service);
+    };
   }
 
   /** The same for all tries of a request, so that a retry goes on from where the first try went. */
