@@ -36,7 +36,7 @@ Examples:
       type: 'list',
       short: 'H',
       placeholder: 'NAME:VALUE',
-      summary: 'of a request; may be repeated',
+      summary: 'of a request',
     },
     ...namespaceOptions,
     ...outputOptions,
