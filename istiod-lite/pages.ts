@@ -2,7 +2,8 @@ import { formatObject, objectKey } from '../mesh/kubernetes/object.ts';
 import { formatProblem, type ConfigProblem } from '../mesh/kubernetes/problem.ts';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../mesh/xds/codec.ts';
 import type { Snapshot } from './snapshot.ts';
-import { allConditions, type MeshResource, type Translator } from './translate/translator.ts';
+import type { MeshResource } from './translate/mesh-resource.ts';
+import { allConditions, type Translator } from './translate/translator.ts';
 import type { WaitResult, XdsServer } from './xds/server.ts';
 
 export type PageParts = Readonly<{

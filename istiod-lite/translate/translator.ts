@@ -1,69 +1,21 @@
 import { describeError } from '../../base/errors.ts';
-import { unreachable } from '../../base/unreachable.ts';
-import type { AuthorizationPolicy } from '../../mesh/model/authorization.ts';
-import { policyKey } from '../../mesh/model/authorization.ts';
-import { serviceKey } from '../../mesh/model/service.ts';
 import type { ObjectKey, ObjectReference } from '../../mesh/kubernetes/object.ts';
 import type { KnownObject, KubernetesObject } from '../../mesh/kubernetes/resources.ts';
-import {
-  ADDRESS_TYPE,
-  AUTHORIZATION_TYPE,
-  contentVersion,
-  encodeAddress,
-  type AddressRecord,
-} from '../../mesh/xds/codec.ts';
-import { encodeAuthorization } from '../../mesh/xds/codec-policy.ts';
-import { sorted } from '../../mesh/xds/codec-values.ts';
-import { encodeTargetSecurity, TARGET_SECURITY_TYPE } from '../../mesh/xds/codec-http-policy.ts';
-import { encodeWaypointConfigs, WAYPOINT_TYPES } from '../../mesh/xds/waypoint-codecs.ts';
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../mesh/xds/codec.ts';
+import { WAYPOINT_TYPES } from '../../mesh/xds/waypoint-codecs.ts';
 import { Breather } from '../breather.ts';
-import { trackedPicture, type Picture, type Snapshot, type SnapshotChange } from '../snapshot.ts';
-import {
-  serviceEntryWorkloads,
-  translateEndpointSlice,
-  translateWorkloadEntry,
-} from './external-workloads.ts';
-import { staticStrictPolicy, translatePeerAuthentication } from './peer-authentication.ts';
-import { translatePolicy } from './policies.ts';
-import { classConditions, translateGateway } from './gateways.ts';
-import { rateLimitCondition } from './rate-limits.ts';
-import { routeParents } from './route-status.ts';
-import { waypointAccepted } from './policy-status.ts';
-import { translateService, translateServiceEntry } from './services.ts';
-import {
-  NOTHING,
-  type AllocateVip,
-  type Condition,
-  type GatewayStatus,
-  type GeneratedObject,
-  type MeshSettings,
-  type RouteParentStatus,
-  type Translation,
-  type WaypointConfig,
-  type WaypointSecurity,
+import { trackedPicture, type Snapshot, type SnapshotChange } from '../snapshot.ts';
+import { resourcesOf, type MeshResource } from './mesh-resource.ts';
+import type {
+  Condition,
+  GatewayStatus,
+  GeneratedObject,
+  MeshSettings,
+  RouteParentStatus,
+  Translation,
 } from './settings.ts';
-import { destinationRuleCondition } from './traffic-policies.ts';
+import { meshTranslation, translateObject } from './translate-object.ts';
 import type { VipAllocator } from './vips.ts';
-import { virtualServiceCondition } from './virtual-status.ts';
-import { withWaypointConfigs } from './waypoint-configs.ts';
-import { WAYPOINT_GATEWAY_CLASS } from './waypoint-objects.ts';
-import { translatePod } from './workloads.ts';
-
-/** What proxies get, in the form it travels in. */
-export type MeshResource = Readonly<{
-  typeUrl: string;
-  name: string;
-  /** Of the bytes; equal bytes have equal versions. */
-  version: string;
-  bytes: Uint8Array;
-  /** Of labels, which only waypoints are told; '' where there are none. */
-  labelsVersion: string;
-  /** The waypoints that may have it, `<namespace>/<name>` of their Gateways; absent: every proxy may. */
-  readers?: ReadonlySet<string>;
-  content: Readonly<
-    AddressRecord | { kind: 'policy'; policy: AuthorizationPolicy } | { kind: 'waypoint config' }
-  >;
-}>;
 
 type Names = ReadonlyMap<string, ReadonlySet<string>>;
 
@@ -227,12 +179,11 @@ export class Translator {
       return undefined;
     }
     const resources = new Map<string, MeshResource>();
-    for (const record of translation.addresses) add(resources, addressResource(record));
-    for (const policy of translation.policies) add(resources, policyResource(policy));
-    for (const config of translation.waypointConfigs)
-      for (const resource of waypointResources(config)) add(resources, resource);
-    for (const security of translation.waypointSecurities ?? [])
-      add(resources, securityResource(security));
+    for (const resource of resourcesOf(translation)) {
+      const id = `${resource.typeUrl} ${resource.name}`;
+      // The same address twice in one ServiceEntry: the first counts.
+      if (!resources.has(id)) resources.set(id, resource);
+    }
     for (const resource of resources.values())
       if (!this.#isPublished(resource)) this.#prepare(resource);
     if (object !== undefined) this.#setStatus(object, translation);
@@ -309,129 +260,4 @@ export class Translator {
     const after = readers ?? NOBODY;
     return before.size === after.size && before.isSubsetOf(after);
   }
-}
-
-/** What one object is turned into, as the picture stands. */
-export function translateObject(
-  picture: Picture,
-  settings: MeshSettings,
-  object: KnownObject,
-  allocateVip: AllocateVip,
-): Translation {
-  switch (object.kind) {
-    case 'Pod':
-      return translatePod(picture, settings, object);
-    case 'Service':
-      return withWaypointConfigs(
-        ...([picture, settings, object] as const),
-        translateService(picture, settings, object),
-      );
-    case 'EndpointSlice':
-      return translateEndpointSlice(picture, settings, object);
-    case 'WorkloadEntry':
-      return translateWorkloadEntry(picture, settings, object);
-    case 'ServiceEntry': {
-      const translation = translateServiceEntry(picture, settings, object, allocateVip);
-      const workloads = serviceEntryWorkloads(picture, settings, object);
-      return withWaypointConfigs(picture, settings, object, {
-        ...translation,
-        addresses: [
-          ...translation.addresses,
-          ...workloads.map((workload): AddressRecord => ({ kind: 'workload', workload })),
-        ],
-      });
-    }
-    case 'AuthorizationPolicy': {
-      const condition = waypointAccepted(picture, settings, object);
-      const translation = translatePolicy(object, settings);
-      return condition === undefined ? translation : { ...translation, conditions: [condition] };
-    }
-    case 'PeerAuthentication': {
-      const policy = translatePeerAuthentication(picture, settings, object);
-      return policy === undefined ? NOTHING : { ...NOTHING, policies: [policy] };
-    }
-    case 'Gateway':
-      return translateGateway(picture, settings, object);
-    case 'Namespace':
-    case 'Node':
-    case 'ServiceAccount':
-    case 'Deployment':
-    case 'ReplicaSet':
-    case 'ConfigMap':
-    case 'ReferenceGrant':
-    // Told to waypoints by what it is attached to.
-    case 'RequestAuthentication':
-      return NOTHING;
-    case 'GatewayClass':
-      return { ...NOTHING, conditions: classConditions(object) };
-    case 'HTTPRoute':
-    case 'GRPCRoute':
-    case 'TCPRoute':
-    case 'TLSRoute':
-      return { ...NOTHING, parents: routeParents(picture, settings, object) };
-    case 'RateLimitPolicy':
-      return { ...NOTHING, conditions: [rateLimitCondition(picture, settings, object)] };
-    case 'DestinationRule':
-      return { ...NOTHING, conditions: [destinationRuleCondition(picture, settings, object)] };
-    case 'VirtualService':
-      return { ...NOTHING, conditions: [virtualServiceCondition(picture, settings, object)] };
-    default:
-      return unreachable(object);
-  }
-}
-
-/** What follows from the mesh as a whole. */
-export function meshTranslation(picture: Picture, settings: MeshSettings): Translation {
-  const [any] = picture.all('PeerAuthentication');
-  const policies = any === undefined ? [] : [staticStrictPolicy(settings)];
-  return { ...NOTHING, policies, generated: [WAYPOINT_GATEWAY_CLASS] };
-}
-
-function add(resources: Map<string, MeshResource>, resource: MeshResource): void {
-  const id = `${resource.typeUrl} ${resource.name}`;
-  // The same address twice in one ServiceEntry: the first counts.
-  if (!resources.has(id)) resources.set(id, resource);
-}
-
-function addressResource(record: AddressRecord): MeshResource {
-  const bytes = encodeAddress(record);
-  const name =
-    record.kind === 'workload'
-      ? record.workload.uid
-      : serviceKey(record.service.namespace, record.service.hostname);
-  return {
-    ...{ typeUrl: ADDRESS_TYPE, name, version: contentVersion(bytes), bytes },
-    ...{ labelsVersion: labelsVersion(record), content: record },
-  };
-}
-
-function policyResource(policy: AuthorizationPolicy): MeshResource {
-  const bytes = encodeAuthorization(policy);
-  return {
-    ...{ typeUrl: AUTHORIZATION_TYPE, name: policyKey(policy.namespace, policy.name) },
-    ...{ version: contentVersion(bytes), bytes, labelsVersion: '' },
-    content: { kind: 'policy', policy },
-  };
-}
-
-function securityResource({ security, readers }: WaypointSecurity): MeshResource {
-  const bytes = encodeTargetSecurity(security);
-  return {
-    ...{ typeUrl: TARGET_SECURITY_TYPE, name: security.target, version: contentVersion(bytes) },
-    ...{ bytes, labelsVersion: '', readers, content: { kind: 'waypoint config' } },
-  };
-}
-
-function waypointResources({ service, configs, readers }: WaypointConfig): MeshResource[] {
-  return encodeWaypointConfigs(configs).map(({ typeUrl, bytes }) => ({
-    ...{ typeUrl, name: service, version: contentVersion(bytes), bytes, labelsVersion: '' },
-    ...{ readers, content: { kind: 'waypoint config' } },
-  }));
-}
-
-/** Cheaper than the version of all bytes with them, which few of many proxies ask for. */
-function labelsVersion(record: AddressRecord): string {
-  const labels = record.kind === 'workload' ? record.workload.labels : undefined;
-  if (labels === undefined || labels.size === 0) return '';
-  return contentVersion(Buffer.from(JSON.stringify(sorted(labels))));
 }

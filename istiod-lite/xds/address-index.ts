@@ -1,6 +1,6 @@
 import { cidrContains, makeCidr, tryParseIpAddress, type Cidr } from '../../base/address.ts';
 import type { AddressRecord } from '../../mesh/xds/codec.ts';
-import type { MeshResource } from '../translate/translator.ts';
+import type { MeshResource } from '../translate/mesh-resource.ts';
 
 type Range = Readonly<{ network: string; cidr: Cidr }>;
 type Links = Readonly<{

@@ -1,6 +1,6 @@
 import { ADDRESS_TYPE } from '../../mesh/xds/codec.ts';
 import { WAYPOINT_TYPES } from '../../mesh/xds/waypoint-codecs.ts';
-import type { MeshResource } from '../translate/translator.ts';
+import type { MeshResource } from '../translate/mesh-resource.ts';
 import type { AddressIndex } from './address-index.ts';
 import { frameOf, frameWithAliases, labelled } from './wire.ts';
 

@@ -1,7 +1,7 @@
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { contentVersion, encodeLabelledAddress } from '../../mesh/xds/codec.ts';
 import { Resource } from '../../mesh/proto/gen/discovery.ts';
-import type { MeshResource } from '../translate/translator.ts';
+import type { MeshResource } from '../translate/mesh-resource.ts';
 
 /** Field numbers of envoy.service.discovery.v3.DeltaDiscoveryResponse. */
 const SYSTEM_VERSION_INFO = 1;

@@ -22,6 +22,8 @@ export type WaypointChange = Readonly<{
   rejected: readonly ResourceRejection[];
 }>;
 
+type StoredResource = Pick<RawResource, 'name' | 'bytes'>;
+
 const NOTHING: ServiceConfig = {};
 const NO_SERVICES: ReadonlySet<ServiceKey> = new Set();
 const NO_TARGETS: ReadonlySet<SecurityTarget> = new Set();
@@ -60,42 +62,32 @@ export class WaypointStore {
    */
   apply(
     typeUrl: string,
-    resources: readonly Pick<RawResource, 'name' | 'bytes'>[],
+    resources: readonly StoredResource[],
     removed: readonly string[],
   ): WaypointChange | undefined {
     if (typeUrl === TARGET_SECURITY_TYPE) return this.#applySecurities(resources, removed);
     const kind = waypointKind(typeUrl);
     if (kind === undefined) return undefined;
     const services = new Set<ServiceKey>();
-    const rejected: ResourceRejection[] = [];
-    for (const { name, bytes } of resources) {
-      try {
-        services.add(this.#set(kind, name, bytes));
-      } catch (error) {
-        rejected.push({ name, reason: describeError(error) });
-      }
-    }
+    const rejected = takeEach(resources, (name, bytes) => {
+      services.add(this.#set(kind, name, bytes));
+    });
     for (const name of removed)
       if (this.#remove(kind, name as ServiceKey)) services.add(name as ServiceKey);
     return { services, securities: NO_TARGETS, rejected };
   }
 
   #applySecurities(
-    resources: readonly Pick<RawResource, 'name' | 'bytes'>[],
+    resources: readonly StoredResource[],
     removed: readonly string[],
   ): WaypointChange {
     const securities = new Set<SecurityTarget>();
-    const rejected: ResourceRejection[] = [];
-    for (const { name, bytes } of resources) {
-      try {
-        const security = decodeTargetSecurity(bytes);
-        checkName(name, security.target);
-        this.#securities.set(security.target, security);
-        securities.add(security.target);
-      } catch (error) {
-        rejected.push({ name, reason: describeError(error) });
-      }
-    }
+    const rejected = takeEach(resources, (name, bytes) => {
+      const security = decodeTargetSecurity(bytes);
+      checkName(name, security.target);
+      this.#securities.set(security.target, security);
+      securities.add(security.target);
+    });
     for (const name of removed)
       if (this.#securities.delete(name as SecurityTarget)) securities.add(name as SecurityTarget);
     return { services: NO_SERVICES, securities, rejected };
@@ -123,4 +115,20 @@ export class WaypointStore {
 function checkName(name: string, own: string): void {
   if (name !== own)
     throw resourceError(`Cannot apply ${JSON.stringify(name)}: it is of ${JSON.stringify(own)}`);
+}
+
+/** Takes each resource by itself. @returns those that `take` has thrown for, with the reason. */
+function takeEach(
+  resources: readonly StoredResource[],
+  take: (name: string, bytes: Uint8Array) => void,
+): ResourceRejection[] {
+  const rejected: ResourceRejection[] = [];
+  for (const { name, bytes } of resources) {
+    try {
+      take(name, bytes);
+    } catch (error) {
+      rejected.push({ name, reason: describeError(error) });
+    }
+  }
+  return rejected;
 }
