@@ -38,6 +38,7 @@ import { HttpSteps } from './http-steps.ts';
 import { HttpConnections } from './http.ts';
 import { Security } from './security.ts';
 import { listenForTunnels } from './listener.ts';
+import { MessageMetrics } from './message-metrics.ts';
 import type { WaypointParts } from './parts.ts';
 import { RateLimiter } from './rate-limit.ts';
 import { RequestLog } from './request-log.ts';
@@ -126,6 +127,7 @@ const upstreams = new UpstreamPool((endpoint, version, events, timeoutMs) => {
   return dialEndpoint(parts, endpoint, version, events, timeoutMs);
 });
 const requestMetrics = new RequestMetrics(metrics);
+const messageMetrics = new MessageMetrics(metrics);
 const requestLog = new RequestLog(log.writer);
 const accessLog = log.scope('access');
 const spans = new BatchSender<SpanRecord>(
@@ -155,11 +157,13 @@ const steps = new HttpSteps({
     limitRate: (request) => rateLimiter.limitRate(request),
     trace(request) {
       tracing.trace(request);
+      messageMetrics.begin(request);
     },
     onRequestEnd(request) {
       tracing.onRequestEnd(request);
       taps.onRequestEnd(request);
       requestMetrics.count(request, request.downstream.service);
+      messageMetrics.end(request);
       if (accessLog.isEnabled('info')) requestLog.write(request);
     },
     onFault(error) {

@@ -3,6 +3,7 @@ import { Http2StreamError, INTERNAL_ERROR, NO_ERROR } from '../net/h2/errors.ts'
 import type { HeaderList } from '../net/h2/headers.ts';
 import type { ExchangeHandler, ServerExchange } from '../net/http/exchange.ts';
 import type { Downstream } from './downstream.ts';
+import { GrpcTraffic } from './grpc-messages.ts';
 import { INTERNAL, type LocalReply } from './local-reply.ts';
 import { LocalAnswer } from './local-answer.ts';
 import { RequestHead } from './request-head.ts';
@@ -89,6 +90,8 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
   attempts = 0;
   /** Endpoints that were ejected for what they did to this request. */
   ejections = 0;
+  /** The messages of a gRPC exchange. */
+  readonly messages: GrpcTraffic | undefined;
   /** From the last try's beginning to its response; -1 without one. */
   serviceTimeMs = -1;
   responseHeaderBytes = 0;
@@ -106,6 +109,7 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
     this.downstream = downstream;
     this.head = new RequestHead(received, downstream);
     this.ended = endStream;
+    this.messages = this.head.isGrpc ? new GrpcTraffic() : undefined;
     this.#observer = observer;
     this.#hasSink = !endStream;
     exchange.setHandler(this);
@@ -216,10 +220,13 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
 
   onData(bytes: SharedBytes, offset: number, length: number): number {
     if (this.#taker === undefined) return 0;
-    if (this.#mirrors === undefined) return this.#taker.takeBody(bytes, offset, length);
-    for (const mirror of this.#mirrors) mirror.stage(bytes, offset, length);
-    const taken = this.#taker.takeBody(bytes, offset, length);
-    for (const mirror of this.#mirrors) mirror.commit(taken);
+    const { messages } = this;
+    messages?.request.look(bytes.buffer, offset, length);
+    const taken =
+      this.#mirrors === undefined
+        ? this.#taker.takeBody(bytes, offset, length)
+        : takeCopied(this.#taker, this.#mirrors, bytes, offset, length);
+    messages?.request.commit(taken);
     return taken;
   }
 
@@ -251,3 +258,17 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
 }
 
 const END_STREAM = { endStream: true };
+
+/** As RequestTaker.takeBody(), and its copies get the same. */
+function takeCopied(
+  taker: RequestTaker,
+  copies: readonly RequestCopy[],
+  bytes: SharedBytes,
+  offset: number,
+  length: number,
+): number {
+  for (const copy of copies) copy.stage(bytes, offset, length);
+  const taken = taker.takeBody(bytes, offset, length);
+  for (const copy of copies) copy.commit(taken);
+  return taken;
+}
