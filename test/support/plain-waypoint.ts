@@ -35,6 +35,7 @@ export function servePlainWaypoint(
   t: ExecutionContext,
   backEndPort: number,
   server: HttpServerOptions = {},
+  version: 'http2' | 'detect' = 'detect',
 ): PlainWaypoint {
   const named = makeService({ name: 'web', vips: [VIP] });
   const ports = [{ servicePort: 80, targetPort: backEndPort, appProtocol: 'HTTP11' }] as const;
@@ -84,6 +85,7 @@ export function servePlainWaypoint(
       let closer: (() => void) | undefined;
       serveHttpConnection(
         stream,
+        version,
         {
           target: { kind: 'service', service, port: 80, authority: parseAuthority(`${VIP}:80`) },
           client: {
