@@ -3,8 +3,9 @@ import { identityParts } from '../mesh/model/identity.ts';
 import type { AppProtocol } from '../mesh/model/service.ts';
 import { keyOfService } from '../mesh/proxy/state/vips.ts';
 import { unreachable } from '../base/unreachable.ts';
-import { acceptConnection, type WaypointConnection } from './connection.ts';
+import { acceptConnection, downstreamFacts, type WaypointConnection } from './connection.ts';
 import { serveHttpConnection } from './http.ts';
+import type { ByteStream } from '../net/byte-stream.ts';
 import type { WaypointParts } from './parts.ts';
 import { routesFor } from './routing.ts';
 import { sniff } from './sniff.ts';
@@ -32,7 +33,7 @@ export async function serveConnection(
     case 'HTTP11':
     case 'HTTP2':
     case 'GRPC':
-      serveHttpConnection(acceptConnection(connection), connection, parts.http);
+      serveRequests(acceptConnection(connection), connection, parts);
       return;
     case 'TCP':
     case 'TLS':
@@ -41,12 +42,20 @@ export async function serveConnection(
     case 'UNKNOWN': {
       const { protocol: spoken, stream } = await sniff(acceptConnection(connection));
       if (spoken === 'TCP') await serveTcp(connection, parts, { accepted: stream });
-      else serveHttpConnection(stream, connection, parts.http);
+      else serveRequests(stream, connection, parts);
       return;
     }
     default:
       unreachable(protocol);
   }
+}
+
+function serveRequests(
+  stream: ByteStream,
+  connection: WaypointConnection,
+  { http }: WaypointParts,
+): void {
+  serveHttpConnection(stream, { facts: downstreamFacts(connection), live: connection.live }, http);
 }
 
 /** Of the port that was asked for; of a workload's own port nobody has said anything. */
