@@ -4,8 +4,12 @@ import {
   type ServiceTrafficPolicy,
 } from '../../mesh/model/traffic-policy.ts';
 import type { Service } from '../../mesh/kubernetes/core.ts';
+import type { Gateway } from '../../mesh/kubernetes/gateway.ts';
+import type { ParentRef } from '../../mesh/kubernetes/route-references.ts';
 import type { ServiceEntry } from '../../mesh/kubernetes/networking.ts';
-import type { Picture } from '../snapshot.ts';
+import { isGatewayRef, type Picture } from '../snapshot.ts';
+import { isIngress } from './gateway/ingress-class.ts';
+import { keyOfGateway } from './gateway/listeners.ts';
 import { securityOfService } from './http-policies.ts';
 import { serviceRateLimits } from './rate-limits.ts';
 import { translateServiceRoutes } from './routes.ts';
@@ -52,7 +56,13 @@ export function withWaypointConfigs(
   return { ...translation, waypointConfigs, waypointSecurities };
 }
 
-/** The waypoints that routes make send to a service, whether it uses them or not: they must know how to use its endpoints. */
+function findIngress(picture: Picture, ref: ParentRef, namespace: string): Gateway | undefined {
+  if (!isGatewayRef(ref)) return undefined;
+  const gateway = picture.get('Gateway', ref.namespace ?? namespace, ref.name);
+  return gateway !== undefined && isIngress(picture, gateway) ? gateway : undefined;
+}
+
+/** The waypoints and gateways that routes make send to a service, whether it uses them or not: they must know how to use its endpoints. */
 function routedBy(
   picture: Picture,
   settings: MeshSettings,
@@ -64,7 +74,9 @@ function routedBy(
     ...picture.routesTo('Hostname', '', hostname),
   ];
   return routes.flatMap((route) =>
-    route.spec.parentRefs.flatMap((parentRef) => {
+    route.spec.parentRefs.flatMap((parentRef): string[] => {
+      const gateway = findIngress(picture, parentRef, route.ref.namespace);
+      if (gateway !== undefined) return [keyOfGateway(gateway)];
       const parent = findParent(picture, parentRef, route.ref.namespace);
       return parent === undefined ? [] : [...objectWaypoint(picture, settings, parent).gateways];
     }),
