@@ -10,7 +10,7 @@ import { connectHttp } from '../../net/http/client.ts';
 import type { HttpServerOptions } from '../../net/http/server.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
 import { connectTcp } from '../../net/tcp.ts';
-import { HttpSteps } from '../../waypoint/http-steps.ts';
+import { HttpSteps, type RequestJudges } from '../../waypoint/http-steps.ts';
 import { HttpConnections, serveHttpConnection } from '../../waypoint/http.ts';
 import { Deadlines } from '../../waypoint/timeout.ts';
 import { UpstreamPool } from '../../waypoint/upstream/pool.ts';
@@ -35,6 +35,7 @@ export function servePlainWaypoint(
   t: ExecutionContext,
   backEndPort: number,
   server: HttpServerOptions = {},
+  judges: Partial<Pick<RequestJudges, 'authorize'>> = {},
 ): PlainWaypoint {
   const named = makeService({ name: 'web', vips: [VIP] });
   const ports = [{ servicePort: 80, targetPort: backEndPort, appProtocol: 'HTTP11' }] as const;
@@ -74,6 +75,7 @@ export function servePlainWaypoint(
       trace: () => undefined,
       onRequestEnd: () => undefined,
       onFault: (error) => faults.push(error),
+      ...judges,
     },
   });
   const connections = new HttpConnections();
