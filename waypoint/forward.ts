@@ -252,7 +252,7 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
   onCaughtUp(attempt: Attempt): void {
     if (this.#responding) this.#body.drop();
     if (this.#request.ended) this.#endBody(attempt);
-    else this.#request.exchange.resume();
+    else this.#request.resumeBody();
   }
 
   #endBody(attempt: Attempt): void {

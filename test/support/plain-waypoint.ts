@@ -9,7 +9,7 @@ import { connectHttp } from '../../net/http/client.ts';
 import type { HttpServerOptions } from '../../net/http/server.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
 import { connectTcp } from '../../net/tcp.ts';
-import { HttpSteps } from '../../waypoint/http-steps.ts';
+import { HttpSteps, type RequestJudges } from '../../waypoint/http-steps.ts';
 import { HttpConnections, serveHttpConnection } from '../../waypoint/http.ts';
 import { Deadlines } from '../../waypoint/timeout.ts';
 import { UpstreamPool } from '../../waypoint/upstream/pool.ts';
@@ -33,9 +33,13 @@ export type PlainWaypoint = Readonly<{
 export function servePlainWaypoint(
   t: ExecutionContext,
   backEndPort: number,
-  server: HttpServerOptions = {},
-  version: 'http2' | 'detect' = 'detect',
+  options: Readonly<{
+    server?: HttpServerOptions;
+    version?: 'http2' | 'detect';
+    judges?: Partial<Pick<RequestJudges, 'authorize'>>;
+  }> = {},
 ): PlainWaypoint {
+  const { server = {}, version = 'detect', judges = {} } = options;
   const named = makeService({ name: 'web', vips: [VIP] });
   const ports = [{ servicePort: 80, targetPort: backEndPort, appProtocol: 'HTTP11' }] as const;
   const service = { ...named, ports };
@@ -74,6 +78,7 @@ export function servePlainWaypoint(
       trace: () => undefined,
       onRequestEnd: () => undefined,
       onFault: (error) => faults.push(error),
+      ...judges,
     },
   });
   const connections = new HttpConnections();
