@@ -114,7 +114,8 @@ function encodePorts(ports: ReadonlyMap<number, PortRoutes>): PortRoutesMessage[
   });
 }
 
-function decodeHttp({ choice, grpc, rules }: HttpRoutesMessage): HttpRoutes {
+/** @throws {MeshError} ERR_XDS_RESOURCE for what is not known here. */
+export function decodeHttp({ choice, grpc, rules }: HttpRoutesMessage): HttpRoutes {
   return {
     choice: decodeName(['precedence', 'order'], choice, 'choice'),
     grpc,
@@ -122,7 +123,7 @@ function decodeHttp({ choice, grpc, rules }: HttpRoutesMessage): HttpRoutes {
   };
 }
 
-function encodeHttp({ choice, grpc, rules }: HttpRoutes): HttpRoutesMessage {
+export function encodeHttp({ choice, grpc, rules }: HttpRoutes): HttpRoutesMessage {
   return { choice, grpc, rules: rules.map(encodeRule) };
 }
 
@@ -248,11 +249,12 @@ function encodeShareOf({
   return { target: target === undefined ? undefined : encodeTarget(target), problem, weight };
 }
 
-function decodeTcp({ name, backends }: TcpRouteMessage): TcpRoute {
+/** @throws {MeshError} ERR_XDS_RESOURCE for what is not known here. */
+export function decodeTcp({ name, backends }: TcpRouteMessage): TcpRoute {
   return { name, backends: backends.map(decodeShareOf) };
 }
 
-function encodeTcp({ name, backends }: TcpRoute): TcpRouteMessage {
+export function encodeTcp({ name, backends }: TcpRoute): TcpRouteMessage {
   return { name, backends: backends.map(encodeShareOf) };
 }
 

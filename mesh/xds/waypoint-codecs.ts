@@ -1,6 +1,7 @@
 import type { ServiceRoutes } from '../model/http-route.ts';
 import type { ServiceRateLimits } from '../model/rate-limit.ts';
 import type { ServiceTrafficPolicy } from '../model/traffic-policy.ts';
+import { GATEWAY_LISTENERS_TYPE } from './codec-gateway.ts';
 import { TARGET_SECURITY_TYPE } from './codec-http-policy.ts';
 import {
   decodeServiceRateLimits,
@@ -51,10 +52,14 @@ export const WAYPOINT_CODECS: { readonly [K in WaypointKind]: WaypointCodec<Wayp
     },
   };
 
-/** Types that waypoints alone may ask for: policies, which are named by their targets, then those of WAYPOINT_CODECS. */
+/**
+ * Types that waypoints and gateways alone may ask for: policies, which are named by their targets, those of
+ * WAYPOINT_CODECS, then what a gateway listens for, which names services.
+ */
 export const WAYPOINT_TYPES: readonly string[] = [
   TARGET_SECURITY_TYPE,
   ...Object.values(WAYPOINT_CODECS).map(({ typeUrl }) => typeUrl),
+  GATEWAY_LISTENERS_TYPE,
 ];
 
 const KINDS: ReadonlyMap<string, WaypointKind> = new Map([
