@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeError } from '../base/errors.ts';
 import type { Logger } from '../mesh/runtime/log.ts';
-import type { RouteParentStatus } from './translate/settings.ts';
+import type { PolicyAncestorStatus, RouteParentStatus } from './translate/settings.ts';
 import type { ObjectStatus } from './translate/translator.ts';
 
 /** What must outlive a restart: revisions go on counting, and VIPs stay. */
@@ -58,10 +58,11 @@ export class StatusFiles implements Disposable {
   #write(): void {
     if (this.#folder === undefined) return;
     const { statuses, state } = this.#take();
-    const objects = [...statuses].map(({ ref, conditions, parents, vips, gateway }) => ({
+    const objects = [...statuses].map(({ ref, conditions, parents, ancestors, vips, gateway }) => ({
       ...ref,
       conditions,
       ...(parents.length === 0 ? {} : { parents: parents.map(plainParent) }),
+      ...(ancestors.length === 0 ? {} : { ancestors: ancestors.map(plainParent) }),
       addresses: gateway?.addresses ?? [...vips].map(([host, value]) => ({ host, value })),
       ...(gateway && { listeners: gateway.listeners }),
     }));
@@ -79,7 +80,11 @@ export class StatusFiles implements Disposable {
 }
 
 /** In the form of the Gateway API: every condition has the generation. */
-function plainParent({ observedGeneration, conditions, ...rest }: RouteParentStatus): unknown {
+function plainParent({
+  observedGeneration,
+  conditions,
+  ...rest
+}: RouteParentStatus | PolicyAncestorStatus): unknown {
   return { ...rest, conditions: conditions.map((each) => ({ ...each, observedGeneration })) };
 }
 

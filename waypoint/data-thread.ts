@@ -56,6 +56,7 @@ import { dialEndpoint } from './upstream/dial.ts';
 import { UpstreamPool } from './upstream/pool.ts';
 import { isTargetEndpoint } from './upstream/target-backend.ts';
 import { UpstreamTargets } from './upstream/targets.ts';
+import { UpstreamTlsClient } from './upstream/tls.ts';
 
 /* The entry of a data thread: it holds the decoded state and every connection; the control thread tells it what changes. */
 
@@ -170,6 +171,9 @@ const steps = new HttpSteps({
 const http = { steps, connections: new HttpConnections() };
 const parts: WaypointParts = {
   ...{ http, security, store },
+  upstreamTls: new UpstreamTlsClient({
+    ownCertificate: () => parts.contexts.certificate(identity),
+  }),
   ...{ state, waiters, connections, pool, gone: gone.signal, network: config.network },
   self: { name, namespace, serviceAccount, identity },
   contexts: new TlsContexts({
@@ -263,6 +267,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     security[Symbol.dispose]();
     rateLimiter[Symbol.dispose]();
     pool[Symbol.dispose]();
+    parts.upstreamTls[Symbol.dispose]();
     parts.contexts[Symbol.dispose]();
     closeReactor();
     log.flush();

@@ -12,7 +12,7 @@ test('H15: a waypoint passes every case of h2spec that begins as HTTP/2, the str
   const backEnd = await startNode(t);
   // h2spec takes the frame size that the RFC presumes for every server's.
   const { port } = servePlainWaypoint(t, backEnd.port, {
-    http2: { maxFrameBytes: MIN_FRAME_BYTES },
+    server: { http2: { maxFrameBytes: MIN_FRAME_BYTES } },
   });
   const { passed, failed, skipped } = await runH2spec(port);
   t.deepEqual(failed, NOT_HTTP2);
