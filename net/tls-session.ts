@@ -21,6 +21,7 @@ const WRITE_BYTES = 256 << 10;
 
 /** Without it an attacker could cut a stream and have it taken for a short one. */
 const TRUNCATED = 'the connection ended without a TLS end';
+const RESET = 'the connection was reset';
 
 const incoming = allocateShared(HEADROOM + READ_BYTES);
 
@@ -46,9 +47,15 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
    */
   #toldMeanwhile = true;
   #paused = false;
+  /** While the sink was given something, it asked for more, or another one took its place. */
+  #asked = false;
+  /** The connection is dead: told when nothing more will be read, for reading finds it else. */
+  #wasReset = false;
   /** The stream below has ended; what it brought may still be unread. */
   #inputEnded = false;
+  /** The peer's end has been read; the sink hears of it behind the bytes before it. */
   #peerEnded = false;
+  #endTold = false;
   #ended = false;
   #endSent = false;
   #taskQueued = false;
@@ -127,10 +134,12 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   setSink(sink: ByteSink): void {
     this.#sink = sink;
     this.#paused = false;
+    this.#asked = true;
     this.#queueTask();
   }
 
   resume(): void {
+    this.#asked = true;
     if (!this.#paused) return;
     this.#paused = false;
     if (this.#readable || this.#pending !== undefined) this.#queueTask();
@@ -167,10 +176,11 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     this.#release();
   }
 
-  onReadable(ending: boolean): void {
+  onReadable(ending: boolean, reset: boolean): void {
     if (this.#readable) this.#toldMeanwhile = true;
     this.#readable = true;
     if (ending) this.#ending = true;
+    if (reset) this.#wasReset = true;
     this.#advance();
   }
 
@@ -223,6 +233,8 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     if (this.#state === 'open') this.#pump();
     if (this.#inputEnded && !this.#readable && !this.#peerEnded && this.#isOpen())
       this.#onDrained();
+    // What a sink has not taken is lost to a reset; after the peer's end nothing is read, and so nothing else would tell.
+    if (this.#wasReset && (this.#paused || this.#endTold)) this.#broken ??= RESET;
     // What came before the break is delivered first; then the break is told, unless reading found it by itself.
     if (this.#broken !== undefined && this.#state !== 'closed') this.#breakOff(this.#broken);
   }
@@ -255,6 +267,10 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
 
   #pump(): void {
     if (this.#pending !== undefined && !this.#deliverPending()) return;
+    if (this.#peerEnded) {
+      this.#tellEnd();
+      return;
+    }
     for (let deliveries = 0; this.#readable && !this.#peerEnded; deliveries++) {
       const sink = this.#sink;
       if (sink === undefined || this.#paused) return;
@@ -271,16 +287,19 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
       if (length > 0) {
         this.bytesRead += length;
         tellMoved(length);
+        this.#asked = false;
         const taken = sink.onData(incoming, HEADROOM, length);
         if (taken < length) this.#keep(HEADROOM + taken, length - taken);
         if (this.#isClosed()) return;
       }
       if (outcome === WANT) this.#onDrained();
-      else if (outcome === CLOSED) this.#onPeerEnd();
+      else if (outcome === CLOSED) this.#peerEnded = true;
       else if (outcome < 0) {
         this.#breakOff(this.#ssl.failure);
         return;
       }
+      if (this.#pending !== undefined) return;
+      if (this.#peerEnded) this.#tellEnd();
     }
   }
 
@@ -324,7 +343,13 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     const bytes = allocateShared(HEADROOM + length);
     incoming.buffer.copy(bytes.buffer, HEADROOM, offset, offset + length);
     this.#pending = { bytes, offset: HEADROOM, length };
-    this.#paused = true;
+    this.#pause();
+  }
+
+  /** The sink took less than it was given. Whoever asked meanwhile gets the rest in the next turn. */
+  #pause(): void {
+    if (this.#asked) this.#queueTask();
+    else this.#paused = true;
   }
 
   #deliverPending(): boolean {
@@ -332,16 +357,18 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     const sink = this.#sink;
     if (pending === undefined) return true;
     if (sink === undefined || this.#paused) return false;
+    this.#asked = false;
     const taken = sink.onData(pending.bytes, pending.offset, pending.length);
     pending.offset += taken;
     pending.length -= taken;
-    if (pending.length > 0) this.#paused = true;
+    if (pending.length > 0) this.#pause();
     else this.#pending = undefined;
     return pending.length === 0 && !this.#isClosed();
   }
 
-  #onPeerEnd(): void {
-    this.#peerEnded = true;
+  #tellEnd(): void {
+    if (this.#endTold) return;
+    this.#endTold = true;
     this.#sink?.onEnd();
     this.#closeWhenDone();
   }
@@ -358,7 +385,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   }
 
   #closeWhenDone(): void {
-    if (!this.#peerEnded || !this.#endSent || !this.#output.isEmpty) return;
+    if (!this.#endTold || !this.#endSent || !this.#output.isEmpty) return;
     this.#carrier.close();
     this.#release();
   }

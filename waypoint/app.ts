@@ -12,6 +12,7 @@ import {
   openCaClient,
   xdsServer,
 } from '../mesh/proxy/control-plane.ts';
+import { followRevocations, readRevocations } from '../mesh/proxy/follow-revocations.ts';
 import { drainThreads } from '../mesh/proxy/drain-threads.ts';
 import { DataThreads } from '../mesh/runtime/data-threads.ts';
 import type { Logger } from '../mesh/runtime/log.ts';
@@ -83,6 +84,16 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
     gates.certificate.open();
   });
   certificates.hold(identity);
+  if (config.crlPath !== undefined)
+    stack.use(
+      followRevocations(
+        config.crlPath,
+        (file) => {
+          threads.notifyAll('revocations', file);
+        },
+        logger,
+      ),
+    );
 
   const xds = new DeltaClient({
     ...xdsServer(config),
@@ -165,6 +176,7 @@ function startThreads(
     config,
     logFormat: config.logFormat,
     logLevels: log.levels(),
+    ...(config.crlPath !== undefined && { revocations: readRevocations(config.crlPath) }),
   };
   return new DataThreads<ControlCalls, DataThreadCalls>({
     ...{ count: config.dataThreads, entry: new URL('./data-thread.ts', import.meta.url), settings },

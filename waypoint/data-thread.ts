@@ -16,6 +16,7 @@ import { dumpState } from '../mesh/proxy/dump-state.ts';
 import { keyLogTo } from '../mesh/proxy/key-log.ts';
 import { HandshakeAdmission } from '../mesh/proxy/handshake-admission.ts';
 import { InboundSessions } from '../mesh/proxy/inbound-sessions.ts';
+import { cutRevoked, RevocationCheck } from '../mesh/proxy/revocation.ts';
 import { applyDelta } from '../mesh/proxy/state/apply.ts';
 import { deltaOf } from '../mesh/proxy/state/decode.ts';
 import { ProxyState } from '../mesh/proxy/state/store.ts';
@@ -61,7 +62,7 @@ import { UpstreamTlsClient } from './upstream/tls.ts';
 /* The entry of a data thread: it holds the decoded state and every connection; the control thread tells it what changes. */
 
 const { index, settings } = dataThreadStart();
-const { config, logFormat, logLevels } = settings as DataThreadSettings;
+const { config, logFormat, logLevels, revocations } = settings as DataThreadSettings;
 const log = openLog({ format: logFormat, levels: logLevels });
 const logger = log.scope('waypoint');
 const metrics = new Metrics();
@@ -169,7 +170,9 @@ const steps = new HttpSteps({
   },
 });
 const http = { steps, connections: new HttpConnections() };
+const revocation = revocations && new RevocationCheck(metrics, revocations);
 const parts: WaypointParts = {
+  ...(revocation && { revocation }),
   ...{ http, security, store },
   upstreamTls: new UpstreamTlsClient({
     ownCertificate: () => parts.contexts.certificate(identity),
@@ -212,6 +215,11 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     },
     certificate(certificate) {
       if (certificate.identity === identity) parts.contexts.set(certificate);
+      return null;
+    },
+    revocations(file) {
+      revocation?.load(file);
+      if (revocation !== undefined) cutRevoked(revocation, parts, sessions);
       return null;
     },
     metrics: () => metrics.snapshot(),

@@ -40,9 +40,14 @@ export type HttpParts = Readonly<{
 export type ServedConnection = Pick<WaypointConnection, 'target' | 'client'> &
   Readonly<{ live: Pick<LiveConnection, 'hold' | 'done'> }>;
 
-/** Serves the requests of an accepted connection until it ends. */
+/**
+ * Serves the requests of an accepted connection until it ends.
+ *
+ * @param version `http2` where nothing else may be spoken: a broken preface is then a fault of HTTP/2, not a request.
+ */
 export function serveHttpConnection(
   stream: ByteStream,
+  version: 'http2' | 'detect',
   { target, client, live }: ServedConnection,
   parts: HttpParts,
 ): void {
@@ -52,18 +57,18 @@ export function serveHttpConnection(
     ...(target.kind === 'service' ? { service: target.service } : { pod: target.workload }),
   };
   const byVersion = new Map<HttpVersion, Downstream>();
-  const downstreamOf = (version: HttpVersion): Downstream => {
-    let downstream = byVersion.get(version);
+  const downstreamOf = (spoken: HttpVersion): Downstream => {
+    let downstream = byVersion.get(spoken);
     if (downstream === undefined)
-      byVersion.set(version, (downstream = new Downstream({ ...facts, version })));
+      byVersion.set(spoken, (downstream = new Downstream({ ...facts, version: spoken })));
     return downstream;
   };
   const { steps, connections, server = {} } = parts;
   const open: { connection?: HttpServerConnection } = {};
-  open.connection = serveHttp(stream, 'detect', server, {
+  open.connection = serveHttp(stream, version, server, {
     onRequest(exchange, headers, endStream) {
-      const version = exchange instanceof Http2Stream ? 'HTTP/2' : 'HTTP/1.1';
-      void serveRequest(exchange, headers, endStream, downstreamOf(version), steps);
+      const spoken = exchange instanceof Http2Stream ? 'HTTP/2' : 'HTTP/1.1';
+      void serveRequest(exchange, headers, endStream, downstreamOf(spoken), steps);
     },
     onClose() {
       if (open.connection !== undefined) connections.delete(open.connection);

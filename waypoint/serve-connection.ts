@@ -30,9 +30,11 @@ export async function serveConnection(
   const protocol = declaredProtocol(connection);
   switch (protocol) {
     case 'HTTP11':
+      serveHttpConnection(acceptConnection(connection), 'detect', connection, parts.http);
+      return;
     case 'HTTP2':
     case 'GRPC':
-      serveHttpConnection(acceptConnection(connection), connection, parts.http);
+      serveHttpConnection(acceptConnection(connection), 'http2', connection, parts.http);
       return;
     case 'TCP':
     case 'TLS':
@@ -41,7 +43,7 @@ export async function serveConnection(
     case 'UNKNOWN': {
       const { protocol: spoken, stream } = await sniff(acceptConnection(connection));
       if (spoken === 'TCP') await serveTcp(connection, parts, { accepted: stream });
-      else serveHttpConnection(stream, connection, parts.http);
+      else serveHttpConnection(stream, 'detect', connection, parts.http);
       return;
     }
     default:

@@ -16,6 +16,8 @@ import type { SpanRecord } from './span-record.ts';
 /** What a data thread begins with; cloned into it. */
 export type DataThreadSettings = Readonly<{
   config: WaypointConfig;
+  /** The file of CRL_PATH. */
+  revocations?: Uint8Array;
   logFormat: LogFormat;
   logLevels: LogLevels;
 }>;
@@ -35,6 +37,8 @@ export type DataThreadCalls = ProfileCalls &
     listen: { request: { fd: number }; response: null };
     certificate: { request: WorkloadCertificate; response: null };
     metrics: { request: null; response: MetricsSnapshot };
+    /** The file of CRL_PATH has changed. */
+    revocations: { request: Uint8Array; response: null };
     /** How many connections are open. */
     connections: { request: null; response: number };
     /** The parts of `/config_dump` that a thread knows, as JSON text. */

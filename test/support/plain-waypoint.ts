@@ -27,6 +27,8 @@ const VIP = '10.96.0.10';
 
 export type PlainWaypointOptions = Readonly<{
   server?: HttpServerOptions;
+  /** What clients speak. */
+  version?: 'http2' | 'detect';
   /** What is asked of connections to the server. */
   traffic?: Partial<TrafficPolicy>;
   tls?: UpstreamTlsClient;
@@ -49,7 +51,7 @@ export type PlainWaypoint = Readonly<{
 export function servePlainWaypoint(
   t: ExecutionContext,
   backEndPort: number,
-  { server = {}, traffic = {}, tls }: PlainWaypointOptions = {},
+  { server = {}, version = 'detect', traffic = {}, tls }: PlainWaypointOptions = {},
 ): PlainWaypoint {
   const named = makeService({ name: 'web', vips: [VIP] });
   const ports = [{ servicePort: 80, targetPort: backEndPort, appProtocol: 'HTTP11' }] as const;
@@ -105,6 +107,7 @@ export function servePlainWaypoint(
       let closer: (() => void) | undefined;
       serveHttpConnection(
         stream,
+        version,
         {
           target: { kind: 'service', service, port: 80, authority: parseAuthority(`${VIP}:80`) },
           client: {
