@@ -2,7 +2,7 @@ import type { EndpointSlice } from '../mesh/kubernetes/core.ts';
 import type { ServiceEntry } from '../mesh/kubernetes/networking.ts';
 import type { ObjectKey } from '../mesh/kubernetes/object.ts';
 import { backendsOf, type Route } from '../mesh/kubernetes/route-backends.ts';
-import type { ParentRef } from '../mesh/kubernetes/route-references.ts';
+import { GATEWAY_GROUP, type ParentRef } from '../mesh/kubernetes/route-references.ts';
 import type {
   Kind,
   KnownObject,
@@ -38,6 +38,8 @@ export interface Picture {
   selectingPolicies(namespace: string): Iterable<ObjectOf<'AuthorizationPolicy'>>;
   /** The routes of every namespace and kind that name the Service or ServiceEntry as a parent. */
   routesOf(kind: ParentKind, namespace: string, name: string): Iterable<Route>;
+  /** The routes of every namespace and kind that name the Gateway as a parent. */
+  routesOfGateway(namespace: string, name: string): Iterable<Route>;
   /** The routes that have the Service, or the host of anything (in no namespace), as a backend. */
   routesTo(kind: BackendKind, namespace: string, name: string): Iterable<Route>;
   /** The VirtualServices with a destination that is written so; one without dots is a name in the namespace, others are in none. */
@@ -171,6 +173,10 @@ export class Snapshot implements Picture {
     return this.#routes(factOf('routes of', kind, namespace, name));
   }
 
+  routesOfGateway(namespace: string, name: string): Iterable<Route> {
+    return this.#routes(factOf('routes of', 'Gateway', namespace, name));
+  }
+
   routesTo(kind: BackendKind, namespace: string, name: string): Iterable<Route> {
     return this.#routes(factOf('routes to', kind, namespace, name));
   }
@@ -270,6 +276,10 @@ export function trackedPicture(picture: Picture, facts: Set<string>): Picture {
       facts.add(factOf('routes of', kind, namespace, name));
       return picture.routesOf(kind, namespace, name);
     },
+    routesOfGateway: (namespace, name) => {
+      facts.add(factOf('routes of', 'Gateway', namespace, name));
+      return picture.routesOfGateway(namespace, name);
+    },
     targetingPolicies: (kind, namespace, target) => {
       facts.add(targetFact(kind, namespace, target));
       return picture.targetingPolicies(kind, namespace, target);
@@ -340,7 +350,7 @@ function factsOf(object: KnownObject): string[] {
     case 'TCPRoute':
     case 'TLSRoute': {
       const parents = object.spec.parentRefs.flatMap((ref) => {
-        const kind = parentKind(ref);
+        const kind = isGatewayRef(ref) ? 'Gateway' : parentKind(ref);
         if (kind === undefined) return [];
         return [factOf('routes of', kind, ref.namespace ?? namespace, ref.name)];
       });
@@ -362,6 +372,11 @@ function factsOf(object: KnownObject): string[] {
     default:
       return facts;
   }
+}
+
+/** Whether a reference of a route means a Gateway. */
+export function isGatewayRef({ group, kind }: ParentRef): boolean {
+  return group === GATEWAY_GROUP && kind === 'Gateway';
 }
 
 /** Which of the kinds a reference of a route means; `undefined` for others, such as a Gateway. */

@@ -6,6 +6,7 @@ import type { Workload } from '../mesh/model/workload.ts';
 import type { LiveConnection } from '../mesh/proxy/live-connection.ts';
 import type { ByteStream } from '../net/byte-stream.ts';
 import type { Target } from './admit.ts';
+import type { DownstreamFacts } from './downstream.ts';
 
 /** A tunnel that was admitted, before it is answered: who called, for what, and what becomes of it. */
 export type WaypointConnection = Readonly<{
@@ -41,4 +42,16 @@ export function calledAddress(target: Target, client: WaypointConnection['client
   const ip =
     target.kind === 'service' ? target.service.addresses[0]?.ip : target.workload.addresses[0];
   return { ip: ip ?? client.address.ip, port };
+}
+
+/** What its requests know of it. */
+export function downstreamFacts({
+  target,
+  client,
+}: Pick<WaypointConnection, 'target' | 'client'>): Omit<DownstreamFacts, 'version'> {
+  const local = calledAddress(target, client);
+  return {
+    ...{ remote: client.address, local, identity: client.identity, workload: client.workload },
+    ...(target.kind === 'service' ? { service: target.service } : { pod: target.workload }),
+  };
 }

@@ -8,6 +8,7 @@ import { readResolvers } from '../mesh/dns/resolv-conf.ts';
 import { resolverSockets } from '../mesh/dns/resolver-sockets.ts';
 import { SessionPool } from '../mesh/hbone/pool.ts';
 import { makeSpiffeId, type SpiffeId, type TrustDomain } from '../mesh/model/identity.ts';
+import { gatewayKey } from '../mesh/model/gateway-listener.ts';
 import { gatewayTarget } from '../mesh/model/target-security.ts';
 import { ConnectionMetrics } from '../mesh/proxy/connection-metrics.ts';
 import { Connections } from '../mesh/proxy/connections.ts';
@@ -34,6 +35,8 @@ import { closeReactor, setFaultHandler } from '../net/reactor.ts';
 import type { TcpListener } from '../net/tcp-listener.ts';
 import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
 import { BatchSender } from './batch-sender.ts';
+import { GatewayPorts } from './gateway/gateway-ports.ts';
+import { GatewayRoutes } from './gateway/gateway-routes.ts';
 import { explainRequest } from './explain.ts';
 import { HttpSteps } from './http-steps.ts';
 import { HttpConnections } from './http.ts';
@@ -96,7 +99,12 @@ const http2 = {
   connectionWindowBytes: config.connectionWindowBytes,
   maxFrameBytes: config.frameBytes,
 };
+/** As Istio's gateways say of themselves. */
+const reporter = config.role === 'gateway' ? 'source' : 'waypoint';
 const store = new WaypointStore();
+// The account of a waypoint or gateway has its name.
+const gateway = gatewayKey(namespace, serviceAccount);
+let gatewayRoutes = new GatewayRoutes(undefined);
 const clock = {
   now: () => performance.now(),
   schedule: systemClock.schedule,
@@ -104,7 +112,6 @@ const clock = {
 };
 const security = new Security({
   ...{ store, now: Date.now },
-  // The account of a waypoint has its Gateway's name.
   gateway: gatewayTarget(namespace, serviceAccount),
 });
 const limitsLog = log.scope('rate-limit');
@@ -127,7 +134,7 @@ const upstreams = new UpstreamPool((endpoint, version, events, timeoutMs) => {
   if (!isTargetEndpoint(endpoint)) throw new Error(`Cannot dial ${endpoint.text}`);
   return dialEndpoint(parts, endpoint, version, events, timeoutMs);
 });
-const requestMetrics = new RequestMetrics(metrics);
+const requestMetrics = new RequestMetrics(metrics, reporter);
 const requestLog = new RequestLog(log.writer);
 const accessLog = log.scope('access');
 const spans = new BatchSender<SpanRecord>(
@@ -152,6 +159,7 @@ const steps = new HttpSteps({
   ...{ store, targets, pool: upstreams, deadlines: new Deadlines(netClock) },
   random: Math.random,
   paths: 'STRICT',
+  gateway: () => gatewayRoutes,
   judges: {
     authorize: (request) => security.authorize(request),
     limitRate: (request) => rateLimiter.limitRate(request),
@@ -161,7 +169,7 @@ const steps = new HttpSteps({
     onRequestEnd(request) {
       tracing.onRequestEnd(request);
       taps.onRequestEnd(request);
-      requestMetrics.count(request, request.downstream.service);
+      requestMetrics.count(request, request.downstream.service ?? request.endpoint?.service);
       if (accessLog.isEnabled('info')) requestLog.write(request);
     },
     onFault(error) {
@@ -177,6 +185,9 @@ const parts: WaypointParts = {
   upstreamTls: new UpstreamTlsClient({
     ownCertificate: () => parts.contexts.certificate(identity),
   }),
+  get gateway() {
+    return gatewayRoutes;
+  },
   ...{ state, waiters, connections, pool, gone: gone.signal, network: config.network },
   self: { name, namespace, serviceAccount, identity },
   contexts: new TlsContexts({
@@ -198,12 +209,13 @@ const parts: WaypointParts = {
   resolveHostname: (hostname) => hosts.resolve(hostname),
 };
 
+const ports = new GatewayPorts(parts);
 const socketsOpen = metrics.gauge('istio_tcp_sockets_open', 'TCP connections that are open', {
   labelNames: ['reporter'],
 });
 metrics.onCollect(() => {
   for (const connection of connections.all()) connection.updateMetrics();
-  socketsOpen.cell('waypoint').value = connections.size;
+  socketsOpen.cell(reporter).value = connections.size;
 });
 
 const link = openDataThread<DataThreadCalls, ControlCalls>({
@@ -211,6 +223,14 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     applyXds,
     listen({ fd }) {
       listener = listenForTunnels(parts, sessions, fd);
+      return null;
+    },
+    openPort({ port, transport, fd }) {
+      ports.open(port, transport, fd);
+      return null;
+    },
+    closePort({ port, transport }) {
+      ports.close(port, transport);
       return null;
     },
     certificate(certificate) {
@@ -256,6 +276,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     heapProfile: async () => (await heap.profile()) ?? null,
     async drain() {
       listener?.close();
+      ports.closeAll();
       sessions.drain();
       http.connections.drain();
       await Promise.all([connections.whenIdle(), sessions.whenIdle()]);
@@ -269,6 +290,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
   onStop() {
     connections.cutAll(drained());
     listener?.close();
+    ports.closeAll();
     gone.abort(drained());
     upstreams[Symbol.dispose]();
     targets[Symbol.dispose]();
@@ -293,6 +315,7 @@ async function applyXds({
   const own = store.apply(typeUrl, resources, removed);
   if (own !== undefined) {
     targets.onChange(own.services);
+    if (own.gateways.has(gateway)) gatewayRoutes = new GatewayRoutes(store.listeners(gateway));
     if (own.securities.size > 0) {
       security.onChange(own.securities);
       await connections.recheck(pause);

@@ -27,7 +27,9 @@ import {
   type RequestSettings,
   type Verdict,
 } from './request-parts.ts';
+import { splitAuthority } from './request-headers.ts';
 import { DI, DPE, FI, NC, UH } from './response-flags.ts';
+import type { GatewayRoutes } from './gateway/gateway-routes.ts';
 import { compileRule, routesFor } from './routing.ts';
 import type { Deadlines } from './timeout.ts';
 import type { UpstreamPool } from './upstream/pool.ts';
@@ -52,6 +54,8 @@ export type HttpStepsOptions = Readonly<{
   judges: RequestJudges;
   /** From 0 to below 1. */
   random: () => number;
+  /** What is listened for as a gateway, as it is now. */
+  gateway?: () => GatewayRoutes;
   paths: PathNormalization;
 }>;
 
@@ -107,6 +111,7 @@ export class HttpSteps implements RequestParts {
   }
 
   findRule(request: HttpRequest): HttpRule | undefined {
+    if (request.downstream.edge !== undefined) return this.#edgeRule(request);
     const { service, local, namespace } = request.downstream;
     const config = service && this.#options.store.config(keyOfService(service));
     const routes = config && routesFor(config, namespace, local.port);
@@ -119,6 +124,19 @@ export class HttpSteps implements RequestParts {
     const rule = service === undefined ? POD_RULE : this.#plainRule(service, local.port);
     this.#follow(request, rule, '');
     return rule;
+  }
+
+  #edgeRule(request: HttpRequest): HttpRule | undefined {
+    const { head, downstream } = request;
+    const [hostname] = splitAuthority(head.authority);
+    const found = this.#options
+      .gateway?.()
+      .port(downstream.local.port, 'tcp')
+      ?.listenerOf(hostname)
+      ?.rule(hostname, head.list);
+    if (found === undefined) return undefined;
+    this.#follow(request, found.rule, found.prefix);
+    return found.rule;
   }
 
   filterRequest(request: HttpRequest): Verdict | Promise<Verdict> {

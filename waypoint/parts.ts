@@ -5,6 +5,7 @@ import type { HboneListenerParts } from '../mesh/proxy/hbone-listener.ts';
 import type { LiveParts } from '../mesh/proxy/live-connection.ts';
 import type { ProxyState, PodName } from '../mesh/proxy/state/store.ts';
 import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
+import type { GatewayRoutes } from './gateway/gateway-routes.ts';
 import type { HttpParts } from './http.ts';
 import type { Security } from './security.ts';
 import type { StateWaiters } from '../mesh/proxy/state/waiters.ts';
@@ -25,6 +26,8 @@ export type WaypointParts = ConnectParts &
     gone: AbortSignal;
     /** What serves requests. */
     http: HttpParts;
+    /** What it listens for as a gateway, as it is now; a waypoint listens for nothing so. */
+    readonly gateway: GatewayRoutes;
     /** Routes and traffic policies of its services. */
     store: WaypointStore;
     security: Security;

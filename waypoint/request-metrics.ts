@@ -55,6 +55,7 @@ const NOBODY = {};
 
 /** The istio_request* metrics of one thread. */
 export class RequestMetrics {
+  readonly #reporter: string;
   readonly #requests: MetricFamily<MetricCell>;
   readonly #duration: MetricFamily<HistogramCell>;
   readonly #requestBytes: MetricFamily<HistogramCell>;
@@ -65,7 +66,9 @@ export class RequestMetrics {
    */
   readonly #known = new WeakMap<object, WeakMap<object, SeriesByOutcome>>();
 
-  constructor(metrics: Metrics) {
+  /** @param reporter who tells of it: a waypoint, or a gateway, which stands for the source. */
+  constructor(metrics: Metrics, reporter: 'waypoint' | 'source' = 'waypoint') {
+    this.#reporter = reporter;
     const labels = { labelNames: LABEL_NAMES };
     this.#requests = metrics.counter('istio_requests_total', 'Finished HTTP requests', labels);
     const histogram = (name: string, help: string): MetricFamily<HistogramCell> =>
@@ -104,6 +107,7 @@ export class RequestMetrics {
   #makeSeries(request: HttpRequest, service: Service | undefined): RequestSeries {
     const { downstream, endpoint } = request;
     const labels = [
+      this.#reporter,
       ...endLabels({
         source: downstream.workload,
         sourceIdentity: downstream.identity,
@@ -133,7 +137,7 @@ function outcomeKey({ status, grpcStatus, head }: HttpRequest): number {
 function endLabels(ends: Ends): string[] {
   const { source, destination, service, sourceIdentity } = ends;
   return [
-    ...['waypoint', orUnknown(source?.workloadName), orUnknown(source?.canonicalName)],
+    ...[orUnknown(source?.workloadName), orUnknown(source?.canonicalName)],
     ...[orUnknown(source?.canonicalRevision), orUnknown(source?.namespace)],
     ...[orUnknown(sourceIdentity), orUnknown(source?.canonicalName)],
     ...[orUnknown(source?.canonicalRevision), orUnknown(source?.clusterId)],

@@ -8,6 +8,7 @@ import type { LogFormat } from '../mesh/runtime/log-line.ts';
 import type { LogLevels } from '../mesh/runtime/log.ts';
 import type { MetricsSnapshot } from '../mesh/runtime/metrics.ts';
 import type { WaypointConfig } from './config.ts';
+import type { Transport } from './gateway/gateway-routes.ts';
 import type { TapFilter } from './tap-filter.ts';
 import type { TappedBatch } from './tap-record.ts';
 import type { RequestQuestion } from './explain.ts';
@@ -29,12 +30,18 @@ export type XdsDelta = Readonly<{
   removed: readonly string[];
 }>;
 
+export type GatewayPort = Readonly<{ port: number; transport: Transport }>;
+
 /** What the control thread asks of a data thread. */
 export type DataThreadCalls = ProfileCalls &
   DrainCalls & {
     applyXds: { request: XdsDelta; response: readonly Rejection[] };
     /** Serves a socket that listens on 15008; the descriptor becomes the thread's. */
     listen: { request: { fd: number }; response: null };
+    /** Serves a socket at a port of the gateway; the descriptor becomes the thread's. */
+    openPort: { request: GatewayPort & Readonly<{ fd: number }>; response: null };
+    /** Takes no more connections at the port. */
+    closePort: { request: GatewayPort; response: null };
     certificate: { request: WorkloadCertificate; response: null };
     metrics: { request: null; response: MetricsSnapshot };
     /** The file of CRL_PATH has changed. */

@@ -9,7 +9,7 @@ import { GATEWAY_GROUP } from '../../mesh/kubernetes/route-references.ts';
 import type { ServiceTrafficPolicy, TrafficPolicy } from '../../mesh/model/traffic-policy.ts';
 import type { Picture } from '../snapshot.ts';
 import { rootsOf } from './credentials.ts';
-import { routedBy } from './routed-by.ts';
+import { sendersTo } from './routed-by.ts';
 import { portsOf, type RouteParent } from './routes/parents.ts';
 import { serviceHostname } from './names.ts';
 import { objectWaypoint } from './services.ts';
@@ -203,14 +203,13 @@ function gatewaysOf(
   const { namespace, name } = parent.ref;
   const hostnames =
     parent.kind === 'Service' ? [serviceHostname(namespace, name, settings)] : parent.spec.hosts;
-  const routes = parent.kind === 'Service' ? [...picture.routesTo('Service', namespace, name)] : [];
+  const senders = hostnames.flatMap((hostname) => sendersTo(picture, settings, parent, hostname));
   return [
     ...objectWaypoint(picture, settings, parent).gateways,
-    ...hostnames.flatMap((hostname) => routedBy(picture, settings, parent, hostname)),
-    ...routes.flatMap(({ spec, ref }) =>
-      spec.parentRefs
-        .filter(({ group, kind }) => group === GATEWAY_GROUP && kind === 'Gateway')
-        .map((parentRef) => `${parentRef.namespace ?? ref.namespace}/${parentRef.name}`),
+    ...senders.map((sender) =>
+      'gateway' in sender
+        ? `${sender.gateway.ref.namespace}/${sender.gateway.ref.name}`
+        : sender.waypoint,
     ),
   ];
 }

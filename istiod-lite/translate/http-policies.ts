@@ -52,11 +52,16 @@ export function securityOfService(
   return { target: serviceTarget(key), ...translateAll(picture, attached, settings) };
 }
 
-/** What is attached to a waypoint: to its Gateway, and to its GatewayClass by the root namespace. */
+/**
+ * What is attached to a waypoint or gateway: to its Gateway, and to its GatewayClass by the root namespace.
+ *
+ * @param account by which its instances know themselves.
+ */
 export function securityOfGateway(
   picture: Picture,
   settings: MeshSettings,
   gateway: Gateway,
+  account = gateway.ref.name,
 ): TargetSecurity {
   const { namespace, name } = gateway.ref;
   const ofClass = { kind: 'GatewayClass', name: gateway.spec.gatewayClassName };
@@ -65,7 +70,7 @@ export function securityOfGateway(
     ...picture.targetingPolicies(kind, settings.rootNamespace, ofClass),
   ];
   return {
-    target: gatewayTarget(namespace, name),
+    target: gatewayTarget(namespace, account),
     ...translateAll(picture, attached, settings),
   };
 }

@@ -2,6 +2,7 @@ import type { TrustDomain } from '../../mesh/model/identity.ts';
 import type { AuthorizationPolicy } from '../../mesh/model/authorization.ts';
 import type { ObjectReference } from '../../mesh/kubernetes/object.ts';
 import type { ParentRef } from '../../mesh/kubernetes/route-references.ts';
+import type { GatewayListeners } from '../../mesh/model/gateway-listener.ts';
 import type { TargetSecurity } from '../../mesh/model/target-security.ts';
 import type { ServiceKey } from '../../mesh/model/service.ts';
 import type { AddressRecord } from '../../mesh/xds/codec.ts';
@@ -76,6 +77,8 @@ export type Translation = Readonly<{
   ancestors?: readonly PolicyAncestorStatus[];
   /** The VIPs given to it, by host. */
   vips: ReadonlyMap<string, string>;
+  /** What a gateway listens for; it alone is told. */
+  gatewayListeners?: GatewayListeners;
   /** Of a Gateway. */
   gateway?: GatewayStatus;
   /** What is to exist because of it. */

@@ -9,6 +9,7 @@ import {
   translateWorkloadEntry,
 } from './external-workloads.ts';
 import { classConditions, translateGateway } from './gateways.ts';
+import { INGRESS_GATEWAY_CLASS } from './gateway/ingress-objects.ts';
 import { staticStrictPolicy, translatePeerAuthentication } from './peer-authentication.ts';
 import { translatePolicy } from './policies.ts';
 import { waypointAccepted } from './policy-status.ts';
@@ -98,5 +99,5 @@ export function translateObject(
 export function meshTranslation(picture: Picture, settings: MeshSettings): Translation {
   const [any] = picture.all('PeerAuthentication');
   const policies = any === undefined ? [] : [staticStrictPolicy(settings)];
-  return { ...NOTHING, policies, generated: [WAYPOINT_GATEWAY_CLASS] };
+  return { ...NOTHING, policies, generated: [WAYPOINT_GATEWAY_CLASS, INGRESS_GATEWAY_CLASS] };
 }

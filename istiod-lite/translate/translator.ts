@@ -34,6 +34,8 @@ type Changes = Readonly<
 
 export type ObjectStatus = Readonly<{
   ref: ObjectReference;
+  /** Of the object as it was translated. */
+  generation: number;
   conditions: readonly Condition[];
   /** Of a route, by what it attaches to. */
   parents: readonly RouteParentStatus[];
@@ -204,7 +206,8 @@ export class Translator {
       this.#status.delete(object.key);
     else
       this.#status.set(object.key, {
-        ...{ ref: object.ref, conditions, parents, ancestors, vips },
+        ...{ ref: object.ref, generation: object.metadata.generation },
+        ...{ conditions, parents, ancestors, vips },
         ...(gateway && { gateway }),
       });
   }

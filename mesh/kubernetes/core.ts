@@ -130,6 +130,15 @@ export const serviceSchema = fields(
         SERVICE_SPEC_FIELDS,
       ),
     ),
+    status: fields(
+      {
+        loadBalancer: fields(
+          { ingress: list(fields({ ip: text(), hostname: text() }, 'ignore')) },
+          'ignore',
+        ),
+      },
+      'ignore',
+    ),
   },
   'ignore',
 );

@@ -1,5 +1,7 @@
 import type { ObjectBase } from './object.ts';
+import { hostname } from './gateway-values.ts';
 import type { Report } from './problem.ts';
+import { GATEWAY_GROUP } from './route-references.ts';
 import {
   anything,
   dictionary,
@@ -27,7 +29,7 @@ export const gatewaySchema = fields(
             fields(
               {
                 name: required(text()),
-                hostname: text(),
+                hostname: hostname(),
                 port: required(port()),
                 protocol: required(text()),
                 allowedRoutes: fields(
@@ -36,7 +38,9 @@ export const gatewaySchema = fields(
                       from: withDefault(oneOf(['All', 'Selector', 'Same', 'None'], 'Same'), 'Same'),
                       selector: optional(labelSelectorSchema),
                     }),
-                    kinds: anything(),
+                    kinds: list(
+                      fields({ group: withDefault(text(), GATEWAY_GROUP), kind: required(text()) }),
+                    ),
                   },
                   'warning',
                 ),

@@ -1,7 +1,6 @@
 import type { ExecutionContext } from 'ava';
 import { parseIpAddress } from '../../base/address.ts';
 import { systemClock } from '../../certs/clock.ts';
-import { parseAuthority } from '../../mesh/hbone/authority.ts';
 import { parseSpiffeId } from '../../mesh/model/identity.ts';
 import { DEFAULT_TRAFFIC_POLICY, type TrafficPolicy } from '../../mesh/model/traffic-policy.ts';
 import { ProxyState } from '../../mesh/proxy/state/store.ts';
@@ -109,11 +108,11 @@ export function servePlainWaypoint(
         stream,
         version,
         {
-          target: { kind: 'service', service, port: 80, authority: parseAuthority(`${VIP}:80`) },
-          client: {
-            address: { ip: parseIpAddress('10.0.0.7'), port: 40_001 },
+          facts: {
+            remote: { ip: parseIpAddress('10.0.0.7'), port: 40_001 },
+            local: { ip: parseIpAddress(VIP), port: 80 },
             identity: parseSpiffeId('spiffe://cluster.local/ns/shop/sa/client'),
-            workload: undefined,
+            service,
           },
           live: {
             hold(close) {

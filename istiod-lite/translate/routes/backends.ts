@@ -12,7 +12,12 @@ import type { MeshSettings } from '../settings.ts';
 
 /** Why a part of a route cannot be done, with upstream's reason of ResolvedRefs. */
 export type ReferenceProblem = Readonly<{
-  reason: 'InvalidKind' | 'BackendNotFound' | 'UnsupportedProtocol' | 'InvalidFilter';
+  reason:
+    | 'InvalidKind'
+    | 'BackendNotFound'
+    | 'UnsupportedProtocol'
+    | 'InvalidFilter'
+    | 'RefNotPermitted';
   message: string;
 }>;
 

@@ -23,10 +23,12 @@ import type {
 import type { GrpcFilterSpec, HttpFilterSpec } from '../../../mesh/kubernetes/route-filters.ts';
 import type { BackendObject } from '../../../mesh/kubernetes/route-references.ts';
 import type { ValueMatchSpec } from '../../../mesh/kubernetes/route-rules.ts';
+import { formatObject } from '../../../mesh/kubernetes/object.ts';
 import type { Route } from '../../../mesh/kubernetes/route-backends.ts';
 import type { Picture } from '../../snapshot.ts';
 import type { MeshSettings } from '../settings.ts';
-import { resolveBackend, type ReferenceProblem } from './backends.ts';
+import { mayRefer } from '../gateway/reference-grants.ts';
+import { resolveBackend, type ReferenceProblem, type ResolvedBackend } from './backends.ts';
 import { translateFilters, type FilterParts } from './filters.ts';
 
 /** What a route says, in the order in which it says it, and what of it cannot be done. */
@@ -43,17 +45,23 @@ const DEFAULT_ATTEMPTS = 2;
 /** Envoy's base interval of retries. */
 export const DEFAULT_BACKOFF_MS = 25;
 
-/** A route as waypoints have it. Host names say nothing where a Service is the parent: that was chosen by its address. */
+/**
+ * A route as waypoints have it. Host names say nothing where a Service is the parent: that was chosen by its address.
+ *
+ * @param grants whether backends of other namespaces have to grant the reference: those of a Gateway's routes.
+ */
 export function translateRoute(
   picture: Picture,
   settings: MeshSettings,
   route: Route,
+  grants: 'asks for grants' | 'needs no grants' = 'needs no grants',
 ): TranslatedRoute {
   const problems: ReferenceProblem[] = [];
   const { namespace } = route.ref;
   const bytes = route.kind === 'TCPRoute' || route.kind === 'TLSRoute';
   const parts: FilterParts = {
     resolve: (ref) =>
+      (grants === 'asks for grants' ? refusedReference(picture, route, ref) : undefined) ??
       resolveBackend(picture, settings, namespace, ref, bytes ? 'bytes' : 'requests'),
     report: (problem) => problems.push(problem),
   };
@@ -70,6 +78,17 @@ export function translateRoute(
       return { kind: 'tcp', route: { name, backends }, problems, unusable: [] };
     }
   }
+}
+
+/** A Service of another namespace, where nobody there has said that the route may send to it. */
+function refusedReference(
+  picture: Picture,
+  route: Route,
+  { group, kind, name, namespace = route.ref.namespace }: BackendObject,
+): ResolvedBackend | undefined {
+  if (mayRefer(picture, route.ref, { group, kind, namespace, name })) return undefined;
+  const message = `no ReferenceGrant of namespace ${namespace} lets ${formatObject(route.ref)} refer to ${kind} ${name}`;
+  return { problem: { reason: 'RefNotPermitted', message } };
 }
 
 /** All or none: without one of its rules, requests would come to a rule that is not for them. */
