@@ -26,6 +26,13 @@ export class Histogram {
     return this.#max;
   }
 
+  /** All that was recorded: the middle of each bucket that is not empty, in microseconds, and its count. */
+  buckets(): [us: number, count: number][] {
+    return [...this.#counts.entries()].flatMap(([index, count]) =>
+      count === 0 ? [] : [[middleOf(index), count] as [number, number]],
+    );
+  }
+
   /** Microseconds below which the part `q` (0 to 1) of all lies; NaN when empty. */
   quantile(q: number): number {
     if (this.#count === 0) return NaN;

@@ -47,6 +47,7 @@ async function open(request: EchoRequest): Promise<Readonly<{ send: Send; close:
     return openGrpc(url, request.headers ?? [], REQUEST_TIMEOUT_MS);
   }
   if (url.protocol === 'tcp:') return { send: () => sendTcp(url), close: () => undefined };
+  if (url.protocol === 'ws:') return { send: () => sendWebSocket(url), close: () => undefined };
   const options = { keepAlive: (request.count ?? 1) > 1, maxSockets: KEPT_CONNECTIONS };
   const secure = url.protocol === 'https:';
   const agent = secure ? new SecureAgent(options) : new Agent(options);
@@ -66,6 +67,7 @@ async function sendHttp(
   const hasHost = headers.some(([name]) => name.toLowerCase() === 'host');
   const fields: Fields = hasHost ? headers : [['host', url.host], ...headers];
   const send = url.protocol === 'https:' ? requestHttps : requestHttp;
+  const beganMs = performance.now();
   const request = send(url, {
     ...{ ...options, method, headers: fields.flat() },
     signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
@@ -74,6 +76,7 @@ async function sendHttp(
   const [response] = (await once(request, 'response')) as [IncomingMessage];
   const body = (await buffer(response)).toString();
   const answer = {
+    tookMs: performance.now() - beganMs,
     status: response.statusCode ?? 0,
     headers: response.rawHeaders.flatMap(
       (name, index): Fields =>
@@ -82,6 +85,30 @@ async function sendHttp(
   };
   const echoed = response.headers['content-type'] === 'application/json';
   return echoed ? { ...answer, echo: JSON.parse(body) as Echo } : { ...answer, text: body };
+}
+
+/** One message, and what comes back. */
+async function sendWebSocket(url: URL): Promise<EchoAnswer> {
+  const socket = new WebSocket(url);
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const late = setTimeout(() => {
+    reject(new Error('timed out'));
+  }, REQUEST_TIMEOUT_MS);
+  socket.onopen = () => {
+    socket.send('hello over a socket');
+  };
+  socket.onmessage = ({ data }) => {
+    resolve(String(data));
+  };
+  socket.onclose = () => {
+    reject(new Error('it was closed'));
+  };
+  try {
+    return { status: 101, headers: [], text: await promise };
+  } finally {
+    clearTimeout(late);
+    socket.close();
+  }
 }
 
 async function sendTcp(url: URL): Promise<EchoAnswer> {

@@ -9,6 +9,7 @@ export function openGrpc(
 ): Readonly<{ send: () => Promise<EchoAnswer>; close: () => void }> {
   const client = new Client(url.host, credentials.createInsecure());
   const bytes = (message: Buffer): Buffer => message;
+  const method = url.pathname.length > 1 ? url.pathname : GRPC_METHOD;
   return {
     send: () => {
       const metadata = new Metadata();
@@ -26,7 +27,7 @@ export function openGrpc(
       };
       const options = { deadline: Date.now() + timeoutMs };
       client
-        .makeUnaryRequest(GRPC_METHOD, bytes, bytes, Buffer.from('{}'), metadata, options, done)
+        .makeUnaryRequest(method, bytes, bytes, Buffer.from('{}'), metadata, options, done)
         .on('metadata', collect);
       return promise;
     },

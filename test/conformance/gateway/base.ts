@@ -45,7 +45,9 @@ function backend(home: string): Manifest[] {
         selector: labels,
         ports: [
           { name: 'http', port: 8080 },
-          { name: 'h2c', port: 8081, targetPort: 7070, appProtocol: 'kubernetes.io/h2c' },
+          { name: 'h2c', port: 8081, targetPort: 3001, appProtocol: 'kubernetes.io/h2c' },
+          { name: 'ws', port: 8082, targetPort: 8080, appProtocol: 'kubernetes.io/ws' },
+          { name: 'grpc', port: 7070, appProtocol: 'kubernetes.io/h2c' },
           { name: 'tcp', port: 9090 },
         ],
       },

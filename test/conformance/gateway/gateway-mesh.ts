@@ -5,7 +5,7 @@ import type { KubernetesObject } from '../../../deploy/sandbox/api.ts';
 import { startMesh, type Mesh } from '../../support/mesh.ts';
 import { TemporaryFolder } from '../../support/temporary-folder.ts';
 import { ECHO_IMAGE, echoProgram, sendFrom } from '../echo-program.ts';
-import type { EchoAnswer, EchoRequest } from '../echo/messages.ts';
+import type { Echo, EchoAnswer, EchoRequest } from '../echo/messages.ts';
 import { baseYaml } from './base.ts';
 import { CLIENT, INFRA } from './namespaces.ts';
 import type { Manifest } from './objects.ts';
@@ -32,10 +32,11 @@ export class GatewayMesh {
     const { command, roots } = echoProgram(this.#files.path);
     this.#roots = roots;
     this.mesh = startMesh(test, {
-      ...{ nodes: 1, yaml: [baseYaml(), ...gateways.map(yamlOf)].join('---\n') },
+      ...{ nodes: 1, yaml: baseYaml() },
       settings: { images: { [ECHO_IMAGE]: command } },
     });
     test.serial.before('its gateways run', async () => {
+      await this.mesh.applySoon(gateways.map(yamlOf).join('---\n'));
       for (const { metadata } of gateways) await this.ready(metadata.name, metadata.namespace);
     });
     test.after.always('its files go', () => {
@@ -91,6 +92,36 @@ export class GatewayMesh {
       return { ...request, url: url.href };
     });
     return await sendFrom(this.mesh, `${CLIENT}/client`, addressed, this.#roots);
+  }
+
+  /**
+   * The requests with a mark (`x-mark`) that a backend has seen, as soon as there are so many: what is asked of it directly,
+   * past the gateway.
+   */
+  async seen(backend: string, mark: string, least = 0): Promise<readonly Echo[]> {
+    const address = await this.mesh.vip(backend, 4, INFRA);
+    const deadline = Date.now() + STATUS_TIMEOUT_MS;
+    for (;;) {
+      const [[answer] = []] = await sendFrom(
+        this.mesh,
+        `${CLIENT}/client`,
+        [{ url: `http://${address}:8080/?seen=${mark}` }],
+        this.#roots,
+      );
+      const seen = JSON.parse(answer?.text ?? '[]') as Echo[];
+      if (seen.length >= least || Date.now() > deadline) return seen;
+    }
+  }
+
+  /** The name of the only pod of a Deployment. */
+  async pod(deployment: string, namespace = INFRA): Promise<string> {
+    const { pods } = await this.mesh.sandbox.status();
+    const [name, ...others] = pods
+      .filter((pod) => pod.namespace === namespace && pod.name.startsWith(`${deployment}-`))
+      .map((pod) => pod.name);
+    if (name === undefined || others.length > 0)
+      throw new Error(`not one pod of ${namespace}/${deployment}`);
+    return name;
   }
 
   /** Compares what an object's status says, as soon as it says so. */
