@@ -199,7 +199,7 @@ function explainRoutes(
   return forwardTo(story.backends);
 }
 
-function describeRule({ filters, timeoutMs, retry }: HttpRule): ExplainStep[] {
+function describeRule({ filters, timeoutMs, retry, sessionPersistence }: HttpRule): ExplainStep[] {
   return [
     ...(filters.length === 0
       ? []
@@ -208,6 +208,9 @@ function describeRule({ filters, timeoutMs, retry }: HttpRule): ExplainStep[] {
     ...(retry === undefined
       ? []
       : [{ step: 'retries', found: `${retry.attempts} on ${retry.conditions.join(', ')}` }]),
+    ...(sessionPersistence === undefined
+      ? []
+      : [{ step: 'session', found: `by ${sessionPersistence.kind} ${sessionPersistence.name}` }]),
   ];
 }
 

@@ -281,6 +281,7 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
       return;
     }
     request.serviceTimeMs = performance.now() - attempt.startMs;
+    request.endpoint = attempt.endpoint; // of several that are tried at once, this is the one
     const { server } = this.#parts.settings;
     const forwarded = forwardedResponse(headers, request.serviceTimeMs, server);
     let list: HeaderList | undefined;
@@ -345,7 +346,6 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
       }
       this.#hedged = undefined;
       this.#attempt = attempt;
-      this.#request.endpoint = attempt.endpoint;
     }
     if (attempt.caughtUp) this.#body.drop();
   }

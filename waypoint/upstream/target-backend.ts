@@ -8,6 +8,7 @@ import { hashRequest } from '../balance/hash-key.ts';
 import type { PickRequest } from '../balance/picker.ts';
 import type { Permit } from '../circuit-breaker.ts';
 import type { HttpRequest } from '../http-request.ts';
+import type { SessionEndpoints } from '../session-endpoints.ts';
 import type { UpstreamTarget } from '../upstream-target.ts';
 import type { PoolLimits, UpstreamVersion } from './endpoint-pool.ts';
 import type { UpstreamEndpoint } from './endpoint.ts';
@@ -44,6 +45,7 @@ export class TargetBackend implements Backend {
   readonly version: UpstreamVersion;
   readonly limits: PoolLimits;
   readonly service: Service;
+  readonly sessions: SessionEndpoints;
   readonly #target: UpstreamTarget;
   readonly #policy: TrafficPolicy;
   readonly #random: () => number;
@@ -54,6 +56,7 @@ export class TargetBackend implements Backend {
       version: UpstreamVersion;
       service: Service;
       target: UpstreamTarget;
+      sessions: SessionEndpoints;
       policy: TrafficPolicy;
       /** From 0 to below 1. */
       random: () => number;
@@ -62,6 +65,7 @@ export class TargetBackend implements Backend {
     this.name = options.name;
     this.version = options.version;
     this.service = options.service;
+    this.sessions = options.sessions;
     this.#target = options.target;
     this.#policy = options.policy;
     this.#random = options.random;
@@ -73,6 +77,10 @@ export class TargetBackend implements Backend {
     tried: readonly UpstreamEndpoint[],
   ): UpstreamEndpoint | undefined {
     const { balancer } = this.#policy;
+    const { routing } = request;
+    // A mirror of the same request is another backend's.
+    if (routing?.session !== undefined && routing.target === this && tried.length === 0)
+      return placeOf(routing.session, this.service);
     const asksNothing =
       tried.length === 0 && !('source' in balancer) && balancer.kind !== 'passthrough';
     const endpoint = this.#target.pick(asksNothing ? ANYWHERE : this.#pickRequest(request, tried));

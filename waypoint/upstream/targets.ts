@@ -12,6 +12,7 @@ import type { WaypointStore } from '../../mesh/proxy/state/waypoint-store.ts';
 import type { BalancerSource } from '../balance/levels.ts';
 import type { HttpVersion } from '../downstream.ts';
 import type { OutlierEvent } from '../outlier.ts';
+import { SessionEndpoints } from '../session-endpoints.ts';
 import { UpstreamTarget } from '../upstream-target.ts';
 import type { UpstreamVersion } from './endpoint-pool.ts';
 import { TargetBackend } from './target-backend.ts';
@@ -36,6 +37,7 @@ type Known = {
   readonly asked: BackendTarget;
   readonly name: string;
   readonly target: UpstreamTarget;
+  readonly sessions: SessionEndpoints;
   service: Service;
   policy: TrafficPolicy;
   readonly backends: Map<UpstreamVersion, TargetBackend>;
@@ -68,9 +70,9 @@ export class UpstreamTargets implements Disposable {
     const version = versionOf(protocolOf(service, asked.port), policy, downstream);
     let backend = known.backends.get(version);
     if (backend === undefined) {
-      const { name, target } = known;
+      const { name, target, sessions } = known;
       const { random } = this.#parts.clock;
-      backend = new TargetBackend({ name, version, service, target, policy, random });
+      backend = new TargetBackend({ name, version, service, target, sessions, policy, random });
       known.backends.set(version, backend);
     }
     return backend;
@@ -110,7 +112,8 @@ export class UpstreamTargets implements Disposable {
           onOutlierEvent(name, event);
         }),
     );
-    const known = { asked, name, target, service, policy, backends: new Map() };
+    const sessions = new SessionEndpoints(key, () => target.endpoints());
+    const known = { asked, name, target, sessions, service, policy, backends: new Map() };
     this.#configure(known);
     this.#known.set(key, known);
     return known;
@@ -126,6 +129,7 @@ export class UpstreamTargets implements Disposable {
     known.service = service;
     known.policy = policy;
     known.backends.clear();
+    known.sessions.forget();
     const { list } = state.endpointView(asked.service);
     const subset = this.#subsetOf(asked);
     known.target.configure({
