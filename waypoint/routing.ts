@@ -4,7 +4,7 @@ import { compileFilters, type FilterChain } from './filters/chain.ts';
 import type { CorsDecision } from './filters/cors.ts';
 import type { Endpoint } from './balance/endpoint.ts';
 import { RouteTable } from './match.ts';
-import type { TargetBackend } from './upstream/target-backend.ts';
+import type { SessionTarget } from './session-endpoints.ts';
 
 /** A rule, made to be followed. */
 export type CompiledRule = Readonly<{
@@ -29,7 +29,7 @@ export type Routing = {
   /** Of its session, as it came: filters may take it out. */
   readonly token: string | undefined;
   /** Where the backend that was chosen sends it, and the endpoint at which its session lives. */
-  target: TargetBackend | undefined;
+  target: SessionTarget | undefined;
   session: Endpoint | undefined;
 };
 

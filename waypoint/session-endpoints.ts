@@ -1,6 +1,9 @@
 import type { Endpoint } from './balance/endpoint.ts';
 import { endpointMark } from './filters/session-token.ts';
 
+/** Whatever sends to one target. */
+export type SessionTarget = Readonly<{ sessions: SessionEndpoints }>;
+
 /**
  * The endpoints of one target by their marks in clients' tokens. Made when the first session asks; an endpoint that a new
  * configuration leaves as it was is not hashed again.

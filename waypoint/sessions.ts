@@ -6,6 +6,7 @@ import type { HttpVersion } from './downstream.ts';
 import { formatToken, parseToken, ruleMark } from './filters/session-token.ts';
 import { tokenField } from './filters/session.ts';
 import type { HttpRequest } from './http-request.ts';
+import type { SessionTarget } from './session-endpoints.ts';
 import { isTargetEndpoint, type TargetBackend } from './upstream/target-backend.ts';
 import type { UpstreamTargets } from './upstream/targets.ts';
 
@@ -49,7 +50,7 @@ export function findSession(
 export function sessionField(
   rule: HttpRule,
   request: HttpRequest,
-  target: TargetBackend,
+  target: SessionTarget,
   nowMs: number,
 ): HeaderField | undefined {
   const { sessionPersistence } = rule;

@@ -43,6 +43,11 @@ import {
 import type { ObjectBase, OtherObject } from './object.ts';
 import type { Report } from './problem.ts';
 import {
+  backendPolicySchema,
+  validateBackendPolicy,
+  type BackendPolicy,
+} from './backend-policy.ts';
+import {
   rateLimitPolicySchema,
   validateRateLimitPolicy,
   type RateLimitPolicy,
@@ -86,6 +91,7 @@ export type KnownObject =
   | PeerAuthentication
   | RequestAuthentication
   | RateLimitPolicy
+  | BackendPolicy
   | Gateway
   | GatewayClass
   | HttpRoute
@@ -208,6 +214,13 @@ export const KINDS: readonly KindDefinition[] = [
     { group: 'halo.dev', versions: ['v1alpha1'], namespaced: true },
     rateLimitPolicySchema,
     validateRateLimitPolicy,
+    (a, b) => ({ ...a, ...b }),
+  ),
+  definition(
+    'BackendPolicy',
+    { group: 'halo.dev', versions: ['v1alpha1'], namespaced: true },
+    backendPolicySchema,
+    validateBackendPolicy,
     (a, b) => ({ ...a, ...b }),
   ),
   definition('Gateway', gatewayApi, gatewaySchema, validateGateway, (a, b) => ({ ...a, ...b })),
