@@ -25,6 +25,7 @@ import { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
 import { StateWaiters } from '../mesh/proxy/state/waiters.ts';
 import { TlsContexts } from '../mesh/proxy/tls-contexts.ts';
 import { dataThreadStart, openDataThread } from '../mesh/runtime/data-thread.ts';
+import type { ServiceKey } from '../mesh/model/service.ts';
 import { openLog } from '../mesh/runtime/log.ts';
 import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
@@ -38,6 +39,13 @@ import { BatchSender } from './batch-sender.ts';
 import { GatewayPorts } from './gateway/gateway-ports.ts';
 import { GatewayRoutes } from './gateway/gateway-routes.ts';
 import { explainRequest } from './explain.ts';
+import { EndpointMetrics } from './endpoint-metrics.ts';
+import { reportTarget } from './endpoint-report.ts';
+import { CheckedHealth, type HealthResult } from './health/checked-health.ts';
+import { HealthChecker } from './health/checker.ts';
+import { updateChecks } from './health/checked-services.ts';
+import { makeProbe } from './health/probe.ts';
+import { TurnBatch } from './health/turn-batch.ts';
 import { HttpSteps } from './http-steps.ts';
 import { HttpConnections } from './http.ts';
 import { Security } from './security.ts';
@@ -56,7 +64,7 @@ import type {
 } from './thread-calls.ts';
 import { Deadlines } from './timeout.ts';
 import { Tracing } from './tracing.ts';
-import { dialEndpoint } from './upstream/dial.ts';
+import { connectEndpoint, dialEndpoint } from './upstream/dial.ts';
 import { UpstreamPool } from './upstream/pool.ts';
 import { isTargetEndpoint } from './upstream/target-backend.ts';
 import { UpstreamTargets } from './upstream/targets.ts';
@@ -123,13 +131,46 @@ const rateLimiter = new RateLimiter({
     else limitsLog.warn('global rate limits cannot be counted', { reason: event.reason });
   },
 });
+const health = new CheckedHealth();
 const targets = new UpstreamTargets({
   ...{ state, store, clock },
-  self: () => state.localWorkload(parts.self),
+  ...{ self: () => state.localWorkload(parts.self), health },
   onOutlierEvent(target, event) {
     logger.info(`endpoint ${event.kind}`, { target, ...event });
+    const { kind, endpoint } = event;
+    const time = new Date().toISOString();
+    const reason = event.kind === 'returned' ? '' : event.cause;
+    link.notify('endpointEvent', { ...{ time, kind, target, endpoint }, reason });
   },
 });
+const endpointMetrics = new EndpointMetrics(metrics);
+const healthResults = new TurnBatch<HealthResult>((batch) => {
+  link.notify('health', batch);
+});
+/** One thread of the process checks, for all of them. */
+const checker =
+  index === 0
+    ? new HealthChecker({
+        clock,
+        probe: makeProbe({
+          connect: (endpoint, timeoutMs, signal) =>
+            connectEndpoint(parts, endpoint, signal, timeoutMs),
+          dial: (endpoint, version, events, timeoutMs, signal) =>
+            dialEndpoint(parts, endpoint, version, events, timeoutMs, signal),
+        }),
+        onResult(result) {
+          endpointMetrics.countCheck(result);
+          healthResults.add(result);
+        },
+        onChange({ service, workload, healthy, reason }) {
+          const word = healthy ? 'healthy' : 'unhealthy';
+          logger.info(`endpoint ${word}`, { service, endpoint: workload, reason });
+          const time = new Date().toISOString();
+          const event = { time, kind: word, target: service, endpoint: workload, reason } as const;
+          link.notify('endpointEvent', event);
+        },
+      })
+    : undefined;
 const upstreams = new UpstreamPool((endpoint, version, events, timeoutMs) => {
   if (!isTargetEndpoint(endpoint)) throw new Error(`Cannot dial ${endpoint.text}`);
   return dialEndpoint(parts, endpoint, version, events, timeoutMs);
@@ -215,6 +256,7 @@ const socketsOpen = metrics.gauge('istio_tcp_sockets_open', 'TCP connections tha
 });
 metrics.onCollect(() => {
   for (const connection of connections.all()) connection.updateMetrics();
+  endpointMetrics.collect(targets.all());
   socketsOpen.cell(reporter).value = connections.size;
 });
 
@@ -245,6 +287,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     metrics: () => metrics.snapshot(),
     connections: () => connections.size,
     dump: () => dumpState(state),
+    endpoints: () => [...targets.all()].map(([name, target]) => reportTarget(name, target)),
     logLevels(levels) {
       log.setLevels(levels);
       return null;
@@ -262,6 +305,13 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     },
     tap({ id, filter }) {
       taps.add(id, filter);
+      return null;
+    },
+    health(results) {
+      for (const result of results) {
+        health.apply(result);
+        targets.onChecked(result);
+      }
       return null;
     },
     untap({ id }) {
@@ -292,6 +342,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     listener?.close();
     ports.closeAll();
     gone.abort(drained());
+    checker?.[Symbol.dispose]();
     upstreams[Symbol.dispose]();
     targets[Symbol.dispose]();
     security[Symbol.dispose]();
@@ -316,6 +367,7 @@ async function applyXds({
   if (own !== undefined) {
     targets.onChange(own.services);
     if (own.gateways.has(gateway)) gatewayRoutes = new GatewayRoutes(store.listeners(gateway));
+    checkEndpointsOf(own.services);
     if (own.securities.size > 0) {
       security.onChange(own.securities);
       await connections.recheck(pause);
@@ -327,8 +379,14 @@ async function applyXds({
   if (delta === undefined) return [];
   const { changed, rejected } = await applyDelta(state, delta, pause);
   targets.onChange(changed.services);
+  checkEndpointsOf(changed.services);
   waiters.announce();
   if (changed.policies.size + changed.workloads.size + changed.services.size > 0)
     await connections.recheck(pause);
   return rejected;
+}
+
+function checkEndpointsOf(services: ReadonlySet<ServiceKey>): void {
+  if (checker === undefined) return;
+  for (const service of services) updateChecks(checker, state, store, service);
 }
