@@ -114,6 +114,8 @@ export class MessageWriter implements TurnTask {
   }
 
   #writePlain(bytes: SharedBytes, offset: number, length: number): number {
+    if (bytes.free === true && length > JOINED_WRITE_BYTES)
+      return this.#outbox.writeBehindStage(bytes, offset, length);
     if (!this.#joins(length)) return this.#outbox.writePart(bytes, offset, length);
     const taken = Math.min(length, this.#outbox.capacity());
     if (taken <= 0) return 0;
