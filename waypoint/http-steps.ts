@@ -53,7 +53,8 @@ export type HttpStepsOptions = Readonly<{
   judges: RequestJudges;
   /** From 0 to below 1. */
   random: () => number;
-  paths: PathNormalization;
+  /** How paths are read now. */
+  paths: () => PathNormalization;
 }>;
 
 const BAD_PATH: LocalReply = {
@@ -93,7 +94,7 @@ export class HttpSteps implements RequestParts {
   }
 
   normalise({ head }: HttpRequest): Verdict {
-    const normal = normalizePath(head.path, this.#options.paths);
+    const normal = normalizePath(head.path, this.#options.paths());
     if (normal.kind === 'refused') return BAD_PATH;
     head.path = normal.target;
     return undefined;

@@ -68,7 +68,7 @@ export function servePlainWaypoint(
   const steps = new HttpSteps({
     ...{ store, targets, pool, deadlines: new Deadlines(netClock) },
     random: Math.random,
-    paths: 'STRICT',
+    paths: () => 'STRICT',
     judges: {
       authorize: () => undefined,
       limitRate: () => undefined,
