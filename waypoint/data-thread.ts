@@ -32,6 +32,8 @@ import { Metrics } from '../mesh/runtime/metrics.ts';
 import { HeapSampling, profileCpu } from '../mesh/runtime/profile.ts';
 import { releaseAfterFloods } from '../mesh/runtime/release-after-floods.ts';
 import { systemClock as netClock } from '../net/clock.ts';
+import { DEFAULT_LIMITS } from '../net/http1/limits.ts';
+import type { HttpServerOptions } from '../net/http/server.ts';
 import { closeReactor, setFaultHandler } from '../net/reactor.ts';
 import type { TcpListener } from '../net/tcp-listener.ts';
 import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
@@ -47,7 +49,7 @@ import { updateChecks } from './health/checked-services.ts';
 import { makeProbe } from './health/probe.ts';
 import { TurnBatch } from './health/turn-batch.ts';
 import { HttpSteps } from './http-steps.ts';
-import { HttpConnections } from './http.ts';
+import { HttpConnections, type HttpParts } from './http.ts';
 import { Security } from './security.ts';
 import { listenForTunnels } from './listener.ts';
 import type { WaypointParts } from './parts.ts';
@@ -119,7 +121,7 @@ const clock = {
   random: Math.random,
 };
 const security = new Security({
-  ...{ store, now: Date.now },
+  ...{ store, identity, now: Date.now },
   gateway: gatewayTarget(namespace, serviceAccount),
 });
 const limitsLog = log.scope('rate-limit');
@@ -199,7 +201,7 @@ const taps = new Taps((batch) => link.call('tapped', batch));
 const steps = new HttpSteps({
   ...{ store, targets, pool: upstreams, deadlines: new Deadlines(netClock) },
   random: Math.random,
-  paths: 'STRICT',
+  paths: () => security.settings.paths,
   gateway: () => gatewayRoutes,
   judges: {
     authorize: (request) => security.authorize(request),
@@ -218,7 +220,16 @@ const steps = new HttpSteps({
     },
   },
 });
-const http = { steps, connections: new HttpConnections() };
+const UNDERSCORES: HttpServerOptions = {
+  http1: { limits: { ...DEFAULT_LIMITS, allowUnderscores: true } },
+};
+const http: HttpParts = {
+  ...{ steps, connections: new HttpConnections() },
+  /** Of connections that begin now. */
+  get server(): HttpServerOptions {
+    return security.settings.allowUnderscores ? UNDERSCORES : {};
+  },
+};
 const revocation = revocations && new RevocationCheck(metrics, revocations);
 const parts: WaypointParts = {
   ...(revocation && { revocation }),

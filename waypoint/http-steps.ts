@@ -59,7 +59,8 @@ export type HttpStepsOptions = Readonly<{
   random: () => number;
   /** What is listened for as a gateway, as it is now. */
   gateway?: () => GatewayRoutes;
-  paths: PathNormalization;
+  /** How paths are read now. */
+  paths: () => PathNormalization;
 }>;
 
 const BAD_PATH: LocalReply = {
@@ -99,7 +100,7 @@ export class HttpSteps implements RequestParts {
   }
 
   normalise({ head }: HttpRequest): Verdict {
-    const normal = normalizePath(head.path, this.#options.paths);
+    const normal = normalizePath(head.path, this.#options.paths());
     if (normal.kind === 'refused') return BAD_PATH;
     head.path = normal.target;
     return undefined;

@@ -135,7 +135,7 @@ export function serveServices(
   const steps = new HttpSteps({
     ...{ store, targets, pool, deadlines: new Deadlines(netClock) },
     random: Math.random,
-    paths: 'STRICT',
+    paths: () => 'STRICT',
     judges: {
       authorize: () => undefined,
       limitRate: () => undefined,
