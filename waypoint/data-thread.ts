@@ -52,6 +52,7 @@ import { HttpSteps } from './http-steps.ts';
 import { HttpConnections, type HttpParts } from './http.ts';
 import { Security } from './security.ts';
 import { listenForTunnels } from './listener.ts';
+import { MessageMetrics } from './message-metrics.ts';
 import type { WaypointParts } from './parts.ts';
 import { RateLimiter } from './rate-limit.ts';
 import { RequestLog } from './request-log.ts';
@@ -178,6 +179,7 @@ const upstreams = new UpstreamPool((endpoint, version, events, timeoutMs) => {
   return dialEndpoint(parts, endpoint, version, events, timeoutMs);
 });
 const requestMetrics = new RequestMetrics(metrics, reporter);
+const messageMetrics = new MessageMetrics(metrics, reporter);
 const requestLog = new RequestLog(log.writer);
 const accessLog = log.scope('access');
 const spans = new BatchSender<SpanRecord>(
@@ -208,11 +210,13 @@ const steps = new HttpSteps({
     limitRate: (request) => rateLimiter.limitRate(request),
     trace(request) {
       tracing.trace(request);
+      messageMetrics.begin(request);
     },
     onRequestEnd(request) {
       tracing.onRequestEnd(request);
       taps.onRequestEnd(request);
       requestMetrics.count(request, request.downstream.service ?? request.endpoint?.service);
+      messageMetrics.end(request);
       if (accessLog.isEnabled('info')) requestLog.write(request);
     },
     onFault(error) {

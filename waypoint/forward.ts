@@ -411,7 +411,10 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
   }
 
   takeResponse(bytes: SharedBytes, offset: number, length: number): number {
-    const wrote = this.#request.exchange.write(bytes, offset, length);
+    const { exchange, messages } = this.#request;
+    messages?.response.look(bytes.buffer, offset, length);
+    const wrote = exchange.write(bytes, offset, length);
+    messages?.response.commit(wrote);
     if (wrote < length) this.#request.awaitWritable();
     return wrote;
   }
