@@ -79,6 +79,7 @@ export function translateObject(
     case 'GRPCRoute':
     case 'TCPRoute':
     case 'TLSRoute':
+    case 'UDPRoute':
       return { ...NOTHING, parents: routeParents(picture, settings, object) };
     case 'RateLimitPolicy':
       return { ...NOTHING, conditions: [rateLimitCondition(picture, settings, object)] };

@@ -2,6 +2,7 @@ import type {
   GatewayListener,
   GatewayListeners,
   HostRoutes,
+  ListenerService,
 } from '../../../mesh/model/gateway-listener.ts';
 import type { Gateway } from '../../../mesh/kubernetes/gateway.ts';
 import type { Route } from '../../../mesh/kubernetes/route-backends.ts';
@@ -9,7 +10,7 @@ import type { Picture } from '../../snapshot.ts';
 import { translateRoute, type TranslatedRoute } from '../routes/rules.ts';
 import type { MeshSettings } from '../settings.ts';
 import type { Attachment, GatewayAttachments } from './attach.ts';
-import { isServed, keyOfGateway } from './listeners.ts';
+import { isServed, keyOfGateway, type EvaluatedListener } from './listeners.ts';
 
 /** What a gateway is told: its listeners that can be served, each with the rules of its routes. */
 export function translateListeners(
@@ -31,10 +32,24 @@ export function translateListeners(
         name: listener.spec.name,
         port: listener.spec.port,
         hostname: listener.hostname,
-        serves: { kind: 'http', hosts: hostRoutes(attachments.of(listener), translate) },
+        serves: serviceOf(listener, attachments.of(listener), translate),
       }),
     ),
   };
+}
+
+function serviceOf(
+  { spec }: EvaluatedListener,
+  attached: readonly Attachment[],
+  translate: (route: Route) => TranslatedRoute,
+): ListenerService {
+  if (spec.protocol === 'HTTP') return { kind: 'http', hosts: hostRoutes(attached, translate) };
+  // Of connections and datagrams there is nothing to match: the oldest route has them all.
+  const [first] = attached;
+  const made = first && translate(first.route);
+  const route = made?.kind === 'tcp' ? made.route : undefined;
+  if (spec.protocol === 'UDP') return { kind: 'udp', ...(route && { route }) };
+  return { kind: 'tcp', hosts: route === undefined ? [] : [{ hostnames: [''], route }] };
 }
 
 /** The rules for each host name; names with the same routes are told together. */

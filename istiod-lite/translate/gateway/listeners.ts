@@ -35,6 +35,8 @@ const OWN_PORTS: ReadonlySet<number> = new Set([
 /** What may attach, by protocol. */
 const KINDS: ReadonlyMap<string, readonly Route['kind'][]> = new Map([
   ['HTTP', ['HTTPRoute', 'GRPCRoute']],
+  ['TCP', ['TCPRoute']],
+  ['UDP', ['UDPRoute']],
 ]);
 
 /** The key by which a gateway is told of itself: that of its account. */
