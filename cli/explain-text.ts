@@ -115,6 +115,8 @@ function waypointLines(terminal: Terminal, explanation: RequestExplanation): str
       ]);
     });
     lines.push('', formatTable(terminal, ['BACKEND', 'SHARE', 'ENDPOINT', 'STATE'], rows), '');
+    for (const { backend, tls } of backends)
+      if (tls !== undefined) lines.push(printable(`TLS with ${backend}: ${tls}`));
   }
   const { kind, status, reason } = outcome;
   const good =

@@ -55,7 +55,11 @@ export interface Picture {
 }
 
 /** Kinds with `targetRefs`. */
-export type TargetingKind = 'AuthorizationPolicy' | 'RequestAuthentication' | 'RateLimitPolicy';
+export type TargetingKind =
+  | 'AuthorizationPolicy'
+  | 'RequestAuthentication'
+  | 'RateLimitPolicy'
+  | 'BackendTLSPolicy';
 
 /** An object that changed: at least one side is there. */
 export type ObjectChange = Readonly<{
@@ -305,7 +309,9 @@ function targetFact(
 }
 
 function targetFacts(policy: ObjectOf<TargetingKind>): string[] {
-  return targetsOf(policy).map((target) => targetFact(policy.kind, policy.ref.namespace, target));
+  const { kind, ref, spec } = policy;
+  const targets = kind === 'BackendTLSPolicy' ? spec.targetRefs : targetsOf(policy);
+  return targets.map((target) => targetFact(kind, ref.namespace, target));
 }
 
 /** Every index that an object is in. */
@@ -337,6 +343,7 @@ function factsOf(object: KnownObject): string[] {
       return [...facts, ...targetFacts(object)];
     case 'RequestAuthentication':
     case 'RateLimitPolicy':
+    case 'BackendTLSPolicy':
       return [...facts, ...targetFacts(object)];
     case 'HTTPRoute':
     case 'GRPCRoute':

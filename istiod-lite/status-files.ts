@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describeError } from '../base/errors.ts';
 import type { Logger } from '../mesh/runtime/log.ts';
 import { GATEWAY_GROUP } from '../mesh/kubernetes/route-references.ts';
-import type { Condition, RouteParentStatus } from './translate/settings.ts';
+import type { Condition, PolicyAncestorStatus, RouteParentStatus } from './translate/settings.ts';
 import type { ObjectStatus } from './translate/translator.ts';
 
 /** What must outlive a restart: revisions go on counting, and VIPs stay. */
@@ -74,7 +74,7 @@ export class StatusFiles implements Disposable {
 }
 
 function plainStatus(status: ObjectStatus): unknown {
-  const { ref, generation, conditions, parents, vips, gateway } = status;
+  const { ref, generation, conditions, parents, ancestors, vips, gateway } = status;
   return {
     ...ref,
     conditions:
@@ -82,6 +82,7 @@ function plainStatus(status: ObjectStatus): unknown {
         ? conditions.map((each) => observedAt(each, generation))
         : conditions,
     ...(parents.length === 0 ? {} : { parents: parents.map(plainParent) }),
+    ...(ancestors.length === 0 ? {} : { ancestors: ancestors.map(plainParent) }),
     addresses: gateway?.addresses ?? [...vips].map(([host, value]) => ({ host, value })),
     ...(gateway && {
       listeners: gateway.listeners.map((each) => withGeneration(each, generation)),
@@ -91,7 +92,10 @@ function plainStatus(status: ObjectStatus): unknown {
 
 type Observed = Readonly<{ conditions: readonly Condition[] }>;
 
-function plainParent({ observedGeneration, ...rest }: RouteParentStatus): unknown {
+function plainParent({
+  observedGeneration,
+  ...rest
+}: RouteParentStatus | PolicyAncestorStatus): unknown {
   return withGeneration(rest, observedGeneration);
 }
 

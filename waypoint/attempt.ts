@@ -9,7 +9,7 @@ import type { Deadline, DeadlineOwner } from './timeout.ts';
 import { PendingConnection, type PoolWaiter } from './upstream/endpoint-pool.ts';
 import type { UpstreamConnection } from './upstream/connection.ts';
 import type { UpstreamEndpoint } from './upstream/endpoint.ts';
-import { classifyFailure, type UpstreamFailure } from './upstream/failure.ts';
+import { classifyFailure, tlsFailure, type UpstreamFailure } from './upstream/failure.ts';
 
 /** What a try tells, and asks, the one who makes it. */
 export interface AttemptOwner {
@@ -53,8 +53,9 @@ export class Attempt implements ExchangeHandler, ByteSink, PoolWaiter, DeadlineO
   /** Of this try; set by the owner. */
   deadline: Deadline | undefined;
   trailers: HeaderList | undefined;
-  /** Why there was no connection. */
+  /** Why there was no connection, or none any more where TLS is the reason. */
   transportFailure = '';
+  tlsFailure = '';
 
   constructor(owner: AttemptOwner, endpoint: UpstreamEndpoint, isRetry: boolean) {
     this.#owner = owner;
@@ -118,6 +119,7 @@ export class Attempt implements ExchangeHandler, ByteSink, PoolWaiter, DeadlineO
   onConnectFailure(error: unknown): void {
     this.#pending = undefined;
     this.transportFailure = describeError(error);
+    this.tlsFailure = tlsFailure(error);
     this.#fail('connection-failure');
   }
 
@@ -194,6 +196,8 @@ export class Attempt implements ExchangeHandler, ByteSink, PoolWaiter, DeadlineO
 
   /** Told to the handler and to the sink; the first counts. */
   onError(error: Error): void {
+    this.tlsFailure = tlsFailure(error);
+    this.transportFailure ||= this.tlsFailure;
     this.#fail(classifyFailure(error));
   }
 

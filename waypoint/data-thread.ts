@@ -60,6 +60,7 @@ import { dialEndpoint } from './upstream/dial.ts';
 import { UpstreamPool } from './upstream/pool.ts';
 import { isTargetEndpoint } from './upstream/target-backend.ts';
 import { UpstreamTargets } from './upstream/targets.ts';
+import { UpstreamTlsClient } from './upstream/tls.ts';
 
 /* The entry of a data thread: it holds the decoded state and every connection; the control thread tells it what changes. */
 
@@ -181,6 +182,9 @@ const revocation = revocations && new RevocationCheck(metrics, revocations);
 const parts: WaypointParts = {
   ...(revocation && { revocation }),
   ...{ http, security, store },
+  upstreamTls: new UpstreamTlsClient({
+    ownCertificate: () => parts.contexts.certificate(identity),
+  }),
   get gateway() {
     return gatewayRoutes;
   },
@@ -293,6 +297,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     security[Symbol.dispose]();
     rateLimiter[Symbol.dispose]();
     pool[Symbol.dispose]();
+    parts.upstreamTls[Symbol.dispose]();
     parts.contexts[Symbol.dispose]();
     closeReactor();
     log.flush();

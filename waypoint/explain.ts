@@ -15,6 +15,7 @@ import { RequestHead } from './request-head.ts';
 import { routesFor, type CompiledPort } from './routing.ts';
 import type { Security, SecurityExplanation } from './security.ts';
 import { protocolOf, type UpstreamTargets } from './upstream/targets.ts';
+import { describeTls } from './upstream/tls.ts';
 
 /** A request that nobody has sent. */
 export type RequestQuestion = Readonly<{
@@ -239,9 +240,12 @@ function explainBackend(
     return { backend: 'unusable', weight, problem: problem ?? 'unknown', endpoints: [] };
   const backend = nameOf(target);
   const found = targets.backend(target, version);
-  return 'problem' in found
-    ? { backend, weight, problem: found.reason, endpoints: [] }
-    : { backend, weight, endpoints: found.endpoints().map(describeEndpoint) };
+  if ('problem' in found) return { backend, weight, problem: found.reason, endpoints: [] };
+  const { tls } = found;
+  return {
+    ...{ backend, weight, ...(tls && { tls: describeTls(tls) }) },
+    endpoints: found.endpoints().map(describeEndpoint),
+  };
 }
 
 function nameOf({ service, port, subset }: BackendTarget): string {

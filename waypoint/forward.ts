@@ -188,7 +188,7 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
     if (this.#isTrying) return; // another one goes on
     if (isRetriableFailure(this.#plan, failure, attempt.sent) && this.#takeRetry())
       this.#retryLater(attempt);
-    else this.#answer(failureReply(failure));
+    else this.#answer(failureReply(failure, attempt.tlsFailure));
   }
 
   onTryTimeout(attempt: Attempt): void {
@@ -252,7 +252,7 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
   onCaughtUp(attempt: Attempt): void {
     if (this.#responding) this.#body.drop();
     if (this.#request.ended) this.#endBody(attempt);
-    else this.#request.exchange.resume();
+    else this.#request.resumeBody();
   }
 
   #endBody(attempt: Attempt): void {

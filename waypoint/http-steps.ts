@@ -1,4 +1,5 @@
 import type { HttpBackend, HttpRule } from '../mesh/model/http-route.ts';
+import type { PathNormalization } from '../mesh/model/path-normalization.ts';
 import type { Service } from '../mesh/model/service.ts';
 import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
 import { keyOfService } from '../mesh/proxy/state/vips.ts';
@@ -17,7 +18,7 @@ import type { LocalAnswer } from './filters/respond.ts';
 import type { HttpRequest } from './http-request.ts';
 import { Mirror } from './mirror.ts';
 import { NO_BACKEND, NO_HOST, type LocalReply } from './local-reply.ts';
-import { normalizePath, type PathNormalization } from './normalize-path.ts';
+import { normalizePath } from './normalize-path.ts';
 import { pause } from './pause.ts';
 import { tellRateLimits } from './rate-limit.ts';
 import {

@@ -58,8 +58,21 @@ const FAILURES: ReadonlyMap<UpstreamFailure, readonly [number, number]> = new Ma
 /** Each made once. */
 const failureReplies = new Map<UpstreamFailure, LocalReply>();
 
-/** What a client gets when the last try failed before it had a response. */
-export function failureReply(failure: UpstreamFailure): LocalReply {
+/**
+ * What a client gets when the last try failed before it had a response.
+ *
+ * @param tlsFailure why TLS with the endpoint failed; the log has it, the client does not.
+ */
+export function failureReply(failure: UpstreamFailure, tlsFailure = ''): LocalReply {
+  if (tlsFailure === '') return plainReply(failure);
+  const words = `${describeFailure(failure)}|TLS_error: ${tlsFailure}`;
+  return {
+    ...plainReply(failure),
+    details: `upstream_reset_before_response_started{${snake(words)}}`,
+  };
+}
+
+function plainReply(failure: UpstreamFailure): LocalReply {
   if (failure === 'per-try-timeout') return PER_TRY_TIMEOUT;
   let found = failureReplies.get(failure);
   if (found === undefined) {

@@ -9,6 +9,7 @@ import type { GatewayRoutes } from './gateway/gateway-routes.ts';
 import type { HttpParts } from './http.ts';
 import type { Security } from './security.ts';
 import type { StateWaiters } from '../mesh/proxy/state/waiters.ts';
+import type { UpstreamTlsClient } from './upstream/tls.ts';
 
 /** What the connections of a data thread share. */
 export type WaypointParts = ConnectParts &
@@ -30,5 +31,7 @@ export type WaypointParts = ConnectParts &
     /** Routes and traffic policies of its services. */
     store: WaypointStore;
     security: Security;
+    /** TLS with applications. */
+    upstreamTls: UpstreamTlsClient;
     resolveHostname: (hostname: string) => Promise<readonly IpAddress[]>;
   }>;

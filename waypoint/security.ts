@@ -14,7 +14,9 @@ import { keyOfService } from '../mesh/proxy/state/vips.ts';
 import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
 import type { HeaderList } from '../net/h2/headers.ts';
 import { policyRefusal, policyRequest } from './authorize.ts';
-import { ExternalAuthorizerClient, type AuthorizationAnswer } from './ext-authz.ts';
+import { AuthorizerClients } from './ext-authz/clients.ts';
+import type { AuthorizationAnswer } from './ext-authz/question.ts';
+import { holdBody, shownBody } from './ext-authz/body.ts';
 import type { HttpRequest } from './http-request.ts';
 import { JwtAuthenticator, type JwtOutcome } from './jwt.ts';
 import { applyTokens, jwtRefusal } from './jwt-request.ts';
@@ -61,7 +63,7 @@ export class Security implements Disposable {
   readonly #policies = new CompiledHttpPolicies();
   /** By the first of the targets whose rules it holds; with other rules it is another one. */
   readonly #authenticators = new Map<SecurityTarget, JwtAuthenticator>();
-  readonly #authorizers = new Map<string, ExternalAuthorizerClient>();
+  readonly #authorizers = new AuthorizerClients();
   readonly #ofGateway: readonly SecurityTarget[];
   readonly #ofServices = new WeakMap<Service, readonly SecurityTarget[]>();
 
@@ -78,13 +80,12 @@ export class Security implements Disposable {
   onChange(targets: ReadonlySet<SecurityTarget>): void {
     const { store } = this.#options;
     for (const target of targets) {
-      this.#policies.set(target, store.security(target)?.policies ?? []);
+      const policies = store.security(target)?.policies ?? [];
+      this.#policies.set(target, policies);
+      this.#authorizers.name(target, policies);
       if (target === this.#options.gateway) this.#authenticators.clear();
       else this.#authenticators.delete(target);
     }
-    // Authorizers are few, and a client of one that has changed must not be asked.
-    for (const client of this.#authorizers.values()) client[Symbol.dispose]();
-    this.#authorizers.clear();
   }
 
   /** Whether all that must be asked has arrived. */
@@ -139,8 +140,7 @@ export class Security implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const client of this.#authorizers.values()) client[Symbol.dispose]();
-    this.#authorizers.clear();
+    this.#authorizers[Symbol.dispose]();
   }
 
   async #ask(request: HttpRequest, targets: readonly SecurityTarget[]): Promise<Verdict> {
@@ -150,6 +150,11 @@ export class Security implements Disposable {
       const { status, body, details } = policyRefusal(by === undefined ? {} : { by });
       return { status, flags: UAEX, body, details, ...(by && { policy: by.policy }) };
     }
+    const held = await holdBody(
+      request,
+      custom.authorizers.map(({ authorizer }) => authorizer),
+    );
+    if (held !== undefined) return held;
     for (const { authorizer, policy } of custom.authorizers) {
       const refused = this.#apply(request, await this.#check(request, authorizer), policy);
       if (refused !== undefined) return refused;
@@ -159,28 +164,15 @@ export class Security implements Disposable {
 
   async #check(request: HttpRequest, authorizer: ExternalAuthorizer): Promise<AuthorizationAnswer> {
     const { head, downstream } = request;
-    const client = this.#clientOf(authorizer);
-    if (client.bodyBytesWanted > 0 && !request.ended)
-      return {
-        ...{ kind: 'deny', status: authorizer.statusOnError, headers: [], body: '' },
-        ...{ details: 'ext_authz_error', reason: 'bodies are not shown to authorizers' },
-      };
     const { identity } = downstream;
-    return await client.check({
+    const body = shownBody(request, authorizer);
+    return await this.#authorizers.of(authorizer).check({
       ...{ id: head.requestId, headers: head.list, sni: '' },
       protocol: downstream.version === 'HTTP/2' ? 'HTTP/2' : 'HTTP/1.1',
       source: { address: downstream.remote, ...(identity && { identity }) },
       destination: { address: downstream.local },
+      ...(body && { body }),
     });
-  }
-
-  #clientOf(authorizer: ExternalAuthorizer): ExternalAuthorizerClient {
-    let client = this.#authorizers.get(authorizer.name);
-    if (client === undefined) {
-      client = new ExternalAuthorizerClient(authorizer);
-      this.#authorizers.set(authorizer.name, client);
-    }
-    return client;
   }
 
   #apply(request: HttpRequest, answer: AuthorizationAnswer, policy: string): Verdict {

@@ -2,6 +2,7 @@ import { abortable } from '../base/abortable.ts';
 import type { IpAddress, SocketAddress } from '../base/address.ts';
 import { MeshError } from '../base/errors.ts';
 import { formatAuthority } from '../mesh/hbone/authority.ts';
+import { trafficPolicyOf, type UpstreamTls } from '../mesh/model/traffic-policy.ts';
 import type { WorkloadUid } from '../mesh/model/workload.ts';
 import {
   connectFirst,
@@ -13,15 +14,18 @@ import {
 } from '../mesh/proxy/connect.ts';
 import type { ByteStream } from '../net/byte-stream.ts';
 import { connectTcp } from '../net/tcp.ts';
+import { peersOf } from '../mesh/proxy/next-hop.ts';
 import { RefusedError } from '../mesh/proxy/refused-error.ts';
+import { keyOfService } from '../mesh/proxy/state/vips.ts';
 import type { Target } from './admit.ts';
 import { calledAddress, type CarriedConnection } from './connection.ts';
 import type { SecuredConnection } from './security.ts';
 import type { WaypointParts } from './parts.ts';
 import { selectUpstream, type UpstreamRoute } from './route.ts';
+import { needsTls } from './upstream/tls.ts';
 
 /**
- * Carries a connection's bytes as they are to an endpoint.
+ * Carries a connection's bytes as they are to an endpoint, inside of TLS where its service's policy asks for that.
  *
  * @param options.accept answers the client, when the upstream is there.
  * @param options.target where a route sends it; what was called, unless told otherwise.
@@ -39,10 +43,11 @@ export async function serveTcp(
   const refused = check();
   if (refused !== undefined) throw new RefusedError(401, refused);
   live.setCheck(check);
+  const tls = tlsOf(parts, target);
   const resolved = new Map<string, readonly IpAddress[]>();
   const destination = formatAuthority(connection.target.authority);
   const upstream = await connectFirst(live, destination, (tried) =>
-    nextAttempt({ ...connection, target }, parts, tried, resolved),
+    nextAttempt({ ...connection, target }, parts, { tls, tried, resolved }),
   );
   let downstream: ByteStream;
   try {
@@ -62,11 +67,25 @@ function securedConnection({ client, target }: CarriedConnection): SecuredConnec
   };
 }
 
+type Search = Readonly<{
+  tls: UpstreamTls | undefined;
+  tried: ReadonlySet<WorkloadUid>;
+  resolved: Map<string, readonly IpAddress[]>;
+}>;
+
+/** @throws {RefusedError} 503 where a policy asks for what cannot be done. */
+function tlsOf({ store }: WaypointParts, target: Target): UpstreamTls | undefined {
+  if (target.kind !== 'service') return undefined;
+  const { traffic } = store.config(keyOfService(target.service));
+  const { problem, tls } = trafficPolicyOf(traffic, target.port) ?? {};
+  if (problem !== undefined) throw new RefusedError(503, problem);
+  return tls;
+}
+
 async function nextAttempt(
   connection: CarriedConnection,
   parts: WaypointParts,
-  tried: ReadonlySet<WorkloadUid>,
-  resolved: Map<string, readonly IpAddress[]>,
+  { tls, tried, resolved }: Search,
 ): Promise<Attempt> {
   const { target, self, live } = connection;
   for (;;) {
@@ -88,7 +107,7 @@ async function nextAttempt(
     return {
       kind: 'connect',
       ...(route.workload && { workload: route.workload }),
-      connect: () => connectRoute(connection, parts, route),
+      connect: () => connectRoute(connection, parts, route, tls),
     };
   }
 }
@@ -106,6 +125,21 @@ function noteRoute({ live: { ends } }: CarriedConnection, route: Dialled): void 
 
 async function connectRoute(
   connection: CarriedConnection,
+  parts: WaypointParts,
+  route: Dialled,
+  tls: UpstreamTls | undefined,
+): Promise<ByteStream> {
+  const below = await connectBelow(connection, parts, route);
+  const { workload, service } = route;
+  if (!needsTls(tls, workload)) return below;
+  return await parts.upstreamTls.connect(
+    ...([below, tls, 'bytes', workload === undefined ? [] : peersOf(workload, service)] as const),
+    { signal: connection.live.signal, timeoutMs: endpointDeadlineMs(route) },
+  );
+}
+
+async function connectBelow(
+  connection: WaypointConnection,
   parts: WaypointParts,
   route: Dialled,
 ): Promise<ByteStream> {

@@ -28,7 +28,8 @@ import {
   type TargetSecurity,
 } from '../../mesh/model/target-security.ts';
 import type { Picture, TargetingKind } from '../snapshot.ts';
-import { authorizersOf, type Authorizers } from './mesh-config.ts';
+import type { Authorizers } from './authorizers.ts';
+import { meshConfigOf } from './mesh-config.ts';
 import { accountMatch, isDryRun, principalMatches, stringMatch } from './policies.ts';
 import { serviceHostname } from './names.ts';
 import { translateRequestAuthentication } from './request-authentication.ts';
@@ -86,7 +87,7 @@ function translateAll(
       return translateHttpPolicy(
         policy,
         settings,
-        isCustom ? authorizersOf(picture, settings) : undefined,
+        isCustom ? meshConfigOf(picture, settings).authorizers : undefined,
       );
     }),
     authentications: byKey(attached('RequestAuthentication')).map((each) =>

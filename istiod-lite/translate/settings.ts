@@ -54,6 +54,15 @@ export type RouteParentStatus = Readonly<{
   conditions: readonly Condition[];
 }>;
 
+/** What a policy's status says of one of those that it is in force for. */
+export type PolicyAncestorStatus = Readonly<{
+  ancestorRef: Readonly<{ group: string; kind: string; namespace: string; name: string }>;
+  controllerName: string;
+  /** Of the policy as it was translated. */
+  observedGeneration: number;
+  conditions: readonly Condition[];
+}>;
+
 /** What one object is turned into. */
 export type Translation = Readonly<{
   addresses: readonly AddressRecord[];
@@ -64,6 +73,8 @@ export type Translation = Readonly<{
   conditions: readonly Condition[];
   /** Of a route. */
   parents: readonly RouteParentStatus[];
+  /** Of a policy that is attached to backends. */
+  ancestors?: readonly PolicyAncestorStatus[];
   /** The VIPs given to it, by host. */
   vips: ReadonlyMap<string, string>;
   /** What a gateway listens for; it alone is told. */

@@ -2,6 +2,7 @@ import { unreachable } from '../../base/unreachable.ts';
 import type { KnownObject } from '../../mesh/kubernetes/resources.ts';
 import type { AddressRecord } from '../../mesh/xds/codec.ts';
 import type { Picture } from '../snapshot.ts';
+import { backendTlsAncestors } from './backend-tls.ts';
 import {
   serviceEntryWorkloads,
   translateEndpointSlice,
@@ -69,6 +70,7 @@ export function translateObject(
     case 'Deployment':
     case 'ReplicaSet':
     case 'ConfigMap':
+    case 'Secret':
     case 'ReferenceGrant':
     // Told to waypoints by what it is attached to.
     case 'RequestAuthentication':
@@ -81,6 +83,8 @@ export function translateObject(
     case 'TLSRoute':
     case 'UDPRoute':
       return { ...NOTHING, parents: routeParents(picture, settings, object) };
+    case 'BackendTLSPolicy':
+      return { ...NOTHING, ancestors: backendTlsAncestors(picture, settings, object) };
     case 'RateLimitPolicy':
       return { ...NOTHING, conditions: [rateLimitCondition(picture, settings, object)] };
     case 'DestinationRule':

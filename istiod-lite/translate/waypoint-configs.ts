@@ -4,16 +4,13 @@ import {
   type ServiceTrafficPolicy,
 } from '../../mesh/model/traffic-policy.ts';
 import type { Service } from '../../mesh/kubernetes/core.ts';
-import type { Gateway } from '../../mesh/kubernetes/gateway.ts';
-import type { ParentRef } from '../../mesh/kubernetes/route-references.ts';
 import type { ServiceEntry } from '../../mesh/kubernetes/networking.ts';
-import { isGatewayRef, type Picture } from '../snapshot.ts';
-import { isIngress } from './gateway/ingress-class.ts';
-import { keyOfGateway } from './gateway/listeners.ts';
+import type { Picture } from '../snapshot.ts';
+import { withBackendTls } from './backend-tls.ts';
 import { securityOfService } from './http-policies.ts';
 import { serviceRateLimits } from './rate-limits.ts';
 import { translateServiceRoutes } from './routes.ts';
-import { findParent } from './routes/parents.ts';
+import { routedBy } from './routed-by.ts';
 import { objectWaypoint } from './services.ts';
 import { findTrafficPolicy } from './traffic-policies.ts';
 import type { MeshSettings, Translation, WaypointConfig, WaypointSecurity } from './settings.ts';
@@ -44,43 +41,19 @@ export function withWaypointConfigs(
       ...virtualServiceWaypoints(picture, settings, object, hostname),
     ]);
     if (users.size === 0) return [];
-    const target = { namespace, hostname, waypointNamespace: namespaceOfFirst(users) };
-    const traffic = findTrafficPolicy(picture, settings, target) ?? untouched(service);
+    const waypointNamespace = namespaceOfFirst(users);
+    const isShared = [...users].some((user) => !user.startsWith(`${waypointNamespace}/`));
+    const target = { namespace, hostname, waypointNamespace, isShared };
+    const written = findTrafficPolicy(picture, settings, target) ?? untouched(service);
+    const traffic = withBackendTls(picture, object, written);
     const used = { service, configs: { traffic }, readers: users };
     if (gateways.size === 0) return [used];
-    const own = { ...target, waypointNamespace: namespaceOfFirst(gateways) };
+    const own = { namespace, hostname, waypointNamespace: namespaceOfFirst(gateways) };
     const routes = translateServiceRoutes(picture, settings, own, object);
     const limits = serviceRateLimits(picture, settings, service, object, gateways);
     return [used, { service, configs: { routes, limits }, readers: gateways }];
   });
   return { ...translation, waypointConfigs, waypointSecurities };
-}
-
-function findIngress(picture: Picture, ref: ParentRef, namespace: string): Gateway | undefined {
-  if (!isGatewayRef(ref)) return undefined;
-  const gateway = picture.get('Gateway', ref.namespace ?? namespace, ref.name);
-  return gateway !== undefined && isIngress(picture, gateway) ? gateway : undefined;
-}
-
-/** The waypoints and gateways that routes make send to a service, whether it uses them or not: they must know how to use its endpoints. */
-function routedBy(
-  picture: Picture,
-  settings: MeshSettings,
-  { kind, ref }: Service | ServiceEntry,
-  hostname: string,
-): string[] {
-  const routes = [
-    ...(kind === 'Service' ? picture.routesTo(kind, ref.namespace, ref.name) : []),
-    ...picture.routesTo('Hostname', '', hostname),
-  ];
-  return routes.flatMap((route) =>
-    route.spec.parentRefs.flatMap((parentRef): string[] => {
-      const gateway = findIngress(picture, parentRef, route.ref.namespace);
-      if (gateway !== undefined) return [keyOfGateway(gateway)];
-      const parent = findParent(picture, parentRef, route.ref.namespace);
-      return parent === undefined ? [] : [...objectWaypoint(picture, settings, parent).gateways];
-    }),
-  );
 }
 
 /** There also where nothing is configured, so that a waypoint can tell that from what has not arrived yet. */

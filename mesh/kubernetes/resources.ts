@@ -1,3 +1,4 @@
+import { backendTlsPolicySchema, type BackendTlsPolicy } from './backend-tls-policy.ts';
 import {
   configMapSchema,
   endpointSliceSchema,
@@ -54,6 +55,7 @@ import {
   type RequestAuthentication,
 } from './request-authentication.ts';
 import type { Schema } from './schema.ts';
+import { secretSchema, type Secret } from './secret.ts';
 import {
   authorizationPolicySchema,
   peerAuthenticationSchema,
@@ -79,6 +81,7 @@ export type KnownObject =
   | Node
   | ServiceAccount
   | ConfigMap
+  | Secret
   | Pod
   | Service
   | EndpointSlice
@@ -92,6 +95,7 @@ export type KnownObject =
   | PeerAuthentication
   | RequestAuthentication
   | RateLimitPolicy
+  | BackendTlsPolicy
   | Gateway
   | GatewayClass
   | HttpRoute
@@ -156,6 +160,7 @@ export const KINDS: readonly KindDefinition[] = [
   definition('Node', cluster, nodeSchema, none, (a, b) => ({ ...a, ...b })),
   definition('ServiceAccount', core, serviceAccountSchema, none, (a) => a),
   definition('ConfigMap', core, configMapSchema, none, (a, b) => ({ ...a, ...b })),
+  definition('Secret', core, secretSchema, none, (a, b) => ({ ...a, ...b })),
   definition('Pod', core, podSchema, none, (a, b) => ({ ...a, ...b })),
   definition('Service', core, serviceSchema, validateService, (a, b) => ({ ...a, ...b })),
   definition(
@@ -215,6 +220,13 @@ export const KINDS: readonly KindDefinition[] = [
     { group: 'halo.dev', versions: ['v1alpha1'], namespaced: true },
     rateLimitPolicySchema,
     validateRateLimitPolicy,
+    (a, b) => ({ ...a, ...b }),
+  ),
+  definition(
+    'BackendTLSPolicy',
+    { ...gatewayApi, versions: ['v1', 'v1alpha3'] },
+    backendTlsPolicySchema,
+    none,
     (a, b) => ({ ...a, ...b }),
   ),
   definition('Gateway', gatewayApi, gatewaySchema, validateGateway, (a, b) => ({ ...a, ...b })),

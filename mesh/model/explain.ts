@@ -83,6 +83,8 @@ export type BackendExplanation = Readonly<{
   weight: number;
   /** Why it answers with an error. */
   problem?: string;
+  /** How TLS is spoken with its application; absent: it is not. */
+  tls?: string;
   endpoints: readonly Readonly<{
     workload: string;
     address: string;

@@ -2,21 +2,37 @@ import type { ExecutionContext } from 'ava';
 import { parseIpAddress } from '../../base/address.ts';
 import { systemClock } from '../../certs/clock.ts';
 import { parseSpiffeId } from '../../mesh/model/identity.ts';
+import { DEFAULT_TRAFFIC_POLICY, type TrafficPolicy } from '../../mesh/model/traffic-policy.ts';
 import { ProxyState } from '../../mesh/proxy/state/store.ts';
+import { keyOfService } from '../../mesh/proxy/state/vips.ts';
 import { WaypointStore } from '../../mesh/proxy/state/waypoint-store.ts';
+import { encodeServiceTraffic, SERVICE_TRAFFIC_TYPE } from '../../mesh/xds/codec-traffic.ts';
 import { systemClock as netClock } from '../../net/clock.ts';
 import { connectHttp } from '../../net/http/client.ts';
 import type { HttpServerOptions } from '../../net/http/server.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
 import { connectTcp } from '../../net/tcp.ts';
-import { HttpSteps } from '../../waypoint/http-steps.ts';
+import type { HttpRequest } from '../../waypoint/http-request.ts';
+import { HttpSteps, type RequestJudges } from '../../waypoint/http-steps.ts';
 import { HttpConnections, serveHttpConnection } from '../../waypoint/http.ts';
 import { Deadlines } from '../../waypoint/timeout.ts';
 import { UpstreamPool } from '../../waypoint/upstream/pool.ts';
+import { isTargetEndpoint } from '../../waypoint/upstream/target-backend.ts';
 import { UpstreamTargets } from '../../waypoint/upstream/targets.ts';
+import type { UpstreamTlsClient } from '../../waypoint/upstream/tls.ts';
 import { makeService, makeWorkload } from './workloads.ts';
 
 const VIP = '10.96.0.10';
+
+export type PlainWaypointOptions = Readonly<{
+  server?: HttpServerOptions;
+  /** What clients speak. */
+  version?: 'http2' | 'detect';
+  /** What is asked of connections to the server. */
+  traffic?: Partial<TrafficPolicy>;
+  tls?: UpstreamTlsClient;
+  judges?: Partial<Pick<RequestJudges, 'authorize'>>;
+}>;
 
 export type PlainWaypoint = Readonly<{
   port: number;
@@ -24,6 +40,8 @@ export type PlainWaypoint = Readonly<{
   open: () => number;
   pool: UpstreamPool;
   faults: readonly unknown[];
+  /** Requests that have ended. */
+  records: readonly HttpRequest[];
 }>;
 
 /**
@@ -33,9 +51,9 @@ export type PlainWaypoint = Readonly<{
 export function servePlainWaypoint(
   t: ExecutionContext,
   backEndPort: number,
-  server: HttpServerOptions = {},
-  version: 'http2' | 'detect' = 'detect',
+  options: PlainWaypointOptions = {},
 ): PlainWaypoint {
+  const { server = {}, version = 'detect', traffic = {}, tls, judges = {} } = options;
   const named = makeService({ name: 'web', vips: [VIP] });
   const ports = [{ servicePort: 80, targetPort: backEndPort, appProtocol: 'HTTP11' }] as const;
   const service = { ...named, ports };
@@ -49,20 +67,26 @@ export function servePlainWaypoint(
     }),
   );
   const store = new WaypointStore();
+  const policy = { ...DEFAULT_TRAFFIC_POLICY, ...traffic };
+  const told = { service: keyOfService(service), policy, ports: new Map(), subsets: [] };
+  const bytes = encodeServiceTraffic(told);
+  store.apply(SERVICE_TRAFFIC_TYPE, [{ name: told.service, bytes }], []);
   const clock = {
     now: () => performance.now(),
     schedule: systemClock.schedule,
     random: Math.random,
   };
   const targets = new UpstreamTargets({ state, store, clock, self: () => undefined });
-  const pool = new UpstreamPool(async ({ address }, version, events, timeoutMs) =>
-    connectHttp(
-      await connectTcp(address, { timeoutMs }),
-      version === 'HTTP/2' ? 'http2' : 'http1',
-      {},
-      events,
-    ),
-  );
+  const pool = new UpstreamPool(async (endpoint, version, events, timeoutMs) => {
+    const below = await connectTcp(endpoint.address, { timeoutMs });
+    const asked = isTargetEndpoint(endpoint) ? endpoint.tls : undefined;
+    const transport =
+      asked === undefined || tls === undefined
+        ? below
+        : await tls.connect(below, asked, version, [], { timeoutMs });
+    return connectHttp(transport, version === 'HTTP/2' ? 'http2' : 'http1', {}, events);
+  });
+  const records: HttpRequest[] = [];
   const faults: unknown[] = [];
   const steps = new HttpSteps({
     ...{ store, targets, pool, deadlines: new Deadlines(netClock) },
@@ -72,8 +96,9 @@ export function servePlainWaypoint(
       authorize: () => undefined,
       limitRate: () => undefined,
       trace: () => undefined,
-      onRequestEnd: () => undefined,
+      onRequestEnd: (request) => records.push(request),
       onFault: (error) => faults.push(error),
+      ...judges,
     },
   });
   const connections = new HttpConnections();
@@ -111,5 +136,5 @@ export function servePlainWaypoint(
     pool[Symbol.dispose]();
     targets[Symbol.dispose]();
   });
-  return { port: listener.local.port, open: () => closers.size, pool, faults };
+  return { port: listener.local.port, open: () => closers.size, pool, faults, records };
 }

@@ -1,5 +1,5 @@
 import type { Service } from '../../mesh/model/service.ts';
-import type { TrafficPolicy } from '../../mesh/model/traffic-policy.ts';
+import type { TrafficPolicy, UpstreamTls } from '../../mesh/model/traffic-policy.ts';
 import { formatSocketAddress, parseIpAddress, type SocketAddress } from '../../base/address.ts';
 import { workloadIdentity, type Workload } from '../../mesh/model/workload.ts';
 import type { Backend, TryOutcome } from '../backend.ts';
@@ -11,10 +11,17 @@ import type { HttpRequest } from '../http-request.ts';
 import type { UpstreamTarget } from '../upstream-target.ts';
 import type { PoolLimits, UpstreamVersion } from './endpoint-pool.ts';
 import type { UpstreamEndpoint } from './endpoint.ts';
+import { tlsKey } from './tls.ts';
 
 /** A place to send to, with what it takes to get there. */
 export type TargetEndpoint = UpstreamEndpoint &
-  Readonly<{ endpoint: Endpoint; workload: Workload; service: Service | undefined }>;
+  Readonly<{
+    endpoint: Endpoint;
+    workload: Workload;
+    service: Service | undefined;
+    /** What its application speaks TLS with; `undefined`: it speaks as it is. */
+    tls: UpstreamTls | undefined;
+  }>;
 
 /** What most first tries ask for. */
 const ANYWHERE: PickRequest = {};
@@ -24,16 +31,21 @@ const NO_ADDRESS = parseIpAddress('0.0.0.0');
 /** Made once for each endpoint, so that a pick makes nothing. */
 const places = new WeakMap<Endpoint, TargetEndpoint>();
 
-export function placeOf(endpoint: Endpoint, service: Service | undefined): TargetEndpoint {
+export function placeOf(
+  endpoint: Endpoint,
+  service: Service | undefined,
+  tls?: UpstreamTls,
+): TargetEndpoint {
   const known = places.get(endpoint);
-  if (known?.service === service && known !== undefined) return known;
+  if (known !== undefined && known.service === service && known.tls === tls) return known;
   const { workload, port } = endpoint;
   const identity = workload.tunnelProtocol === 'HBONE' ? workloadIdentity(workload) : undefined;
   const [ip] = workload.addresses;
   const address: SocketAddress = { ip: ip ?? NO_ADDRESS, port };
   const text = ip === undefined ? `${workload.hostname}:${port}` : formatSocketAddress(address);
-  const key = `${workload.uid} ${text} ${identity ?? ''}`;
-  const made = { key, text, address, workload, identity, endpoint, service };
+  const secured = tls === undefined ? '' : ` ${tlsKey(tls)}`;
+  const key = `${workload.uid} ${text} ${identity ?? ''}${secured}`;
+  const made = { key, text, address, workload, identity, endpoint, service, tls };
   places.set(endpoint, made);
   return made;
 }
@@ -76,7 +88,7 @@ export class TargetBackend implements Backend {
     const asksNothing =
       tried.length === 0 && !('source' in balancer) && balancer.kind !== 'passthrough';
     const endpoint = this.#target.pick(asksNothing ? ANYWHERE : this.#pickRequest(request, tried));
-    return endpoint && placeOf(endpoint, this.service);
+    return endpoint && placeOf(endpoint, this.service, this.#policy.tls);
   }
 
   #pickRequest(request: HttpRequest, tried: readonly UpstreamEndpoint[]): PickRequest {
@@ -105,6 +117,11 @@ export class TargetBackend implements Backend {
   /** All that there are, available or not. */
   endpoints(): readonly Endpoint[] {
     return this.#target.endpoints();
+  }
+
+  /** TLS with its applications. */
+  get tls(): UpstreamTls | undefined {
+    return this.#policy.tls;
   }
 
   beginTry(endpoint: UpstreamEndpoint): boolean {

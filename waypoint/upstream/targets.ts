@@ -62,9 +62,6 @@ export class UpstreamTargets implements Disposable {
     if ('problem' in known) return known;
     const { policy, service } = known;
     if (policy.problem !== undefined) return { problem: 'refused', reason: policy.problem };
-    // In plain text, requests would be less protected than is asked.
-    if (policy.tls !== undefined)
-      return { problem: 'refused', reason: 'TLS with applications is not supported' };
     const version = versionOf(protocolOf(service, asked.port), policy, downstream);
     let backend = known.backends.get(version);
     if (backend === undefined) {

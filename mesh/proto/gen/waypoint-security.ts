@@ -96,6 +96,22 @@ export interface ExternalAuthorizer {
   allowPartialMessage: boolean;
   packAsBytes: boolean;
   includeHeaders: string[];
+  /** Where it is asked by HTTP, not by gRPC. */
+  http?: HttpAuthorization | undefined;
+}
+
+/** Names of fields: exact, `prefix*` or `*suffix`. */
+export interface HttpAuthorization {
+  pathPrefix: string;
+  additionalHeaders: FixedHeader[];
+  headersToUpstreamOnAllow: string[];
+  headersToDownstreamOnDeny: string[];
+  headersToDownstreamOnAllow: string[];
+}
+
+export interface FixedHeader {
+  name: string;
+  value: string;
 }
 
 /** All of its clauses must hold. */
@@ -383,6 +399,7 @@ function createBaseExternalAuthorizer(): ExternalAuthorizer {
     allowPartialMessage: false,
     packAsBytes: false,
     includeHeaders: [],
+    http: undefined,
   };
 }
 
@@ -417,6 +434,9 @@ export const ExternalAuthorizer: MessageFns<ExternalAuthorizer> = {
     }
     for (const v of message.includeHeaders) {
       writer.uint32(82).string(v!);
+    }
+    if (message.http !== undefined) {
+      HttpAuthorization.encode(message.http, writer.uint32(90).fork()).join();
     }
     return writer;
   },
@@ -514,6 +534,14 @@ export const ExternalAuthorizer: MessageFns<ExternalAuthorizer> = {
             message.includeHeaders.push(reader.string());
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.http = HttpAuthorization.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -541,6 +569,185 @@ export const ExternalAuthorizer: MessageFns<ExternalAuthorizer> = {
     message.allowPartialMessage = object.allowPartialMessage ?? false;
     message.packAsBytes = object.packAsBytes ?? false;
     message.includeHeaders = object.includeHeaders?.map((e) => e) || [];
+    message.http = (object.http !== undefined && object.http !== null)
+      ? HttpAuthorization.fromPartial(object.http)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseHttpAuthorization(): HttpAuthorization {
+  return {
+    pathPrefix: "",
+    additionalHeaders: [],
+    headersToUpstreamOnAllow: [],
+    headersToDownstreamOnDeny: [],
+    headersToDownstreamOnAllow: [],
+  };
+}
+
+export const HttpAuthorization: MessageFns<HttpAuthorization> = {
+  encode(message: HttpAuthorization, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pathPrefix !== "") {
+      writer.uint32(10).string(message.pathPrefix);
+    }
+    for (const v of message.additionalHeaders) {
+      FixedHeader.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.headersToUpstreamOnAllow) {
+      writer.uint32(26).string(v!);
+    }
+    for (const v of message.headersToDownstreamOnDeny) {
+      writer.uint32(34).string(v!);
+    }
+    for (const v of message.headersToDownstreamOnAllow) {
+      writer.uint32(42).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HttpAuthorization {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHttpAuthorization();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pathPrefix = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.additionalHeaders.push(FixedHeader.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.headersToUpstreamOnAllow.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.headersToDownstreamOnDeny.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.headersToDownstreamOnAllow.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<HttpAuthorization>, I>>(base?: I): HttpAuthorization {
+    return HttpAuthorization.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<HttpAuthorization>, I>>(object: I): HttpAuthorization {
+    const message = createBaseHttpAuthorization();
+    message.pathPrefix = object.pathPrefix ?? "";
+    message.additionalHeaders = object.additionalHeaders?.map((e) => FixedHeader.fromPartial(e)) || [];
+    message.headersToUpstreamOnAllow = object.headersToUpstreamOnAllow?.map((e) => e) || [];
+    message.headersToDownstreamOnDeny = object.headersToDownstreamOnDeny?.map((e) => e) || [];
+    message.headersToDownstreamOnAllow = object.headersToDownstreamOnAllow?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseFixedHeader(): FixedHeader {
+  return { name: "", value: "" };
+}
+
+export const FixedHeader: MessageFns<FixedHeader> = {
+  encode(message: FixedHeader, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FixedHeader {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFixedHeader();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<FixedHeader>, I>>(base?: I): FixedHeader {
+    return FixedHeader.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<FixedHeader>, I>>(object: I): FixedHeader {
+    const message = createBaseFixedHeader();
+    message.name = object.name ?? "";
+    message.value = object.value ?? "";
     return message;
   },
 };

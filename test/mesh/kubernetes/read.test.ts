@@ -46,7 +46,7 @@ test('readObjects() opens lists, defaults the namespace and carries kinds it doe
     `apiVersion: v1
 kind: List
 items:
-  - {apiVersion: v1, kind: Secret, metadata: {name: a}, data: {x: "1"}}
+  - {apiVersion: v1, kind: LimitRange, metadata: {name: a}, data: {x: "1"}}
   - {apiVersion: networking.istio.io/v1alpha3, kind: EnvoyFilter, metadata: {name: b, namespace: shop}}
   - {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: "system:x"}}
 `,
@@ -60,7 +60,7 @@ items:
   t.deepEqual(
     objects.map(({ key, object }) => [key, object?.kind]),
     [
-      ['/Secret/default/a', 'Other'],
+      ['/LimitRange/default/a', 'Other'],
       ['networking.istio.io/EnvoyFilter/shop/b', 'Other'],
       ['rbac.authorization.k8s.io/ClusterRole//system:x', 'Other'],
     ],

@@ -71,6 +71,17 @@ const condition: fc.Arbitrary<HttpCondition> = fc.oneof(
 
 const key = fc.tuple(name, name).map(([namespace, own]) => policyKey(namespace, own));
 const validKey = key.filter((each) => each.split('/').length === 2);
+const authorizer = fc.record({
+  ...{ name: text, host: name, failOpen: fc.boolean(), packAsBytes: fc.boolean() },
+  ...{ port: fc.integer({ min: 1, max: 65_535 }), timeoutMs: fc.nat(600_000) },
+  ...{ statusOnError: fc.integer({ min: 400, max: 599 }), maxRequestBytes: fc.nat() },
+  ...{ allowPartialMessage: fc.boolean(), includeHeaders: texts },
+});
+const http = fc.record({
+  ...{ pathPrefix: text, headersToUpstreamOnAllow: texts },
+  ...{ headersToDownstreamOnDeny: texts, headersToDownstreamOnAllow: texts },
+  additionalHeaders: fc.array(fc.record({ name: text, value: text }), { maxLength: 2 }),
+});
 const policy: fc.Arbitrary<HttpPolicy> = fc.record({
   key: validKey,
   action: fc.oneof(
@@ -78,12 +89,10 @@ const policy: fc.Arbitrary<HttpPolicy> = fc.record({
     fc.record({ kind: fc.constant('CUSTOM' as const), problem: name }),
     fc.record({
       kind: fc.constant('CUSTOM' as const),
-      authorizer: fc.record({
-        ...{ name: text, host: name, failOpen: fc.boolean(), packAsBytes: fc.boolean() },
-        ...{ port: fc.integer({ min: 1, max: 65_535 }), timeoutMs: fc.nat(600_000) },
-        ...{ statusOnError: fc.integer({ min: 400, max: 599 }), maxRequestBytes: fc.nat() },
-        ...{ allowPartialMessage: fc.boolean(), includeHeaders: texts },
-      }),
+      authorizer: fc.oneof(
+        authorizer,
+        fc.tuple(authorizer, http).map(([both, own]) => ({ ...both, http: own })),
+      ),
     }),
   ),
   dryRun: fc.boolean(),

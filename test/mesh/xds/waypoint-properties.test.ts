@@ -242,8 +242,9 @@ const locality = fc.record({
   failoverPriority: texts,
 });
 const tls = fc.record({
-  mode: fc.constantFrom('simple' as const, 'mutual' as const),
+  mode: fc.constantFrom('simple' as const, 'mutual' as const, 'mesh' as const),
   ...{ sni: text, subjectAltNames: texts, roots: text, certificate: text, key: text },
+  ...{ rootsFile: text, certificateFile: text, keyFile: text },
   insecureSkipVerify: fc.boolean(),
 });
 const trafficPolicy: fc.Arbitrary<TrafficPolicy> = fc.record(
