@@ -24,7 +24,7 @@ export async function serveConnection(
 ): Promise<void> {
   const route = tcpRouteOf(connection, parts);
   if (route !== undefined) {
-    const target = followTcpRoute(route, connection.target, parts.state, Math.random());
+    const target = followTcpRoute(route, connection.target.authority, parts.state, Math.random());
     await serveTcp(connection, parts, { target });
     return;
   }

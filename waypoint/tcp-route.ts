@@ -1,3 +1,4 @@
+import type { Authority } from '../mesh/hbone/authority.ts';
 import type { TcpRoute } from '../mesh/model/http-route.ts';
 import { chooseWeighted } from '../mesh/model/weighted-choice.ts';
 import { RefusedError } from '../mesh/proxy/refused-error.ts';
@@ -13,7 +14,7 @@ import type { Target } from './admit.ts';
  */
 export function followTcpRoute(
   { name, backends }: TcpRoute,
-  target: Target,
+  authority: Authority,
   state: ProxyState,
   random: number,
 ): Target {
@@ -26,5 +27,5 @@ export function followTcpRoute(
   // Sent to all of the service's endpoints, connections would go elsewhere than is asked.
   if (to.subset !== undefined)
     throw new RefusedError(503, `${name}: subsets are not supported for connections`);
-  return { kind: 'service', service, port: to.port, authority: target.authority };
+  return { kind: 'service', service, port: to.port, authority };
 }

@@ -43,12 +43,7 @@ export async function serveTcp(
   const refused = check();
   if (refused !== undefined) throw new RefusedError(401, refused);
   live.setCheck(check);
-  const tls = tlsOf(parts, target);
-  const resolved = new Map<string, readonly IpAddress[]>();
-  const destination = formatAuthority(connection.target.authority);
-  const upstream = await connectFirst(live, destination, (tried) =>
-    nextAttempt({ ...connection, target }, parts, { tls, tried, resolved }),
-  );
+  const upstream = await connectTarget({ ...connection, target }, parts);
   let downstream: ByteStream;
   try {
     live.signal.throwIfAborted();
@@ -58,6 +53,27 @@ export async function serveTcp(
     throw error;
   }
   live.relay(downstream, upstream);
+}
+
+/** Who is carried, and where to. */
+export type CarriedConnection = Pick<WaypointConnection, 'target' | 'self' | 'live'> &
+  Readonly<{ client: Readonly<{ address: SocketAddress }> }>;
+
+/**
+ * Connects to an endpoint of what a connection is for, inside of TLS where policy asks for that.
+ *
+ * @throws {MeshError} when none could be reached.
+ */
+export function connectTarget(
+  connection: CarriedConnection,
+  parts: WaypointParts,
+): Promise<ByteStream> {
+  const { live, target } = connection;
+  const tls = tlsOf(parts, target);
+  const resolved = new Map<string, readonly IpAddress[]>();
+  return connectFirst(live, formatAuthority(target.authority), (tried) =>
+    nextAttempt(connection, parts, { tls, tried, resolved }),
+  );
 }
 
 function securedConnection({ client, target }: WaypointConnection): SecuredConnection {
@@ -83,7 +99,7 @@ function tlsOf({ store }: WaypointParts, target: Target): UpstreamTls | undefine
 }
 
 async function nextAttempt(
-  connection: WaypointConnection,
+  connection: CarriedConnection,
   parts: WaypointParts,
   { tls, tried, resolved }: Search,
 ): Promise<Attempt> {
@@ -115,7 +131,7 @@ async function nextAttempt(
 type Dialled = Extract<UpstreamRoute, { kind: 'hbone' | 'plain' }>;
 
 /** What the record says about where it went. */
-function noteRoute({ live: { ends } }: WaypointConnection, route: Dialled): void {
+function noteRoute({ live: { ends } }: CarriedConnection, route: Dialled): void {
   ends.destination.address = route.connectTo;
   ends.destination.workload = route.workload;
   ends.destination.identity = undefined;
@@ -124,7 +140,7 @@ function noteRoute({ live: { ends } }: WaypointConnection, route: Dialled): void
 }
 
 async function connectRoute(
-  connection: WaypointConnection,
+  connection: CarriedConnection,
   parts: WaypointParts,
   route: Dialled,
   tls: UpstreamTls | undefined,
@@ -139,7 +155,7 @@ async function connectRoute(
 }
 
 async function connectBelow(
-  connection: WaypointConnection,
+  connection: CarriedConnection,
   parts: WaypointParts,
   route: Dialled,
 ): Promise<ByteStream> {
@@ -163,7 +179,7 @@ async function connectBelow(
 
 /** Sessions are the waypoint's own, whoever calls: behind it, identity is its own too. */
 function callerOf(
-  { self }: WaypointConnection,
+  { self }: CarriedConnection,
   { self: { identity }, gone }: WaypointParts,
   connectTo: SocketAddress,
 ): Caller {

@@ -4,6 +4,7 @@ import type { TcpStream } from '../../net/tcp-stream.ts';
 import type { DownstreamFacts } from '../downstream.ts';
 import { serveHttpConnection } from '../http.ts';
 import type { WaypointParts } from '../parts.ts';
+import { serveTls, speaksTls } from './serve-tls.ts';
 
 /**
  * One connection to a port of the gateway, from accept on. Its client is no part of the mesh: nothing that it says of
@@ -16,8 +17,16 @@ export function serveEdge(stream: TcpStream, port: number, parts: WaypointParts)
     ...{ parts, podUid: parts.self.name, direction: 'inbound', reporter: 'source' },
     ends: { source: { address: remote }, destination: { address: local } },
   });
+  const end = (error: unknown): void => {
+    stream.reset();
+    live.fail(error);
+  };
   try {
     const listeners = parts.gateway.port(port, 'tcp');
+    if (listeners !== undefined && speaksTls(listeners)) {
+      serveTls(stream, listeners, { remote, local, live }, parts).catch(end);
+      return;
+    }
     const [first] = listeners?.listeners ?? [];
     if (first?.serves.kind !== 'http')
       throw new MeshError('ERR_NO_ROUTE', 'local', `Cannot serve port ${port}: no listener`);
@@ -26,7 +35,6 @@ export function serveEdge(stream: TcpStream, port: number, parts: WaypointParts)
     };
     serveHttpConnection(stream, 'detect', { facts, live }, parts.http);
   } catch (error) {
-    stream.reset();
-    live.fail(error);
+    end(error);
   }
 }
