@@ -29,6 +29,7 @@ import {
 } from './request-parts.ts';
 import { splitAuthority } from './request-headers.ts';
 import { DI, DPE, FI, NC, UH } from './response-flags.ts';
+import { refusalOfBypass } from './gateway/bypass.ts';
 import type { GatewayRoutes } from './gateway/gateway-routes.ts';
 import { compileRule, routesFor } from './routing.ts';
 import type { Deadlines } from './timeout.ts';
@@ -199,7 +200,11 @@ export class HttpSteps implements RequestParts {
     const refused = applyFilters(request, chain);
     if (refused !== undefined) return { kind: 'reply', reply: refused };
     const found = this.#options.targets.backend(backend.target, downstream.version);
-    if ('chooseEndpoint' in found) return { kind: 'backend', backend: found };
+    if ('chooseEndpoint' in found) {
+      const bypass = downstream.edge && refusalOfBypass(found.service);
+      if (bypass === undefined) return { kind: 'backend', backend: found };
+      return { kind: 'reply', reply: { ...NO_HOST, details: `waypoint_required{${bypass}}` } };
+    }
     if (found.problem === 'unknown service')
       return { kind: 'reply', reply: { ...NO_BACKEND, flags: NC, details: 'cluster_not_found' } };
     if (found.problem === 'unknown subset') return { kind: 'reply', reply: NO_HOST };

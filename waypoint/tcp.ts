@@ -18,7 +18,7 @@ import { peersOf } from '../mesh/proxy/next-hop.ts';
 import { RefusedError } from '../mesh/proxy/refused-error.ts';
 import { keyOfService } from '../mesh/proxy/state/vips.ts';
 import type { Target } from './admit.ts';
-import { acceptConnection, calledAddress, type WaypointConnection } from './connection.ts';
+import { calledAddress, type CarriedConnection } from './connection.ts';
 import type { SecuredConnection } from './security.ts';
 import type { WaypointParts } from './parts.ts';
 import { selectUpstream, type UpstreamRoute } from './route.ts';
@@ -27,27 +27,32 @@ import { needsTls } from './upstream/tls.ts';
 /**
  * Carries a connection's bytes as they are to an endpoint, inside of TLS where its service's policy asks for that.
  *
- * @param options.accepted where the client has been answered already, because its first bytes had to be seen.
+ * @param options.accept answers the client, when the upstream is there.
  * @param options.target where a route sends it; what was called, unless told otherwise.
+ * @param options.secured what policy looks at; the client and what it called, unless told otherwise.
  * @throws {MeshError} when none could be reached.
  */
 export async function serveTcp(
-  connection: WaypointConnection,
+  connection: CarriedConnection,
   parts: WaypointParts,
-  options: Readonly<{ accepted?: ByteStream; target?: Target }> = {},
+  options: Readonly<{ accept: () => ByteStream; target?: Target; secured?: SecuredConnection }>,
 ): Promise<void> {
   const { live } = connection;
-  const { accepted, target = connection.target } = options;
-  const secured = securedConnection(connection);
+  const { accept, target = connection.target, secured = securedConnection(connection) } = options;
   const check = (): string | undefined => parts.security.refusalOfConnection(secured);
   const refused = check();
   if (refused !== undefined) throw new RefusedError(401, refused);
   live.setCheck(check);
-  const upstream = await connectTarget({ ...connection, target }, parts);
+  const tls = tlsOf(parts, target);
+  const resolved = new Map<string, readonly IpAddress[]>();
+  const destination = formatAuthority(connection.target.authority);
+  const upstream = await connectFirst(live, destination, (tried) =>
+    nextAttempt({ ...connection, target }, parts, { tls, tried, resolved }),
+  );
   let downstream: ByteStream;
   try {
     live.signal.throwIfAborted();
-    downstream = accepted ?? acceptConnection(connection);
+    downstream = accept();
   } catch (error) {
     upstream.reset();
     throw error;
@@ -55,28 +60,7 @@ export async function serveTcp(
   live.relay(downstream, upstream);
 }
 
-/** Who is carried, and where to. */
-export type CarriedConnection = Pick<WaypointConnection, 'target' | 'self' | 'live'> &
-  Readonly<{ client: Readonly<{ address: SocketAddress }> }>;
-
-/**
- * Connects to an endpoint of what a connection is for, inside of TLS where policy asks for that.
- *
- * @throws {MeshError} when none could be reached.
- */
-export function connectTarget(
-  connection: CarriedConnection,
-  parts: WaypointParts,
-): Promise<ByteStream> {
-  const { live, target } = connection;
-  const tls = tlsOf(parts, target);
-  const resolved = new Map<string, readonly IpAddress[]>();
-  return connectFirst(live, formatAuthority(target.authority), (tried) =>
-    nextAttempt(connection, parts, { tls, tried, resolved }),
-  );
-}
-
-function securedConnection({ client, target }: WaypointConnection): SecuredConnection {
+function securedConnection({ client, target }: CarriedConnection): SecuredConnection {
   return {
     ...{ remote: client.address, identity: client.identity, local: calledAddress(target, client) },
     ...(target.kind === 'service' && { service: target.service }),

@@ -1,9 +1,7 @@
-import type { SocketAddress } from '../../base/address.ts';
 import { MeshError } from '../../base/errors.ts';
 import type { GatewayListener, ListenerTls } from '../../mesh/model/gateway-listener.ts';
 import type { TcpRoute } from '../../mesh/model/http-route.ts';
 import { AdmittedHandshake } from '../../mesh/proxy/handshake-admission.ts';
-import type { LiveConnection } from '../../mesh/proxy/live-connection.ts';
 import { RefusedError } from '../../mesh/proxy/refused-error.ts';
 import { HEADROOM, type ByteStream } from '../../net/byte-stream.ts';
 import type { ClientHello } from '../../net/client-hello.ts';
@@ -14,7 +12,7 @@ import type { TlsSession } from '../../net/tls-session.ts';
 import { serveHttpConnection } from '../http.ts';
 import type { WaypointParts } from '../parts.ts';
 import { peekClientHello } from './client-hello.ts';
-import { serveRoute } from './edge-connection.ts';
+import { serveRoute, type EdgeConnection } from './serve-route.ts';
 import type { ListenerRoutes, PortListeners } from './gateway-routes.ts';
 
 /** RFC 8446 section 6: a fatal alert, unrecognized_name. */
@@ -22,12 +20,6 @@ const UNRECOGNIZED_NAME = Buffer.from([21, 3, 3, 0, 2, 2, 112]);
 
 /** So long a client has to read it. */
 const ALERT_MS = 1000;
-
-export type EdgeConnection = Readonly<{
-  remote: SocketAddress;
-  local: SocketAddress;
-  live: LiveConnection;
-}>;
 
 /** Whether clients of a port begin with TLS: all of its listeners say the same. */
 export function speaksTls({ listeners: [first] }: PortListeners): boolean {

@@ -43,12 +43,23 @@ function servedBy(
   attached: readonly Attachment[],
   translate: (route: Route) => TranslatedRoute,
 ): ListenerService {
-  if (spec.protocol !== 'TLS') return { kind: 'http', hosts: hostRoutes(attached, translate) };
-  const kind = passthrough === true ? 'passthrough' : 'tcp';
-  return { kind, hosts: hostConnections(attached, translate) };
+  switch (spec.protocol) {
+    case 'TLS': {
+      const kind = passthrough === true ? 'passthrough' : 'tcp';
+      return { kind, hosts: hostConnections(attached, translate) };
+    }
+    case 'TCP':
+      return { kind: 'tcp', hosts: hostConnections(attached, translate) };
+    case 'UDP': {
+      const [first] = hostConnections(attached, translate);
+      return { kind: 'udp', ...(first && { route: first.route }) };
+    }
+    default:
+      return { kind: 'http', hosts: hostRoutes(attached, translate) };
+  }
 }
 
-/** Of several routes for one name, the oldest has all connections. */
+/** Of connections and datagrams there is nothing to match: of several routes for one name, the oldest has them all. */
 function hostConnections(
   attached: readonly Attachment[],
   translate: (route: Route) => TranslatedRoute,

@@ -45,6 +45,8 @@ const KINDS: ReadonlyMap<string, readonly Route['kind'][]> = new Map([
   ['HTTP', ['HTTPRoute', 'GRPCRoute']],
   ['HTTPS', ['HTTPRoute', 'GRPCRoute']],
   ['TLS', ['TLSRoute']],
+  ['TCP', ['TCPRoute']],
+  ['UDP', ['UDPRoute']],
 ]);
 
 /** The key by which a gateway is told of itself: that of its account. */

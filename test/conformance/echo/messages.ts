@@ -3,7 +3,7 @@ export type Fields = readonly (readonly [name: string, value: string])[];
 
 /** What the server of an echo pod says of a request, as it arrived there. */
 export type Echo = Readonly<{
-  protocol: 'HTTP' | 'HTTPS' | 'H2C' | 'gRPC' | 'TCP';
+  protocol: 'HTTP' | 'HTTPS' | 'H2C' | 'gRPC' | 'TCP' | 'UDP';
   pod: string;
   namespace: string;
   /** With the query; of gRPC the full name of the method. */

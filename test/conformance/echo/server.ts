@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { createSocket } from 'node:dgram';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import { createServer as createTcpServer } from 'node:net';
@@ -19,6 +20,7 @@ export type EchoPorts = Readonly<{
   https: number;
   tcp: number;
   h2c: number;
+  udp: number;
   grpc: number;
   /** Files with the chain and the key for `https`. */
   certificate: string;
@@ -48,6 +50,11 @@ export async function serveEcho(ports: EchoPorts): Promise<void> {
       socket.end(`${JSON.stringify(echo)}\n`);
     });
   });
+  const udp = createSocket('udp4', (_message, from) => {
+    const echo: Echo = { protocol: 'UDP', ...me, path: '', method: '', host: '', headers: [] };
+    udp.send(JSON.stringify(echo), from.port, from.address);
+  });
+  udp.bind(ports.udp);
   const grpc = await serveGrpc(ports.grpc);
   plain.listen(ports.http);
   secure.listen(ports.https);
@@ -57,6 +64,7 @@ export async function serveEcho(ports: EchoPorts): Promise<void> {
     process.once(signal, () => {
       for (const server of [plain, secure] satisfies Server[]) server.closeAllConnections();
       for (const server of [plain, secure, tcp, h2c]) server.close();
+      udp.close();
       grpc.forceShutdown();
     });
 }
