@@ -139,7 +139,7 @@ async function connectRoute(
 }
 
 async function connectBelow(
-  connection: WaypointConnection,
+  connection: CarriedConnection,
   parts: WaypointParts,
   route: Dialled,
 ): Promise<ByteStream> {

@@ -1,13 +1,10 @@
-import type { Authority } from '../../mesh/hbone/authority.ts';
-import type { Service } from '../../mesh/model/service.ts';
 import { LiveConnection } from '../../mesh/proxy/live-connection.ts';
 import { RefusedError } from '../../mesh/proxy/refused-error.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
 import { serveHttpConnection } from '../http.ts';
 import type { WaypointParts } from '../parts.ts';
-import { followTcpRoute } from '../tcp-route.ts';
-import { serveTcp } from '../tcp.ts';
-import { refusalOfBypass } from './bypass.ts';
+import { serveRoute } from './serve-route.ts';
+import { serveTls, speaksTls } from './serve-tls.ts';
 
 /**
  * One connection to a port of the gateway, from accept on. Its client is no part of the mesh: nothing that it says of
@@ -26,6 +23,10 @@ export async function serveEdge(
   });
   try {
     const listeners = parts.gateway.port(port, 'tcp');
+    if (listeners !== undefined && speaksTls(listeners)) {
+      await serveTls(stream, listeners, { remote, local, live }, parts);
+      return;
+    }
     const [first] = listeners?.listeners ?? [];
     switch (first?.serves.kind) {
       case 'http': {
@@ -36,16 +37,7 @@ export async function serveEdge(
       case 'tcp': {
         const route = listeners?.listenerOf('')?.route('');
         if (route === undefined) throw new RefusedError(503, `no route is for port ${port}`);
-        const self = parts.state.localWorkload(parts.self);
-        if (self === undefined) throw new RefusedError(503, 'this gateway is not known');
-        const target = followTcpRoute(route, authorityOf, parts.state, Math.random());
-        const bypass = target.kind === 'service' ? refusalOfBypass(target.service) : undefined;
-        if (bypass !== undefined) throw new RefusedError(503, bypass);
-        if (target.kind === 'service') live.ends.service = target.service;
-        const client = { address: remote, identity: undefined, workload: undefined };
-        // What is attached to the service is for its waypoint to enforce; here, what is attached to the gateway.
-        const options = { accept: () => stream, secured: { remote, local } };
-        await serveTcp({ target, client, self, live }, parts, options);
+        await serveRoute(stream, route, { remote, local, live }, parts);
         return;
       }
       default:
@@ -55,12 +47,4 @@ export async function serveEdge(
     stream.reset();
     live.fail(error);
   }
-}
-
-/** As a client in the mesh would ask for the service: by its address, or by name where it has none. */
-function authorityOf({ addresses, hostname }: Service, port: number): Authority {
-  const [address] = addresses;
-  return address === undefined
-    ? { kind: 'hostname', hostname, port }
-    : { kind: 'address', address: { ip: address.ip, port } };
 }

@@ -1,6 +1,7 @@
 import type {
   GatewayListener,
   GatewayListeners,
+  HostConnections,
   HostRoutes,
   ListenerService,
 } from '../../../mesh/model/gateway-listener.ts';
@@ -29,27 +30,47 @@ export function translateListeners(
     gateway: keyOfGateway(gateway),
     listeners: attachments.listeners.filter(isServed).map(
       (listener): GatewayListener => ({
-        name: listener.spec.name,
-        port: listener.spec.port,
-        hostname: listener.hostname,
-        serves: serviceOf(listener, attachments.of(listener), translate),
+        ...{ name: listener.spec.name, port: listener.spec.port, hostname: listener.hostname },
+        serves: servedBy(listener, attachments.of(listener), translate),
+        ...(listener.tls && { tls: listener.tls }),
       }),
     ),
   };
 }
 
-function serviceOf(
-  { spec }: EvaluatedListener,
+function servedBy(
+  { spec, passthrough }: EvaluatedListener,
   attached: readonly Attachment[],
   translate: (route: Route) => TranslatedRoute,
 ): ListenerService {
-  if (spec.protocol === 'HTTP') return { kind: 'http', hosts: hostRoutes(attached, translate) };
-  // Of connections and datagrams there is nothing to match: the oldest route has them all.
-  const [first] = attached;
-  const made = first && translate(first.route);
-  const route = made?.kind === 'tcp' ? made.route : undefined;
-  if (spec.protocol === 'UDP') return { kind: 'udp', ...(route && { route }) };
-  return { kind: 'tcp', hosts: route === undefined ? [] : [{ hostnames: [''], route }] };
+  switch (spec.protocol) {
+    case 'TLS': {
+      const kind = passthrough === true ? 'passthrough' : 'tcp';
+      return { kind, hosts: hostConnections(attached, translate) };
+    }
+    case 'TCP':
+      return { kind: 'tcp', hosts: hostConnections(attached, translate) };
+    case 'UDP': {
+      const [first] = hostConnections(attached, translate);
+      return { kind: 'udp', ...(first && { route: first.route }) };
+    }
+    default:
+      return { kind: 'http', hosts: hostRoutes(attached, translate) };
+  }
+}
+
+/** Of connections and datagrams there is nothing to match: of several routes for one name, the oldest has them all. */
+function hostConnections(
+  attached: readonly Attachment[],
+  translate: (route: Route) => TranslatedRoute,
+): HostConnections[] {
+  const taken = new Set<string>();
+  return attached.flatMap(({ route, hostnames }): HostConnections[] => {
+    const free = hostnames.filter((name) => !taken.has(name));
+    for (const name of free) taken.add(name);
+    const made = translate(route);
+    return free.length === 0 || made.kind !== 'tcp' ? [] : [{ hostnames: free, route: made.route }];
+  });
 }
 
 /** The rules for each host name; names with the same routes are told together. */
