@@ -368,7 +368,8 @@ function factsOf(object: KnownObject): string[] {
     case 'HTTPRoute':
     case 'GRPCRoute':
     case 'TCPRoute':
-    case 'TLSRoute': {
+    case 'TLSRoute':
+    case 'UDPRoute': {
       const parents = object.spec.parentRefs.flatMap((ref) => {
         const kind = isGatewayRef(ref) ? 'Gateway' : parentKind(ref);
         if (kind === undefined) return [];
@@ -408,7 +409,7 @@ export function parentKind({ group, kind }: ParentRef): ParentKind | undefined {
 
 function isRoute(object: KnownObject): object is Route {
   const { kind } = object;
-  return ['HTTPRoute', 'GRPCRoute', 'TCPRoute', 'TLSRoute'].includes(kind);
+  return ['HTTPRoute', 'GRPCRoute', 'TCPRoute', 'TLSRoute', 'UDPRoute'].includes(kind);
 }
 
 /** The Service that a slice belongs to. */

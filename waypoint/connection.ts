@@ -18,6 +18,16 @@ export type WaypointConnection = Readonly<{
   live: LiveConnection;
 }>;
 
+/** A connection whose bytes are carried: in a tunnel, or to a gateway, where nobody proves who it is. */
+export type CarriedConnection = Pick<WaypointConnection, 'target' | 'self' | 'live'> &
+  Readonly<{
+    client: Readonly<{
+      address: SocketAddress;
+      identity: SpiffeId | undefined;
+      workload: Workload | undefined;
+    }>;
+  }>;
+
 /**
  * Answers 200: from here on the stream carries what the client sends. Where bytes go on as they are, that is told only
  * when the upstream is there, so that the client's proxy may try another waypoint until then.
@@ -36,7 +46,10 @@ export function acceptConnection({ request }: WaypointConnection): ByteStream {
 }
 
 /** What the client called; where it called a name, the first address that has it. */
-export function calledAddress(target: Target, client: WaypointConnection['client']): SocketAddress {
+export function calledAddress(
+  target: Target,
+  client: Pick<WaypointConnection['client'], 'address'>,
+): SocketAddress {
   const { authority, port } = target;
   if (authority.kind === 'address') return authority.address;
   const ip =

@@ -40,6 +40,7 @@ import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
 import { BatchSender } from './batch-sender.ts';
 import { GatewayPorts } from './gateway/gateway-ports.ts';
 import { GatewayRoutes } from './gateway/gateway-routes.ts';
+import { ServerTls } from './gateway/server-tls.ts';
 import { explainRequest } from './explain.ts';
 import { EndpointMetrics } from './endpoint-metrics.ts';
 import { reportTarget } from './endpoint-report.ts';
@@ -238,6 +239,7 @@ const revocation = revocations && new RevocationCheck(metrics, revocations);
 const parts: WaypointParts = {
   ...(revocation && { revocation }),
   ...{ http, security, store },
+  serverTls: new ServerTls(),
   upstreamTls: new UpstreamTlsClient({
     ownCertificate: () => parts.contexts.certificate(identity),
   }),
@@ -364,6 +366,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     rateLimiter[Symbol.dispose]();
     pool[Symbol.dispose]();
     parts.upstreamTls[Symbol.dispose]();
+    parts.serverTls[Symbol.dispose]();
     parts.contexts[Symbol.dispose]();
     closeReactor();
     log.flush();
@@ -381,7 +384,11 @@ async function applyXds({
   const own = store.apply(typeUrl, resources, removed);
   if (own !== undefined) {
     targets.onChange(own.services);
-    if (own.gateways.has(gateway)) gatewayRoutes = new GatewayRoutes(store.listeners(gateway));
+    if (own.gateways.has(gateway)) {
+      const listeners = store.listeners(gateway);
+      gatewayRoutes = new GatewayRoutes(listeners);
+      parts.serverTls.retain(listeners);
+    }
     checkEndpointsOf(own.services);
     if (own.securities.size > 0) {
       security.onChange(own.securities);

@@ -9,6 +9,8 @@ export type HttpVersion = 'HTTP/1.0' | 'HTTP/1.1' | 'HTTP/2';
 export type Edge = Readonly<{
   /** What it speaks, whatever it says that it speaks. */
   scheme: 'http' | 'https';
+  /** Of TLS: what it asked for in the handshake, which chose the listener; '' for nothing. */
+  serverName?: string;
 }>;
 
 export type DownstreamFacts = Readonly<{

@@ -18,7 +18,7 @@ import { decideFault } from './filters/fault.ts';
 import type { LocalAnswer } from './filters/respond.ts';
 import type { HttpRequest } from './http-request.ts';
 import { Mirror } from './mirror.ts';
-import { NO_BACKEND, NO_HOST, type LocalReply } from './local-reply.ts';
+import { MISDIRECTED, NO_BACKEND, NO_HOST, type LocalReply } from './local-reply.ts';
 import { normalizePath } from './normalize-path.ts';
 import { pause } from './pause.ts';
 import { tellRateLimits } from './rate-limit.ts';
@@ -31,6 +31,7 @@ import {
 } from './request-parts.ts';
 import { splitAuthority } from './request-headers.ts';
 import { DI, DPE, FI, NC, UH } from './response-flags.ts';
+import { refusalOfBypass } from './gateway/bypass.ts';
 import type { GatewayRoutes } from './gateway/gateway-routes.ts';
 import { compileRule, routesFor } from './routing.ts';
 import { findSession, sessionField } from './sessions.ts';
@@ -99,7 +100,9 @@ export class HttpSteps implements RequestParts {
     this.#options.judges.onRequestEnd(request);
   }
 
-  normalise({ head }: HttpRequest): Verdict {
+  normalise(request: HttpRequest): Verdict {
+    const { head } = request;
+    if (this.#isMisdirected(request)) return MISDIRECTED;
     const normal = normalizePath(head.path, this.#options.paths());
     if (normal.kind === 'refused') return BAD_PATH;
     head.path = normal.target;
@@ -128,6 +131,15 @@ export class HttpSteps implements RequestParts {
     const rule = service === undefined ? POD_RULE : this.#plainRule(service, local.port);
     this.#follow(request, rule, '');
     return rule;
+  }
+
+  /** What let the client in was the listener of the name in its handshake, so no other one serves its requests. */
+  #isMisdirected({ head, downstream: { edge, local } }: HttpRequest): boolean {
+    if (edge?.serverName === undefined) return false;
+    const port = this.#options.gateway?.().port(local.port, 'tcp');
+    const [hostname] = splitAuthority(head.authority);
+    const meant = port?.listenerOf(hostname);
+    return meant !== undefined && meant !== port?.listenerOf(edge.serverName);
   }
 
   #edgeRule(request: HttpRequest): HttpRule | undefined {
@@ -198,6 +210,9 @@ export class HttpSteps implements RequestParts {
     if (refused !== undefined) return { kind: 'reply', reply: refused };
     const found = targets.backend(backend.target, downstream.version);
     if ('chooseEndpoint' in found) {
+      const bypass = downstream.edge && refusalOfBypass(found.service);
+      if (bypass !== undefined)
+        return { kind: 'reply', reply: { ...NO_HOST, details: `waypoint_required{${bypass}}` } };
       if (routing !== undefined) {
         routing.target = found;
         routing.session = session?.endpoint;

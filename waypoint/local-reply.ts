@@ -38,6 +38,8 @@ export const UPGRADE_REFUSED = reply(403, 0, 'upgrade_failed');
 /** TRACE would show a client what was added behind it. Attack S9. */
 export const METHOD_REFUSED = reply(405, DPE, 'method_not_allowed');
 export const NO_TARGET = reply(400, DPE, 'missing_host_header');
+/** A client of one listener speaks to another one by the same connection. RFC 9110 section 15.5.20. */
+export const MISDIRECTED = reply(421, DPE, 'misdirected_request');
 /** A pattern of the routes would have to look at more than it may cost. Attack A9. */
 export const TOO_LONG_TO_MATCH = reply(431, DPE, 'request_too_long_for_patterns');
 /** A fault of our own; its cause is in the log. */

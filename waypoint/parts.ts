@@ -6,6 +6,7 @@ import type { LiveParts } from '../mesh/proxy/live-connection.ts';
 import type { ProxyState, PodName } from '../mesh/proxy/state/store.ts';
 import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
 import type { GatewayRoutes } from './gateway/gateway-routes.ts';
+import type { ServerTls } from './gateway/server-tls.ts';
 import type { HttpParts } from './http.ts';
 import type { Security } from './security.ts';
 import type { StateWaiters } from '../mesh/proxy/state/waiters.ts';
@@ -31,6 +32,8 @@ export type WaypointParts = ConnectParts &
     /** Routes and traffic policies of its services. */
     store: WaypointStore;
     security: Security;
+    /** TLS with clients of a gateway. */
+    serverTls: ServerTls;
     /** TLS with applications. */
     upstreamTls: UpstreamTlsClient;
     resolveHostname: (hostname: string) => Promise<readonly IpAddress[]>;

@@ -23,9 +23,11 @@ export async function serveConnection(
   parts: WaypointParts,
 ): Promise<void> {
   const route = tcpRouteOf(connection, parts);
+  const accept = (): ByteStream => acceptConnection(connection);
   if (route !== undefined) {
-    const target = followTcpRoute(route, connection.target, parts.state, Math.random());
-    await serveTcp(connection, parts, { target });
+    const { authority } = connection.target;
+    const target = followTcpRoute(route, () => authority, parts.state, Math.random());
+    await serveTcp(connection, parts, { target, accept });
     return;
   }
   const protocol = declaredProtocol(connection);
@@ -39,11 +41,11 @@ export async function serveConnection(
       return;
     case 'TCP':
     case 'TLS':
-      await serveTcp(connection, parts);
+      await serveTcp(connection, parts, { accept });
       return;
     case 'UNKNOWN': {
       const { protocol: spoken, stream } = await sniff(acceptConnection(connection));
-      if (spoken === 'TCP') await serveTcp(connection, parts, { accepted: stream });
+      if (spoken === 'TCP') await serveTcp(connection, parts, { accept: () => stream });
       else serveRequests(stream, 'detect', connection, parts);
       return;
     }

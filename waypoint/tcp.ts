@@ -18,7 +18,7 @@ import { peersOf } from '../mesh/proxy/next-hop.ts';
 import { RefusedError } from '../mesh/proxy/refused-error.ts';
 import { keyOfService } from '../mesh/proxy/state/vips.ts';
 import type { Target } from './admit.ts';
-import { acceptConnection, calledAddress, type WaypointConnection } from './connection.ts';
+import { calledAddress, type CarriedConnection } from './connection.ts';
 import type { SecuredConnection } from './security.ts';
 import type { WaypointParts } from './parts.ts';
 import { selectUpstream, type UpstreamRoute } from './route.ts';
@@ -27,18 +27,18 @@ import { needsTls } from './upstream/tls.ts';
 /**
  * Carries a connection's bytes as they are to an endpoint, inside of TLS where its service's policy asks for that.
  *
- * @param options.accepted where the client has been answered already, because its first bytes had to be seen.
+ * @param options.accept answers the client, when the upstream is there.
  * @param options.target where a route sends it; what was called, unless told otherwise.
+ * @param options.secured what policy looks at; the client and what it called, unless told otherwise.
  * @throws {MeshError} when none could be reached.
  */
 export async function serveTcp(
-  connection: WaypointConnection,
+  connection: CarriedConnection,
   parts: WaypointParts,
-  options: Readonly<{ accepted?: ByteStream; target?: Target }> = {},
+  options: Readonly<{ accept: () => ByteStream; target?: Target; secured?: SecuredConnection }>,
 ): Promise<void> {
   const { live } = connection;
-  const { accepted, target = connection.target } = options;
-  const secured = securedConnection(connection);
+  const { accept, target = connection.target, secured = securedConnection(connection) } = options;
   const check = (): string | undefined => parts.security.refusalOfConnection(secured);
   const refused = check();
   if (refused !== undefined) throw new RefusedError(401, refused);
@@ -52,7 +52,7 @@ export async function serveTcp(
   let downstream: ByteStream;
   try {
     live.signal.throwIfAborted();
-    downstream = accepted ?? acceptConnection(connection);
+    downstream = accept();
   } catch (error) {
     upstream.reset();
     throw error;
@@ -60,7 +60,7 @@ export async function serveTcp(
   live.relay(downstream, upstream);
 }
 
-function securedConnection({ client, target }: WaypointConnection): SecuredConnection {
+function securedConnection({ client, target }: CarriedConnection): SecuredConnection {
   return {
     ...{ remote: client.address, identity: client.identity, local: calledAddress(target, client) },
     ...(target.kind === 'service' && { service: target.service }),
@@ -83,7 +83,7 @@ function tlsOf({ store }: WaypointParts, target: Target): UpstreamTls | undefine
 }
 
 async function nextAttempt(
-  connection: WaypointConnection,
+  connection: CarriedConnection,
   parts: WaypointParts,
   { tls, tried, resolved }: Search,
 ): Promise<Attempt> {
@@ -115,7 +115,7 @@ async function nextAttempt(
 type Dialled = Extract<UpstreamRoute, { kind: 'hbone' | 'plain' }>;
 
 /** What the record says about where it went. */
-function noteRoute({ live: { ends } }: WaypointConnection, route: Dialled): void {
+function noteRoute({ live: { ends } }: CarriedConnection, route: Dialled): void {
   ends.destination.address = route.connectTo;
   ends.destination.workload = route.workload;
   ends.destination.identity = undefined;
@@ -124,7 +124,7 @@ function noteRoute({ live: { ends } }: WaypointConnection, route: Dialled): void
 }
 
 async function connectRoute(
-  connection: WaypointConnection,
+  connection: CarriedConnection,
   parts: WaypointParts,
   route: Dialled,
   tls: UpstreamTls | undefined,
@@ -139,7 +139,7 @@ async function connectRoute(
 }
 
 async function connectBelow(
-  connection: WaypointConnection,
+  connection: CarriedConnection,
   parts: WaypointParts,
   route: Dialled,
 ): Promise<ByteStream> {
@@ -163,7 +163,7 @@ async function connectBelow(
 
 /** Sessions are the waypoint's own, whoever calls: behind it, identity is its own too. */
 function callerOf(
-  { self }: WaypointConnection,
+  { self }: CarriedConnection,
   { self: { identity }, gone }: WaypointParts,
   connectTo: SocketAddress,
 ): Caller {

@@ -33,7 +33,8 @@ export function routeParents(
 
 function meshParents(picture: Picture, settings: MeshSettings, route: Route): RouteParentStatus[] {
   const refs = route.spec.parentRefs.filter((ref) => parentKind(ref) !== undefined);
-  if (refs.length === 0) return [];
+  // Datagrams go past the mesh: only gateways see any.
+  if (refs.length === 0 || route.kind === 'UDPRoute') return [];
   const { problems, unusable } = translateRoute(picture, settings, route);
   const resolved = resolvedRefs(problems);
   return refs.map((parentRef) => {

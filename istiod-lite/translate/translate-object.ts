@@ -82,6 +82,7 @@ export function translateObject(
     case 'GRPCRoute':
     case 'TCPRoute':
     case 'TLSRoute':
+    case 'UDPRoute':
       return { ...NOTHING, parents: routeParents(picture, settings, object) };
     case 'BackendTLSPolicy':
       return { ...NOTHING, ancestors: backendTlsAncestors(picture, settings, object) };

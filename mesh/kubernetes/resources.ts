@@ -67,7 +67,13 @@ import {
   type AuthorizationPolicy,
   type PeerAuthentication,
 } from './security.ts';
-import { tcpRouteSchema, tlsRouteSchema, type TcpRoute, type TlsRoute } from './tcp-route.ts';
+import {
+  tcpRouteSchema,
+  tlsRouteSchema,
+  type TcpRoute,
+  type TlsRoute,
+  type UdpRoute,
+} from './tcp-route.ts';
 import { validateAuthorizationPolicy, validatePeerAuthentication } from './validate-security.ts';
 import {
   validateVirtualService,
@@ -102,6 +108,7 @@ export type KnownObject =
   | GrpcRoute
   | TcpRoute
   | TlsRoute
+  | UdpRoute
   | ReferenceGrant;
 
 export type KubernetesObject = KnownObject | OtherObject;
@@ -249,6 +256,7 @@ export const KINDS: readonly KindDefinition[] = [
   definition('HTTPRoute', gatewayApi, httpRouteSchema, none, (a, b) => ({ ...a, ...b })),
   definition('GRPCRoute', gatewayApi, grpcRouteSchema, none, (a, b) => ({ ...a, ...b })),
   definition('TCPRoute', bytesRoutes, tcpRouteSchema, none, (a, b) => ({ ...a, ...b })),
+  definition('UDPRoute', bytesRoutes, tcpRouteSchema, none, (a, b) => ({ ...a, ...b })),
   definition('TLSRoute', bytesRoutes, tlsRouteSchema, none, (a, b) => ({ ...a, ...b })),
   definition('ReferenceGrant', gatewayApi, referenceGrantSchema, none, (a, b) => ({
     ...a,
@@ -275,7 +283,6 @@ export const UNENFORCED_KINDS: ReadonlyMap<string, string> = new Map([
   ['networking.istio.io/Sidecar', 'has no effect: there are no sidecars'],
   ['networking.istio.io/EnvoyFilter', 'has no effect: there is no Envoy'],
   ['extensions.istio.io/WasmPlugin', 'has no effect: there is no Envoy'],
-  ['gateway.networking.k8s.io/UDPRoute', 'has no effect: UDP goes past the mesh'],
 ]);
 
 const definitions: ReadonlyMap<string, KindDefinition> = new Map(

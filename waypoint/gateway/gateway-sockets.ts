@@ -6,6 +6,7 @@ import type { Logger } from '../../mesh/runtime/log.ts';
 import { decodeGatewayListeners } from '../../mesh/xds/codec-gateway.ts';
 import { duplicate } from '../../net/descriptor.ts';
 import { bindListener } from '../../net/tcp.ts';
+import { bindUdp } from '../../net/udp.ts';
 import type { GatewayPort } from '../thread-calls.ts';
 import { portKey, transportOf } from './gateway-routes.ts';
 
@@ -80,6 +81,11 @@ export class GatewaySockets {
 
   async #bind(port: GatewayPort): Promise<void> {
     const ip = parseIpAddress(this.#ipv6 ? '::' : '0.0.0.0');
+    if (port.transport === 'udp') {
+      // A client's datagrams must come to one thread, which remembers where they go.
+      await this.#threads.open(0, port, bindUdp({ local: { ip, port: port.port } }));
+      return;
+    }
     const { fd } = bindListener({ address: { ip, port: port.port } });
     try {
       for (let index = 0; index < this.#threads.count; index++)

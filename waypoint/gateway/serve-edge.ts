@@ -1,15 +1,20 @@
-import { MeshError } from '../../base/errors.ts';
 import { LiveConnection } from '../../mesh/proxy/live-connection.ts';
+import { RefusedError } from '../../mesh/proxy/refused-error.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
-import type { DownstreamFacts } from '../downstream.ts';
 import { serveHttpConnection } from '../http.ts';
 import type { WaypointParts } from '../parts.ts';
+import { serveRoute } from './serve-route.ts';
+import { serveTls, speaksTls } from './serve-tls.ts';
 
 /**
  * One connection to a port of the gateway, from accept on. Its client is no part of the mesh: nothing that it says of
  * itself is believed. Never rejects: every end goes into its record.
  */
-export function serveEdge(stream: TcpStream, port: number, parts: WaypointParts): void {
+export async function serveEdge(
+  stream: TcpStream,
+  port: number,
+  parts: WaypointParts,
+): Promise<void> {
   const { peer: remote } = stream;
   const local = { ip: stream.local.ip, port };
   const live = new LiveConnection({
@@ -18,13 +23,26 @@ export function serveEdge(stream: TcpStream, port: number, parts: WaypointParts)
   });
   try {
     const listeners = parts.gateway.port(port, 'tcp');
+    if (listeners !== undefined && speaksTls(listeners)) {
+      await serveTls(stream, listeners, { remote, local, live }, parts);
+      return;
+    }
     const [first] = listeners?.listeners ?? [];
-    if (first?.serves.kind !== 'http')
-      throw new MeshError('ERR_NO_ROUTE', 'local', `Cannot serve port ${port}: no listener`);
-    const facts: Omit<DownstreamFacts, 'version'> = {
-      ...{ remote, local, edge: { scheme: 'http' } },
-    };
-    serveHttpConnection(stream, 'detect', { facts, live }, parts.http);
+    switch (first?.serves.kind) {
+      case 'http': {
+        const facts = { remote, local, edge: { scheme: 'http' } } as const;
+        serveHttpConnection(stream, 'detect', { facts, live }, parts.http);
+        return;
+      }
+      case 'tcp': {
+        const route = listeners?.listenerOf('')?.route('');
+        if (route === undefined) throw new RefusedError(503, `no route is for port ${port}`);
+        await serveRoute(stream, route, { remote, local, live }, parts);
+        return;
+      }
+      default:
+        throw new RefusedError(503, `no listener is for port ${port}`);
+    }
   } catch (error) {
     stream.reset();
     live.fail(error);

@@ -33,7 +33,7 @@ export class GatewayAttachments {
   constructor(picture: Picture, gateway: Gateway) {
     this.#picture = picture;
     this.#gateway = gateway;
-    this.listeners = evaluateListeners(gateway);
+    this.listeners = evaluateListeners(picture, gateway);
     const { namespace, name } = gateway.ref;
     const routes = [...picture.routesOfGateway(namespace, name)].sort(compareByAge);
     for (const route of routes) this.#attach(route);

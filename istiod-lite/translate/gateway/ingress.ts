@@ -12,8 +12,14 @@ import {
   ingressAddresses,
   listenerStatuses,
 } from './ingress-status.ts';
+import { acceptsAnyClient } from './listener-tls.ts';
 import { translateListeners } from './listener-routes.ts';
 import { isServed, keyOfGateway } from './listeners.ts';
+
+const INSECURE_FALLBACK = condition(
+  ...(['InsecureFrontendValidationMode', 'True', 'ConfigurationChanged'] as const),
+  'clients without a valid certificate are served',
+);
 
 /**
  * Turns a Gateway at the edge of the mesh into the objects that run it, what they are told, and its status. As long as no
@@ -58,7 +64,10 @@ export function translateIngress(
     : [];
   return {
     ...{ ...NOTHING, ...told },
-    conditions: gatewayConditions(listeners, found),
+    conditions: [
+      ...gatewayConditions(listeners, found),
+      ...(acceptsAnyClient(gateway) ? [INSECURE_FALLBACK] : []),
+    ],
     gateway: {
       addresses: found.kind === 'assigned' ? found.addresses : [],
       listeners: listenerStatuses(attachments, found),

@@ -1,7 +1,9 @@
 import type {
   GatewayListener,
   GatewayListeners,
+  HostConnections,
   HostRoutes,
+  ListenerService,
 } from '../../../mesh/model/gateway-listener.ts';
 import type { Gateway } from '../../../mesh/kubernetes/gateway.ts';
 import type { Route } from '../../../mesh/kubernetes/route-backends.ts';
@@ -9,7 +11,7 @@ import type { Picture } from '../../snapshot.ts';
 import { translateRoute, type TranslatedRoute } from '../routes/rules.ts';
 import type { MeshSettings } from '../settings.ts';
 import type { Attachment, GatewayAttachments } from './attach.ts';
-import { isServed, keyOfGateway } from './listeners.ts';
+import { isServed, keyOfGateway, type EvaluatedListener } from './listeners.ts';
 
 /** What a gateway is told: its listeners that can be served, each with the rules of its routes. */
 export function translateListeners(
@@ -28,13 +30,47 @@ export function translateListeners(
     gateway: keyOfGateway(gateway),
     listeners: attachments.listeners.filter(isServed).map(
       (listener): GatewayListener => ({
-        name: listener.spec.name,
-        port: listener.spec.port,
-        hostname: listener.hostname,
-        serves: { kind: 'http', hosts: hostRoutes(attachments.of(listener), translate) },
+        ...{ name: listener.spec.name, port: listener.spec.port, hostname: listener.hostname },
+        serves: servedBy(listener, attachments.of(listener), translate),
+        ...(listener.tls && { tls: listener.tls }),
       }),
     ),
   };
+}
+
+function servedBy(
+  { spec, passthrough }: EvaluatedListener,
+  attached: readonly Attachment[],
+  translate: (route: Route) => TranslatedRoute,
+): ListenerService {
+  switch (spec.protocol) {
+    case 'TLS': {
+      const kind = passthrough === true ? 'passthrough' : 'tcp';
+      return { kind, hosts: hostConnections(attached, translate) };
+    }
+    case 'TCP':
+      return { kind: 'tcp', hosts: hostConnections(attached, translate) };
+    case 'UDP': {
+      const [first] = hostConnections(attached, translate);
+      return { kind: 'udp', ...(first && { route: first.route }) };
+    }
+    default:
+      return { kind: 'http', hosts: hostRoutes(attached, translate) };
+  }
+}
+
+/** Of connections and datagrams there is nothing to match: of several routes for one name, the oldest has them all. */
+function hostConnections(
+  attached: readonly Attachment[],
+  translate: (route: Route) => TranslatedRoute,
+): HostConnections[] {
+  const taken = new Set<string>();
+  return attached.flatMap(({ route, hostnames }): HostConnections[] => {
+    const free = hostnames.filter((name) => !taken.has(name));
+    for (const name of free) taken.add(name);
+    const made = translate(route);
+    return free.length === 0 || made.kind !== 'tcp' ? [] : [{ hostnames: free, route: made.route }];
+  });
 }
 
 /** The rules for each host name; names with the same routes are told together. */

@@ -4,9 +4,11 @@ import { NAMESPACE_NAME } from '../../../mesh/kubernetes/labels.ts';
 import type { Route } from '../../../mesh/kubernetes/route-backends.ts';
 import { GATEWAY_GROUP } from '../../../mesh/kubernetes/route-references.ts';
 import { selectorMatches } from '../../../mesh/kubernetes/selector.ts';
+import type { ListenerTls } from '../../../mesh/model/gateway-listener.ts';
 import type { Picture } from '../../snapshot.ts';
 import type { ListenerStatus } from '../settings.ts';
 import { ingressName } from './ingress-class.ts';
+import { listenerTls } from './listener-tls.ts';
 
 export type ListenerSpec = Gateway['spec']['listeners'][number];
 
@@ -25,6 +27,12 @@ export type EvaluatedListener = Readonly<{
   conflict?: ListenerFlaw;
   /** What it refers to and cannot have. */
   unresolved?: ListenerFlaw;
+  /** What clients speak TLS with. Holds keys. */
+  tls?: ListenerTls;
+  /** TLS goes on to the backends as it is. */
+  passthrough?: true;
+  /** It has to speak TLS and cannot. */
+  blocked?: true;
 }>;
 
 /** Ports that the program of a gateway has for itself: admin, metrics, readiness, and those that capture has in pods. */
@@ -35,6 +43,10 @@ const OWN_PORTS: ReadonlySet<number> = new Set([
 /** What may attach, by protocol. */
 const KINDS: ReadonlyMap<string, readonly Route['kind'][]> = new Map([
   ['HTTP', ['HTTPRoute', 'GRPCRoute']],
+  ['HTTPS', ['HTTPRoute', 'GRPCRoute']],
+  ['TLS', ['TLSRoute']],
+  ['TCP', ['TCPRoute']],
+  ['UDP', ['UDPRoute']],
 ]);
 
 /** The key by which a gateway is told of itself: that of its account. */
@@ -43,12 +55,17 @@ export function keyOfGateway(gateway: Gateway): GatewayKey {
 }
 
 /** The listeners of a Gateway, each judged by itself and beside the others. */
-export function evaluateListeners(gateway: Gateway): readonly EvaluatedListener[] {
+export function evaluateListeners(
+  picture: Picture,
+  gateway: Gateway,
+): readonly EvaluatedListener[] {
   const { listeners } = gateway.spec;
   return listeners.map((spec): EvaluatedListener => {
-    const unacceptable = whyUnacceptable(spec);
+    const { tls, passthrough, blocked, ...flaws } = listenerTls(picture, gateway, spec);
+    const unacceptable = whyUnacceptable(spec) ?? flaws.unacceptable;
     const conflict = findConflict(spec, listeners);
-    const { kinds, unresolved } = kindsOf(spec);
+    const { kinds, unresolved: ofKinds } = kindsOf(spec);
+    const unresolved = flaws.unresolved ?? ofKinds;
     return {
       spec,
       hostname: spec.hostname.toLowerCase(),
@@ -56,6 +73,9 @@ export function evaluateListeners(gateway: Gateway): readonly EvaluatedListener[
       ...(unacceptable && { unacceptable }),
       ...(conflict && { conflict }),
       ...(unresolved && { unresolved }),
+      ...(tls && { tls }),
+      ...(passthrough && { passthrough }),
+      ...(blocked && { blocked }),
     };
   });
 }
@@ -66,8 +86,9 @@ export function isServed({
   conflict,
   unresolved,
   supportedKinds,
+  blocked,
 }: EvaluatedListener): boolean {
-  if (unacceptable !== undefined || conflict !== undefined) return false;
+  if (unacceptable !== undefined || conflict !== undefined || blocked === true) return false;
   return unresolved === undefined || supportedKinds.length > 0;
 }
 

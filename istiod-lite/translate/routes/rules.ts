@@ -28,7 +28,12 @@ import type { Route } from '../../../mesh/kubernetes/route-backends.ts';
 import type { Picture } from '../../snapshot.ts';
 import type { MeshSettings } from '../settings.ts';
 import { mayRefer } from '../gateway/reference-grants.ts';
-import { resolveBackend, type ReferenceProblem, type ResolvedBackend } from './backends.ts';
+import {
+  resolveBackend,
+  type Carried,
+  type ReferenceProblem,
+  type ResolvedBackend,
+} from './backends.ts';
 import { translateFilters, type FilterParts } from './filters.ts';
 
 /** What a route says, in the order in which it says it, and what of it cannot be done. */
@@ -58,11 +63,10 @@ export function translateRoute(
 ): TranslatedRoute {
   const problems: ReferenceProblem[] = [];
   const { namespace } = route.ref;
-  const bytes = route.kind === 'TCPRoute' || route.kind === 'TLSRoute';
   const parts: FilterParts = {
     resolve: (ref) =>
       (grants === 'asks for grants' ? refusedReference(picture, route, ref) : undefined) ??
-      resolveBackend(picture, settings, namespace, ref, bytes ? 'bytes' : 'requests'),
+      resolveBackend(picture, settings, namespace, ref, CARRIED[route.kind]),
     report: (problem) => problems.push(problem),
   };
   switch (route.kind) {
@@ -71,7 +75,8 @@ export function translateRoute(
     case 'GRPCRoute':
       return { ...usableRules(grpcRules(route, parts), affinities(picture, route)), problems };
     case 'TCPRoute':
-    case 'TLSRoute': {
+    case 'TLSRoute':
+    case 'UDPRoute': {
       const [rule] = route.spec.rules;
       const backends = (rule?.backendRefs ?? []).map((ref) => shareOf(ref, parts));
       const name = ruleName(route, rule?.name, 0);
@@ -79,6 +84,11 @@ export function translateRoute(
     }
   }
 }
+
+const CARRIED = {
+  ...{ HTTPRoute: 'requests', GRPCRoute: 'requests', TCPRoute: 'bytes', TLSRoute: 'bytes' },
+  UDPRoute: 'datagrams',
+} as const satisfies Readonly<Record<Route['kind'], Carried>>;
 
 /** A Service of another namespace, where nobody there has said that the route may send to it. */
 function refusedReference(

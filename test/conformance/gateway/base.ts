@@ -49,6 +49,7 @@ function backend(home: string): Manifest[] {
           { name: 'ws', port: 8082, targetPort: 8080, appProtocol: 'kubernetes.io/ws' },
           { name: 'grpc', port: 7070, appProtocol: 'kubernetes.io/h2c' },
           { name: 'tcp', port: 9090 },
+          { name: 'udp', port: 9091, protocol: 'UDP' },
         ],
       },
       place,

@@ -16,6 +16,7 @@ import { paths } from './cases/paths.ts';
 import { protocols } from './cases/protocols.ts';
 import { resilience } from './cases/resilience.ts';
 import type { Runs } from './cases/run.ts';
+import { STREAM_LISTENERS, STREAMS, streamRoutes } from './cases/streams.ts';
 import { GatewayMesh } from './gateway-mesh.ts';
 import { GATEWAY_TEST_NAMES, type GatewayTestName } from './gateway-tests.ts';
 import { gateway, routesFrom } from './objects.ts';
@@ -23,7 +24,7 @@ import { gateway, routesFrom } from './objects.ts';
 // A name without a test does not compile.
 const runs: Runs<GatewayTestName> = {
   ...{ ...gateways, ...attaching, ...matching, ...backends, ...headers, ...paths },
-  ...{ ...resilience, ...mirrors, ...cors, ...protocols, ...grpc },
+  ...{ ...resilience, ...mirrors, ...cors, ...protocols, ...grpc, ...streamRoutes },
 };
 
 const mesh = new GatewayMesh(test, [
@@ -32,6 +33,7 @@ const mesh = new GatewayMesh(test, [
   gateway('backend-namespaces', [
     { name: 'http', ...routesFrom({ 'gateway-conformance': 'backend' }) },
   ]),
+  gateway(STREAMS, STREAM_LISTENERS),
 ]);
 
 for (const name of GATEWAY_TEST_NAMES) test.serial(name, (t) => runs[name](t, mesh));
