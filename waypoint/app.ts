@@ -34,6 +34,7 @@ import type { WaypointConfig } from './config.ts';
 import { GatewaySockets } from './gateway/gateway-sockets.ts';
 import { EndpointEvents } from './endpoint-events.ts';
 import { adminRoutes, readinessRoutes, statsRoutes } from './pages.ts';
+import { ProcessBuckets } from './rate-limit/process-buckets.ts';
 import { SpanExports } from './span-exports.ts';
 import { TapStreams } from './tap-streams.ts';
 import type { ControlCalls, DataThreadCalls, DataThreadSettings } from './thread-calls.ts';
@@ -200,6 +201,7 @@ function startThreads(
     config,
     logFormat: config.logFormat,
     logLevels: log.levels(),
+    limitsMemory: config.dataThreads > 1 ? ProcessBuckets.makeMemory() : undefined,
     ...(config.crlPath !== undefined && { revocations: readRevocations(config.crlPath) }),
   };
   return new DataThreads<ControlCalls, DataThreadCalls>({

@@ -77,7 +77,7 @@ import { UpstreamTlsClient } from './upstream/tls.ts';
 /* The entry of a data thread: it holds the decoded state and every connection; the control thread tells it what changes. */
 
 const { index, settings } = dataThreadStart();
-const { config, logFormat, logLevels, revocations } = settings as DataThreadSettings;
+const { config, logFormat, logLevels, revocations, limitsMemory } = settings as DataThreadSettings;
 const log = openLog({ format: logFormat, levels: logLevels });
 const logger = log.scope('waypoint');
 const metrics = new Metrics();
@@ -128,7 +128,7 @@ const security = new Security({
 });
 const limitsLog = log.scope('rate-limit');
 const rateLimiter = new RateLimiter({
-  ...{ store, clock: netClock, metrics, redisUrl: config.redisUrl },
+  ...{ store, clock: netClock, metrics, redisUrl: config.redisUrl, processMemory: limitsMemory },
   onEvent(event) {
     if (event.kind === 'available')
       limitsLog.info('global rate limits are counted', { after_ms: Math.round(event.afterMs) });

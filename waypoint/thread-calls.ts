@@ -23,6 +23,8 @@ export type DataThreadSettings = Readonly<{
   revocations?: Uint8Array;
   logFormat: LogFormat;
   logLevels: LogLevels;
+  /** Where several threads count local rate limits together. */
+  limitsMemory: SharedArrayBuffer | undefined;
 }>;
 
 /** Resources of one xDS type, as they came. */
