@@ -6,17 +6,20 @@ import { END_LABEL_NAMES, labelsOfEnds } from './request-labels.ts';
 type MessageSeries = Readonly<{ request: MetricCell; response: MetricCell }>;
 
 /** A series says nothing of how requests end: streams are counted long before that. */
-const LABEL_NAMES = [...END_LABEL_NAMES, 'request_protocol'];
+const LABEL_NAMES = ['reporter', ...END_LABEL_NAMES, 'request_protocol'];
 
 /** The istio_*_messages_total metrics of one thread: gRPC messages, those of open streams too. */
 export class MessageMetrics {
+  readonly #reporter: string;
   readonly #request: MetricFamily<MetricCell>;
   readonly #response: MetricFamily<MetricCell>;
   readonly #open = new Set<HttpRequest>();
   /** By connection, then endpoint, as RequestMetrics has its series. */
   readonly #known = new WeakMap<object, WeakMap<object, MessageSeries>>();
 
-  constructor(metrics: Metrics) {
+  /** @param reporter as RequestMetrics has it. */
+  constructor(metrics: Metrics, reporter: 'waypoint' | 'source' = 'waypoint') {
+    this.#reporter = reporter;
     const labels = { labelNames: LABEL_NAMES };
     const counter = (direction: string): MetricFamily<MetricCell> =>
       metrics.counter(`istio_${direction}_messages_total`, `gRPC ${direction} messages`, labels);
@@ -54,7 +57,7 @@ export class MessageMetrics {
     if (byEndpoint === undefined) this.#known.set(downstream, (byEndpoint = new WeakMap()));
     let series = byEndpoint.get(endpoint);
     if (series === undefined) {
-      const labels = [...labelsOfEnds(request, service), 'grpc'];
+      const labels = [this.#reporter, ...labelsOfEnds(request, service), 'grpc'];
       series = { request: this.#request.cell(...labels), response: this.#response.cell(...labels) };
       byEndpoint.set(endpoint, series);
     }

@@ -7,7 +7,7 @@ const UNKNOWN = 'unknown';
 
 /** Istio's names, which dashboards read: who called whom, and how that is secured. */
 export const END_LABEL_NAMES: readonly string[] = [
-  ...['reporter', 'source_workload', 'source_canonical_service', 'source_canonical_revision'],
+  ...['source_workload', 'source_canonical_service', 'source_canonical_revision'],
   ...['source_workload_namespace', 'source_principal', 'source_app', 'source_version'],
   ...['source_cluster', 'destination_service', 'destination_service_namespace'],
   ...['destination_service_name', 'destination_workload', 'destination_canonical_service'],
@@ -46,7 +46,7 @@ export function labelsOfEnds(
 function endLabels(ends: Ends): string[] {
   const { source, destination, service, sourceIdentity } = ends;
   return [
-    ...['waypoint', orUnknown(source?.workloadName), orUnknown(source?.canonicalName)],
+    ...[orUnknown(source?.workloadName), orUnknown(source?.canonicalName)],
     ...[orUnknown(source?.canonicalRevision), orUnknown(source?.namespace)],
     ...[orUnknown(sourceIdentity), orUnknown(source?.canonicalName)],
     ...[orUnknown(source?.canonicalRevision), orUnknown(source?.clusterId)],

@@ -17,6 +17,7 @@ const BOUNDS = [
 ];
 
 const LABEL_NAMES = [
+  'reporter',
   ...END_LABEL_NAMES,
   ...['request_protocol', 'response_code', 'grpc_response_status', 'response_flags'],
 ];
@@ -37,6 +38,7 @@ const NOBODY = {};
 
 /** The istio_request* metrics of one thread. */
 export class RequestMetrics {
+  readonly #reporter: string;
   readonly #requests: MetricFamily<MetricCell>;
   readonly #duration: MetricFamily<HistogramCell>;
   readonly #requestBytes: MetricFamily<HistogramCell>;
@@ -47,7 +49,9 @@ export class RequestMetrics {
    */
   readonly #known = new WeakMap<object, WeakMap<object, SeriesByOutcome>>();
 
-  constructor(metrics: Metrics) {
+  /** @param reporter who tells of it: a waypoint, or a gateway, which stands for the source. */
+  constructor(metrics: Metrics, reporter: 'waypoint' | 'source' = 'waypoint') {
+    this.#reporter = reporter;
     const labels = { labelNames: LABEL_NAMES };
     this.#requests = metrics.counter('istio_requests_total', 'Finished HTTP requests', labels);
     const histogram = (name: string, help: string): MetricFamily<HistogramCell> =>
@@ -85,6 +89,7 @@ export class RequestMetrics {
 
   #makeSeries(request: HttpRequest, service: Service | undefined): RequestSeries {
     const labels = [
+      this.#reporter,
       ...labelsOfEnds(request, service),
       request.head.isGrpc ? 'grpc' : 'http',
       String(request.status),

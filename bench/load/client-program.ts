@@ -3,6 +3,7 @@ import { describeError } from '../../base/errors.ts';
 import { prepareNetns } from '../../net/netns.ts';
 import { runBulk } from './bulk-client.ts';
 import { HeldConnections, runConnections, Tries } from './connection-client.ts';
+import { runHttpGet, runHttpLoad, runUntilRefused, runUntilServed } from './http-client.ts';
 import { runPingPong, runPings } from './ping-client.ts';
 import type { LoadAnswer, LoadOperation, LoadOperations, LoadRequest } from './protocol.ts';
 import { fetchCertificate, HeldSessions, runHandshakes } from './session-client.ts';
@@ -34,6 +35,10 @@ const operations: Operations = {
     tries.stop();
     return { released: connections.release() + sessions.release() };
   },
+  httpLoad: runHttpLoad,
+  httpGet: runHttpGet,
+  untilServed: runUntilServed,
+  untilRefused: runUntilRefused,
   get: fetchPage,
   certificate: fetchCertificate,
   handshakes: runHandshakes,

@@ -1,5 +1,6 @@
 import { parseCidr } from '../../base/address.ts';
 import type { Gateway } from '../../mesh/kubernetes/gateway.ts';
+import { ALLOW_HEADER_UNDERSCORES, XFCC_CLIENT_IDENTITY } from '../../mesh/kubernetes/labels.ts';
 import type { ObjectBase } from '../../mesh/kubernetes/object.ts';
 import type { ObjectOf } from '../../mesh/kubernetes/resources.ts';
 import type {
@@ -28,9 +29,11 @@ import {
   type TargetSecurity,
 } from '../../mesh/model/target-security.ts';
 import type { Picture, TargetingKind } from '../snapshot.ts';
-import { authorizersOf, type Authorizers } from './mesh-config.ts';
+import type { Authorizers } from './authorizers.ts';
+import { meshConfigOf } from './mesh-config.ts';
 import { accountMatch, isDryRun, principalMatches, stringMatch } from './policies.ts';
 import { serviceHostname } from './names.ts';
+import { ofGatewayOrClass } from './waypoint-gateways.ts';
 import { translateRequestAuthentication } from './request-authentication.ts';
 import type { MeshSettings } from './settings.ts';
 
@@ -52,11 +55,16 @@ export function securityOfService(
   return { target: serviceTarget(key), ...translateAll(picture, attached, settings) };
 }
 
-/** What is attached to a waypoint: to its Gateway, and to its GatewayClass by the root namespace. */
+/**
+ * What is attached to a waypoint or gateway: to its Gateway, and to its GatewayClass by the root namespace.
+ *
+ * @param account by which its instances know themselves.
+ */
 export function securityOfGateway(
   picture: Picture,
   settings: MeshSettings,
   gateway: Gateway,
+  account = gateway.ref.name,
 ): TargetSecurity {
   const { namespace, name } = gateway.ref;
   const ofClass = { kind: 'GatewayClass', name: gateway.spec.gatewayClassName };
@@ -65,9 +73,26 @@ export function securityOfGateway(
     ...picture.targetingPolicies(kind, settings.rootNamespace, ofClass),
   ];
   return {
-    target: gatewayTarget(namespace, name),
+    target: gatewayTarget(namespace, account),
     ...translateAll(picture, attached, settings),
+    ...waypointSettings(picture, settings, gateway),
   };
+}
+
+/** From MeshConfig, and from annotations of the Gateway or its class; nothing where all is strict. */
+function waypointSettings(
+  picture: Picture,
+  settings: MeshSettings,
+  gateway: Gateway,
+): Pick<TargetSecurity, 'settings'> {
+  const isSet = (annotation: string): boolean =>
+    ofGatewayOrClass(picture, gateway, 'annotations', annotation) === 'true';
+  const { pathNormalization: paths, trustedProxies } = meshConfigOf(picture, settings);
+  const allowUnderscores = isSet(ALLOW_HEADER_UNDERSCORES);
+  const tellClientIdentity = isSet(XFCC_CLIENT_IDENTITY);
+  const isStrict = paths === 'STRICT' && trustedProxies === 0;
+  if (isStrict && !allowUnderscores && !tellClientIdentity) return {};
+  return { settings: { paths, trustedProxies, allowUnderscores, tellClientIdentity } };
 }
 
 function translateAll(
@@ -81,7 +106,7 @@ function translateAll(
       return translateHttpPolicy(
         policy,
         settings,
-        isCustom ? authorizersOf(picture, settings) : undefined,
+        isCustom ? meshConfigOf(picture, settings).authorizers : undefined,
       );
     }),
     authentications: byKey(attached('RequestAuthentication')).map((each) =>

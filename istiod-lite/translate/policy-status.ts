@@ -2,7 +2,7 @@ import type { AuthorizationPolicy, TargetReference } from '../../mesh/kubernetes
 import { targetsOf } from '../../mesh/kubernetes/security.ts';
 import type { Picture } from '../snapshot.ts';
 import { translateHttpPolicy, unknownAttributesOf } from './http-policies.ts';
-import { authorizersOf } from './mesh-config.ts';
+import { meshConfigOf } from './mesh-config.ts';
 import { objectWaypoint } from './services.ts';
 import type { Condition, MeshSettings } from './settings.ts';
 
@@ -94,7 +94,11 @@ function notesOf(picture: Picture, settings: MeshSettings, policy: Authorization
         : 'they are left out, so that more is matched than asked for';
     notes.push(`waypoints cannot look at ${unknown.join(', ')}: ${effect}`);
   }
-  const { action } = translateHttpPolicy(policy, settings, authorizersOf(picture, settings));
+  const { action } = translateHttpPolicy(
+    policy,
+    settings,
+    meshConfigOf(picture, settings).authorizers,
+  );
   if (action.kind === 'CUSTOM' && 'problem' in action)
     notes.push(`${action.problem}: requests that match are denied`);
   return notes;
