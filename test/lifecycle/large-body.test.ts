@@ -5,7 +5,12 @@ import { podAdminSocket } from '../../deploy/sandbox/api.ts';
 import { fetchAdmin } from '../../mesh/admin/client.ts';
 import { Metrics } from '../support/mesh-metrics.ts';
 import { waypointPods, waypointReady, waypointYaml } from '../support/mesh-waypoints.ts';
-import { namespaceYaml, podYaml } from '../support/mesh-yaml.ts';
+import {
+  namespaceYaml,
+  podYaml,
+  serverPodYaml,
+  waypointServiceYaml,
+} from '../support/mesh-yaml.ts';
 import { startMesh } from '../support/mesh.ts';
 import { sized } from './full-size.ts';
 import type { LargeBody } from './large-body/large-body.ts';
@@ -14,7 +19,7 @@ import type { LargeBody } from './large-body/large-body.ts';
 
 const BYTES = sized(10e9, 1e9);
 /** What a process may need for it: some windows of one stream, and the heap's own ups and downs. */
-const MOST_GROWTH_BYTES = 64 << 20;
+const MOST_GROWTH_BYTES = 96 << 20;
 const SAMPLE_EVERY_MS = 200;
 /** 10 MB/s, on a machine that has other things to do; slower is standing still. */
 const LIMIT_MS = BYTES / 10e3;
@@ -22,34 +27,12 @@ const LIMIT_MS = BYTES / 10e3;
 const PROGRAMS = join(import.meta.dirname, 'large-body');
 const NODE = [process.execPath, '--disable-warning=ExperimentalWarning'];
 
-const server = `---\n${JSON.stringify({
-  apiVersion: 'v1',
-  kind: 'Pod',
-  metadata: { name: 'web', namespace: 'shop', labels: { app: 'web' } },
-  spec: {
-    nodeName: 'node-2',
-    containers: [
-      {
-        ...{ name: 'web', image: 'test/large-body' },
-        readinessProbe: { tcpSocket: { port: 8080 } },
-      },
-    ],
-  },
-})}\n`;
-
-const service = `---\n${JSON.stringify({
-  apiVersion: 'v1',
-  kind: 'Service',
-  metadata: { name: 'web', namespace: 'shop', labels: { 'istio.io/use-waypoint': 'waypoint' } },
-  spec: { selector: { app: 'web' }, ports: [{ name: 'http', port: 80, targetPort: 8080 }] },
-})}\n`;
-
 const mesh = startMesh(test, {
   yaml: [
     namespaceYaml('shop'),
     podYaml('client', { node: 'node-1' }),
-    server,
-    service,
+    serverPodYaml('web', { node: 'node-2', image: 'test/large-body' }),
+    waypointServiceYaml('web'),
     waypointYaml('waypoint'),
   ].join(''),
   settings: { images: { 'test/large-body': [...NODE, join(PROGRAMS, 'server-program.ts')] } },
