@@ -59,7 +59,7 @@ export type LoadOperations = {
   httpLoad: {
     ask: Readonly<{
       targets: readonly HttpTarget[];
-      /** Kept, one request at a time on each. */
+      /** Kept, one request at a time on each; 0: a new one for each request. */
       connections: number;
       rate: number;
       count: number;
