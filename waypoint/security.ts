@@ -1,5 +1,3 @@
-import type { SocketAddress } from '../base/address.ts';
-import type { PolicyConnection } from '../mesh/model/authorize.ts';
 import {
   CompiledHttpPolicies,
   type CustomDecision,
@@ -9,11 +7,13 @@ import type { ExternalAuthorizer, HttpPolicy } from '../mesh/model/http-policy.t
 import type { PolicyRequest, RequestIdentity } from '../mesh/model/http-policy-values.ts';
 import type { SpiffeId } from '../mesh/model/identity.ts';
 import type { Service } from '../mesh/model/service.ts';
+import { STRICT_SETTINGS, type WaypointSettings } from '../mesh/model/waypoint-settings.ts';
 import { serviceTarget, type SecurityTarget } from '../mesh/model/target-security.ts';
 import { keyOfService } from '../mesh/proxy/state/vips.ts';
 import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
 import type { HeaderList } from '../net/h2/headers.ts';
-import { policyRefusal, policyRequest } from './authorize.ts';
+import { policyConnection, policyRefusal, policyRequest, type PolicyEnds } from './authorize.ts';
+import { CLIENT_CERTIFICATE, formatClientCertificate } from './client-certificate.ts';
 import { AuthorizerClients } from './ext-authz/clients.ts';
 import type { AuthorizationAnswer } from './ext-authz/question.ts';
 import { holdBody, shownBody } from './ext-authz/body.ts';
@@ -21,7 +21,6 @@ import type { HttpRequest } from './http-request.ts';
 import { JwtAuthenticator, type JwtOutcome } from './jwt.ts';
 import { applyTokens, jwtRefusal } from './jwt-request.ts';
 import type { LocalReply } from './local-reply.ts';
-import { splitAuthority } from './request-headers.ts';
 import type { Verdict } from './request-parts.ts';
 import { UAEX } from './response-flags.ts';
 
@@ -29,18 +28,17 @@ export type SecurityOptions = Readonly<{
   store: WaypointStore;
   /** This waypoint. */
   gateway: SecurityTarget;
+  identity: SpiffeId;
   /** Milliseconds since the epoch. */
   now: () => number;
 }>;
 
 /** Who calls what, by one connection. */
-export type SecuredConnection = Readonly<{
-  remote: SocketAddress;
-  local: SocketAddress;
-  identity?: SpiffeId | undefined;
-  /** `undefined` for a pod at its own address. */
-  service?: Service | undefined;
-}>;
+export type SecuredConnection = PolicyEnds &
+  Readonly<{
+    /** `undefined` for a pod at its own address. */
+    service?: Service | undefined;
+  }>;
 
 /** All of a request that policy looks at. */
 export type SecuredRequest = Pick<HttpRequest, 'head' | 'downstream'>;
@@ -65,6 +63,7 @@ export class Security implements Disposable {
   readonly #authenticators = new Map<SecurityTarget, JwtAuthenticator>();
   readonly #authorizers = new AuthorizerClients();
   readonly #ofGateway: readonly SecurityTarget[];
+  #settings = STRICT_SETTINGS;
   readonly #ofServices = new WeakMap<Service, readonly SecurityTarget[]>();
 
   constructor(options: SecurityOptions) {
@@ -83,9 +82,16 @@ export class Security implements Disposable {
       const policies = store.security(target)?.policies ?? [];
       this.#policies.set(target, policies);
       this.#authorizers.name(target, policies);
-      if (target === this.#options.gateway) this.#authenticators.clear();
-      else this.#authenticators.delete(target);
+      if (target === this.#options.gateway) {
+        this.#settings = store.security(target)?.settings ?? STRICT_SETTINGS;
+        this.#authenticators.clear();
+      } else this.#authenticators.delete(target);
     }
+  }
+
+  /** How this waypoint reads requests now. */
+  get settings(): WaypointSettings {
+    return this.#settings;
   }
 
   /** Whether all that must be asked has arrived. */
@@ -100,7 +106,7 @@ export class Security implements Disposable {
     const { service, remote } = connection;
     if (!this.isReady(service)) return 'the policies of its target have not arrived';
     const request: PolicyRequest = {
-      ...{ connection: connectionOf(connection), remoteIp: remote.ip, sni: '' },
+      ...{ connection: policyConnection(connection), remoteIp: remote.ip, sni: '' },
     };
     const targets = this.#targetsOf(service);
     const custom = this.#policies.custom(targets, request);
@@ -116,6 +122,7 @@ export class Security implements Disposable {
   authorize(request: HttpRequest): Verdict | Promise<Verdict> {
     const { service } = request.downstream;
     if (!this.isReady(service)) return NOT_READY;
+    if (this.#settings.tellClientIdentity) this.#tellClientIdentity(request);
     const targets = this.#targetsOf(service);
     if (this.#policies.hasCustom(targets)) return this.#ask(request, targets);
     return this.#authenticate(request, targets);
@@ -130,7 +137,7 @@ export class Security implements Disposable {
     const { service } = request.downstream;
     if (!this.isReady(service)) return undefined;
     const targets = this.#targetsOf(service);
-    const asked = toPolicyRequest(request, undefined);
+    const asked = this.#policyRequest(request);
     return {
       policies: this.#policies.applying(targets),
       custom: this.#policies.custom(targets, asked),
@@ -143,8 +150,15 @@ export class Security implements Disposable {
     this.#authorizers[Symbol.dispose]();
   }
 
+  /** Its own word for it is not in its head any more. */
+  #tellClientIdentity({ head, downstream }: HttpRequest): void {
+    if (downstream.identity === undefined) return;
+    const value = formatClientCertificate(this.#options.identity, downstream.identity);
+    head.list.push(CLIENT_CERTIFICATE, value);
+  }
+
   async #ask(request: HttpRequest, targets: readonly SecurityTarget[]): Promise<Verdict> {
-    const custom = this.#policies.custom(targets, toPolicyRequest(request, undefined));
+    const custom = this.#policies.custom(targets, this.#policyRequest(request));
     if (custom.kind === 'deny') {
       const { by } = custom;
       const { status, body, details } = policyRefusal(by === undefined ? {} : { by });
@@ -234,11 +248,16 @@ export class Security implements Disposable {
     targets: readonly SecurityTarget[],
     identity: RequestIdentity | undefined,
   ): Verdict {
-    const decision = this.#policies.decide(targets, toPolicyRequest(request, identity));
+    const decision = this.#policies.decide(targets, this.#policyRequest(request, identity));
     if (decision.by !== undefined) request.policy = decision.by.policy;
     if (decision.kind === 'allow') return undefined;
     const { status, body, details } = policyRefusal(decision);
     return { status, flags: 0, body, details };
+  }
+
+  #policyRequest(request: SecuredRequest, identity?: RequestIdentity): PolicyRequest {
+    const { trustedProxies } = this.settings;
+    return policyRequest(request, { trustedProxies, ...(identity && { identity }) });
   }
 
   #targetsOf(service: Service | undefined): readonly SecurityTarget[] {
@@ -250,36 +269,6 @@ export class Security implements Disposable {
     }
     return targets;
   }
-}
-
-function connectionOf({ remote, local, identity }: SecuredConnection): PolicyConnection {
-  return {
-    ...{ sourceIp: remote.ip, destinationIp: local.ip, destinationPort: local.port },
-    ...(identity && { sourceIdentity: identity }),
-  };
-}
-
-function toPolicyRequest(
-  { head, downstream }: SecuredRequest,
-  identity: RequestIdentity | undefined,
-): PolicyRequest {
-  const { authority, path, list } = head;
-  const [hostname, port] = splitAuthority(authority);
-  const query = path.indexOf('?');
-  return policyRequest(
-    connectionOf(downstream),
-    {
-      ...{ method: methodOf(head), authority, hostname, headers: list, target: path },
-      ...{ hostPort: port ?? 80, scheme: 'http' },
-    },
-    query < 0 ? path : path.slice(0, query),
-    { sni: '', trustedProxies: 0, ...(identity && { identity }) },
-  );
-}
-
-/** A WebSocket that is opened by HTTP/2 comes as CONNECT (RFC 8441); by HTTP/1.1 it is a GET, and no rule should tell them apart. */
-function methodOf({ method, protocol }: HttpRequest['head']): string {
-  return method === 'CONNECT' && protocol !== '' ? 'GET' : method;
 }
 
 function replaceHead({ head }: HttpRequest, headers: HeaderList): void {

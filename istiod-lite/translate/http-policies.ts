@@ -1,5 +1,6 @@
 import { parseCidr } from '../../base/address.ts';
 import type { Gateway } from '../../mesh/kubernetes/gateway.ts';
+import { ALLOW_HEADER_UNDERSCORES, XFCC_CLIENT_IDENTITY } from '../../mesh/kubernetes/labels.ts';
 import type { ObjectBase } from '../../mesh/kubernetes/object.ts';
 import type { ObjectOf } from '../../mesh/kubernetes/resources.ts';
 import type {
@@ -33,6 +34,7 @@ import type { Authorizers } from './authorizers.ts';
 import { meshConfigOf } from './mesh-config.ts';
 import { accountMatch, isDryRun, principalMatches, stringMatch } from './policies.ts';
 import { serviceHostname } from './names.ts';
+import { ofGatewayOrClass } from './waypoint-gateways.ts';
 import { translateRequestAuthentication } from './request-authentication.ts';
 import type { MeshSettings } from './settings.ts';
 
@@ -81,6 +83,7 @@ export function securityOfGateway(
   return {
     target: gatewayTarget(namespace, pods?.account ?? name),
     ...translateAll(picture, attached, settings),
+    ...waypointSettings(picture, settings, gateway),
   };
 }
 
@@ -113,6 +116,22 @@ type Selecting = Readonly<{
     selector?: Readonly<{ matchLabels: Labels }> | undefined;
   }>;
 }>;
+
+/** From MeshConfig, and from annotations of the Gateway or its class; nothing where all is strict. */
+function waypointSettings(
+  picture: Picture,
+  settings: MeshSettings,
+  gateway: Gateway,
+): Pick<TargetSecurity, 'settings'> {
+  const isSet = (annotation: string): boolean =>
+    ofGatewayOrClass(picture, gateway, 'annotations', annotation) === 'true';
+  const { pathNormalization: paths, trustedProxies } = meshConfigOf(picture, settings);
+  const allowUnderscores = isSet(ALLOW_HEADER_UNDERSCORES);
+  const tellClientIdentity = isSet(XFCC_CLIENT_IDENTITY);
+  const isStrict = paths === 'STRICT' && trustedProxies === 0;
+  if (isStrict && !allowUnderscores && !tellClientIdentity) return {};
+  return { settings: { paths, trustedProxies, allowUnderscores, tellClientIdentity } };
+}
 
 function translateAll(
   picture: Picture,

@@ -18,6 +18,7 @@ import {
   Attribute,
   HttpPolicy_Action as Action,
   TargetSecurity as TargetSecurityMessage,
+  WaypointSettings_Paths as Paths,
   type Condition as ConditionMessage,
   type ConditionValue,
   type ExternalAuthorizer as AuthorizerMessage,
@@ -75,6 +76,12 @@ export function decodeTargetSecurity(bytes: Uint8Array): TargetSecurity {
           rules: rules.map(decodeJwtRule),
         }),
       ),
+      ...(message.settings && {
+        settings: {
+          ...message.settings,
+          paths: decodeEnum(Paths, message.settings.paths, 'settings.paths'),
+        },
+      }),
     };
   } catch (error) {
     if (!(error instanceof MeshError)) throw error;
@@ -92,6 +99,9 @@ export function encodeTargetSecurity(security: TargetSecurity): Uint8Array {
       key,
       rules: rules.map(encodeJwtRule),
     })),
+    ...(security.settings && {
+      settings: { ...security.settings, paths: Paths[security.settings.paths] },
+    }),
   }).finish();
 }
 

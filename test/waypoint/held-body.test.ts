@@ -8,6 +8,7 @@ import test, { type ExecutionContext } from 'ava';
 import { resetSocket } from '../../base/reset-socket.ts';
 import { policyKey } from '../../mesh/model/authorization.ts';
 import type { ExternalAuthorizer, HttpPolicy } from '../../mesh/model/http-policy.ts';
+import { parseSpiffeId } from '../../mesh/model/identity.ts';
 import { serviceKey } from '../../mesh/model/service.ts';
 import { gatewayTarget, serviceTarget } from '../../mesh/model/target-security.ts';
 import { WaypointStore } from '../../mesh/proxy/state/waypoint-store.ts';
@@ -80,7 +81,10 @@ async function start(
     })),
     [],
   );
-  const security = new Security({ store, gateway: GATEWAY, now: Date.now });
+  const security = new Security({
+    ...{ store, gateway: GATEWAY, now: Date.now },
+    identity: parseSpiffeId('spiffe://cluster.local/ns/shop/sa/waypoint'),
+  });
   security.onChange(new Set([SERVICE, GATEWAY]));
   const { port } = servePlainWaypoint(t, backEndPort, {
     judges: { authorize: (request) => security.authorize(request) },

@@ -7,7 +7,8 @@ import { isReady } from '../readiness.ts';
 import type { Condition, GatewayStatusAddress, ListenerStatus } from '../settings.ts';
 import type { GatewayAttachments } from './attach.ts';
 import { ingressLabel, ingressName } from './ingress-class.ts';
-import { isServed, type EvaluatedListener, type ListenerFlaw } from './listeners.ts';
+import type { ListenerFlaw } from './listener-spec.ts';
+import { isServed, type EvaluatedListener } from './listeners.ts';
 
 /** Where a gateway is reached, or why it is not yet. */
 export type IngressAddresses = Readonly<

@@ -7,7 +7,7 @@ import type {
 } from '../../../mesh/model/gateway-listener.ts';
 import type { Picture } from '../../snapshot.ts';
 import { keyPairOf, rootsOf } from '../credentials.ts';
-import type { ListenerFlaw, ListenerSpec } from './listeners.ts';
+import type { ListenerFlaw, ListenerSpec } from './listener-spec.ts';
 import { mayRefer } from './reference-grants.ts';
 
 /** What TLS a listener speaks: none, the client's own with the backend, or ours. */

@@ -8,12 +8,8 @@ import type { ListenerTls } from '../../../mesh/model/gateway-listener.ts';
 import type { Picture } from '../../snapshot.ts';
 import type { ListenerStatus } from '../settings.ts';
 import { ingressName } from './ingress-class.ts';
+import type { ListenerFlaw, ListenerSpec } from './listener-spec.ts';
 import { listenerTls } from './listener-tls.ts';
-
-export type ListenerSpec = Gateway['spec']['listeners'][number];
-
-/** What is wrong with a listener, with upstream's reason. */
-export type ListenerFlaw = Readonly<{ reason: string; message: string }>;
 
 /** A listener as it was written, and what became of it. */
 export type EvaluatedListener = Readonly<{

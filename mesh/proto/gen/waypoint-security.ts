@@ -60,6 +60,35 @@ export interface TargetSecurity {
   target: string;
   policies: HttpPolicy[];
   authentications: RequestAuthentication[];
+  /** Of a Gateway, where anything is set. */
+  settings?: WaypointSettings | undefined;
+}
+
+export interface WaypointSettings {
+  paths: WaypointSettings_Paths;
+  trustedProxies: number;
+  allowUnderscores: boolean;
+  tellClientIdentity: boolean;
+}
+
+export const WaypointSettings_Paths = {
+  STRICT: 0,
+  NONE: 1,
+  BASE: 2,
+  MERGE_SLASHES: 3,
+  DECODE_AND_MERGE_SLASHES: 4,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type WaypointSettings_Paths = typeof WaypointSettings_Paths[keyof typeof WaypointSettings_Paths];
+
+export namespace WaypointSettings_Paths {
+  export type STRICT = typeof WaypointSettings_Paths.STRICT;
+  export type NONE = typeof WaypointSettings_Paths.NONE;
+  export type BASE = typeof WaypointSettings_Paths.BASE;
+  export type MERGE_SLASHES = typeof WaypointSettings_Paths.MERGE_SLASHES;
+  export type DECODE_AND_MERGE_SLASHES = typeof WaypointSettings_Paths.DECODE_AND_MERGE_SLASHES;
+  export type UNRECOGNIZED = typeof WaypointSettings_Paths.UNRECOGNIZED;
 }
 
 export interface HttpPolicy {
@@ -192,7 +221,7 @@ export interface ClaimHeader {
 }
 
 function createBaseTargetSecurity(): TargetSecurity {
-  return { target: "", policies: [], authentications: [] };
+  return { target: "", policies: [], authentications: [], settings: undefined };
 }
 
 export const TargetSecurity: MessageFns<TargetSecurity> = {
@@ -205,6 +234,9 @@ export const TargetSecurity: MessageFns<TargetSecurity> = {
     }
     for (const v of message.authentications) {
       RequestAuthentication.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.settings !== undefined) {
+      WaypointSettings.encode(message.settings, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -246,6 +278,14 @@ export const TargetSecurity: MessageFns<TargetSecurity> = {
             message.authentications.push(RequestAuthentication.decode(reader, reader.uint32()));
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.settings = WaypointSettings.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -266,6 +306,100 @@ export const TargetSecurity: MessageFns<TargetSecurity> = {
     message.target = object.target ?? "";
     message.policies = object.policies?.map((e) => HttpPolicy.fromPartial(e)) || [];
     message.authentications = object.authentications?.map((e) => RequestAuthentication.fromPartial(e)) || [];
+    message.settings = (object.settings !== undefined && object.settings !== null)
+      ? WaypointSettings.fromPartial(object.settings)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseWaypointSettings(): WaypointSettings {
+  return { paths: 0, trustedProxies: 0, allowUnderscores: false, tellClientIdentity: false };
+}
+
+export const WaypointSettings: MessageFns<WaypointSettings> = {
+  encode(message: WaypointSettings, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.paths !== 0) {
+      writer.uint32(8).int32(message.paths);
+    }
+    if (message.trustedProxies !== 0) {
+      writer.uint32(16).uint32(message.trustedProxies);
+    }
+    if (message.allowUnderscores !== false) {
+      writer.uint32(24).bool(message.allowUnderscores);
+    }
+    if (message.tellClientIdentity !== false) {
+      writer.uint32(32).bool(message.tellClientIdentity);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WaypointSettings {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWaypointSettings();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.paths = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.trustedProxies = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.allowUnderscores = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.tellClientIdentity = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<WaypointSettings>, I>>(base?: I): WaypointSettings {
+    return WaypointSettings.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<WaypointSettings>, I>>(object: I): WaypointSettings {
+    const message = createBaseWaypointSettings();
+    message.paths = object.paths ?? 0;
+    message.trustedProxies = object.trustedProxies ?? 0;
+    message.allowUnderscores = object.allowUnderscores ?? false;
+    message.tellClientIdentity = object.tellClientIdentity ?? false;
     return message;
   },
 };

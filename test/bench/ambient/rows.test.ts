@@ -1,19 +1,6 @@
 import test from 'ava';
-import type { ModeName } from '../../../bench/ambient/modes.ts';
-import { rowsOf, valuesOf, type ModeSample } from '../../../bench/ambient/rows.ts';
-
-function sample(
-  mode: ModeName,
-  repetition: number,
-  values: Readonly<Record<string, number>>,
-  pods = 100,
-): ModeSample {
-  return {
-    ...{ mode, pods, repetition, values, histogram: [] },
-    security: { encrypts: true, authorises: true, ciphers: [] },
-    raw: { podStartMs: [], enrolmentMs: [], changeMs: [] },
-  };
-}
+import { rowsOf, valuesOf } from '../../../bench/ambient/rows.ts';
+import { sample } from './support/samples.ts';
 
 const samples = [
   sample('none', 1, { p99Us: 200 }),

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { ipFromBytes, makeCidr } from '../../../base/address.ts';
 import { policyKey, type StringMatch } from '../../../mesh/model/authorization.ts';
 import type { HttpCondition, HttpPolicy } from '../../../mesh/model/http-policy.ts';
+import { PATH_NORMALIZATIONS } from '../../../mesh/model/path-normalization.ts';
 import { serviceKey } from '../../../mesh/model/service.ts';
 import { serviceTarget, type TargetSecurity } from '../../../mesh/model/target-security.ts';
 import { TargetSecurity as Message } from '../../../mesh/proto/gen/waypoint-security.ts';
@@ -118,7 +119,7 @@ const jwtRule = fc.record({
   outputClaimToHeaders: fc.array(fc.record({ header: text, claim: texts }), { maxLength: 2 }),
   ...{ forwardOriginalToken: fc.boolean(), spaceDelimitedClaims: texts },
 });
-const security: fc.Arbitrary<TargetSecurity> = fc.record({
+const withoutSettings = fc.record({
   target: fc.constant(serviceTarget(serviceKey('shop', 'web.shop.svc.cluster.local'))),
   policies: fc.array(policy, { maxLength: 3 }),
   authentications: fc.array(
@@ -126,6 +127,15 @@ const security: fc.Arbitrary<TargetSecurity> = fc.record({
     { maxLength: 2 },
   ),
 });
+const waypointSettings = fc.record({
+  ...{ trustedProxies: fc.nat(64), allowUnderscores: fc.boolean() },
+  ...{ tellClientIdentity: fc.boolean() },
+  paths: fc.constantFrom('STRICT' as const, ...PATH_NORMALIZATIONS),
+});
+const security: fc.Arbitrary<TargetSecurity> = fc.oneof(
+  withoutSettings,
+  fc.tuple(withoutSettings, waypointSettings).map(([one, settings]) => ({ ...one, settings })),
+);
 
 test('decodeTargetSecurity() reads what encodeTargetSecurity() writes', (t) => {
   fc.assert(
