@@ -29,7 +29,7 @@ import {
   type RequestSettings,
   type Verdict,
 } from './request-parts.ts';
-import { splitAuthority } from './request-headers.ts';
+import { splitAuthority } from '../net/http1/authority.ts';
 import { DI, DPE, FI, NC, UH } from './response-flags.ts';
 import { refusalOfBypass } from './gateway/bypass.ts';
 import type { GatewayRoutes } from './gateway/gateway-routes.ts';
