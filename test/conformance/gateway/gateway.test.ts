@@ -16,6 +16,8 @@ import { paths } from './cases/paths.ts';
 import { protocols } from './cases/protocols.ts';
 import { resilience } from './cases/resilience.ts';
 import type { Runs } from './cases/run.ts';
+import { backendTls } from './cases/backend-tls.ts';
+import { tlsRoutes } from './cases/tls-routes.ts';
 import { tlsListeners } from './cases/tls-listeners.ts';
 import { STREAM_LISTENERS, STREAMS, streamRoutes } from './cases/streams.ts';
 import { GatewayMesh } from './gateway-mesh.ts';
@@ -24,7 +26,7 @@ import { gateway, routesFrom } from './objects.ts';
 
 // A name without a test does not compile.
 const runs: Runs<GatewayTestName> = {
-  ...tlsListeners,
+  ...{ ...tlsListeners, ...backendTls, ...tlsRoutes },
   ...{ ...gateways, ...attaching, ...matching, ...backends, ...headers, ...paths },
   ...{ ...resilience, ...mirrors, ...cors, ...protocols, ...grpc, ...streamRoutes },
 };
