@@ -4,8 +4,6 @@ import {
   type ServiceTrafficPolicy,
 } from '../../mesh/model/traffic-policy.ts';
 import type { Service } from '../../mesh/kubernetes/core.ts';
-import type { Gateway } from '../../mesh/kubernetes/gateway.ts';
-import type { ParentRef } from '../../mesh/kubernetes/route-references.ts';
 import type { ServiceEntry } from '../../mesh/kubernetes/networking.ts';
 import type { Picture } from '../snapshot.ts';
 import { withBackendTls } from './backend-tls.ts';
