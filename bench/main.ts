@@ -1,7 +1,10 @@
+import { writeFileSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { describeError, MeshError } from '../base/errors.ts';
-import { PLANS } from './ambient/plans.ts';
+import { coefficientsOf } from './ambient/coefficients.ts';
+import { changePlan, PLANS } from './ambient/plans.ts';
+import { readAmbientResults } from './ambient/results.ts';
 import { runAmbient } from './ambient/run.ts';
 import { compareRuns, formatChanges } from './harness/compare.ts';
 import { formatProfile, functionTimes, readProfile } from './harness/profile.ts';
@@ -13,6 +16,7 @@ import { runHttp1 } from './http1/run.ts';
 import { QUESTIONS } from './l4/questions.ts';
 import { PEERS, runL4 } from './l4/run.ts';
 import { runL7 } from './l7/run.ts';
+import { runScaleBenchmark } from './scale/run.ts';
 import { ENVOY_VERSION_COMMAND } from './peers/envoy.ts';
 
 /*
@@ -20,6 +24,8 @@ import { ENVOY_VERSION_COMMAND } from './peers/envoy.ts';
  * npm run bench -- http1 [options]    the same, of HTTP/1.1
  * npm run bench -- l7 [options]       the same, of waypoints
  * npm run bench -- ambient [options]  no mesh, this one and sidecars under one application
+ * npm run bench -- scale [options]    control plane and proxy with thousands of workloads
+ * npm run bench -- coefficients FILE   has `halo cost` reckon with a run of "ambient"
  * npm run bench -- compare A B        what differs between two runs' files
  * npm run bench -- profile FILE...    where the time goes in files of --cpu-prof
  */
@@ -28,12 +34,17 @@ const USAGE = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only QUE
                               [--out FILE] [--allow-busy]
        npm run bench -- http1 [--rounds N] [--seconds S] [--out FILE] [--allow-busy]
        npm run bench -- l7 [--rounds N] [--seconds S] [--out FILE] [--allow-busy]
-       npm run bench -- ambient [--quick | --full] [--out FILE] [--allow-busy]
+       npm run bench -- ambient [--quick | --full] [--pods N,...] [--modes MODE,...] [--rounds N] [--out FILE]
+                              [--allow-busy]
+       npm run bench -- scale [--full] [--out FILE] [--allow-busy]
+       npm run bench -- coefficients FILE
        npm run bench -- compare A B
        npm run bench -- profile FILE...
 questions: ${QUESTIONS.map(({ name }) => name).join(', ')}
 `;
+const L7_PROGRAMS = { envoy: ENVOY_VERSION_COMMAND, ...VERSION_COMMANDS } as const;
 const FOLDER = join(import.meta.dirname, 'results');
+const COEFFICIENTS = join(import.meta.dirname, '../cli/cost/coefficients.json');
 /** The exit codes of the `halo` command: 1 failed, 2 not understood. */
 const [OK, FAILED, USAGE_ERROR] = [0, 1, 2];
 /** Beyond these nothing is left that could be gained. */
@@ -54,9 +65,10 @@ async function main([command, ...args]: readonly string[]): Promise<number> {
   try {
     if (command === 'l4') return await benchL4(args);
     if (command === 'http1') return await benchRows('http1', VERSION_COMMANDS, runHttp1, args);
-    if (command === 'l7')
-      return await benchRows('l7', { envoy: ENVOY_VERSION_COMMAND }, runL7, args);
+    if (command === 'l7') return await benchRows('l7', L7_PROGRAMS, runWaypointAndProxy, args);
     if (command === 'ambient') return await benchAmbient(args);
+    if (command === 'scale') return await benchScale(args);
+    if (command === 'coefficients' && args.length === 1) return writeCoefficients(args[0] ?? '');
     if (command === 'compare' && args.length === 2) return compare(args);
     if (command === 'profile' && args.length > 0) return showProfiles(args);
   } catch (error) {
@@ -86,6 +98,15 @@ async function benchL4(args: readonly string[]): Promise<number> {
   return await bench('l4', values, programs, more, (measuring, onOutcome) =>
     runL4({ ...measuring, note, questions, environment, onAnswer: onOutcome }),
   );
+}
+
+/** All of layer 7: a waypoint against Envoy, then a plain proxy against nginx and HAProxy. */
+async function runWaypointAndProxy(settings: RowsSettings): Promise<readonly Row[]> {
+  const waypoint = await runL7(settings);
+  const onRows = (rows: readonly Row[]): void => {
+    settings.onRows([...waypoint, ...rows]);
+  };
+  return [...waypoint, ...(await runHttp1({ ...settings, onRows }))];
 }
 
 type RowsSettings = Measuring &
@@ -139,13 +160,35 @@ async function benchAmbient(args: readonly string[]): Promise<number> {
     args: [...args],
     options: {
       ...{ quick: { type: 'boolean', default: false }, full: { type: 'boolean', default: false } },
+      ...{ pods: { type: 'string' }, modes: { type: 'string' }, rounds: { type: 'string' } },
       ...{ out: OPTIONS.out, 'allow-busy': OPTIONS['allow-busy'] },
     },
   });
-  const plan = values.quick ? PLANS.quick : values.full ? PLANS.full : PLANS.standard;
+  const named = values.quick ? PLANS.quick : values.full ? PLANS.full : PLANS.standard;
+  const plan = changePlan(named, values);
   const path = resultsPath(values.out ?? 'ambient.json');
   const passed = await runAmbient({ plan, path, allowBusy: values['allow-busy'], note });
   return passed ? OK : FAILED;
+}
+
+async function benchScale(args: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      full: { type: 'boolean', default: false },
+      ...{ out: OPTIONS.out, 'allow-busy': OPTIONS['allow-busy'] },
+    },
+  });
+  const path = resultsPath(values.out ?? 'scale.json');
+  const { full, 'allow-busy': allowBusy } = values;
+  return (await runScaleBenchmark({ full, path, allowBusy, note })) ? OK : FAILED;
+}
+
+function writeCoefficients(file: string): number {
+  const coefficients = coefficientsOf(readAmbientResults(file));
+  writeFileSync(COEFFICIENTS, `${JSON.stringify(coefficients, null, 2)}\n`);
+  note(`written to ${COEFFICIENTS}`);
+  return OK;
 }
 
 function resultsPath(out: string): string {

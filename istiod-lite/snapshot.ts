@@ -50,6 +50,8 @@ export interface Picture {
     namespace: string,
     target: Readonly<{ kind: string; name: string }>,
   ): Iterable<ObjectOf<K>>;
+  /** The BackendPolicies of a namespace that have a Service of it as their fallback. */
+  policiesFallingBackTo(namespace: string, service: string): Iterable<ObjectOf<'BackendPolicy'>>;
   /** The key set of an issuer, as it was last fetched. */
   keysOf(source: KeySource): string | undefined;
 }
@@ -59,7 +61,8 @@ export type TargetingKind =
   | 'AuthorizationPolicy'
   | 'RequestAuthentication'
   | 'RateLimitPolicy'
-  | 'BackendTLSPolicy';
+  | 'BackendTLSPolicy'
+  | 'BackendPolicy';
 
 /** An object that changed: at least one side is there. */
 export type ObjectChange = Readonly<{
@@ -197,6 +200,10 @@ export class Snapshot implements Picture {
     return this.#ofKind(kind, targetFact(kind, namespace, target));
   }
 
+  policiesFallingBackTo(namespace: string, service: string): Iterable<ObjectOf<'BackendPolicy'>> {
+    return this.#ofKind('BackendPolicy', fallbackFact(namespace, service));
+  }
+
   /** The pods of an account that are on a node. */
   podsOfAccount(
     node: string,
@@ -284,6 +291,10 @@ export function trackedPicture(picture: Picture, facts: Set<string>): Picture {
       facts.add(targetFact(kind, namespace, target));
       return picture.targetingPolicies(kind, namespace, target);
     },
+    policiesFallingBackTo: (namespace, service) => {
+      facts.add(fallbackFact(namespace, service));
+      return picture.policiesFallingBackTo(namespace, service);
+    },
     keysOf: (source) => {
       facts.add(keysFact(source));
       return picture.keysOf(source);
@@ -306,6 +317,10 @@ function targetFact(
   target: Readonly<{ kind: string; name: string }>,
 ): string {
   return factOf('policies of target', kind, namespace, target.kind, target.name);
+}
+
+function fallbackFact(namespace: string, service: string): string {
+  return factOf('policies falling back to', namespace, service);
 }
 
 function targetFacts(policy: ObjectOf<TargetingKind>): string[] {
@@ -345,6 +360,11 @@ function factsOf(object: KnownObject): string[] {
     case 'RateLimitPolicy':
     case 'BackendTLSPolicy':
       return [...facts, ...targetFacts(object)];
+    case 'BackendPolicy': {
+      const ref = object.spec.fallback?.backendRef;
+      const fallback = ref === undefined ? [] : [fallbackFact(namespace, ref.name)];
+      return [...facts, ...targetFacts(object), ...fallback];
+    }
     case 'HTTPRoute':
     case 'GRPCRoute':
     case 'TCPRoute':

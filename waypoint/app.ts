@@ -32,7 +32,9 @@ import { duplicate } from '../net/descriptor.ts';
 import { bindListener } from '../net/tcp.ts';
 import type { WaypointConfig } from './config.ts';
 import { GatewaySockets } from './gateway/gateway-sockets.ts';
+import { EndpointEvents } from './endpoint-events.ts';
 import { adminRoutes, readinessRoutes, statsRoutes } from './pages.ts';
+import { ProcessBuckets } from './rate-limit/process-buckets.ts';
 import { SpanExports } from './span-exports.ts';
 import { TapStreams } from './tap-streams.ts';
 import type { ControlCalls, DataThreadCalls, DataThreadSettings } from './thread-calls.ts';
@@ -60,6 +62,7 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
   const certificates = stack.use(
     new CertificateManager({ fetch: (asked, options) => caClient.fetch(asked, options) }),
   );
+  const events = new EndpointEvents();
   const taps = new TapStreams({
     tap: (id, filter) => threads.callAll('tap', { id, filter }),
     untap: (id) => threads.callAll('untap', { id }),
@@ -74,6 +77,14 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
       certificate: ({ identity: asked }) => certificates.get(asked),
       tapped(batch) {
         taps.take(batch);
+        return null;
+      },
+      endpointEvent(event) {
+        events.add(event);
+        return null;
+      },
+      health(batch) {
+        threads.notifyAll('health', batch);
         return null;
       },
       spans(batch) {
@@ -134,7 +145,7 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
     await running;
   });
 
-  const pageParts = { config, log, metrics, readiness, threads, certificates, taps, stop };
+  const pageParts = { config, log, metrics, readiness, threads, certificates, taps, events, stop };
   const parts = { ...pageParts, xdsStatus: () => describeXds(xds) };
   const readinessServer = stack.use(
     await openAdminServer({
@@ -190,6 +201,7 @@ function startThreads(
     config,
     logFormat: config.logFormat,
     logLevels: log.levels(),
+    limitsMemory: config.dataThreads > 1 ? ProcessBuckets.makeMemory() : undefined,
     ...(config.crlPath !== undefined && { revocations: readRevocations(config.crlPath) }),
   };
   return new DataThreads<ControlCalls, DataThreadCalls>({

@@ -40,6 +40,8 @@ export class Attempt implements ExchangeHandler, ByteSink, PoolWaiter, DeadlineO
   readonly endpoint: UpstreamEndpoint;
   readonly isRetry: boolean;
   readonly startMs = performance.now();
+  /** Until its answer began; `undefined` without one. */
+  latencyMs: number | undefined;
   readonly #owner: AttemptOwner;
   #pending: PendingConnection | undefined;
   #exchange: ClientExchange | undefined;
@@ -175,7 +177,9 @@ export class Attempt implements ExchangeHandler, ByteSink, PoolWaiter, DeadlineO
   }
 
   onResponse(headers: HeaderList, endStream: boolean): void {
-    if (!this.#over) this.#owner.onResponse(this, headers, endStream);
+    if (this.#over) return;
+    this.latencyMs = performance.now() - this.startMs;
+    this.#owner.onResponse(this, headers, endStream);
   }
 
   onTrailers(trailers: HeaderList): void {

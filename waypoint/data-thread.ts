@@ -25,12 +25,15 @@ import { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
 import { StateWaiters } from '../mesh/proxy/state/waiters.ts';
 import { TlsContexts } from '../mesh/proxy/tls-contexts.ts';
 import { dataThreadStart, openDataThread } from '../mesh/runtime/data-thread.ts';
+import type { ServiceKey } from '../mesh/model/service.ts';
 import { openLog } from '../mesh/runtime/log.ts';
 import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
 import { HeapSampling, profileCpu } from '../mesh/runtime/profile.ts';
 import { releaseAfterFloods } from '../mesh/runtime/release-after-floods.ts';
 import { systemClock as netClock } from '../net/clock.ts';
+import { DEFAULT_LIMITS } from '../net/http1/limits.ts';
+import type { HttpServerOptions } from '../net/http/server.ts';
 import { closeReactor, setFaultHandler } from '../net/reactor.ts';
 import type { TcpListener } from '../net/tcp-listener.ts';
 import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
@@ -39,10 +42,18 @@ import { GatewayPorts } from './gateway/gateway-ports.ts';
 import { GatewayRoutes } from './gateway/gateway-routes.ts';
 import { ServerTls } from './gateway/server-tls.ts';
 import { explainRequest } from './explain.ts';
+import { EndpointMetrics } from './endpoint-metrics.ts';
+import { reportTarget } from './endpoint-report.ts';
+import { CheckedHealth, type HealthResult } from './health/checked-health.ts';
+import { HealthChecker } from './health/checker.ts';
+import { updateChecks } from './health/checked-services.ts';
+import { makeProbe } from './health/probe.ts';
+import { TurnBatch } from './health/turn-batch.ts';
 import { HttpSteps } from './http-steps.ts';
-import { HttpConnections } from './http.ts';
+import { HttpConnections, type HttpParts } from './http.ts';
 import { Security } from './security.ts';
 import { listenForTunnels } from './listener.ts';
+import { MessageMetrics } from './message-metrics.ts';
 import type { WaypointParts } from './parts.ts';
 import { RateLimiter } from './rate-limit.ts';
 import { RequestLog } from './request-log.ts';
@@ -57,7 +68,7 @@ import type {
 } from './thread-calls.ts';
 import { Deadlines } from './timeout.ts';
 import { Tracing } from './tracing.ts';
-import { dialEndpoint } from './upstream/dial.ts';
+import { connectEndpoint, dialEndpoint } from './upstream/dial.ts';
 import { UpstreamPool } from './upstream/pool.ts';
 import { isTargetEndpoint } from './upstream/target-backend.ts';
 import { UpstreamTargets } from './upstream/targets.ts';
@@ -66,7 +77,7 @@ import { UpstreamTlsClient } from './upstream/tls.ts';
 /* The entry of a data thread: it holds the decoded state and every connection; the control thread tells it what changes. */
 
 const { index, settings } = dataThreadStart();
-const { config, logFormat, logLevels, revocations } = settings as DataThreadSettings;
+const { config, logFormat, logLevels, revocations, limitsMemory } = settings as DataThreadSettings;
 const log = openLog({ format: logFormat, levels: logLevels });
 const logger = log.scope('waypoint');
 const metrics = new Metrics();
@@ -114,30 +125,64 @@ const clock = {
   random: Math.random,
 };
 const security = new Security({
-  ...{ store, now: Date.now },
+  ...{ store, identity, now: Date.now },
   gateway: gatewayTarget(namespace, serviceAccount),
 });
 const limitsLog = log.scope('rate-limit');
 const rateLimiter = new RateLimiter({
-  ...{ store, clock: netClock, metrics, redisUrl: config.redisUrl },
+  ...{ store, clock: netClock, metrics, redisUrl: config.redisUrl, processMemory: limitsMemory },
   onEvent(event) {
     if (event.kind === 'available')
       limitsLog.info('global rate limits are counted', { after_ms: Math.round(event.afterMs) });
     else limitsLog.warn('global rate limits cannot be counted', { reason: event.reason });
   },
 });
+const health = new CheckedHealth();
 const targets = new UpstreamTargets({
   ...{ state, store, clock },
-  self: () => state.localWorkload(parts.self),
+  ...{ self: () => state.localWorkload(parts.self), health },
   onOutlierEvent(target, event) {
     logger.info(`endpoint ${event.kind}`, { target, ...event });
+    const { kind, endpoint } = event;
+    const time = new Date().toISOString();
+    const reason = event.kind === 'returned' ? '' : event.cause;
+    link.notify('endpointEvent', { ...{ time, kind, target, endpoint }, reason });
   },
 });
+const endpointMetrics = new EndpointMetrics(metrics);
+const healthResults = new TurnBatch<HealthResult>((batch) => {
+  link.notify('health', batch);
+});
+/** One thread of the process checks, for all of them. */
+const checker =
+  index === 0
+    ? new HealthChecker({
+        clock,
+        probe: makeProbe({
+          connect: (endpoint, timeoutMs, signal) =>
+            connectEndpoint(parts, endpoint, signal, timeoutMs),
+          dial: (endpoint, version, events, timeoutMs, signal) =>
+            dialEndpoint(parts, endpoint, version, events, timeoutMs, signal),
+        }),
+        onResult(result) {
+          endpointMetrics.countCheck(result);
+          healthResults.add(result);
+        },
+        onChange({ service, workload, healthy, reason }) {
+          const word = healthy ? 'healthy' : 'unhealthy';
+          logger.info(`endpoint ${word}`, { service, endpoint: workload, reason });
+          const time = new Date().toISOString();
+          const event = { time, kind: word, target: service, endpoint: workload, reason } as const;
+          link.notify('endpointEvent', event);
+        },
+      })
+    : undefined;
 const upstreams = new UpstreamPool((endpoint, version, events, timeoutMs) => {
   if (!isTargetEndpoint(endpoint)) throw new Error(`Cannot dial ${endpoint.text}`);
   return dialEndpoint(parts, endpoint, version, events, timeoutMs);
 });
 const requestMetrics = new RequestMetrics(metrics, reporter);
+const messageMetrics = new MessageMetrics(metrics, reporter);
 const requestLog = new RequestLog(log.writer);
 const accessLog = log.scope('access');
 const spans = new BatchSender<SpanRecord>(
@@ -161,18 +206,20 @@ const taps = new Taps((batch) => link.call('tapped', batch));
 const steps = new HttpSteps({
   ...{ store, targets, pool: upstreams, deadlines: new Deadlines(netClock) },
   random: Math.random,
-  paths: 'STRICT',
+  paths: () => security.settings.paths,
   gateway: () => gatewayRoutes,
   judges: {
     authorize: (request) => security.authorize(request),
     limitRate: (request) => rateLimiter.limitRate(request),
     trace(request) {
       tracing.trace(request);
+      messageMetrics.begin(request);
     },
     onRequestEnd(request) {
       tracing.onRequestEnd(request);
       taps.onRequestEnd(request);
       requestMetrics.count(request, request.downstream.service ?? request.endpoint?.service);
+      messageMetrics.end(request);
       if (accessLog.isEnabled('info')) requestLog.write(request);
     },
     onFault(error) {
@@ -180,7 +227,16 @@ const steps = new HttpSteps({
     },
   },
 });
-const http = { steps, connections: new HttpConnections() };
+const UNDERSCORES: HttpServerOptions = {
+  http1: { limits: { ...DEFAULT_LIMITS, allowUnderscores: true } },
+};
+const http: HttpParts = {
+  ...{ steps, connections: new HttpConnections() },
+  /** Of connections that begin now. */
+  get server(): HttpServerOptions {
+    return security.settings.allowUnderscores ? UNDERSCORES : {};
+  },
+};
 const revocation = revocations && new RevocationCheck(metrics, revocations);
 const parts: WaypointParts = {
   ...(revocation && { revocation }),
@@ -220,6 +276,7 @@ const socketsOpen = metrics.gauge('istio_tcp_sockets_open', 'TCP connections tha
 });
 metrics.onCollect(() => {
   for (const connection of connections.all()) connection.updateMetrics();
+  endpointMetrics.collect(targets.all());
   socketsOpen.cell(reporter).value = connections.size;
 });
 
@@ -250,6 +307,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     metrics: () => metrics.snapshot(),
     connections: () => connections.size,
     dump: () => dumpState(state),
+    endpoints: () => [...targets.all()].map(([name, target]) => reportTarget(name, target)),
     logLevels(levels) {
       log.setLevels(levels);
       return null;
@@ -267,6 +325,13 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     },
     tap({ id, filter }) {
       taps.add(id, filter);
+      return null;
+    },
+    health(results) {
+      for (const result of results) {
+        health.apply(result);
+        targets.onChecked(result);
+      }
       return null;
     },
     untap({ id }) {
@@ -297,6 +362,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     listener?.close();
     ports.closeAll();
     gone.abort(drained());
+    checker?.[Symbol.dispose]();
     upstreams[Symbol.dispose]();
     targets[Symbol.dispose]();
     security[Symbol.dispose]();
@@ -329,6 +395,7 @@ async function applyXds({
       if (shown !== shownToBackends) upstreams.retireAll();
       shownToBackends = shown;
     }
+    checkEndpointsOf(own.services);
     if (own.securities.size > 0) {
       security.onChange(own.securities);
       await connections.recheck(pause);
@@ -340,8 +407,14 @@ async function applyXds({
   if (delta === undefined) return [];
   const { changed, rejected } = await applyDelta(state, delta, pause);
   targets.onChange(changed.services);
+  checkEndpointsOf(changed.services);
   waiters.announce();
   if (changed.policies.size + changed.workloads.size + changed.services.size > 0)
     await connections.recheck(pause);
   return rejected;
+}
+
+function checkEndpointsOf(services: ReadonlySet<ServiceKey>): void {
+  if (checker === undefined) return;
+  for (const service of services) updateChecks(checker, state, store, service);
 }

@@ -1,4 +1,5 @@
 import type { HttpBackend, HttpRule } from '../mesh/model/http-route.ts';
+import type { PathNormalization } from '../mesh/model/path-normalization.ts';
 import type { Service } from '../mesh/model/service.ts';
 import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
 import { keyOfService } from '../mesh/proxy/state/vips.ts';
@@ -12,12 +13,13 @@ import {
   type FilterChain,
 } from './filters/chain.ts';
 import { chooseMirrors, mirrorHeaders } from './filters/mirror.ts';
+import { requestToken } from './filters/session.ts';
 import { decideFault } from './filters/fault.ts';
 import type { LocalAnswer } from './filters/respond.ts';
 import type { HttpRequest } from './http-request.ts';
 import { Mirror } from './mirror.ts';
 import { MISDIRECTED, NO_BACKEND, NO_HOST, type LocalReply } from './local-reply.ts';
-import { normalizePath, type PathNormalization } from './normalize-path.ts';
+import { normalizePath } from './normalize-path.ts';
 import { pause } from './pause.ts';
 import { tellRateLimits } from './rate-limit.ts';
 import {
@@ -27,11 +29,12 @@ import {
   type RequestSettings,
   type Verdict,
 } from './request-parts.ts';
-import { splitAuthority } from './request-headers.ts';
+import { splitAuthority } from '../net/http1/authority.ts';
 import { DI, DPE, FI, NC, UH } from './response-flags.ts';
 import { refusalOfBypass } from './gateway/bypass.ts';
 import type { GatewayRoutes } from './gateway/gateway-routes.ts';
 import { compileRule, routesFor } from './routing.ts';
+import { findSession, sessionField } from './sessions.ts';
 import type { Deadlines } from './timeout.ts';
 import type { UpstreamPool } from './upstream/pool.ts';
 import { PodBackend } from './upstream/pod-backend.ts';
@@ -57,7 +60,8 @@ export type HttpStepsOptions = Readonly<{
   random: () => number;
   /** What is listened for as a gateway, as it is now. */
   gateway?: () => GatewayRoutes;
-  paths: PathNormalization;
+  /** How paths are read now. */
+  paths: () => PathNormalization;
 }>;
 
 const BAD_PATH: LocalReply = {
@@ -99,7 +103,7 @@ export class HttpSteps implements RequestParts {
   normalise(request: HttpRequest): Verdict {
     const { head } = request;
     if (this.#isMisdirected(request)) return MISDIRECTED;
-    const normal = normalizePath(head.path, this.#options.paths);
+    const normal = normalizePath(head.path, this.#options.paths());
     if (normal.kind === 'refused') return BAD_PATH;
     head.path = normal.target;
     return undefined;
@@ -119,7 +123,7 @@ export class HttpSteps implements RequestParts {
     const config = service && this.#options.store.config(keyOfService(service));
     const routes = config && routesFor(config, namespace, local.port);
     if (routes?.kind === 'http') {
-      const found = routes.table.find(request.head.list, namespace);
+      const found = routes.table.find(request.head.list, namespace, request.claims);
       if (found === undefined) return undefined;
       this.#follow(request, found.rule, found.prefix);
       return found.rule;
@@ -192,18 +196,28 @@ export class HttpSteps implements RequestParts {
   chooseBackend(request: HttpRequest, rule: HttpRule): BackendChoice {
     const { downstream, routing } = request;
     if (rule === POD_RULE) return this.#podBackend(downstream);
-    const backend = chooseBackend(rule, this.#options.random());
+    const { targets, random } = this.#options;
+    const session =
+      routing?.token === undefined
+        ? undefined
+        : findSession(rule, routing.token, downstream.version, targets, Date.now());
+    const backend = session?.backend ?? chooseBackend(rule, random());
     if (backend === undefined) return { kind: 'reply', reply: NO_BACKEND };
     if (backend.target === undefined) return { kind: 'reply', reply: unusable(backend) };
     const chain = routing?.compiled.backends.get(backend) ?? NO_FILTERS;
     if (routing !== undefined) routing.backendChain = chain;
     const refused = applyFilters(request, chain);
     if (refused !== undefined) return { kind: 'reply', reply: refused };
-    const found = this.#options.targets.backend(backend.target, downstream.version);
+    const found = targets.backend(backend.target, downstream.version);
     if ('chooseEndpoint' in found) {
       const bypass = downstream.edge && refusalOfBypass(found.service);
-      if (bypass === undefined) return { kind: 'backend', backend: found };
-      return { kind: 'reply', reply: { ...NO_HOST, details: `waypoint_required{${bypass}}` } };
+      if (bypass !== undefined)
+        return { kind: 'reply', reply: { ...NO_HOST, details: `waypoint_required{${bypass}}` } };
+      if (routing !== undefined) {
+        routing.target = found;
+        routing.session = session?.endpoint;
+      }
+      return { kind: 'backend', backend: found };
     }
     if (found.problem === 'unknown service')
       return { kind: 'reply', reply: { ...NO_BACKEND, flags: NC, details: 'cluster_not_found' } };
@@ -255,7 +269,7 @@ export class HttpSteps implements RequestParts {
   filterResponse(request: HttpRequest, list: string[]): HeaderList {
     const { routing, responseHeaders } = request;
     if (routing === undefined) return list;
-    const { backendChain, compiled, cors, setCookie } = routing;
+    const { backendChain, compiled, cors, setCookie, target } = routing;
     let headers: HeaderList = list;
     if (responseHeaders.length > 0) headers = [...headers, ...responseHeaders];
     if (backendChain !== undefined) headers = filterResponse(backendChain, headers);
@@ -263,13 +277,20 @@ export class HttpSteps implements RequestParts {
     if (cors !== undefined && compiled.chain.cors !== undefined)
       headers = compiled.chain.cors.changeResponse(headers, cors);
     headers = tellRateLimits(request, headers);
+    if (compiled.rule.sessionPersistence !== undefined && target !== undefined) {
+      const field = sessionField(compiled.rule, request, target, Date.now());
+      if (field !== undefined) headers = [...headers, field.name, field.value];
+    }
     return setCookie === undefined ? headers : [...headers, 'set-cookie', setCookie];
   }
 
   #follow(request: HttpRequest, rule: HttpRule, prefix: string): void {
+    const { sessionPersistence } = rule;
     request.routing = {
       ...{ compiled: compileRule(rule), prefix, cors: undefined },
       ...{ backendChain: undefined, hash: undefined, setCookie: undefined },
+      ...{ target: undefined, session: undefined },
+      token: sessionPersistence && requestToken(sessionPersistence, request.head.list),
     };
   }
 

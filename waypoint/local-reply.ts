@@ -45,7 +45,14 @@ export const TOO_LONG_TO_MATCH = reply(431, DPE, 'request_too_long_for_patterns'
 /** A fault of our own; its cause is in the log. */
 export const INTERNAL = reply(500, LR, 'internal_error');
 
-const OVERLOADED: HeaderList = ['x-envoy-overloaded', 'true'];
+/** A second, the shortest that can be said: a place may be free at any moment. */
+const OVERLOADED: HeaderList = ['x-envoy-overloaded', 'true', 'retry-after', '1'];
+
+/** Adaptive concurrency lets no more in. The texts are Envoy's. */
+export const CONCURRENCY_LIMIT: LocalReply = {
+  ...reply(503, UO, 'reached_concurrency_limit', 'reached concurrency limit'),
+  headers: OVERLOADED,
+};
 
 const FAILURES: ReadonlyMap<UpstreamFailure, readonly [number, number]> = new Map([
   ['connection-failure', [503, UF]],

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { HeaderList } from '../net/h2/headers.ts';
 import { isGrpcContentType } from './grpc.ts';
+import { CLIENT_CERTIFICATE } from './client-certificate.ts';
 import type { Downstream } from './downstream.ts';
 
 /** Where the values of the pseudo-header fields stand in a RequestHead's list. */
@@ -139,5 +140,5 @@ export class RequestHead {
 const X = 0x78;
 
 function isProxysOwn(name: string): boolean {
-  return name.startsWith('x-envoy-') || name === 'x-forwarded-client-cert';
+  return name.startsWith('x-envoy-') || name === CLIENT_CERTIFICATE;
 }

@@ -11,6 +11,7 @@ import { TemporaryFolder } from '../harness/temporary-folder.ts';
 import { LoadClient } from '../load/load-client.ts';
 import type { HttpTarget } from '../load/protocol.ts';
 import { EnvoySidecars } from '../sidecar/envoy-sidecars.ts';
+import { raiseInotifyLimit } from '../sidecar/inotify-limit.ts';
 import {
   APP_NAMESPACE,
   appEndpoints,
@@ -40,6 +41,8 @@ import { CONTROL_PROGRAMS, waypointedServices, type Mode } from './modes.ts';
 /** A hundred pods on two cores, each with an Envoy that reads its configuration. */
 const START_TIMEOUT_MS = 300_000;
 const LOOK_EVERY_MS = 5;
+/** From when every container runs. */
+const CALLS_TIMEOUT_MS = 60_000;
 const CALL_TIMEOUT_MS = 5000;
 const RETRY_MS = 100;
 
@@ -78,6 +81,10 @@ export class Deployment implements AsyncDisposable {
     const endpoints = appEndpoints(graph, late);
     const sidecars =
       mode.proxies === 'pod' ? new EnvoySidecars(folder, graph, endpoints) : undefined;
+    if (sidecars !== undefined) {
+      const pods = SENDERS + graph.services.length * REPLICAS + late + options.beside;
+      stack.use(raiseInotifyLimit(pods * sidecars.followedFiles));
+    }
     const nodes = Array.from({ length: options.nodes }, (_, index) => `node-${index + 1}`);
     const inMesh = mode.proxies === 'node';
     const waypointed = waypointedServices(mode, graph);
@@ -245,7 +252,7 @@ export class Deployment implements AsyncDisposable {
     const targets = this.options.graph.paths.flatMap((path) =>
       Array.from({ length: 2 * REPLICAS }, () => this.target(path[0], requestPath(path))),
     );
-    const deadlineMs = performance.now() + START_TIMEOUT_MS;
+    const deadlineMs = performance.now() + CALLS_TIMEOUT_MS;
     for (let next = 0; next < targets.length; ) {
       const target = targets[next++];
       if (target === undefined) break;

@@ -8,11 +8,9 @@ import { Deployment } from './deployment.ts';
 import { measure } from './measure.ts';
 import { MODES, type ModeName } from './modes.ts';
 import type { Plan } from './plans.ts';
+import { writeReport } from './report.ts';
+import type { AmbientOutcome } from './results.ts';
 import { rowsOf, type ModeSample } from './rows.ts';
-
-export type AmbientOutcome = Pick<Results, 'rows' | 'failures'> &
-  Readonly<{ samples: readonly ModeSample[] }>;
-export type AmbientResults = Results & AmbientOutcome;
 
 export type AmbientRun = Readonly<{
   plan: Plan;
@@ -29,6 +27,7 @@ export async function runAmbient({ plan, path, allowBusy, note }: AmbientRun): P
     measure: (onOutcome) => measureAll(plan, note, onOutcome),
   });
   process.stdout.write(formatOutcome(results));
+  note(`the report is ${await writeReport(path, results)}`);
   if (!plan.judges) note('the goals are about 100 pods: they are not judged by this run');
   return passed;
 }

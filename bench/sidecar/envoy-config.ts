@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import {
   APP_PORT,
   hostOf,
@@ -24,18 +25,24 @@ const NO_LIMIT = 4294967295;
 const CONNECT_TIMEOUT = '10s';
 const BUFFER_BYTES = 32_768;
 
+/**
+ * A file that Envoy follows. It hears of everything that happens in the folder, so each file has one of its own.
+ */
+function followed(path: string): object {
+  return {
+    resource_api_version: 'V3',
+    path_config_source: { path, watched_directory: { path: dirname(path) } },
+  };
+}
+
 /** What Envoy is started with. @param folder where its files are. */
 export function bootstrap(account: string, folder: string): string {
-  const file = (path: string): object => ({
-    resource_api_version: 'V3',
-    path_config_source: { path, watched_directory: { path: folder } },
-  });
   return JSON.stringify({
     node: { id: `sidecar~${account}`, cluster: account },
     admin: { address: socket('127.0.0.1', ADMIN_PORT) },
     dynamic_resources: {
-      lds_config: file(listenersFile(folder, account)),
-      cds_config: file(clustersFile(folder, account)),
+      lds_config: followed(listenersFile(folder, account)),
+      cds_config: followed(clustersFile(folder, account)),
     },
     cluster_manager: {
       upstream_bind_config: {
@@ -57,15 +64,15 @@ export function bootstrap(account: string, folder: string): string {
 }
 
 export function listenersFile(folder: string, account: string): string {
-  return `${folder}/listeners-${account}.json`;
+  return `${folder}/listeners/${account}/resources.json`;
 }
 
 export function clustersFile(folder: string, account: string): string {
-  return `${folder}/clusters-${account}.json`;
+  return `${folder}/clusters/${account}/resources.json`;
 }
 
 export function endpointsFile(folder: string, service: string): string {
-  return `${folder}/endpoints-${service}.json`;
+  return `${folder}/endpoints/${service}/resources.json`;
 }
 
 export type InboundRules = Readonly<{
@@ -137,13 +144,7 @@ export function clusters(
       ...{ name: outboundCluster(name), type: 'EDS', lb_policy: 'LEAST_REQUEST' },
       eds_cluster_config: {
         service_name: outboundCluster(name),
-        eds_config: {
-          resource_api_version: 'V3',
-          path_config_source: {
-            path: endpointsFile(folder, name),
-            watched_directory: { path: folder },
-          },
-        },
+        eds_config: followed(endpointsFile(folder, name)),
       },
       transport_socket: upstreamTls(files, name, account),
     })),

@@ -1,5 +1,5 @@
-import { renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { makeTestCa } from '../../test/support/test-ca.ts';
 import {
   callersOf,
@@ -59,9 +59,14 @@ export class EnvoySidecars {
     for (const { name } of endpoints) this.setEndpoints(name, []);
     for (const [account, files] of this.#certificates) {
       this.#write(`bootstrap-${account}.json`, bootstrap(account, folder));
-      writeFileSync(clustersFile(folder, account), clusters(endpoints, files, folder));
+      replaceFile(clustersFile(folder, account), clusters(endpoints, files, folder));
     }
     this.#writeListeners(false);
+  }
+
+  /** How many files each of them follows: listeners, clusters, and the endpoints of every service. */
+  get followedFiles(): number {
+    return 2 + this.#endpoints.length;
   }
 
   /** What istio-init and a native sidecar are in a pod. */
@@ -120,6 +125,7 @@ export class EnvoySidecars {
 
 /** In one step, which is also what Envoy watches for. */
 function replaceFile(path: string, text: string): void {
+  mkdirSync(dirname(path), { recursive: true });
   writeFileSync(`${path}.new`, text);
   renameSync(`${path}.new`, path);
 }

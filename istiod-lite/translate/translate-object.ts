@@ -2,6 +2,8 @@ import { unreachable } from '../../base/unreachable.ts';
 import type { KnownObject } from '../../mesh/kubernetes/resources.ts';
 import type { AddressRecord } from '../../mesh/xds/codec.ts';
 import type { Picture } from '../snapshot.ts';
+import { attachedCondition } from './attached-policies.ts';
+import { backendPolicyConditions } from './backend-policies.ts';
 import { backendTlsAncestors } from './backend-tls.ts';
 import {
   serviceEntryWorkloads,
@@ -13,7 +15,6 @@ import { INGRESS_GATEWAY_CLASS } from './gateway/ingress-objects.ts';
 import { staticStrictPolicy, translatePeerAuthentication } from './peer-authentication.ts';
 import { translatePolicy } from './policies.ts';
 import { waypointAccepted } from './policy-status.ts';
-import { rateLimitCondition } from './rate-limits.ts';
 import { routeParents } from './route-status.ts';
 import { translateService, translateServiceEntry } from './services.ts';
 import { NOTHING, type AllocateVip, type MeshSettings, type Translation } from './settings.ts';
@@ -86,7 +87,9 @@ export function translateObject(
     case 'BackendTLSPolicy':
       return { ...NOTHING, ancestors: backendTlsAncestors(picture, settings, object) };
     case 'RateLimitPolicy':
-      return { ...NOTHING, conditions: [rateLimitCondition(picture, settings, object)] };
+      return { ...NOTHING, conditions: [attachedCondition(picture, settings, object)] };
+    case 'BackendPolicy':
+      return { ...NOTHING, conditions: backendPolicyConditions(picture, settings, object) };
     case 'DestinationRule':
       return { ...NOTHING, conditions: [destinationRuleCondition(picture, settings, object)] };
     case 'VirtualService':

@@ -31,6 +31,10 @@ export const WAYPOINT_FOR = 'istio.io/waypoint-for';
 export const INGRESS_USE_WAYPOINT = 'istio.io/ingress-use-waypoint';
 /** Annotation of a Gateway or GatewayClass: `NONE` or `PROXY`, with an optional `/port`. */
 export const WAYPOINT_INBOUND_BINDING = 'ambient.istio.io/waypoint-inbound-binding';
+/** Annotation of a Gateway or GatewayClass: `true` has a waypoint tell back ends who the client is. */
+export const XFCC_CLIENT_IDENTITY = 'ambient.istio.io/xfcc-include-client-identity';
+/** Annotation of a Gateway or GatewayClass: `true` lets fields through whose names hold `_`. */
+export const ALLOW_HEADER_UNDERSCORES = 'halo.dev/allow-header-underscores';
 /** Annotation of a Gateway: the service accounts, comma separated, whose pods use this waypoint. */
 export const FOR_SERVICE_ACCOUNT = 'istio.io/for-service-account';
 /** Annotation of a Service or Namespace: `true` sends traffic direct while the waypoint cannot be used. */

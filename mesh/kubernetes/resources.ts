@@ -44,6 +44,11 @@ import {
 import type { ObjectBase, OtherObject } from './object.ts';
 import type { Report } from './problem.ts';
 import {
+  backendPolicySchema,
+  validateBackendPolicy,
+  type BackendPolicy,
+} from './backend-policy.ts';
+import {
   rateLimitPolicySchema,
   validateRateLimitPolicy,
   type RateLimitPolicy,
@@ -96,6 +101,7 @@ export type KnownObject =
   | RequestAuthentication
   | RateLimitPolicy
   | BackendTlsPolicy
+  | BackendPolicy
   | Gateway
   | GatewayClass
   | HttpRoute
@@ -227,6 +233,13 @@ export const KINDS: readonly KindDefinition[] = [
     { ...gatewayApi, versions: ['v1', 'v1alpha3'] },
     backendTlsPolicySchema,
     none,
+    (a, b) => ({ ...a, ...b }),
+  ),
+  definition(
+    'BackendPolicy',
+    { group: 'halo.dev', versions: ['v1alpha1'], namespaced: true },
+    backendPolicySchema,
+    validateBackendPolicy,
     (a, b) => ({ ...a, ...b }),
   ),
   definition('Gateway', gatewayApi, gatewaySchema, validateGateway, (a, b) => ({ ...a, ...b })),

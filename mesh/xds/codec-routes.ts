@@ -282,26 +282,32 @@ function encodeRetry(retry: RetryPolicy): RetryPolicyMessage {
   };
 }
 
-function decodeSession({ by }: SessionPersistenceMessage): SessionPersistence {
+function decodeSession({ by, absoluteMs }: SessionPersistenceMessage): SessionPersistence {
+  const bound =
+    absoluteMs === undefined
+      ? {}
+      : { absoluteMs: decodeAmount(absoluteMs, 'session_persistence.absolute_ms') };
   switch (by?.$case) {
     case 'cookie': {
       const { name, path, lifetimeMs } = by.value;
       return {
-        ...{ kind: 'cookie', name, path },
+        ...{ kind: 'cookie', name, path, ...bound },
         ...(lifetimeMs === undefined
           ? {}
           : { lifetimeMs: decodeAmount(lifetimeMs, 'session_persistence.lifetime_ms') }),
       };
     }
     case 'header':
-      return { kind: 'header', name: by.value };
+      return { kind: 'header', name: by.value, ...bound };
     case undefined:
       throw resourceError('session persistence of no known kind');
   }
 }
 
 function encodeSession(session: SessionPersistence): SessionPersistenceMessage {
-  if (session.kind === 'header') return { by: { $case: 'header', value: session.name } };
+  const { absoluteMs } = session;
+  if (session.kind === 'header')
+    return { by: { $case: 'header', value: session.name }, absoluteMs };
   const { name, path, lifetimeMs } = session;
-  return { by: { $case: 'cookie', value: { name, path, lifetimeMs } } };
+  return { by: { $case: 'cookie', value: { name, path, lifetimeMs } }, absoluteMs };
 }

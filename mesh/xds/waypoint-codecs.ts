@@ -1,7 +1,13 @@
+import type { ServiceBackendPolicy } from '../model/backend-policy.ts';
 import type { ServiceRoutes } from '../model/http-route.ts';
 import type { ServiceRateLimits } from '../model/rate-limit.ts';
 import type { ServiceTrafficPolicy } from '../model/traffic-policy.ts';
 import { GATEWAY_LISTENERS_TYPE } from './codec-gateway.ts';
+import {
+  decodeServiceBackendPolicy,
+  encodeServiceBackendPolicy,
+  SERVICE_BACKEND_POLICY_TYPE,
+} from './codec-backend.ts';
 import { TARGET_SECURITY_TYPE } from './codec-http-policy.ts';
 import {
   decodeServiceRateLimits,
@@ -22,6 +28,8 @@ import {
 export type WaypointConfigs = Readonly<{
   traffic: ServiceTrafficPolicy;
   limits: ServiceRateLimits;
+  /** Only where a BackendPolicy is. */
+  backend: ServiceBackendPolicy;
   routes: ServiceRoutes;
 }>;
 
@@ -46,6 +54,10 @@ export const WAYPOINT_CODECS: { readonly [K in WaypointKind]: WaypointCodec<Wayp
       ...{ typeUrl: SERVICE_RATE_LIMITS_TYPE },
       ...{ encode: encodeServiceRateLimits, decode: decodeServiceRateLimits },
     },
+    backend: {
+      ...{ typeUrl: SERVICE_BACKEND_POLICY_TYPE },
+      ...{ encode: encodeServiceBackendPolicy, decode: decodeServiceBackendPolicy },
+    },
     routes: {
       ...{ typeUrl: SERVICE_ROUTES_TYPE },
       ...{ encode: encodeServiceRoutes, decode: decodeServiceRoutes },
@@ -65,6 +77,7 @@ export const WAYPOINT_TYPES: readonly string[] = [
 const KINDS: ReadonlyMap<string, WaypointKind> = new Map([
   [SERVICE_TRAFFIC_TYPE, 'traffic'],
   [SERVICE_RATE_LIMITS_TYPE, 'limits'],
+  [SERVICE_BACKEND_POLICY_TYPE, 'backend'],
   [SERVICE_ROUTES_TYPE, 'routes'],
 ]);
 

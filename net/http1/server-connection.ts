@@ -16,7 +16,7 @@ import {
 import type { MessageWriter } from './message-writer.ts';
 import { completeOptions, type Http1Options, type Http1Parameters } from './options.ts';
 import { type RequestHead, RequestParser } from './parse.ts';
-import { formatResponseHead } from './serialize.ts';
+import { composeResponseHead } from './serialize.ts';
 import { Http1ServerExchange, type ServerExchangeOwner } from './server-exchange.ts';
 
 const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
@@ -298,7 +298,7 @@ export class Http1ServerConnection
     if (exchange?.begun !== true) {
       const connection = status === 426 ? { close: true, upgrade: 'HTTP/1.1' } : { close: true };
       this.writer.head(
-        formatResponseHead({ method: 'GET', minor: 1 }, status, [], true, connection),
+        composeResponseHead({ method: 'GET', minor: 1 }, status, [], 0, true, connection),
       );
     }
     this.#channel.end(LINGER_MS);

@@ -105,12 +105,12 @@ async function answer(port: number): Promise<Seen> {
   return JSON.parse(body) as Seen;
 }
 
-async function refusal(t: ExecutionContext, { port, records }: PlainWaypoint): Promise<string> {
+async function refusal(t: ExecutionContext, { port, requests }: PlainWaypoint): Promise<string> {
   const { status, body } = await get(port);
   t.is(status, 503);
   t.regex(body, /^upstream connect error/);
   t.notRegex(body, /example\.com/);
-  const record = records.at(-1);
+  const record = requests.at(-1);
   return `${formatFlags(record?.flags ?? 0)} ${record?.details ?? ''}`;
 }
 

@@ -43,6 +43,11 @@ export class UdpForwarder implements DatagramHandler {
     }, SWEEP_MS).unref();
   }
 
+  /** That it is bound to. */
+  get port(): number {
+    return this.#socket.local.port;
+  }
+
   close(): void {
     clearInterval(this.#sweep);
     this.#socket.close();

@@ -28,8 +28,9 @@ export async function dialEndpoint(
   version: UpstreamVersion,
   events: ConnectionEvents,
   timeoutMs: number,
+  cancelled: AbortSignal = parts.gone,
 ): Promise<HttpClientConnection> {
-  const signal = AbortSignal.any([AbortSignal.timeout(timeoutMs), parts.gone]);
+  const signal = AbortSignal.any([AbortSignal.timeout(timeoutMs), parts.gone, cancelled]);
   const below = await connectEndpoint(parts, endpoint, signal, timeoutMs);
   const { tls, workload, service } = endpoint;
   const transport = needsTls(tls, workload)
@@ -41,7 +42,8 @@ export async function dialEndpoint(
   return connectHttp(transport, version === 'HTTP/2' ? 'http2' : 'http1', {}, events);
 }
 
-async function connectEndpoint(
+/** A connection to an endpoint that carries bytes as they are. */
+export async function connectEndpoint(
   parts: WaypointParts,
   endpoint: TargetEndpoint,
   signal: AbortSignal,

@@ -1,13 +1,17 @@
 import type { Service } from '../../mesh/model/service.ts';
 import type { TrafficPolicy, UpstreamTls } from '../../mesh/model/traffic-policy.ts';
+import type { BackendRetries } from '../../mesh/model/backend-policy.ts';
 import { formatSocketAddress, parseIpAddress, type SocketAddress } from '../../base/address.ts';
 import { workloadIdentity, type Workload } from '../../mesh/model/workload.ts';
-import type { Backend, TryOutcome } from '../backend.ts';
+import type { AdaptiveConcurrency } from '../adaptive-concurrency.ts';
+import type { Backend, NoRoom, TryOutcome } from '../backend.ts';
 import type { Endpoint } from '../balance/endpoint.ts';
 import { hashRequest } from '../balance/hash-key.ts';
 import type { PickRequest } from '../balance/picker.ts';
 import type { Permit } from '../circuit-breaker.ts';
+import type { HttpVersion } from '../downstream.ts';
 import type { HttpRequest } from '../http-request.ts';
+import type { SessionEndpoints } from '../session-endpoints.ts';
 import type { UpstreamTarget } from '../upstream-target.ts';
 import type { PoolLimits, UpstreamVersion } from './endpoint-pool.ts';
 import type { UpstreamEndpoint } from './endpoint.ts';
@@ -56,6 +60,11 @@ export class TargetBackend implements Backend {
   readonly version: UpstreamVersion;
   readonly limits: PoolLimits;
   readonly service: Service;
+  readonly sessions: SessionEndpoints;
+  readonly retryPolicy: BackendRetries | undefined;
+  /** The target's when this was made: who began there ends there. */
+  readonly #adaptive: AdaptiveConcurrency | undefined;
+  readonly #fallback: ((downstream: HttpVersion) => Backend | undefined) | undefined;
   readonly #target: UpstreamTarget;
   readonly #policy: TrafficPolicy;
   readonly #random: () => number;
@@ -66,7 +75,10 @@ export class TargetBackend implements Backend {
       version: UpstreamVersion;
       service: Service;
       target: UpstreamTarget;
+      sessions: SessionEndpoints;
       policy: TrafficPolicy;
+      retryPolicy: BackendRetries | undefined;
+      fallback: ((downstream: HttpVersion) => Backend | undefined) | undefined;
       /** From 0 to below 1. */
       random: () => number;
     }>,
@@ -74,6 +86,10 @@ export class TargetBackend implements Backend {
     this.name = options.name;
     this.version = options.version;
     this.service = options.service;
+    this.sessions = options.sessions;
+    this.retryPolicy = options.retryPolicy;
+    this.#adaptive = options.target.adaptive;
+    this.#fallback = options.fallback;
     this.#target = options.target;
     this.#policy = options.policy;
     this.#random = options.random;
@@ -85,6 +101,10 @@ export class TargetBackend implements Backend {
     tried: readonly UpstreamEndpoint[],
   ): UpstreamEndpoint | undefined {
     const { balancer } = this.#policy;
+    const { routing } = request;
+    // A mirror of the same request is another backend's.
+    if (routing?.session !== undefined && routing.target === this && tried.length === 0)
+      return placeOf(routing.session, this.service);
     const asksNothing =
       tried.length === 0 && !('source' in balancer) && balancer.kind !== 'passthrough';
     const endpoint = this.#target.pick(asksNothing ? ANYWHERE : this.#pickRequest(request, tried));
@@ -124,15 +144,20 @@ export class TargetBackend implements Backend {
     return this.#policy.tls;
   }
 
-  beginTry(endpoint: UpstreamEndpoint): boolean {
+  beginTry(endpoint: UpstreamEndpoint): NoRoom | undefined {
+    if (this.#adaptive?.begin() === false) return 'concurrency-limit';
     const permit = this.#target.circuitBreaker.acquire('requests');
-    if (permit === undefined) return false;
+    if (permit === undefined) {
+      this.#adaptive?.end(undefined);
+      return 'overflow';
+    }
     this.#target.requestPermits.push(permit);
     if (isTargetEndpoint(endpoint)) endpoint.endpoint.state.active++;
-    return true;
+    return undefined;
   }
 
-  endTry(endpoint: UpstreamEndpoint): void {
+  endTry(endpoint: UpstreamEndpoint, latencyMs?: number): void {
+    this.#adaptive?.end(latencyMs);
     release(this.#target.requestPermits);
     if (isTargetEndpoint(endpoint)) endpoint.endpoint.state.active--;
   }
@@ -161,6 +186,10 @@ export class TargetBackend implements Backend {
 
   endRetry(): void {
     release(this.#target.retryPermits);
+  }
+
+  fallback({ downstream }: HttpRequest): Backend | undefined {
+    return this.#fallback?.(downstream.version);
   }
 }
 

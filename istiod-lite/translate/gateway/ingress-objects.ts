@@ -39,14 +39,9 @@ export function ingressObjects(
 ): GeneratedObject[] {
   const name = ingressName(gateway);
   const { namespace } = gateway.ref;
-  const { infrastructure, gatewayClassName } = gateway.spec;
+  const { infrastructure } = gateway.spec;
   const selector = { [GATEWAY_NAME]: ingressLabel(gateway) };
-  const labels = {
-    ...Object.fromEntries(infrastructure.labels),
-    ...selector,
-    [GATEWAY_CLASS_NAME]: gatewayClassName,
-    [GATEWAY_MANAGED]: GATEWAY_MANAGED_INGRESS,
-  };
+  const labels = ingressLabels(gateway);
   const annotations = Object.fromEntries(infrastructure.annotations);
   const owner = {
     ...{ apiVersion: 'gateway.networking.k8s.io/v1', kind: 'Gateway', name: gateway.ref.name },
@@ -93,6 +88,17 @@ export function ingressObjects(
       },
     },
   ];
+}
+
+/** The labels of all that runs a gateway. */
+export function ingressLabels(gateway: Gateway): Readonly<Record<string, string>> {
+  const { infrastructure, gatewayClassName } = gateway.spec;
+  return {
+    ...Object.fromEntries(infrastructure.labels),
+    [GATEWAY_NAME]: ingressLabel(gateway),
+    [GATEWAY_CLASS_NAME]: gatewayClassName,
+    [GATEWAY_MANAGED]: GATEWAY_MANAGED_INGRESS,
+  };
 }
 
 function serviceType({ metadata }: Gateway): string {

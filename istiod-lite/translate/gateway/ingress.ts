@@ -1,6 +1,6 @@
 import type { Gateway } from '../../../mesh/kubernetes/gateway.ts';
 import type { Picture } from '../../snapshot.ts';
-import { securityOfGateway } from '../http-policies.ts';
+import { securityOfGateway, type GatewayPods } from '../http-policies.ts';
 import { applyOverlay, findOverlay } from '../overlay.ts';
 import {
   clusterNetwork,
@@ -10,8 +10,8 @@ import {
   type Translation,
 } from '../settings.ts';
 import { GatewayAttachments } from './attach.ts';
-import { ingressName } from './ingress-class.ts';
-import { ingressObjects } from './ingress-objects.ts';
+import { ingressLabel, ingressName } from './ingress-class.ts';
+import { ingressLabels, ingressObjects } from './ingress-objects.ts';
 import {
   condition,
   gatewayConditions,
@@ -37,6 +37,17 @@ const INSECURE_FALLBACK = condition(
   'clients without a valid certificate are served',
 );
 
+/** Its instances, by the labels that they have and those that new ones get. */
+function podsOf(picture: Picture, gateway: Gateway): GatewayPods {
+  const { namespace } = gateway.ref;
+  const pods = [...picture.podsOfGateway(namespace, ingressLabel(gateway))];
+  const made = new Map(Object.entries(ingressLabels(gateway)));
+  return {
+    account: ingressName(gateway),
+    labels: [made, ...pods.map(({ metadata }) => metadata.labels)],
+  };
+}
+
 /**
  * Turns a Gateway at the edge of the mesh into the objects that run it, what they are told, and its status. As long as no
  * listener can be served, nothing runs.
@@ -51,7 +62,7 @@ export function translateIngress(
   const told = {
     waypointSecurities: [
       {
-        security: securityOfGateway(picture, settings, gateway, ingressName(gateway)),
+        security: securityOfGateway(picture, settings, gateway, podsOf(picture, gateway)),
         readers,
       },
     ],

@@ -71,9 +71,9 @@ export function translateRoute(
   };
   switch (route.kind) {
     case 'HTTPRoute':
-      return { ...usableRules(httpRules(route, parts)), problems };
+      return { ...usableRules(httpRules(route, parts), affinities(picture, route)), problems };
     case 'GRPCRoute':
-      return { ...usableRules(grpcRules(route, parts)), problems };
+      return { ...usableRules(grpcRules(route, parts), affinities(picture, route)), problems };
     case 'TCPRoute':
     case 'TLSRoute':
     case 'UDPRoute': {
@@ -104,17 +104,29 @@ function refusedReference(
 /** All or none: without one of its rules, requests would come to a rule that is not for them. */
 function usableRules(
   rules: readonly HttpRule[],
+  conflicts: readonly string[],
 ): Readonly<{ kind: 'http'; rules: readonly HttpRule[]; unusable: readonly string[] }> {
   const unusable = rules.flatMap((rule) => {
-    const problem = httpRuleProblem(rule) ?? unsupportedPart(rule);
+    const problem = httpRuleProblem(rule);
     return problem === undefined ? [] : [`rule ${rule.name}: ${problem}`];
   });
+  unusable.push(...conflicts);
   return { kind: 'http', rules: unusable.length === 0 ? rules : [], unusable };
 }
 
-/** What no waypoint does yet, and what cannot be left out: requests would go elsewhere than is asked. */
-function unsupportedPart({ sessionPersistence }: HttpRule): string | undefined {
-  return sessionPersistence === undefined ? undefined : 'sessionPersistence is not supported';
+/** A Service that keeps clients at an endpoint by their address, and a rule that does by a token, cannot both be done. GEP-1619. */
+function affinities(picture: Picture, { ref, spec }: HttpRoute | GrpcRoute): string[] {
+  return spec.rules.flatMap(({ sessionPersistence, backendRefs }, index) =>
+    sessionPersistence === undefined
+      ? []
+      : backendRefs.flatMap(({ group, kind, namespace = ref.namespace, name }) => {
+          if (group !== '' || kind !== 'Service') return [];
+          const affinity = picture.get('Service', namespace, name)?.spec.sessionAffinity;
+          if (affinity !== 'ClientIP') return [];
+          const service = `Service ${namespace}/${name}`;
+          return [`spec.rules[${index}].sessionPersistence: ${service} has a sessionAffinity`];
+        }),
+  );
 }
 
 function ruleName(route: Route, name: string | undefined, index: number): string {
@@ -208,16 +220,19 @@ function session(
   spec: NonNullable<HttpRuleSpec['sessionPersistence']>,
   rule: string,
 ): SessionPersistence {
-  if (spec.type === 'Header' && spec.header !== undefined)
-    return { kind: 'header', name: spec.header.name.toLowerCase() };
-  const permanent = spec.cookie?.lifetimeType === 'Permanent';
+  const { type, cookie, header, absoluteTimeout } = spec;
+  // 0 turns a timeout off, as everywhere in the Gateway API.
+  const bounded = absoluteTimeout !== undefined && absoluteTimeout > 0;
+  const bound = bounded ? { absoluteMs: absoluteTimeout } : {};
+  if (type === 'Header' && header !== undefined)
+    return { kind: 'header', name: header.name.toLowerCase(), ...bound };
+  const permanent = cookie?.lifetimeType === 'Permanent';
   return {
     kind: 'cookie',
-    name: spec.cookie?.name ?? `halo-session-${hash('sha256', rule, 'hex').slice(0, 8)}`,
-    path: spec.cookie?.path ?? '/',
-    ...(permanent && spec.absoluteTimeout !== undefined
-      ? { lifetimeMs: spec.absoluteTimeout }
-      : {}),
+    name: cookie?.name ?? `halo-session-${hash('sha256', rule, 'hex').slice(0, 8)}`,
+    path: cookie?.path ?? '/',
+    ...(permanent && bounded ? { lifetimeMs: absoluteTimeout } : {}),
+    ...bound,
   };
 }
 

@@ -1,19 +1,6 @@
 import test from 'ava';
-import type { ModeName } from '../../../bench/ambient/modes.ts';
-import { rowsOf, valuesOf, type ModeSample } from '../../../bench/ambient/rows.ts';
-
-function sample(
-  mode: ModeName,
-  repetition: number,
-  values: Readonly<Record<string, number>>,
-  pods = 100,
-): ModeSample {
-  return {
-    ...{ mode, pods, repetition, values, histogram: [] },
-    security: { encrypts: true, authorises: true, ciphers: [] },
-    raw: { podStartMs: [], enrolmentMs: [], changeMs: [] },
-  };
-}
+import { rowsOf, valuesOf } from '../../../bench/ambient/rows.ts';
+import { sample } from './support/samples.ts';
 
 const samples = [
   sample('none', 1, { p99Us: 200 }),
@@ -45,6 +32,17 @@ test('neither other sizes nor other modes nor quick runs are judged', (t) => {
   const more = [...samples, sample('ambient+10%', 0, { memoryMb: 20 })];
   const rows = rowsOf(more, true).filter(({ metric }) => metric.startsWith('ambient+10%'));
   t.true(rows.length > 0 && rows.every(({ must }) => must === null));
+});
+
+test('what only some plans measure has rows only there', (t) => {
+  const titles = (of: typeof samples): string[] => rowsOf(of, true).map(({ metric }) => metric);
+  t.false(titles(samples).some((title) => title.includes('highest rate')));
+  const more = samples.map((one) => ({
+    ...one,
+    values: { ...one.values, 'highest.callsPerSecond': one.mode === 'ambient' ? 9000 : 5000 },
+  }));
+  const row = rowsOf(more, true).find(({ metric }) => metric.endsWith('highest rate'));
+  t.like(row, { ours: 9000, peer: 5000, better: 'higher' });
 });
 
 test('sizes do not mix', (t) => {

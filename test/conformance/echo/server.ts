@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Duplex } from 'node:stream';
 import { Server as GrpcServer, ServerCredentials, type handleUnaryCall } from '@grpc/grpc-js';
+import { resetSocket } from '../../../base/reset-socket.ts';
 import { GRPC_METHOD, OTHER_GRPC_METHODS, type Echo, type Fields } from './messages.ts';
 
 /** Longer than a test waits for anything. */
@@ -86,7 +87,7 @@ function answer(
   remember(echo);
   const isGood = triesOf(query) >= (Number(query.get('succeedAfter')) || 1);
   if (!isGood && query.has('reset')) {
-    request.socket.resetAndDestroy();
+    resetSocket(request.socket);
     return;
   }
   const fails = !query.has('succeedAfter') || !isGood;

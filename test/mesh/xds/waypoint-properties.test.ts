@@ -153,15 +153,20 @@ const retry = fc.record(
   },
   { requiredKeys: ['attempts', 'conditions', 'statusCodes', 'backoffMs'] },
 );
+const absolute = { absoluteMs: amount };
 const sessionPersistence = fc.oneof(
   fc.record(
     {
       ...{ kind: fc.constant('cookie' as const), name: headerName, lifetimeMs: amount },
+      ...absolute,
       path: word.map((name) => `/${name}`),
     },
     { requiredKeys: ['kind', 'name', 'path'] },
   ),
-  fc.record({ kind: fc.constant('header' as const), name: headerName }),
+  fc.record(
+    { kind: fc.constant('header' as const), name: headerName, ...absolute },
+    { requiredKeys: ['kind', 'name'] },
+  ),
 );
 const anyRule: fc.Arbitrary<HttpRule> = fc.record(
   {

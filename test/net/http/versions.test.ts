@@ -116,6 +116,10 @@ test('requests by HTTP/2 are held to what HTTP/1.1 is held to', async (t) => {
   t.is(await status({ ':method': 'TRACE' }), 405);
   t.is(await status({ ':method': 'CONNECT', ':authority': 'a:443' }), 405);
   t.is(await status({ x_y: '1' }), 400);
+  // Methods are case-sensitive, but some servers take one for the other (attack S9).
+  t.is(await status({ ':method': 'get' }), 400);
+  t.is(await status({ ':method': 'Post' }), 400);
+  t.is(await status({ ':scheme': 'ftp' }), 400);
   t.is(await status({ ':authority': 'a_b%00' }), 400);
   t.is(server.requests.length, 1);
 });

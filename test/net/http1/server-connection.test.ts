@@ -273,6 +273,21 @@ test('h2c is no protocol to go on with', async (t) => {
   t.is(server.requests[0]?.headers.length, 8);
 });
 
+test('an answer with a value that would begin another head is refused, and nothing of it goes out', async (t) => {
+  const { client } = await start(t, ({ exchange }) => {
+    const value = 'b\r\n\r\nHTTP/1.1 200 OK';
+    const refused = { code: 'ERR_HTTP1_HEAD' };
+    t.throws(() => exchange.sendInformational([':status', '103', 'a', value]), refused);
+    t.throws(() => exchange.respond([':status', '200', 'a', value]), refused);
+    exchange.respond([':status', '500'], { endStream: true });
+  });
+  client.send(GET);
+  t.regex(
+    await client.untilText('\r\n\r\n'),
+    /^HTTP\/1.1 500 [^\r]*\r\ncontent-length: 0\r\n\r\n$/,
+  );
+});
+
 test('101 to a request that asked for nothing cannot be sent', async (t) => {
   const { client } = await start(t, ({ exchange }) => {
     t.throws(() => exchange.respond([':status', '101']), { code: 'ERR_HTTP1_HEAD' });
