@@ -2,7 +2,13 @@ import type { Gateway } from '../../../mesh/kubernetes/gateway.ts';
 import type { Picture } from '../../snapshot.ts';
 import { securityOfGateway, type GatewayPods } from '../http-policies.ts';
 import { applyOverlay, findOverlay } from '../overlay.ts';
-import { clusterNetwork, NOTHING, type MeshSettings, type Translation } from '../settings.ts';
+import {
+  clusterNetwork,
+  NOTHING,
+  type Condition,
+  type MeshSettings,
+  type Translation,
+} from '../settings.ts';
 import { GatewayAttachments } from './attach.ts';
 import { ingressLabel, ingressName } from './ingress-class.ts';
 import { ingressLabels, ingressObjects } from './ingress-objects.ts';
@@ -12,9 +18,19 @@ import {
   ingressAddresses,
   listenerStatuses,
 } from './ingress-status.ts';
-import { acceptsAnyClient } from './listener-tls.ts';
+import { acceptsAnyClient, backendCertificate } from './listener-tls.ts';
 import { translateListeners } from './listener-routes.ts';
 import { isServed, keyOfGateway } from './listeners.ts';
+
+/** Only where the Gateway itself refers to something. */
+function resolvedRefs(picture: Picture, gateway: Gateway): Condition[] {
+  const { certificate, unresolved } = backendCertificate(picture, gateway);
+  if (unresolved !== undefined)
+    return [condition('ResolvedRefs', 'False', unresolved.reason, unresolved.message)];
+  return certificate === undefined
+    ? []
+    : [condition('ResolvedRefs', 'True', 'ResolvedRefs', 'All references resolved')];
+}
 
 const INSECURE_FALLBACK = condition(
   ...(['InsecureFrontendValidationMode', 'True', 'ConfigurationChanged'] as const),
@@ -78,6 +94,7 @@ export function translateIngress(
     conditions: [
       ...gatewayConditions(listeners, found),
       ...(acceptsAnyClient(gateway) ? [INSECURE_FALLBACK] : []),
+      ...resolvedRefs(picture, gateway),
     ],
     gateway: {
       addresses: found.kind === 'assigned' ? found.addresses : [],
