@@ -160,6 +160,7 @@ const steps = new HttpSteps({
       tracing.trace(request);
     },
     onRequestEnd(request) {
+      security.onRequestEnd(request);
       tracing.onRequestEnd(request);
       taps.onRequestEnd(request);
       requestMetrics.count(request, request.downstream.service);
@@ -302,6 +303,7 @@ async function applyXds({
     if (own.securities.size > 0) {
       security.onChange(own.securities);
       await connections.recheck(pause);
+      await security.recheck(pause);
     }
     waiters.announce();
     return own.rejected;

@@ -35,7 +35,7 @@ export function servePlainWaypoint(
   t: ExecutionContext,
   backEndPort: number,
   server: HttpServerOptions = {},
-  judges: Partial<Pick<RequestJudges, 'authorize'>> = {},
+  judges: Partial<RequestJudges> = {},
 ): PlainWaypoint {
   const named = makeService({ name: 'web', vips: [VIP] });
   const ports = [{ servicePort: 80, targetPort: backEndPort, appProtocol: 'HTTP11' }] as const;
