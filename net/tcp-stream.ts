@@ -39,7 +39,7 @@ const READS_PER_TURN = 4;
 /** What an unhindered socket says it takes: more than any source offers at once. */
 const OPEN_CAPACITY = 1 << 20;
 
-const incoming = allocateShared(HEADROOM + READ_BYTES);
+const incoming = { ...allocateShared(HEADROOM + READ_BYTES), free: true };
 
 /**
  * A connected TCP socket.

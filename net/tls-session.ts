@@ -26,7 +26,7 @@ const RESET = 'the connection was reset';
 const incoming = allocateShared(HEADROOM + READ_BYTES);
 
 /**
- * A TLS 1.3 session as a stream of bytes.
+ * A TLS session as a stream of bytes.
  *
  *   handshaking -> open -> (peer ended | we ended) -> both ended: closed
  *        \------------------ broken: closed, with an error ----/
@@ -72,6 +72,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   /**
    * Begins the handshake at the carrier's first event.
    *
+   * @param serverName that a client asks for; '' for none.
    * @param onHandshake called once: without an error when the peer is proved, with one when it failed.
    */
   constructor(
@@ -79,12 +80,13 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     context: TlsContext,
     role: 'client' | 'server',
     onHandshake: (error?: MeshError) => void,
+    serverName = '',
   ) {
     this.#carrier = carrier;
     this.#context = context;
     this.#onHandshake = onHandshake;
     this.#side = role === 'client' ? 'upstream' : 'downstream';
-    this.#ssl = new Ssl(context.native, role, carrier.descriptor);
+    this.#ssl = new Ssl(context.native, role, carrier.descriptor, serverName);
     this.#output = new TlsOutput(carrier);
     try {
       carrier.begin(this);
@@ -106,6 +108,11 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   /** DER each: leaf, intermediates, root, as they were verified. */
   peerChain(): Buffer[] {
     return this.#ssl.peerChain();
+  }
+
+  /** What the client asked for; '' when it did not. */
+  get serverName(): string {
+    return this.#ssl.serverName;
   }
 
   get group(): string {
@@ -243,8 +250,9 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
       this.#breakOff(this.#ssl.failure);
       return;
     }
-    const wanted = this.#context.alpn;
-    if (wanted.length > 0 && !wanted.includes(this.#ssl.alpn)) {
+    const { alpn: wanted, alpnOptional } = this.#context;
+    const agreed = this.#ssl.alpn;
+    if (wanted.length > 0 && !wanted.includes(agreed) && !(alpnOptional && agreed === '')) {
       this.#breakOff(`the peer did not agree to speak ${wanted.join(' or ')}`);
       return;
     }

@@ -5,6 +5,7 @@ import type { ExchangeHandler, ServerExchange } from '../net/http/exchange.ts';
 import { runNextTurn, type TurnTask } from '../net/reactor.ts';
 import type { Downstream } from './downstream.ts';
 import { HeldBody } from './held-body.ts';
+import { GrpcTraffic } from './grpc-messages.ts';
 import { INTERNAL, type LocalReply } from './local-reply.ts';
 import { LocalAnswer } from './local-answer.ts';
 import { RequestHead } from './request-head.ts';
@@ -99,6 +100,8 @@ export class HttpRequest implements ExchangeHandler, ByteSink, TurnTask {
   attempts = 0;
   /** Endpoints that were ejected for what they did to this request. */
   ejections = 0;
+  /** The messages of a gRPC exchange. */
+  readonly messages: GrpcTraffic | undefined;
   /** From the last try's beginning to its response; -1 without one. */
   serviceTimeMs = -1;
   responseHeaderBytes = 0;
@@ -116,6 +119,7 @@ export class HttpRequest implements ExchangeHandler, ByteSink, TurnTask {
     this.downstream = downstream;
     this.head = new RequestHead(received, downstream);
     this.ended = endStream;
+    this.messages = this.head.isGrpc ? new GrpcTraffic() : undefined;
     this.#observer = observer;
     this.#hasSink = !endStream;
     exchange.setHandler(this);
@@ -306,10 +310,13 @@ export class HttpRequest implements ExchangeHandler, ByteSink, TurnTask {
 
   #give(bytes: SharedBytes, offset: number, length: number): number {
     if (this.#taker === undefined) return 0;
-    if (this.#mirrors === undefined) return this.#taker.takeBody(bytes, offset, length);
-    for (const mirror of this.#mirrors) mirror.stage(bytes, offset, length);
-    const taken = this.#taker.takeBody(bytes, offset, length);
-    for (const mirror of this.#mirrors) mirror.commit(taken);
+    const { messages } = this;
+    messages?.request.look(bytes.buffer, offset, length);
+    const taken =
+      this.#mirrors === undefined
+        ? this.#taker.takeBody(bytes, offset, length)
+        : takeCopied(this.#taker, this.#mirrors, bytes, offset, length);
+    messages?.request.commit(taken);
     return taken;
   }
 
@@ -351,3 +358,17 @@ export class HttpRequest implements ExchangeHandler, ByteSink, TurnTask {
 const END_STREAM = { endStream: true };
 const CONTINUE: HeaderList = [':status', '100'];
 const NO_BYTES = Buffer.alloc(0);
+
+/** As RequestTaker.takeBody(), and its copies get the same. */
+function takeCopied(
+  taker: RequestTaker,
+  copies: readonly RequestCopy[],
+  bytes: SharedBytes,
+  offset: number,
+  length: number,
+): number {
+  for (const copy of copies) copy.stage(bytes, offset, length);
+  const taken = taker.takeBody(bytes, offset, length);
+  for (const copy of copies) copy.commit(taken);
+  return taken;
+}

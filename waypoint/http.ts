@@ -3,7 +3,6 @@ import { serveHttp, type HttpServerOptions } from '../net/http/server.ts';
 import type { ByteStream } from '../net/byte-stream.ts';
 import { Http2Stream } from '../net/h2/stream.ts';
 import type { LiveConnection } from '../mesh/proxy/live-connection.ts';
-import { calledAddress, type WaypointConnection } from './connection.ts';
 import { Downstream, type DownstreamFacts, type HttpVersion } from './downstream.ts';
 import type { RequestParts } from './request-parts.ts';
 import { serveRequest } from './request.ts';
@@ -37,33 +36,35 @@ export type HttpParts = Readonly<{
 }>;
 
 /** Who called, for what, and who holds the connection. */
-export type ServedConnection = Pick<WaypointConnection, 'target' | 'client'> &
-  Readonly<{ live: Pick<LiveConnection, 'hold' | 'done'> }>;
+export type ServedConnection = Readonly<{
+  facts: Omit<DownstreamFacts, 'version'>;
+  live: Pick<LiveConnection, 'hold' | 'done'>;
+}>;
 
-/** Serves the requests of an accepted connection until it ends. */
+/**
+ * Serves the requests of an accepted connection until it ends.
+ *
+ * @param version `http2` where nothing else may be spoken: a broken preface is then a fault of HTTP/2, not a request.
+ */
 export function serveHttpConnection(
   stream: ByteStream,
-  { target, client, live }: ServedConnection,
+  version: 'http2' | 'detect',
+  { facts, live }: ServedConnection,
   parts: HttpParts,
 ): void {
-  const local = calledAddress(target, client);
-  const facts: Omit<DownstreamFacts, 'version'> = {
-    ...{ remote: client.address, local, identity: client.identity, workload: client.workload },
-    ...(target.kind === 'service' ? { service: target.service } : { pod: target.workload }),
-  };
   const byVersion = new Map<HttpVersion, Downstream>();
-  const downstreamOf = (version: HttpVersion): Downstream => {
-    let downstream = byVersion.get(version);
+  const downstreamOf = (spoken: HttpVersion): Downstream => {
+    let downstream = byVersion.get(spoken);
     if (downstream === undefined)
-      byVersion.set(version, (downstream = new Downstream({ ...facts, version })));
+      byVersion.set(spoken, (downstream = new Downstream({ ...facts, version: spoken })));
     return downstream;
   };
   const { steps, connections, server = {} } = parts;
   const open: { connection?: HttpServerConnection } = {};
-  open.connection = serveHttp(stream, 'detect', server, {
+  open.connection = serveHttp(stream, version, server, {
     onRequest(exchange, headers, endStream) {
-      const version = exchange instanceof Http2Stream ? 'HTTP/2' : 'HTTP/1.1';
-      void serveRequest(exchange, headers, endStream, downstreamOf(version), steps);
+      const spoken = exchange instanceof Http2Stream ? 'HTTP/2' : 'HTTP/1.1';
+      void serveRequest(exchange, headers, endStream, downstreamOf(spoken), steps);
     },
     onClose() {
       if (open.connection !== undefined) connections.delete(open.connection);

@@ -1,6 +1,7 @@
 import type { AuthorizationPolicy, TargetReference } from '../../mesh/kubernetes/security.ts';
 import { targetsOf } from '../../mesh/kubernetes/security.ts';
 import type { Picture } from '../snapshot.ts';
+import { isIngress } from './gateway/ingress-class.ts';
 import { translateHttpPolicy, unknownAttributesOf } from './http-policies.ts';
 import { meshConfigOf } from './mesh-config.ts';
 import { objectWaypoint } from './services.ts';
@@ -65,7 +66,8 @@ function outcomeOf(
     case 'Gateway': {
       const gateway = picture.get('Gateway', namespace, name);
       if (gateway === undefined) return missing;
-      if (gateway.spec.gatewayClassName === WAYPOINT_CLASS) return BOUND;
+      if (gateway.spec.gatewayClassName === WAYPOINT_CLASS || isIngress(picture, gateway))
+        return BOUND;
       const message = `Gateway ${namespace}/${name} is no waypoint: its class is ${gateway.spec.gatewayClassName}`;
       return { bound: false, reason: 'AncestorNotBound', message };
     }

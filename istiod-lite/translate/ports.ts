@@ -18,7 +18,10 @@ const PROTOCOLS: ReadonlyMap<string, AppProtocol> = new Map([
 /** The protocol of a Service's port: `appProtocol`, else the beginning of its name. */
 export function protocolOf(appProtocol: string, name: string): AppProtocol {
   if (appProtocol !== '') return PROTOCOLS.get(appProtocol.toLowerCase()) ?? 'UNKNOWN';
-  return PROTOCOLS.get((name.split('-')[0] ?? '').toLowerCase()) ?? 'UNKNOWN';
+  const [first = '', second = ''] = name.toLowerCase().split('-');
+  // Of gRPC it has the messages alone: browsers speak it in either version of HTTP.
+  if (first === 'grpc' && second === 'web') return 'UNKNOWN';
+  return PROTOCOLS.get(first) ?? 'UNKNOWN';
 }
 
 /** A Service's ports as clients see them; a named target is 0, each endpoint knows its own. */

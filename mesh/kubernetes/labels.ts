@@ -69,10 +69,16 @@ export const SLICE_SERVICE_NAME = 'kubernetes.io/service-name';
 export const WAYPOINT_CLASS = 'istio-waypoint';
 /** `spec.controllerName` of that class: whoever has this name acts on its Gateways. */
 export const WAYPOINT_CONTROLLER = 'istio.io/mesh-controller';
+export const INGRESS_CLASS = 'istio';
+/** `spec.controllerName` of that class, and of others whose Gateways are such gateways too. */
+export const INGRESS_CONTROLLER = 'istio.io/gateway-controller';
+/** Annotation of a gateway's Gateway: the type of its Service. */
+export const SERVICE_TYPE = 'networking.istio.io/service-type';
 export const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name';
 export const GATEWAY_CLASS_NAME = 'gateway.networking.k8s.io/gateway-class-name';
 export const GATEWAY_MANAGED = 'gateway.istio.io/managed';
 export const GATEWAY_MANAGED_MESH = 'istio.io-mesh-controller';
+export const GATEWAY_MANAGED_INGRESS = 'istio.io-gateway-controller';
 export const GATEWAY_MANAGED_EAST_WEST = 'istio.io-eastwest-controller';
 /** Label of a ConfigMap in the root namespace: the class whose Gateways' objects it changes. */
 export const GATEWAY_CLASS_DEFAULTS = 'gateway.istio.io/defaults-for-class';

@@ -60,8 +60,13 @@ export type RetryPolicy = Readonly<{
 
 /** What keeps a client at one endpoint. GEP-1619. */
 export type SessionPersistence = Readonly<
-  | { kind: 'cookie'; name: string; path: string; lifetimeMs?: number }
-  | { kind: 'header'; name: string }
+  (
+    | { kind: 'cookie'; name: string; path: string; lifetimeMs?: number }
+    | { kind: 'header'; name: string }
+  ) & {
+    /** A session ends so long after it began, however it is used. */
+    absoluteMs?: number;
+  }
 >;
 
 export type HttpRule = Readonly<{

@@ -11,8 +11,7 @@ import { connectTcp } from '../../net/tcp.ts';
 import { TlsContext } from '../../net/tls-context.ts';
 import { acceptTls, connectTls } from '../../net/tls.ts';
 import { request } from './h2-frames.ts';
-import { type Frame, RawPeer } from './h2-peer.ts';
-import { GOAWAY } from '../../net/h2/frame.ts';
+import { RawPeer } from './h2-peer.ts';
 import { CLIENT, SERVER } from './hbone-peer.ts';
 import { collectGarbage } from './memory.ts';
 import { makeTestCa } from './test-ca.ts';
@@ -96,7 +95,7 @@ export class AttackedServer {
     let end = '';
     const harm = await this.harmOf(async () => {
       peer.send(bytes);
-      end = await this.#readEnd(peer);
+      end = await peer.end();
     });
     peer.socket.destroy();
     return { end, ...harm };
@@ -122,16 +121,6 @@ export class AttackedServer {
     await pause(20); // sockets of node:tls are let go of in later turns
     await collectGarbage();
     return process.memoryUsage().heapUsed;
-  }
-
-  async #readEnd(peer: RawPeer): Promise<string> {
-    let last: Frame | undefined;
-    for (;;) {
-      const frame = await peer.find(({ type }) => type === GOAWAY);
-      if (frame === undefined) break;
-      last = frame;
-    }
-    return last === undefined ? 'end' : `GOAWAY ${last.payload.readUInt32BE(4)}`;
   }
 
   async #longestWait(enough: (asked: number) => boolean): Promise<number> {

@@ -13,7 +13,8 @@ import { Collector } from './collect.ts';
 /** Long enough for a program to write what belongs together, in however many writes. */
 const GATHER_MS = 10;
 
-export type CertificateRelayOptions = Readonly<{ netns?: Netns }>;
+/** `mark`: of packets that no rule of a pod leads to its proxy. */
+export type CertificateRelayOptions = Readonly<{ netns?: Netns; mark?: number }>;
 
 /**
  * Lets a program that has no client certificate speak to a server that wants one: plain TCP on loopback, mutual TLS from

@@ -91,6 +91,17 @@ export class RawPeer {
     return `HEADERS ${found.streamId} ${this.decode(found)[1] ?? ''}`;
   }
 
+  /** How the connection ends: `GOAWAY code` of the last that came, or `end` where it was cut without a word. */
+  async end(): Promise<string> {
+    let last: Frame | undefined;
+    for (;;) {
+      const found = await this.find(({ type }) => type === GOAWAY);
+      if (found === undefined) break;
+      last = found;
+    }
+    return last === undefined ? 'end' : `GOAWAY ${last.payload.readUInt32BE(4)}`;
+  }
+
   async ping(): Promise<void> {
     this.send(frame(PING, 0, 0, u32(7, 7)));
     await this.next((f) => f.type === PING && f.flags === FLAG_ACK);

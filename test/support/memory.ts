@@ -1,6 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import type { ExecutionContext } from 'ava';
 
 const PAGE_BYTES = 4096;
+/** A runtime's own steps come now and then; three in stretches that double are a leak. */
+const STRETCHES = 3;
 
 /** What this process alone has written to, in bytes: the kernel's Private_Dirty. */
 export function privateDirtyBytes(): number {
@@ -39,4 +42,45 @@ export async function collectGarbage(): Promise<void> {
   const { gc } = globalThis;
   if (gc === undefined) throw new Error('Cannot collect garbage: run with --expose-gc');
   await gc({ execution: 'async', type: 'major' });
+}
+
+/** What is reachable in the heap, in bytes; objects with finalizers need several rounds to go. */
+export async function heapBytes(): Promise<number> {
+  for (let round = 0; round < 3; round++) await collectGarbage();
+  return process.memoryUsage().heapUsed;
+}
+
+/**
+ * Growth for each time that something was done, in bytes, of stretches of work up to one that is below `flatBytes`. A leak
+ * grows in every stretch, while what a runtime keeps for itself, such as compiled code, comes in steps. Each stretch is twice
+ * as long as the one before, so that a table that doubles now and then grows in each of them too.
+ */
+export async function growthUntilFlat(
+  growthOfStretch: (factor: number) => Promise<number>,
+  flatBytes: number,
+): Promise<readonly number[]> {
+  const growth: number[] = [];
+  while (growth.length < STRETCHES && !growth.some((bytes) => bytes < flatBytes))
+    growth.push(await growthOfStretch(2 ** growth.length));
+  return growth;
+}
+
+/**
+ * Fails when each of several stretches of work left something in the heap. The work is done `times` times first, for what is
+ * made once, and as often again where it leaves nothing.
+ */
+export async function expectNoLeak(
+  t: ExecutionContext,
+  work: (times: number) => Promise<void>,
+  { times, flatBytes }: Readonly<{ times: number; flatBytes: number }>,
+): Promise<void> {
+  await work(times);
+  const growth = await growthUntilFlat(async (factor) => {
+    const before = await heapBytes();
+    await work(times * factor);
+    return ((await heapBytes()) - before) / (times * factor);
+  }, flatBytes);
+  const said = `bytes each: ${growth.map((bytes) => bytes.toFixed(1)).join(', ')}`;
+  t.log(said);
+  t.true((growth.at(-1) ?? Infinity) < flatBytes, said);
 }

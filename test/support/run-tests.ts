@@ -1,6 +1,6 @@
 /**
- * Runs ava and says what came of it: each failing test in full as it happens, how far the run is every few seconds,
- * and `N passed, N failed` as the last line. Exits with 1 on any failure, on a run that broke off, and when no test ran.
+ * Runs ava and says what came of it: each failing test in full as it happens, how far the run is now and then,
+ * all failures again in short at the end, and `N passed, N failed` as the last line. Exits with 1 on any failure, on a run that broke off, and when no test ran.
  * Without arguments all tests run, those last and one file at a time that load a whole mesh and look at the clock.
  *
  *     node test/support/run-tests.ts [ava arguments]
@@ -13,8 +13,8 @@ import { createInterface } from 'node:readline';
 import { endWorkers } from './hung-workers.ts';
 import { TapReport, type TapResult } from './tap-report.ts';
 
-/** Often enough to see that it moves, seldom enough to read a log of the whole run. */
-const PROGRESS_INTERVAL_MS = 5_000;
+/** Often enough to see that it moves; a log of a whole run is read, and wants fewer lines. */
+const PROGRESS_INTERVAL_MS = process.stdout.isTTY ? 5_000 : 30_000;
 /** Above ava's own timeout, which ends with a signal that a process with a blocked loop does not hear. */
 const HUNG_MS = Number(process.env['HALO_TEST_HUNG_MS'] ?? 8 * 60_000);
 /** What such a test says of time, it says of a machine without other tests on it. */
@@ -28,6 +28,8 @@ const results: TapResult[] = [];
 for (const args of given.length > 0 ? [given] : wholeRuns()) results.push(await runAva(args));
 const passed = results.reduce((sum, result) => sum + result.passed, 0);
 const failed = results.reduce((sum, result) => sum + result.failed, 0);
+for (const failure of results.flatMap((result) => result.failures))
+  process.stdout.write(`\nFailed: ${failure}\n`);
 process.stdout.write(`${passed} passed, ${failed} failed\n`);
 process.exitCode = failed > 0 ? 1 : 0;
 

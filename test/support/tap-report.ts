@@ -1,4 +1,12 @@
-export type TapResult = Readonly<{ passed: number; failed: number }>;
+export type TapResult = Readonly<{
+  passed: number;
+  failed: number;
+  /** A text for each failure: its title and the first lines of what the test said of it. */
+  failures: readonly string[];
+}>;
+
+/** What a test says first tells what is wrong; a stack or a long difference follows. */
+const LINES_OF_A_FAILURE = 12;
 
 /**
  * Reads ava's TAP output line by line; what belongs to a failing test is printed at once and in full.
@@ -7,8 +15,8 @@ export type TapResult = Readonly<{ passed: number; failed: number }>;
 export class TapReport {
   readonly #print: (text: string) => void;
   readonly #notRun: string[] = [];
+  readonly #failures: string[][] = [];
   #passed = 0;
-  #failed = 0;
   #planned: number | undefined;
   #last = '';
   #inFailure = false;
@@ -31,6 +39,8 @@ export class TapReport {
       this.#inFailure = false;
     } else if (this.#inFailure && /^(?: |#)/.test(line)) {
       this.#print(`${line}\n`);
+      const told = this.#failures.at(-1);
+      if (told !== undefined && told.length <= LINES_OF_A_FAILURE) told.push(line);
     } else {
       this.#inFailure = false;
     }
@@ -38,7 +48,7 @@ export class TapReport {
 
   /** How far the run is, in one line. */
   progress(): string {
-    return `${this.#passed} passed, ${this.#failed} failed so far, last: ${this.#last}`;
+    return `${this.#passed} passed, ${this.#failures.length} failed so far, last: ${this.#last}`;
   }
 
   /**
@@ -49,15 +59,17 @@ export class TapReport {
   finish(ended: number | string): TapResult {
     const broken = [];
     if (this.#planned === undefined) broken.push('the test runner broke off before its summary');
-    if (this.#passed + this.#failed === 0) broken.push('no test ran');
-    if (ended !== 0 && this.#failed === 0) broken.push(`the test runner ended with ${ended}`);
-    if (broken.length > 0) this.#print(`\nFAILED the run itself: ${broken.join('; ')}\n`);
+    if (this.#passed + this.#failures.length === 0) broken.push('no test ran');
+    if (ended !== 0 && this.#failures.length === 0)
+      broken.push(`the test runner ended with ${ended}`);
+    if (broken.length > 0) this.#startFailure(`the run itself: ${broken.join('; ')}`);
     if (this.#notRun.length > 0) this.#print(`\nNot run: ${this.#notRun.join('; ')}\n`);
-    return { passed: this.#passed, failed: this.#failed + (broken.length > 0 ? 1 : 0) };
+    const failures = this.#failures.map((lines) => lines.join('\n'));
+    return { passed: this.#passed, failed: failures.length, failures };
   }
 
   #startFailure(title: string): void {
-    this.#failed++;
+    this.#failures.push([title]);
     this.#inFailure = true;
     this.#print(`\nFAILED ${title}\n`);
   }

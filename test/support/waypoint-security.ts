@@ -40,13 +40,13 @@ export function serveSecureWaypoint(
     security.onChange(new Set([SERVICE, GATEWAY]));
   };
   setPolicies(policies);
-  const judges: Partial<RequestJudges> = {
+  const judges: Partial<Pick<RequestJudges, 'authorize' | 'onRequestEnd'>> = {
     authorize: (request) => security.authorize(request),
     onRequestEnd(request) {
       security.onRequestEnd(request);
     },
   };
-  const { port } = servePlainWaypoint(t, backEndPort, {}, judges);
+  const { port } = servePlainWaypoint(t, backEndPort, { judges });
   t.teardown(() => {
     security[Symbol.dispose]();
   });

@@ -222,7 +222,7 @@ const failure = Object.assign(new Error('broken'), {
   ...{ code: GrpcStatus.INTERNAL, details: 'broken' },
 }) as ServiceError;
 
-test('an authorizer that fails, is silent or is not there denies', async (t) => {
+test('an authorizer that fails, is silent or is not there denies (C5)', async (t) => {
   const failing = await startAuthorizer(t, () => failure);
   t.like(await failing.check(question), { kind: 'deny', status: 403, details: 'ext_authz_error' });
   const silent = await startAuthorizer(t, () => undefined, { timeoutMs: 50, statusOnError: 503 });

@@ -91,7 +91,7 @@ test('a request is counted with Istio’s labels, and with its sizes and time', 
   }
 });
 
-test('a line of the log has Istio’s fields in their order, then ours; nothing of a client breaks out of it', async (t) => {
+test('a line of the log has Istio’s fields in their order, then ours; nothing of a client breaks out of it (M4)', async (t) => {
   const lines: string[] = [];
   const log = new RequestLog({
     write: (line) => lines.push(line),

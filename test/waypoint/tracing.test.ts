@@ -105,7 +105,7 @@ for (const [what, fields] of [
   ['of version 00 that goes on', ['traceparent', `${SAMPLED}-more`]],
   ['twice', ['traceparent', SAMPLED, 'traceparent', SAMPLED]],
 ] as const)
-  test(`a traceparent ${what} is not gone on with, nor is its tracestate`, async (t) => {
+  test(`a traceparent ${what} is not gone on with, nor is its tracestate (M5)`, async (t) => {
     const { upstream, spans } = await send(t, [...fields, 'tracestate', 'a=1']);
     const names = upstream.filter((_, index) => index % 2 === 0);
     t.is(names.filter((name) => name === 'traceparent').length, 1);

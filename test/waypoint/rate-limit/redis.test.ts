@@ -238,7 +238,7 @@ const tamperings: readonly (readonly [string, Tampering])[] = [
 
 for (const [name, tampering] of tamperings)
   test.serial(
-    `answers that are ${name} count as none, and soon nobody waits for them`,
+    `answers that are ${name} count as none, and soon nobody waits for them (C7)`,
     async (t) => {
       const redis = await RedisServer.start(t);
       const tampered = await TamperedRedis.listen(t, redis);
