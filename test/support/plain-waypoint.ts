@@ -77,7 +77,7 @@ export type ServicesOptions = Readonly<{
   server?: HttpServerOptions;
   version?: 'http2' | 'detect';
   tls?: UpstreamTlsClient;
-  judges?: Partial<Pick<RequestJudges, 'authorize'>>;
+  judges?: Partial<Pick<RequestJudges, 'authorize' | 'onRequestEnd'>>;
   /** By the service's name. */
   configs?: Readonly<Record<string, Partial<Omit<WaypointConfigs, 'service'>>>>;
   onOutlierEvent?: (target: string, event: OutlierEvent) => void;
