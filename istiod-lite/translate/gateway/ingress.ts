@@ -13,6 +13,7 @@ import {
   listenerStatuses,
 } from './ingress-status.ts';
 import { acceptsAnyClient } from './listener-tls.ts';
+import { listenerSetsOf } from './listener-owners.ts';
 import { translateListeners } from './listener-routes.ts';
 import { isServed, keyOfGateway } from './listeners.ts';
 
@@ -62,12 +63,17 @@ export function translateIngress(
       ],
       gateway: {
         addresses: [],
-        listeners: listenerStatuses(attachments, {
-          ...{ kind: 'none', reason: 'Pending', message: overlay.reason },
-        }),
+        listeners: listenerStatuses(
+          attachments,
+          {
+            ...{ kind: 'none', reason: 'Pending', message: overlay.reason },
+          },
+          gateway,
+        ),
       },
     };
   const { listeners } = attachments;
+  const own = listeners.filter(({ owner }) => owner.key === gateway.key);
   const found = ingressAddresses(picture, gateway);
   const network = clusterNetwork(picture, settings);
   const objects = listeners.some(isServed)
@@ -76,12 +82,13 @@ export function translateIngress(
   return {
     ...{ ...NOTHING, ...told },
     conditions: [
-      ...gatewayConditions(listeners, found),
+      ...gatewayConditions(own, found),
       ...(acceptsAnyClient(gateway) ? [INSECURE_FALLBACK] : []),
     ],
     gateway: {
       addresses: found.kind === 'assigned' ? found.addresses : [],
-      listeners: listenerStatuses(attachments, found),
+      listeners: listenerStatuses(attachments, found, gateway),
+      attachedListenerSets: listenerSetsOf(picture, gateway).length,
     },
     generated:
       overlay.kind === 'none' ? objects : objects.map((object) => applyOverlay(object, overlay)),
