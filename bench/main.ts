@@ -42,6 +42,7 @@ const USAGE = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only QUE
        npm run bench -- profile FILE...
 questions: ${QUESTIONS.map(({ name }) => name).join(', ')}
 `;
+const L7_PROGRAMS = { envoy: ENVOY_VERSION_COMMAND, ...VERSION_COMMANDS } as const;
 const FOLDER = join(import.meta.dirname, 'results');
 const COEFFICIENTS = join(import.meta.dirname, '../cli/cost/coefficients.json');
 /** The exit codes of the `halo` command: 1 failed, 2 not understood. */
@@ -64,8 +65,7 @@ async function main([command, ...args]: readonly string[]): Promise<number> {
   try {
     if (command === 'l4') return await benchL4(args);
     if (command === 'http1') return await benchRows('http1', VERSION_COMMANDS, runHttp1, args);
-    if (command === 'l7')
-      return await benchRows('l7', { envoy: ENVOY_VERSION_COMMAND }, runL7, args);
+    if (command === 'l7') return await benchRows('l7', L7_PROGRAMS, runWaypointAndProxy, args);
     if (command === 'ambient') return await benchAmbient(args);
     if (command === 'scale') return await benchScale(args);
     if (command === 'coefficients' && args.length === 1) return writeCoefficients(args[0] ?? '');
@@ -98,6 +98,15 @@ async function benchL4(args: readonly string[]): Promise<number> {
   return await bench('l4', values, programs, more, (measuring, onOutcome) =>
     runL4({ ...measuring, note, questions, environment, onAnswer: onOutcome }),
   );
+}
+
+/** All of layer 7: a waypoint against Envoy, then a plain proxy against nginx and HAProxy. */
+async function runWaypointAndProxy(settings: RowsSettings): Promise<readonly Row[]> {
+  const waypoint = await runL7(settings);
+  const onRows = (rows: readonly Row[]): void => {
+    settings.onRows([...waypoint, ...rows]);
+  };
+  return [...waypoint, ...(await runHttp1({ ...settings, onRows }))];
 }
 
 type RowsSettings = Measuring &

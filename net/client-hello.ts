@@ -94,11 +94,11 @@ function parseHello(body: Buffer): ClientHello {
   reader.vector(2); // cipher suites
   reader.vector(1); // compressions
   const found = { serverName: '', protocols: [] as readonly string[] };
-  if (reader.isEmpty) return found;
+  if (reader.isEmpty()) return found;
   const extensions = new Reader(reader.vector(2));
-  if (!reader.isEmpty) throw new Malformed('something stands behind its extensions');
+  if (!reader.isEmpty()) throw new Malformed('something stands behind its extensions');
   const seen = new Set<number>();
-  while (!extensions.isEmpty) {
+  while (!extensions.isEmpty()) {
     const type = extensions.number(2);
     const data = extensions.vector(2);
     // RFC 8446 section 4.2: twice the same, and two readers may see two names.
@@ -115,7 +115,7 @@ function parseServerName(data: Buffer): string {
   const list = new Reader(outer.vector(2));
   const type = list.number(1);
   const name = list.vector(2).toString('latin1').toLowerCase();
-  if (type !== HOST_NAME || !list.isEmpty || !outer.isEmpty)
+  if (type !== HOST_NAME || !list.isEmpty() || !outer.isEmpty())
     throw new Malformed('it asks for other than one host');
   if (name.length > MAX_NAME_BYTES || !HOST.test(name) || name.endsWith('.'))
     throw new Malformed('the name that it asks for is none of a host');
@@ -126,12 +126,12 @@ function parseProtocols(data: Buffer): readonly string[] {
   const outer = new Reader(data);
   const list = new Reader(outer.vector(2));
   const protocols: string[] = [];
-  while (!list.isEmpty) {
+  while (!list.isEmpty()) {
     const name = list.vector(1);
     if (name.length === 0) throw new Malformed('it offers a protocol without a name');
     protocols.push(name.toString('latin1'));
   }
-  if (protocols.length === 0 || !outer.isEmpty) throw new Malformed('it offers protocols oddly');
+  if (protocols.length === 0 || !outer.isEmpty()) throw new Malformed('it offers protocols oddly');
   return protocols;
 }
 
@@ -144,7 +144,7 @@ class Reader {
     this.#bytes = bytes;
   }
 
-  get isEmpty(): boolean {
+  isEmpty(): boolean {
     return this.#at === this.#bytes.length;
   }
 

@@ -86,6 +86,8 @@ export class HttpRequest implements ExchangeHandler, ByteSink, TurnTask {
   routing: Routing | undefined;
   /** Whether a span is made of it; `undefined` until that is decided. */
   trace: TraceDecision | undefined;
+  /** Of the token that was verified; `undefined` without one. */
+  claims: object | undefined;
   /** What an authorizer has the response say. */
   responseHeaders: HeaderList = [];
   /** The policy that decided, `<namespace>/<name>`. */

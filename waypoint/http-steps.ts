@@ -123,7 +123,7 @@ export class HttpSteps implements RequestParts {
     const config = service && this.#options.store.config(keyOfService(service));
     const routes = config && routesFor(config, namespace, local.port);
     if (routes?.kind === 'http') {
-      const found = routes.table.find(request.head.list, namespace);
+      const found = routes.table.find(request.head.list, namespace, request.claims);
       if (found === undefined) return undefined;
       this.#follow(request, found.rule, found.prefix);
       return found.rule;

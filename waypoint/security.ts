@@ -240,6 +240,7 @@ export class Security implements Disposable {
     }
     replaceHead(request, applyTokens(authenticator, outcome, head.list));
     const identity = outcome.kind === 'verified' ? outcome.identity : undefined;
+    request.claims = identity?.claims;
     return this.#decide(request, targets, identity);
   }
 

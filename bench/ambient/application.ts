@@ -64,14 +64,19 @@ export function callersOf(service: Pick<AppService, 'layer' | 'callers'>): reado
   return [...(service.layer === 'front' ? [LOAD] : service.callers), PROBE];
 }
 
+/** What a leaf answers with: 3 bytes, or a file. */
+export type Body = 'small' | 'large';
+const LARGE_BYTES = 16 << 10;
+
 /** The path by which a request at the front asks to be passed on. */
-export function requestPath([, middle, leaf]: CallPath): string {
-  return `/${middle}/${leaf}/`;
+export function requestPath([, middle, leaf]: CallPath, body: Body = 'small'): string {
+  return `/${middle}/${leaf}/${body === 'large' ? body : ''}`;
 }
 
 /** The pods that are there from the beginning; replicas on nodes in turn. @param folder where their files are written. */
 export function appPods(graph: CallGraph, nodes: readonly string[], folder: string): AppPod[] {
   const nodeOf = (index: number): string => nodes[index % nodes.length] ?? '';
+  writeFileSync(join(folder, 'large'), 'x'.repeat(LARGE_BYTES), { mode: 0o644 });
   const endpoints = appEndpoints(graph, 0);
   const vips = new Map(endpoints.map(({ name, vip }) => [name, vip]));
   return [
@@ -161,6 +166,7 @@ http {
   server {
     listen ${APP_PORT} backlog=4096;
     add_header x-pod ${pod};${locations.join('')}
+    location = /large { default_type text/plain; root ${folder}; }
     location / { default_type text/plain; return 200 "ok\\n"; }
   }
 }

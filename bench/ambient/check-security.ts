@@ -15,7 +15,7 @@ import type { Deployment } from './deployment.ts';
 const MARKER = 'x-plainly-readable-f3b1';
 const TIMEOUT_MS = 5000;
 /** So that both replicas of each service answer one, on both nodes. */
-const REQUESTS_PER_PATH = 4;
+const REQUESTS = 4;
 
 /** What a mode was seen to do with the very requests that are measured. */
 export type Security = Readonly<{
@@ -63,17 +63,24 @@ export async function checkSecurity(deployment: Deployment): Promise<Security> {
   }
 }
 
+/** The load over every path; and the probe at every service, which opens sessions of its own, so that handshakes are seen. */
 async function askEveryPath(deployment: Deployment): Promise<void> {
-  const { graph, mode } = deployment.options;
-  for (const path of graph.paths)
-    for (let count = 0; count < REQUESTS_PER_PATH; count++) {
-      const target = deployment.target(path[0], requestPath(path));
-      const headers = { [MARKER]: MARKER };
-      const { status } = await deployment.load.ask('httpGet', {
-        ...{ target: { ...target, headers }, timeoutMs: TIMEOUT_MS },
+  const { load, probe, options } = deployment;
+  const target = deployment.target.bind(deployment);
+  const asked = [
+    ...options.graph.paths.map((path) => ({ by: load, to: target(path[0], requestPath(path)) })),
+    ...options.graph.services.map(({ name }) => ({ by: probe, to: target(name) })),
+  ];
+  const headers = { [MARKER]: MARKER };
+  for (const { by, to } of asked)
+    for (let count = 0; count < REQUESTS; count++) {
+      const { status } = await by.ask('httpGet', {
+        ...{ target: { ...to, headers }, timeoutMs: TIMEOUT_MS },
       });
       if (status !== '200')
-        throw new Error(`Cannot measure ${mode.name}: ${path.join(' -> ')} answers ${status}`);
+        throw new Error(
+          `Cannot measure ${options.mode.name}: ${to.authority}${to.path} answers ${status}`,
+        );
     }
 }
 

@@ -2,7 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { nodeMemory, processorTimeUs, sentBytes } from '../harness/processes.ts';
 import { median } from '../harness/statistics.ts';
 import type { LoadOperations } from '../load/protocol.ts';
-import { lateName, requestPath } from './application.ts';
+import { lateName, requestPath, type Body } from './application.ts';
 import { CALLS_PER_REQUEST } from './call-graph.ts';
 import { checkSecurity, type Security } from './check-security.ts';
 import type { Deployment, NodeProcesses } from './deployment.ts';
@@ -11,6 +11,8 @@ const MB = 1 << 20;
 /** Answers that take longer in all than the requests did, by more than this: the rate was not held, they wait in a queue. */
 const MAX_LATE = { part: 0.01, seconds: 0.25 } as const;
 const TRY_MS = 1000;
+/** Each try is so much faster than the last, and takes so long. */
+const HIGHEST = { step: 1.25, seconds: 4 } as const;
 const EVENT_TIMEOUT_MS = 60_000;
 /** Between two tries of a pod that starts: right to some milliseconds, and cheap. */
 const START_PAUSE_MS = 2;
@@ -19,15 +21,33 @@ const CHANGE_PROBES = { parallel: 8, pauseMs: 4, quietMs: 1000 } as const;
 /** Before a change: until every service has been asked and served. */
 const BEFORE_CHANGE_MS = 500;
 
+/** A load beside the one that everything else is measured with. */
+export type ExtraLoad = Readonly<{
+  /** Before the names of its values: `large.p99Us`. */
+  name: string;
+  callsPerSecond?: number;
+  body?: Body;
+  /** 0: a new one for each request. */
+  connections?: number;
+}>;
+
 export type LoadPlan = Readonly<{
   /** Calls between pods a second, all together. */
   callsPerSecond: number;
   warmSeconds: number;
   seconds: number;
   connections: number;
+  body?: Body;
 }>;
 
-export type MeasurePlan = Readonly<{ load: LoadPlan; podStarts: number; changes: number }>;
+export type MeasurePlan = Readonly<{
+  load: LoadPlan;
+  podStarts: number;
+  changes: number;
+  extraLoads?: readonly ExtraLoad[];
+  /** Whether the highest rate that is held is looked for. */
+  highest?: boolean;
+}>;
 
 /** What one repetition of one mode gave. */
 export type Sample = Readonly<{
@@ -60,6 +80,16 @@ export async function measure(
   const dataPlane = await deployment.dataPlane();
   const memory = memoryOf(dataPlane);
   const control = memoryOf(await deployment.controlPlane());
+  const extra: Record<string, number> = {};
+  for (const { name, ...change } of plan.extraLoads ?? []) {
+    note(`${mode.name}: load, ${name}`);
+    const { values } = await measureLoad(deployment, { ...plan.load, ...change });
+    for (const [value, number] of Object.entries(values)) extra[`${name}.${value}`] = number;
+  }
+  if (plan.highest === true) {
+    note(`${mode.name}: the highest rate`);
+    extra['highest.callsPerSecond'] = await findHighestRate(deployment, plan.load);
+  }
   note(`${mode.name}: pods that start`);
   const podStartMs = await measurePodStarts(deployment, plan.podStarts);
   const meshed = mode.proxies !== 'none';
@@ -81,6 +111,7 @@ export async function measure(
       memoryPerPodMb: memory.asOwnMachine / MB / pods,
       controlMemoryMb: control.asOwnMachine / MB,
       ...load.values,
+      ...extra,
       podStartMs: median(podStartMs),
       enrolmentMs: median(enrolmentMs),
       changeMs: median(changeMs),
@@ -91,11 +122,11 @@ export async function measure(
 /** Requests at a fixed rate over every path, and what the proxies used meanwhile. */
 async function measureLoad(
   deployment: Deployment,
-  { callsPerSecond, warmSeconds, seconds, connections }: LoadPlan,
+  { callsPerSecond, warmSeconds, seconds, connections, body }: LoadPlan,
 ): Promise<Readonly<{ values: Record<string, number>; histogram: Sample['histogram'] }>> {
   const { graph, mode } = deployment.options;
   const rate = callsPerSecond / CALLS_PER_REQUEST;
-  const targets = graph.paths.map((path) => deployment.target(path[0], requestPath(path)));
+  const targets = graph.paths.map((path) => deployment.target(path[0], requestPath(path, body)));
   const run = (forSeconds: number): Promise<LoadOperations['httpLoad']['answer']> =>
     deployment.load.ask('httpLoad', {
       ...{ targets, connections, rate, count: Math.round(rate * forSeconds) },
@@ -141,6 +172,25 @@ async function measureLoad(
       bytesPerCall: (after.bytes - before.bytes) / calls,
     },
   };
+}
+
+/**
+ * Calls a second that are still held, step by step upwards.
+ *
+ * @throws {Error} when not even the rate of the load is: by then it was.
+ */
+async function findHighestRate(deployment: Deployment, load: LoadPlan): Promise<number> {
+  let held = 0;
+  for (let callsPerSecond = load.callsPerSecond; ; callsPerSecond *= HIGHEST.step) {
+    const plan = { ...load, callsPerSecond, warmSeconds: 1, seconds: HIGHEST.seconds };
+    try {
+      const { values } = await measureLoad(deployment, plan);
+      held = values['callsPerSecond'] ?? held;
+    } catch (error) {
+      if (held > 0) return held;
+      throw error;
+    }
+  }
 }
 
 /** From creating a pod to the first request that it has served, by the Service in front of it. */

@@ -35,7 +35,15 @@ export const PLANS = {
   full: {
     ...{ name: 'full', pods: [10, 30, 100], nodes: 2, repetitions: 5, judges: true },
     modes: ALL_MODES,
-    measure: { load: { ...LOAD, warmSeconds: 5, seconds: 30 }, podStarts: 5, changes: 3 },
+    measure: {
+      load: { ...LOAD, warmSeconds: 5, seconds: 30 },
+      ...{ podStarts: 5, changes: 3, highest: true },
+      extraLoads: [
+        { name: 'slow', callsPerSecond: 100 },
+        { name: 'large', body: 'large' },
+        { name: 'fresh', connections: 0 },
+      ],
+    },
   },
 } as const satisfies Readonly<Record<string, Plan>>;
 

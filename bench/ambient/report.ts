@@ -9,7 +9,7 @@ import { REPLICAS, SENDERS } from './application.ts';
 import { chartsOf, drawSvg } from './charts.ts';
 import { MODES, waypointedServices, type ModeName } from './modes.ts';
 import type { Plan } from './plans.ts';
-import { METRICS, valuesOf, type ModeSample } from './rows.ts';
+import { metricsOf, valuesOf, type ModeSample } from './rows.ts';
 import type { AmbientResults } from './results.ts';
 
 /**
@@ -84,7 +84,7 @@ function formatSize(
     ...formatModes(ofSize, modes, pods),
     ...formatTable(
       ['', ...modes],
-      METRICS.map(({ title, unit, value, aboveNone }) => [
+      metricsOf(ofSize).map(({ title, unit, value, aboveNone }) => [
         `${title}, ${unit}`,
         ...modes.map((mode) =>
           aboveNone === true && mode === 'none'

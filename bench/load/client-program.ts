@@ -6,6 +6,7 @@ import { HeldConnections, runConnections, Tries } from './connection-client.ts';
 import { runHttpGet, runHttpLoad, runUntilRefused, runUntilServed } from './http-client.ts';
 import { runPingPong, runPings } from './ping-client.ts';
 import type { LoadAnswer, LoadOperation, LoadOperations, LoadRequest } from './protocol.ts';
+import { runRequests } from './request-client.ts';
 import { fetchCertificate, HeldSessions, runHandshakes } from './session-client.ts';
 
 /*
@@ -26,6 +27,7 @@ const tries = new Tries();
 const operations: Operations = {
   bulk: runBulk,
   pings: runPings,
+  requests: runRequests,
   pingPong: runPingPong,
   connections: runConnections,
   hold: (ask) => connections.hold(ask),

@@ -22,15 +22,18 @@ export async function runHttpLoad(
 ): Promise<LoadOperations['httpLoad']['answer']> {
   const { targets, connections, rate, count } = ask;
   const result = new LoadResult();
-  const senders = await Promise.all(
-    Array.from({ length: connections }, async (_, index) => {
-      // All paths of one server, in turn; connections are dealt out to the servers.
-      const hosts = [...new Set(targets.map(({ host }) => host))];
-      const host = hosts[index % hosts.length];
-      const own = targets.filter((target) => target.host === host);
-      return await Sender.connect(own, result);
-    }),
-  );
+  const senders =
+    connections === 0
+      ? [new FreshSender(targets, result)]
+      : await Promise.all(
+          Array.from({ length: connections }, async (_, index) => {
+            // All paths of one server, in turn; connections are dealt out to the servers.
+            const hosts = [...new Set(targets.map(({ host }) => host))];
+            const host = hosts[index % hosts.length];
+            const own = targets.filter((target) => target.host === host);
+            return await Sender.connect(own, result);
+          }),
+        );
   let firstDueMs = NaN;
   try {
     await runOpenLoop({
@@ -71,6 +74,38 @@ class LoadResult {
   failed(reason: string): void {
     this.errors++;
     if (this.firstError === '') this.firstError = reason;
+  }
+}
+
+/** A connection for each request. */
+class FreshSender {
+  readonly #targets: readonly HttpTarget[];
+  readonly #result: LoadResult;
+  readonly #open = new Set<Promise<void>>();
+  #next = 0;
+
+  constructor(targets: readonly HttpTarget[], result: LoadResult) {
+    this.#targets = targets;
+    this.#result = result;
+  }
+
+  send(dueMs: number): void {
+    const target = this.#targets[this.#next++ % this.#targets.length];
+    if (target === undefined) return;
+    const done = askOnce(target, LAST_ANSWER_MS).then((status) => {
+      if (status === '200') this.#result.answered(dueMs);
+      else this.#result.failed(status);
+      this.#open.delete(done);
+    });
+    this.#open.add(done);
+  }
+
+  async idle(): Promise<void> {
+    await Promise.all(this.#open);
+  }
+
+  close(): void {
+    // Each request has closed its own.
   }
 }
 

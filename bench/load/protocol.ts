@@ -39,6 +39,18 @@ export type LoadOperations = {
     ask: To & Readonly<{ connections: number; rate: number; count: number; bytes: number }>;
     answer: Latencies;
   };
+  /** Requests at a fixed rate, as pings; those that are not answered with 200 are errors. */
+  requests: {
+    ask: To &
+      Readonly<{
+        version: 'http1' | 'http2';
+        connections: number;
+        rate: number;
+        count: number;
+        path: string;
+      }>;
+    answer: Latencies;
+  };
   /** The next ping when the last is back, on one connection. */
   pingPong: { ask: To & Readonly<{ count: number; bytes: number }>; answer: Latencies };
   /** Connected, one byte there and back, closed; so many at once, again and again. */
@@ -59,7 +71,7 @@ export type LoadOperations = {
   httpLoad: {
     ask: Readonly<{
       targets: readonly HttpTarget[];
-      /** Kept, one request at a time on each. */
+      /** Kept, one request at a time on each; 0: a new one for each request. */
       connections: number;
       rate: number;
       count: number;
@@ -134,6 +146,7 @@ export type Latencies = Readonly<{
   errors: number;
   p50Us: number;
   p99Us: number;
+  p999Us: number;
   maxUs: number;
 }>;
 

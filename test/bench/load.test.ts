@@ -1,21 +1,13 @@
-import { createServer } from 'node:http';
-import { once } from 'node:events';
-import { setTimeout as wait } from 'node:timers/promises';
-import type { AddressInfo } from 'node:net';
 import test from 'ava';
 import { runBulk } from '../../bench/load/bulk-client.ts';
 import { HeldConnections, runConnections } from '../../bench/load/connection-client.ts';
-import {
-  runHttpGet,
-  runHttpLoad,
-  runUntilRefused,
-  runUntilServed,
-} from '../../bench/load/http-client.ts';
 import { runPingPong, runPings } from '../../bench/load/ping-client.ts';
+import { runRequests } from '../../bench/load/request-client.ts';
 import { Drain, Echo, Source } from '../../bench/load/sinks.ts';
 import { runOpenLoop } from '../../bench/harness/open-loop.ts';
 import { parseIpAddress } from '../../base/address.ts';
 import type { SharedBytes } from '../../net/byte-stream.ts';
+import { startHttp } from '../support/http1-peer.ts';
 import { listenTcp, type TcpListener } from '../../net/tcp-listener.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
 
@@ -128,76 +120,21 @@ test('a connection that cannot be made is an error, not a rate', async (t) => {
   });
 });
 
-/** A server whose answers a test decides. */
-async function serveHttp(
-  answer: (url: string) => number | Promise<number>,
-): Promise<AsyncDisposable & Readonly<{ port: number }>> {
-  const server = createServer((request, response) => {
-    void Promise.resolve(answer(request.url ?? '')).then((status) => {
-      response.writeHead(status).end('body');
-    });
-  }).listen(0, host);
-  await once(server, 'listening');
-  return {
-    port: (server.address() as AddressInfo).port,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      server.close();
-      await once(server, 'close');
-    },
-  };
-}
-
-test('HTTP load asks for every path in turn, and a stalled answer makes those behind it late', async (t) => {
-  const seen: string[] = [];
-  await using server = await serveHttp(async (url) => {
-    seen.push(url);
-    if (seen.length === 10) await wait(300);
-    return 200;
+for (const version of ['http1', 'http2'] as const)
+  test(`requests by ${version} are answered, and what is no answer counts as an error`, async (t) => {
+    let refused = 0;
+    const server = startHttp(
+      t,
+      ({ exchange }) => {
+        const status = refused-- > 0 ? '503' : '200';
+        exchange.respond([':status', status], { endStream: true });
+      },
+      { version: 'detect' },
+    );
+    const ask = { host, port: server.port, version, connections: 4, rate: 1000, path: '/' };
+    const answered = await runRequests({ ...ask, count: 100 });
+    t.like(answered, { count: 100, errors: 0 });
+    t.true(answered.p999Us >= answered.p50Us && answered.p50Us > 0);
+    refused = 1000;
+    t.like(await runRequests({ ...ask, count: 100 }), { count: 0, errors: 100 });
   });
-  const targets = ['/a', '/b'].map((path) => ({ host, port: server.port, authority: 'x', path }));
-  const ask = { targets, connections: 1, rate: 200, count: 60 };
-  const answer = await runHttpLoad(ask);
-  t.like(answer, { count: 60, errors: 0, firstError: '' });
-  t.deepEqual(seen.slice(0, 4), ['/a', '/b', '/a', '/b']);
-  // 50 requests were due behind it, 5 ms apart: who counts from the sending sees one late answer only.
-  t.true(answer.p50Us > 50_000, `p50 ${answer.p50Us}`);
-  t.true(answer.maxUs >= 290_000 && answer.p999Us >= answer.p99Us && answer.p99Us >= answer.p90Us);
-  t.is(
-    answer.histogram.reduce((sum, [, count]) => sum + count, 0),
-    60,
-  );
-});
-
-test('HTTP load counts what is not answered by 200, and says why', async (t) => {
-  await using server = await serveHttp((url) => (url === '/bad' ? 503 : 200));
-  const targets = ['/good', '/bad'].map((path) => ({
-    ...{ host, port: server.port, authority: 'x', path },
-  }));
-  const answer = await runHttpLoad({ targets, connections: 2, rate: 500, count: 20 });
-  t.like(answer, { count: 10, errors: 10, firstError: '503' });
-});
-
-test('a service is waited for, seen to go, and told apart from one that was never there', async (t) => {
-  let open = false;
-  await using server = await serveHttp(() => (open ? 200 : 403));
-  const target = { host, port: server.port, authority: 'x', path: '/' };
-  t.deepEqual(await runHttpGet({ target, timeoutMs: 1000 }), { status: '403' });
-  const tries = { pauseMs: 1, tryMs: 1000, timeoutMs: 5000 };
-  const served = runUntilServed({ ...tries, target });
-  await wait(50);
-  const openedMs = performance.timeOrigin + performance.now();
-  open = true;
-  t.true((await served).servedAtMs >= openedMs);
-  const refusals = { ...tries, targets: [target], parallel: 2, quietMs: 100 };
-  const refused = runUntilRefused(refusals);
-  await wait(50);
-  open = false;
-  const closedMs = performance.timeOrigin + performance.now();
-  const { lastServedAtMs, served: count } = await refused;
-  t.true(count > 0 && lastServedAtMs >= openedMs && lastServedAtMs < closedMs + 1000);
-  await t.throwsAsync(runUntilServed({ ...tries, target, timeoutMs: 50 }), { message: /403/ });
-  await t.throwsAsync(runUntilRefused({ ...refusals, timeoutMs: 100 }), {
-    message: /nothing was served before/,
-  });
-});

@@ -3,7 +3,7 @@ import test from 'ava';
 import { numberAt } from '../../cli/object-fields.ts';
 import { startMesh } from '../support/mesh.ts';
 import { waypointPods, waypointReady, waypointYaml } from '../support/mesh-waypoints.ts';
-import { namespaceYaml, podYaml } from '../support/mesh-yaml.ts';
+import { namespaceYaml, podYaml, waypointServiceYaml } from '../support/mesh-yaml.ts';
 import { sized } from './full-size.ts';
 import {
   RequestLoad,
@@ -55,25 +55,12 @@ const server = `---\n${JSON.stringify({
   },
 })}\n`;
 
-const service = `---\n${JSON.stringify({
-  apiVersion: 'v1',
-  kind: 'Service',
-  metadata: { name: 'web', namespace: 'shop', labels: { 'istio.io/use-waypoint': 'waypoint' } },
-  spec: {
-    selector: { app: 'web' },
-    ports: [
-      { name: 'http', port: 80, targetPort: 8080 },
-      { name: 'grpc', port: 7070, appProtocol: 'kubernetes.io/h2c' },
-    ],
-  },
-})}\n`;
-
 const mesh = startMesh(test, {
   yaml: [
     namespaceYaml('shop'),
     podYaml('client', { node: 'node-1' }),
     server,
-    service,
+    waypointServiceYaml('web', [{ name: 'grpc', port: 7070, appProtocol: 'kubernetes.io/h2c' }]),
     waypointYaml('waypoint'),
   ].join(''),
   settings: {

@@ -1,7 +1,12 @@
 import test from 'ava';
 import { startMesh } from '../support/mesh.ts';
 import { waypointReady, waypointYaml } from '../support/mesh-waypoints.ts';
-import { namespaceYaml, podYaml } from '../support/mesh-yaml.ts';
+import {
+  namespaceYaml,
+  podYaml,
+  serverPodYaml,
+  waypointServiceYaml,
+} from '../support/mesh-yaml.ts';
 
 /** Says who it is and what it was asked; `?fail=N&key=K` fails N times first, `?ms=N` takes so long. */
 const SERVER = `const seen = [];
@@ -15,34 +20,15 @@ require('node:http').createServer((request, response) => {
   const failed = failures.get(key) ?? 0;
   failures.set(key, failed + 1);
   setTimeout(() => {
-    response.writeHead(failed < fail ? 503 : 200, { 'x-pod': process.env.POD });
+    response.writeHead(failed < fail ? 503 : 200, { 'x-pod': process.env.POD_NAME });
     response.end(JSON.stringify({ url, headers, method }));
   }, Number(searchParams.get('ms')));
 }).listen(8080)`;
 
-function serverYaml(name: string, labels: Readonly<Record<string, string>>): string {
-  return `---\n${JSON.stringify({
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name, namespace: 'shop', labels },
-    spec: {
-      containers: [
-        {
-          ...{ name: 'web', image: 'local/node', command: [process.execPath, '-e', SERVER] },
-          env: [{ name: 'POD', value: name }],
-          readinessProbe: { tcpSocket: { port: 8080 } },
-        },
-      ],
-    },
-  })}\n`;
+function serverOf(version: string): string {
+  const labels = { app: 'web', version };
+  return serverPodYaml(version, { labels, command: [process.execPath, '-e', SERVER] });
 }
-
-const SERVICE = `---
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: shop, labels: {istio.io/use-waypoint: waypoint}}
-spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}
-`;
 
 const DESTINATION_RULE = `---
 apiVersion: networking.istio.io/v1
@@ -104,10 +90,10 @@ const mesh = startMesh(test, {
   yaml: [
     namespaceYaml('shop'),
     podYaml('client', { node: 'node-1' }),
-    serverYaml('one', { app: 'web', version: 'one' }),
-    serverYaml('two', { app: 'web', version: 'two' }),
+    serverOf('one'),
+    serverOf('two'),
     waypointYaml('waypoint'),
-    SERVICE,
+    waypointServiceYaml('web'),
     DESTINATION_RULE,
     VIRTUAL_SERVICE,
   ].join(''),

@@ -4,6 +4,7 @@ import test from 'ava';
 import { leafCertificates, type ConfigDump } from '../../cli/ztunnel-tables.ts';
 import { privateKeyPem } from '../../certs/keys.ts';
 import { makeCrl } from '../support/crl.ts';
+import { JWT_ISSUER, makeJwtSigner } from '../support/jwt.ts';
 import { startMesh } from '../support/mesh.ts';
 import { waypointReady, waypointYaml } from '../support/mesh-waypoints.ts';
 import { policyYaml } from '../support/mesh-policies.ts';
@@ -58,6 +59,10 @@ function serverYaml(name: string, namespace: string, program: string): string {
       ],
     },
   })}\n`;
+}
+
+function document(apiVersion: string, kind: string, name: string, spec: object): string {
+  return `---\n${JSON.stringify({ apiVersion, kind, metadata: { name, namespace: 'shop' }, spec })}\n`;
 }
 
 function httpServiceYaml(name: string): string {
@@ -177,6 +182,49 @@ test.serial('an authorizer is asked by HTTP, and shown the body', async (t) => {
   t.is((JSON.parse(await curl('-d', 'now', '/else')) as Echo).body, 'now');
   await mesh.delete('AuthorizationPolicy', 'asked');
 });
+
+test.serial(
+  'a route asks for claims of a token, and a rule tells them to the back end',
+  async (t) => {
+    const signer = await makeJwtSigner();
+    const echo = { host: 'echo' };
+    await mesh.apply(
+      document('security.istio.io/v1', 'RequestAuthentication', 'tokens', {
+        targetRefs: [{ group: '', kind: 'Service', name: 'echo' }],
+        jwtRules: [
+          {
+            ...{ issuer: JWT_ISSUER, jwks: JSON.stringify({ keys: [signer.jwk] }) },
+            outputClaimToHeaders: [{ header: 'x-group', claim: 'group' }],
+          },
+        ],
+      }),
+      document('networking.istio.io/v1', 'VirtualService', 'by-claim', {
+        hosts: ['echo'],
+        http: [
+          {
+            match: [{ headers: { '@request.auth.claims.group': { exact: 'admin' } } }],
+            headers: { request: { set: { 'x-route': 'admins' } } },
+            route: [{ destination: echo }],
+          },
+          { route: [{ destination: echo }] },
+        ],
+      }),
+    );
+    const as = async (group?: string): Promise<Echo> => {
+      const token = group === undefined ? undefined : await signer.sign({ group });
+      const own = token === undefined ? [] : ['-H', `authorization: Bearer ${token}`];
+      return JSON.parse(await curl('-H', 'x-group: admin', ...own, '/x')) as Echo;
+    };
+    const [admin, user, nobody] = [await as('admin'), await as('user'), await as()].map(
+      ({ headers }) => [headers['x-route'], headers['x-group'], headers['authorization']],
+    );
+    t.deepEqual(admin, ['admins', 'admin', undefined]);
+    t.deepEqual(user, [undefined, 'user', undefined]);
+    t.deepEqual(nobody, [undefined, undefined, undefined], 'nobody may say it for himself');
+    await mesh.delete('VirtualService', 'by-claim');
+    await mesh.delete('RequestAuthentication', 'tokens');
+  },
+);
 
 /** Of the certificate that an identity has now. */
 async function serialOf(node: string, identity: string): Promise<string> {

@@ -2,7 +2,12 @@ import { join } from 'node:path';
 import test from 'ava';
 import { startMesh } from '../support/mesh.ts';
 import { waypointReady, waypointYaml } from '../support/mesh-waypoints.ts';
-import { namespaceYaml, podYaml } from '../support/mesh-yaml.ts';
+import {
+  namespaceYaml,
+  podYaml,
+  serverPodYaml,
+  waypointServiceYaml,
+} from '../support/mesh-yaml.ts';
 
 const NODE = [process.execPath, '--disable-warning=ExperimentalWarning'];
 /** Says which trace it was told that it is in. */
@@ -10,28 +15,7 @@ const SERVER = `require('node:http').createServer((request, response) => {
   response.end(request.headers.traceparent ?? '');
 }).listen(8080)`;
 
-function podOf(name: string, namespace: string, command: readonly string[]): string {
-  return `---\n${JSON.stringify({
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name, namespace, labels: { app: name } },
-    spec: {
-      containers: [
-        {
-          ...{ name: 'main', image: 'local/node', command },
-          readinessProbe: { tcpSocket: { port: 8080 } },
-        },
-      ],
-    },
-  })}\n`;
-}
-
-const SERVICES = `---
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: shop, labels: {istio.io/use-waypoint: waypoint}}
-spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}
----
+const COLLECTOR = `---
 apiVersion: v1
 kind: Service
 metadata: {name: collector, namespace: tools}
@@ -43,13 +27,14 @@ const mesh = startMesh(test, {
     namespaceYaml('shop'),
     namespaceYaml('tools', {}),
     podYaml('client', { node: 'node-1' }),
-    podOf('web', 'shop', [process.execPath, '-e', SERVER]),
-    podOf('collector', 'tools', [
-      ...NODE,
-      join(import.meta.dirname, '../support/otlp-collector-program.ts'),
-    ]),
+    serverPodYaml('web', { command: [process.execPath, '-e', SERVER] }),
+    serverPodYaml('collector', {
+      namespace: 'tools',
+      command: [...NODE, join(import.meta.dirname, '../support/otlp-collector-program.ts')],
+    }),
     waypointYaml('waypoint'),
-    SERVICES,
+    waypointServiceYaml('web'),
+    COLLECTOR,
   ].join(''),
   settings: {
     partEnvironment: {

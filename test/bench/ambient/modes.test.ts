@@ -8,6 +8,10 @@ import { MODES, type ModeName } from '../../../bench/ambient/modes.ts';
 const plan: MeasurePlan = {
   load: { callsPerSecond: 150, warmSeconds: 0.2, seconds: 1, connections: 4 },
   ...{ podStarts: 1, changes: 1 },
+  extraLoads: [
+    { name: 'large', body: 'large' },
+    { name: 'fresh', connections: 0 },
+  ],
 };
 const noted: string[] = [];
 
@@ -29,6 +33,9 @@ const measures = test.macro(async (t, name: ModeName) => {
     'every request was answered',
   );
   t.true((values['bytesPerCall'] ?? 0) > 100);
+  // The body comes back over all three calls; a new connection has packets of its own.
+  t.true((values['large.bytesPerCall'] ?? 0) > 16 << 10);
+  t.true((values['fresh.bytesPerCall'] ?? 0) > (values['bytesPerCall'] ?? NaN));
   t.is(raw.podStartMs.length, 1);
   const positive = meshed ? ['memoryMb', 'proportionalMb', 'cpuUsPerCall', 'enrolmentMs'] : [];
   for (const value of [...positive, 'podStartMs', 'p50Us'])

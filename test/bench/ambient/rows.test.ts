@@ -34,6 +34,17 @@ test('neither other sizes nor other modes nor quick runs are judged', (t) => {
   t.true(rows.length > 0 && rows.every(({ must }) => must === null));
 });
 
+test('what only some plans measure has rows only there', (t) => {
+  const titles = (of: typeof samples): string[] => rowsOf(of, true).map(({ metric }) => metric);
+  t.false(titles(samples).some((title) => title.includes('highest rate')));
+  const more = samples.map((one) => ({
+    ...one,
+    values: { ...one.values, 'highest.callsPerSecond': one.mode === 'ambient' ? 9000 : 5000 },
+  }));
+  const row = rowsOf(more, true).find(({ metric }) => metric.endsWith('highest rate'));
+  t.like(row, { ours: 9000, peer: 5000, better: 'higher' });
+});
+
 test('sizes do not mix', (t) => {
   const both = [...samples, ...samples.map((one) => ({ ...one, pods: 30 }))];
   const memory = rowsOf(both, true).filter(({ metric }) => metric.endsWith('of the data plane'));
