@@ -117,6 +117,8 @@ const store = new WaypointStore();
 // The account of a waypoint or gateway has its name.
 const gateway = gatewayKey(namespace, serviceAccount);
 let gatewayRoutes = new GatewayRoutes(undefined);
+/** What connections to backends were made with. */
+let shownToBackends: string | undefined;
 const clock = {
   now: () => performance.now(),
   schedule: systemClock.schedule,
@@ -242,6 +244,7 @@ const parts: WaypointParts = {
   serverTls: new ServerTls(),
   upstreamTls: new UpstreamTlsClient({
     ownCertificate: () => parts.contexts.certificate(identity),
+    clientCertificate: () => store.listeners(gateway)?.clientCertificate,
   }),
   get gateway() {
     return gatewayRoutes;
@@ -388,6 +391,9 @@ async function applyXds({
       const listeners = store.listeners(gateway);
       gatewayRoutes = new GatewayRoutes(listeners);
       parts.serverTls.retain(listeners);
+      const shown = listeners?.clientCertificate?.chainPem;
+      if (shown !== shownToBackends) upstreams.retireAll();
+      shownToBackends = shown;
     }
     checkEndpointsOf(own.services);
     if (own.securities.size > 0) {

@@ -53,6 +53,7 @@ const clientValidation = fields(
 
 const gatewayTls = fields(
   {
+    backend: optional(fields({ clientCertificateRef: optional(reference) }, 'warning')),
     frontend: optional(
       fields({
         default: clientValidation,
@@ -61,7 +62,6 @@ const gatewayTls = fields(
     ),
   },
   'warning',
-  ['backend'],
 );
 
 const listener = fields(

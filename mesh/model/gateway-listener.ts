@@ -12,6 +12,8 @@ export function gatewayKey(namespace: string, name: string): GatewayKey {
 export type GatewayListeners = Readonly<{
   gateway: GatewayKey;
   listeners: readonly GatewayListener[];
+  /** What is shown to backends whose TLS asks for a certificate. */
+  clientCertificate?: ListenerCertificate;
 }>;
 
 /** One listener of a Gateway, with the routes that are attached to it. */

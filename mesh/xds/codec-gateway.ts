@@ -7,6 +7,7 @@ import type {
   GatewayListeners,
   HostConnections,
   HostRoutes,
+  ListenerCertificate,
   ListenerService,
   ListenerTls,
 } from '../model/gateway-listener.ts';
@@ -16,6 +17,7 @@ import {
   type GatewayListener as GatewayListenerMessage,
   type HostConnections as HostConnectionsMessage,
   type HostRoutes as HostRoutesMessage,
+  type ListenerCertificate as ListenerCertificateMessage,
   type ListenerTls as ListenerTlsMessage,
 } from '../proto/gen/waypoint-gateway.ts';
 import { decodePolicyKey, decodePort, resourceError } from './codec-fields.ts';
@@ -38,6 +40,9 @@ export function decodeGatewayListeners(bytes: Uint8Array): GatewayListeners {
     return {
       gateway: message.gateway as GatewayKey,
       listeners: message.listeners.map(decodeListener),
+      ...(message.clientCertificate && {
+        clientCertificate: decodeCertificate(message.clientCertificate),
+      }),
     };
   } catch (error) {
     if (!(error instanceof MeshError)) throw error;
@@ -47,10 +52,12 @@ export function decodeGatewayListeners(bytes: Uint8Array): GatewayListeners {
 }
 
 /** The bytes of a gateway's listeners; equal listeners give equal bytes. */
-export function encodeGatewayListeners({ gateway, listeners }: GatewayListeners): Uint8Array {
+export function encodeGatewayListeners(told: GatewayListeners): Uint8Array {
+  const { gateway, listeners, clientCertificate } = told;
   return GatewayListenersMessage.encode({
     gateway,
     listeners: listeners.map(encodeListener),
+    clientCertificate,
   }).finish();
 }
 
@@ -143,9 +150,13 @@ function decodeHostConnections({ hostnames, route }: HostConnectionsMessage): Ho
 function decodeTls({ certificates, clients }: ListenerTlsMessage): ListenerTls {
   if (certificates.length === 0) throw resourceError('TLS without a certificate');
   return {
-    certificates: certificates.map(({ chainPem, keyPem }) => ({ chainPem, keyPem })),
+    certificates: certificates.map(decodeCertificate),
     ...(clients === undefined ? {} : { clients: decodeClients(clients) }),
   };
+}
+
+function decodeCertificate({ chainPem, keyPem }: ListenerCertificateMessage): ListenerCertificate {
+  return { chainPem, keyPem };
 }
 
 function decodeClients({ rootsPem, accepts }: ClientValidationMessage): ClientValidation {

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { getCACertificates } from 'node:tls';
 import { describeError, MeshError } from '../../base/errors.ts';
 import { checkServer } from '../../mesh/hbone/peer.ts';
+import type { ListenerCertificate } from '../../mesh/model/gateway-listener.ts';
 import type { WorkloadCertificate } from '../../mesh/model/certificate.ts';
 import type { SpiffeId } from '../../mesh/model/identity.ts';
 import type { UpstreamTls } from '../../mesh/model/traffic-policy.ts';
@@ -21,6 +22,8 @@ export type UpstreamTlsParts = Readonly<{
   ownCertificate: () => Promise<WorkloadCertificate>;
   /** PEM each: those that the machine trusts. */
   systemRoots?: () => readonly string[];
+  /** What is shown where a policy names no certificate; `undefined`: none. */
+  clientCertificate?: () => ListenerCertificate | undefined;
 }>;
 
 /** So many settings are in use at once; the contexts of others are made again. */
@@ -123,10 +126,12 @@ export class UpstreamTlsClient implements Disposable {
       textOf(tls.certificate, tls.certificateFile),
       textOf(tls.key, tls.keyFile),
     ]);
+    const own = tls.mode === 'simple' ? this.#parts.clientCertificate?.() : undefined;
     const verifiesPeers = !tls.insecureSkipVerify;
     const trusted = roots === '' ? this.#systemRoots() : [roots];
     return {
-      ...{ ...protocols, chainPem: certificatesIn(certificate), privateKeyPem, verifiesPeers },
+      ...{ ...protocols, verifiesPeers, privateKeyPem: own?.keyPem ?? privateKeyPem },
+      chainPem: certificatesIn(own?.chainPem ?? certificate),
       ...{ rootsPem: verifiesPeers ? trusted : [], minimumVersion: 'TLS 1.2' },
       acceptsPartialChains: true,
     };

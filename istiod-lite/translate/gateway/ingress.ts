@@ -2,7 +2,13 @@ import type { Gateway } from '../../../mesh/kubernetes/gateway.ts';
 import type { Picture } from '../../snapshot.ts';
 import { securityOfGateway, type GatewayPods } from '../http-policies.ts';
 import { applyOverlay, findOverlay } from '../overlay.ts';
-import { clusterNetwork, NOTHING, type MeshSettings, type Translation } from '../settings.ts';
+import {
+  clusterNetwork,
+  NOTHING,
+  type Condition,
+  type MeshSettings,
+  type Translation,
+} from '../settings.ts';
 import { GatewayAttachments } from './attach.ts';
 import { ingressLabel, ingressName } from './ingress-class.ts';
 import { ingressLabels, ingressObjects } from './ingress-objects.ts';
@@ -14,8 +20,19 @@ import {
 } from './ingress-status.ts';
 import { acceptsAnyClient } from './listener-tls.ts';
 import { listenerSetsOf } from './listener-owners.ts';
+import { acceptsAnyClient, backendCertificate } from './listener-tls.ts';
 import { translateListeners } from './listener-routes.ts';
 import { isServed, keyOfGateway } from './listeners.ts';
+
+/** Only where the Gateway itself refers to something. */
+function resolvedRefs(picture: Picture, gateway: Gateway): Condition[] {
+  const { certificate, unresolved } = backendCertificate(picture, gateway);
+  if (unresolved !== undefined)
+    return [condition('ResolvedRefs', 'False', unresolved.reason, unresolved.message)];
+  return certificate === undefined
+    ? []
+    : [condition('ResolvedRefs', 'True', 'ResolvedRefs', 'All references resolved')];
+}
 
 const INSECURE_FALLBACK = condition(
   ...(['InsecureFrontendValidationMode', 'True', 'ConfigurationChanged'] as const),
@@ -84,6 +101,7 @@ export function translateIngress(
     conditions: [
       ...gatewayConditions(own, found),
       ...(acceptsAnyClient(gateway) ? [INSECURE_FALLBACK] : []),
+      ...resolvedRefs(picture, gateway),
     ],
     gateway: {
       addresses: found.kind === 'assigned' ? found.addresses : [],

@@ -11,6 +11,7 @@ import type { Picture } from '../../snapshot.ts';
 import { translateRoute, type TranslatedRoute } from '../routes/rules.ts';
 import type { MeshSettings } from '../settings.ts';
 import type { Attachment, GatewayAttachments } from './attach.ts';
+import { backendCertificate } from './listener-tls.ts';
 import { isServed, keyOfGateway, type EvaluatedListener } from './listeners.ts';
 
 /** What a gateway is told: its listeners that can be served, each with the rules of its routes. */
@@ -26,8 +27,10 @@ export function translateListeners(
     known.set(route, made);
     return made;
   };
+  const { certificate } = backendCertificate(picture, gateway);
   return {
     gateway: keyOfGateway(gateway),
+    ...(certificate && { clientCertificate: certificate }),
     listeners: attachments.listeners.filter(isServed).map(
       (listener): GatewayListener => ({
         ...{ name: nameOf(listener), port: listener.spec.port, hostname: listener.hostname },

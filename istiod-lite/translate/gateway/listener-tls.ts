@@ -73,6 +73,19 @@ function certificatesOf(
   return { certificates, ...(unresolved && { unresolved }) };
 }
 
+/** What a Gateway shows to its backends; with what it refers to and cannot have. */
+export function backendCertificate(
+  picture: Picture,
+  { spec, ref }: Gateway,
+): Readonly<{ certificate?: ListenerCertificate; unresolved?: ListenerFlaw }> {
+  const written = spec.tls?.backend?.clientCertificateRef;
+  if (written === undefined) return {};
+  const found = findCertificate(picture, ref.namespace, written);
+  if (!('reason' in found)) return { certificate: found };
+  const isRefused = found.reason === 'RefNotPermitted';
+  return { unresolved: isRefused ? found : { ...found, reason: 'InvalidClientCertificateRef' } };
+}
+
 function findCertificate(
   picture: Picture,
   owner: Referrer,

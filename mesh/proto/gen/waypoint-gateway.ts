@@ -17,6 +17,8 @@ export interface GatewayListeners {
   /** "<namespace>/<name>" of its Gateway. */
   gateway: string;
   listeners: GatewayListener[];
+  /** Shown to backends that ask for one. */
+  clientCertificate?: ListenerCertificate | undefined;
 }
 
 export interface GatewayListener {
@@ -72,7 +74,7 @@ export interface ClientValidation {
 }
 
 function createBaseGatewayListeners(): GatewayListeners {
-  return { gateway: "", listeners: [] };
+  return { gateway: "", listeners: [], clientCertificate: undefined };
 }
 
 export const GatewayListeners: MessageFns<GatewayListeners> = {
@@ -82,6 +84,9 @@ export const GatewayListeners: MessageFns<GatewayListeners> = {
     }
     for (const v of message.listeners) {
       GatewayListener.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.clientCertificate !== undefined) {
+      ListenerCertificate.encode(message.clientCertificate, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -115,6 +120,14 @@ export const GatewayListeners: MessageFns<GatewayListeners> = {
             message.listeners.push(GatewayListener.decode(reader, reader.uint32()));
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.clientCertificate = ListenerCertificate.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -134,6 +147,9 @@ export const GatewayListeners: MessageFns<GatewayListeners> = {
     const message = createBaseGatewayListeners();
     message.gateway = object.gateway ?? "";
     message.listeners = object.listeners?.map((e) => GatewayListener.fromPartial(e)) || [];
+    message.clientCertificate = (object.clientCertificate !== undefined && object.clientCertificate !== null)
+      ? ListenerCertificate.fromPartial(object.clientCertificate)
+      : undefined;
     return message;
   },
 };

@@ -2,8 +2,8 @@ import { listAt, textAt, valueAt } from '../../../../cli/object-fields.ts';
 import type { KubernetesObject } from '../../../../deploy/sandbox/api.ts';
 import { makeTestCa } from '../../../support/test-ca.ts';
 import { conditionsOf, type GatewayMesh, type View } from '../gateway-mesh.ts';
-import { httpRoute, path, to, when, type Manifest } from '../objects.ts';
-import { authorities, CA, pairOf, tlsBackend } from '../tls.ts';
+import { gateway, httpRoute, path, route, to, when, type Manifest } from '../objects.ts';
+import { ask, authorities, CA, pairOf, secret, terminate, tlsBackend } from '../tls.ts';
 import { FINE } from './attaching.ts';
 import type { Runs } from './run.ts';
 import { INFRA } from '../namespaces.ts';
@@ -14,7 +14,10 @@ type Names =
   | 'BackendTLSPolicyConflictResolution'
   | 'BackendTLSPolicyInvalidCACertificateRef'
   | 'BackendTLSPolicyInvalidKind'
-  | 'BackendTLSPolicyObservedGenerationBump';
+  | 'BackendTLSPolicyObservedGenerationBump'
+  | 'BackendTLSPolicyTLSRouteTerminate'
+  | 'GatewayTLSBackendClientCertificate'
+  | 'GatewayInvalidTLSBackendConfiguration';
 
 const HOST = 'abc.example.com';
 
@@ -75,8 +78,8 @@ export const backendTls: Runs<Names> = {
     const rules = ['good', 'wrong-host', 'wrong-ca'].map((name) =>
       toTls(`tls-${name}`, `/${name}`),
     );
-    const route = httpRoute('backend-tls', ['same-namespace'], rules);
-    await mesh.use(t, route, good, wrong, stranger);
+    const routed = httpRoute('backend-tls', ['same-namespace'], rules);
+    await mesh.use(t, routed, good, wrong, stranger);
     for (const each of [good, wrong, stranger])
       await mesh.expectStatus(t, each, ancestorsView, { 'same-namespace': FINE });
     const { status, seen } = await get(mesh, '/good');
@@ -176,7 +179,61 @@ export const backendTls: Runs<Names> = {
     const after = await mesh.expectStatus(t, made(HOST), ancestorsView, view);
     t.is(after.metadata.generation, (before.metadata.generation ?? 0) + 1);
   },
+
+  async BackendTLSPolicyTLSRouteTerminate(t, mesh) {
+    await mesh.use(
+      ...([t, authorities('authorities', CA.rootPem)] as const),
+      secret('again', pairOf(CA, 'again.example.com')),
+      ...tlsBackend('tls-again', pairOf(CA, HOST)),
+      policy('again', 'tls-again', trust('authorities')),
+      gateway('again', [{ name: 'tls', port: 443, protocol: 'TLS', ...terminate('again') }]),
+    );
+    const rules = [{ backendRefs: [{ name: 'tls-again', port: 443 }] }];
+    await mesh.use(
+      t,
+      route('TLSRoute', 'again', ['again'], rules, { hostnames: ['again.example.com'] }),
+    );
+    const found = await ask(mesh, { gateway: 'again', name: 'again.example.com' });
+    t.like(JSON.parse(found.body), { backend: 'tls-again', sni: HOST });
+  },
+
+  async GatewayTLSBackendClientCertificate(t, mesh) {
+    const object = showing('shown', { name: 'shown' });
+    await mesh.use(
+      ...([t, authorities('authorities', CA.rootPem)] as const),
+      secret('shown', pairOf(CA, 'gateway.example.com')),
+      ...tlsBackend('tls-asking', pairOf(CA, HOST)),
+      policy('asking', 'tls-asking', trust('authorities')),
+      object,
+    );
+    await mesh.use(t, httpRoute('shown', ['shown', 'same-namespace'], [toTls('tls-asking', '/')]));
+    const view = (found: KubernetesObject): View => ({ refs: conditionsOf(found)['ResolvedRefs'] });
+    await mesh.expectStatus(t, object, view, { refs: 'True ResolvedRefs' });
+    const [[shown] = []] = await mesh.send([{ url: 'http://shown/' }]);
+    t.like(JSON.parse(shown?.text ?? ''), { backend: 'tls-asking', authorized: true });
+    t.like((await get(mesh, '/')).seen, { authorized: false });
+  },
+
+  async GatewayInvalidTLSBackendConfiguration(t, mesh) {
+    const view = (found: KubernetesObject): View => ({ refs: conditionsOf(found)['ResolvedRefs'] });
+    for (const [ref, reason] of [
+      [{ name: 'absent' }, 'InvalidClientCertificateRef'],
+      [{ name: 'absent', kind: 'WrongKind' }, 'InvalidClientCertificateRef'],
+      [{ name: 'absent', namespace: 'gateway-conformance-web-backend' }, 'RefNotPermitted'],
+    ] as const) {
+      const object = showing('not-shown', ref);
+      t.teardown(() => mesh.remove(object));
+      await mesh.apply(object);
+      await mesh.expectStatus(t, object, view, { refs: `False ${reason}` });
+    }
+  },
 };
+
+function showing(name: string, ref: object): Manifest {
+  return gateway(name, [{ name: 'http' }], {
+    spec: { tls: { backend: { clientCertificateRef: { group: '', kind: 'Secret', ...ref } } } },
+  });
+}
 
 async function expectInvalid(
   mesh: GatewayMesh,
@@ -185,8 +242,8 @@ async function expectInvalid(
   reason: string,
 ): Promise<void> {
   const object = policy('invalid', 'infra-backend-v2', validation);
-  const route = httpRoute('invalid-tls', ['same-namespace'], [to('infra-backend-v2')]);
-  await mesh.use(t, route, object);
+  const routed = httpRoute('invalid-tls', ['same-namespace'], [to('infra-backend-v2')]);
+  await mesh.use(t, routed, object);
   await mesh.expectStatus(t, object, ancestorsView, {
     'same-namespace': {
       ...{ Accepted: 'False NoValidCACertificate', ResolvedRefs: `False ${reason}` },
