@@ -18,7 +18,6 @@ import {
   ingressAddresses,
   listenerStatuses,
 } from './ingress-status.ts';
-import { acceptsAnyClient } from './listener-tls.ts';
 import { listenerSetsOf } from './listener-owners.ts';
 import { acceptsAnyClient, backendCertificate } from './listener-tls.ts';
 import { translateListeners } from './listener-routes.ts';

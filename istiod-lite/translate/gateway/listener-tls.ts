@@ -1,5 +1,4 @@
 import type { Gateway } from '../../../mesh/kubernetes/gateway.ts';
-import { GATEWAY_GROUP } from '../../../mesh/kubernetes/route-references.ts';
 import type {
   ClientValidation,
   ListenerCertificate,
@@ -80,7 +79,7 @@ export function backendCertificate(
 ): Readonly<{ certificate?: ListenerCertificate; unresolved?: ListenerFlaw }> {
   const written = spec.tls?.backend?.clientCertificateRef;
   if (written === undefined) return {};
-  const found = findCertificate(picture, ref.namespace, written);
+  const found = findCertificate(picture, ref, written);
   if (!('reason' in found)) return { certificate: found };
   const isRefused = found.reason === 'RefNotPermitted';
   return { unresolved: isRefused ? found : { ...found, reason: 'InvalidClientCertificateRef' } };
