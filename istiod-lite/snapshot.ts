@@ -40,6 +40,10 @@ export interface Picture {
   routesOf(kind: ParentKind, namespace: string, name: string): Iterable<Route>;
   /** The routes of every namespace and kind that name the Gateway as a parent. */
   routesOfGateway(namespace: string, name: string): Iterable<Route>;
+  /** The same of a ListenerSet. */
+  routesOfListenerSet(namespace: string, name: string): Iterable<Route>;
+  /** The ListenerSets of every namespace that name the Gateway as theirs. */
+  listenerSetsOf(namespace: string, name: string): Iterable<ObjectOf<'ListenerSet'>>;
   /** The routes that have the Service, or the host of anything (in no namespace), as a backend. */
   routesTo(kind: BackendKind, namespace: string, name: string): Iterable<Route>;
   /** The VirtualServices with a destination that is written so; one without dots is a name in the namespace, others are in none. */
@@ -180,6 +184,14 @@ export class Snapshot implements Picture {
     return this.#routes(factOf('routes of', 'Gateway', namespace, name));
   }
 
+  routesOfListenerSet(namespace: string, name: string): Iterable<Route> {
+    return this.#routes(factOf('routes of', 'ListenerSet', namespace, name));
+  }
+
+  listenerSetsOf(namespace: string, name: string): Iterable<ObjectOf<'ListenerSet'>> {
+    return this.#ofKind('ListenerSet', factOf('listener sets of', namespace, name));
+  }
+
   routesTo(kind: BackendKind, namespace: string, name: string): Iterable<Route> {
     return this.#routes(factOf('routes to', kind, namespace, name));
   }
@@ -283,6 +295,14 @@ export function trackedPicture(picture: Picture, facts: Set<string>): Picture {
       facts.add(factOf('routes of', kind, namespace, name));
       return picture.routesOf(kind, namespace, name);
     },
+    routesOfListenerSet: (namespace, name) => {
+      facts.add(factOf('routes of', 'ListenerSet', namespace, name));
+      return picture.routesOfListenerSet(namespace, name);
+    },
+    listenerSetsOf: (namespace, name) => {
+      facts.add(factOf('listener sets of', namespace, name));
+      return picture.listenerSetsOf(namespace, name);
+    },
     routesOfGateway: (namespace, name) => {
       facts.add(factOf('routes of', 'Gateway', namespace, name));
       return picture.routesOfGateway(namespace, name);
@@ -371,7 +391,7 @@ function factsOf(object: KnownObject): string[] {
     case 'TLSRoute':
     case 'UDPRoute': {
       const parents = object.spec.parentRefs.flatMap((ref) => {
-        const kind = isGatewayRef(ref) ? 'Gateway' : parentKind(ref);
+        const kind = edgeKind(ref) ?? parentKind(ref);
         if (kind === undefined) return [];
         return [factOf('routes of', kind, ref.namespace ?? namespace, ref.name)];
       });
@@ -382,6 +402,11 @@ function factsOf(object: KnownObject): string[] {
         return [factOf('routes to', kind, '', ref.name)];
       });
       return [...facts, ...new Set([...parents, ...backends])];
+    }
+    case 'ListenerSet': {
+      const { parentRef } = object.spec;
+      const gateway = [parentRef.namespace ?? namespace, parentRef.name];
+      return [...facts, factOf('listener sets of', ...gateway)];
     }
     case 'VirtualService': {
       const hosts = destinationsOf(object).map(({ host }) => host.toLowerCase());
@@ -395,8 +420,18 @@ function factsOf(object: KnownObject): string[] {
   }
 }
 
+function edgeKind(ref: ParentRef): 'Gateway' | 'ListenerSet' | undefined {
+  if (isGatewayRef(ref)) return 'Gateway';
+  return isListenerSetRef(ref) ? 'ListenerSet' : undefined;
+}
+
+/** Whether a reference of a route means a ListenerSet. */
+export function isListenerSetRef({ group, kind }: ParentRef): boolean {
+  return group === GATEWAY_GROUP && kind === 'ListenerSet';
+}
+
 /** Whether a reference of a route means a Gateway. */
-export function isGatewayRef({ group, kind }: ParentRef): boolean {
+export function isGatewayRef({ group, kind }: Pick<ParentRef, 'group' | 'kind'>): boolean {
   return group === GATEWAY_GROUP && kind === 'Gateway';
 }
 

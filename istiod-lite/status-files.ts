@@ -86,6 +86,7 @@ function plainStatus(status: ObjectStatus): unknown {
     addresses: gateway?.addresses ?? [...vips].map(([host, value]) => ({ host, value })),
     ...(gateway && {
       listeners: gateway.listeners.map((each) => withGeneration(each, generation)),
+      attachedListenerSets: gateway.attachedListenerSets, // left out where it is undefined
     }),
   };
 }

@@ -26,6 +26,7 @@ const NAMES = new Map([
   ...kind('WorkloadEntry', 'workloadentries', 'we'),
   ...kind('Gateway', 'gateways', 'gtw'),
   ...kind('GatewayClass', 'gatewayclasses', 'gc'),
+  ...kind('ListenerSet', 'listenersets', 'lset'),
   ...kind('HTTPRoute', 'httproutes'),
   ...kind('GRPCRoute', 'grpcroutes'),
   ...kind('TLSRoute', 'tlsroutes'),

@@ -16,6 +16,7 @@ type ObjectVerdict = Readonly<{
   addresses: readonly unknown[];
   /** Of a Gateway. */
   listeners: readonly unknown[];
+  attachedListenerSets: unknown;
 }>;
 
 /** What the control plane says of objects: whether it accepted them, and the addresses that it gave them. */
@@ -104,6 +105,9 @@ function withVerdict(object: KubernetesObject, verdict: ObjectVerdict): Kubernet
       ...(ancestors.length > 0 && { ancestors }),
       ...(verdict.addresses.length > 0 && { addresses: verdict.addresses }),
       ...(verdict.listeners.length > 0 && { listeners: verdict.listeners }),
+      ...(verdict.attachedListenerSets !== undefined && {
+        attachedListenerSets: verdict.attachedListenerSets,
+      }),
     },
   };
 }
@@ -130,6 +134,7 @@ function parseVerdicts(text: string): ReadonlyMap<string, ObjectVerdict> {
         ancestors: listOf(verdict['ancestors']).filter(isRecord),
         addresses: listOf(verdict['addresses']),
         listeners: listOf(verdict['listeners']),
+        attachedListenerSets: verdict['attachedListenerSets'],
       },
     ]),
   );

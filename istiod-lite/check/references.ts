@@ -2,10 +2,10 @@ import type { Service } from '../../mesh/kubernetes/core.ts';
 import { formatObject } from '../../mesh/kubernetes/object.ts';
 import type { KubernetesObject } from '../../mesh/kubernetes/resources.ts';
 import { labelsMatch } from '../../mesh/kubernetes/selector.ts';
-import { isIngress } from '../translate/gateway/ingress-class.ts';
+import { findEdgeParent } from '../translate/gateway/listener-owners.ts';
 import { resolveWaypoint } from '../translate/waypoints.ts';
 import type { Route } from '../../mesh/kubernetes/route-backends.ts';
-import { isGatewayRef, parentKind, serviceOfSlice } from '../snapshot.ts';
+import { parentKind, serviceOfSlice } from '../snapshot.ts';
 import { warning, type CheckedMesh, type Finding } from './mesh.ts';
 import type { CheckedWorkload } from './workloads.ts';
 
@@ -46,10 +46,7 @@ function checkRoute({ snapshot }: CheckedMesh, { spec, ref: { namespace } }: Rou
   return spec.parentRefs
     .filter((ref) => parentKind(ref) === undefined)
     .filter((ref) => {
-      const gateway = isGatewayRef(ref)
-        ? snapshot.get('Gateway', ref.namespace ?? namespace, ref.name)
-        : undefined;
-      return gateway === undefined || !isIngress(snapshot, gateway);
+      return findEdgeParent(snapshot, ref, namespace) === undefined;
     })
     .map(({ kind, name }) =>
       warning(

@@ -2,8 +2,8 @@ import type { Service } from '../../mesh/kubernetes/core.ts';
 import type { Gateway } from '../../mesh/kubernetes/gateway.ts';
 import type { ServiceEntry } from '../../mesh/kubernetes/networking.ts';
 import type { ParentRef } from '../../mesh/kubernetes/route-references.ts';
-import { isGatewayRef, type Picture } from '../snapshot.ts';
-import { isIngress } from './gateway/ingress-class.ts';
+import type { Picture } from '../snapshot.ts';
+import { findEdgeParent } from './gateway/listener-owners.ts';
 import { keyOfGateway } from './gateway/listeners.ts';
 import { findParent } from './routes/parents.ts';
 import { objectWaypoint } from './services.ts';
@@ -44,7 +44,5 @@ export function routedBy(...asked: Parameters<typeof sendersTo>): string[] {
 
 /** The gateway at the edge that a route attaches to. */
 function findIngress(picture: Picture, ref: ParentRef, namespace: string): Gateway | undefined {
-  if (!isGatewayRef(ref)) return undefined;
-  const gateway = picture.get('Gateway', ref.namespace ?? namespace, ref.name);
-  return gateway !== undefined && isIngress(picture, gateway) ? gateway : undefined;
+  return findEdgeParent(picture, ref, namespace)?.gateway;
 }

@@ -89,6 +89,8 @@ export type Translation = Readonly<{
 export type GatewayStatus = Readonly<{
   addresses: readonly GatewayStatusAddress[];
   listeners: readonly ListenerStatus[];
+  /** ListenerSets that add to it. */
+  attachedListenerSets?: number;
 }>;
 
 export type GatewayStatusAddress = Readonly<{ type: string; value: string }>;

@@ -11,6 +11,7 @@ import {
   translateWorkloadEntry,
 } from './external-workloads.ts';
 import { classConditions, translateGateway } from './gateways.ts';
+import { translateListenerSet } from './gateway/listener-set.ts';
 import { INGRESS_GATEWAY_CLASS } from './gateway/ingress-objects.ts';
 import { staticStrictPolicy, translatePeerAuthentication } from './peer-authentication.ts';
 import { translatePolicy } from './policies.ts';
@@ -65,6 +66,8 @@ export function translateObject(
     }
     case 'Gateway':
       return translateGateway(picture, settings, object);
+    case 'ListenerSet':
+      return translateListenerSet(picture, object);
     case 'Namespace':
     case 'Node':
     case 'ServiceAccount':

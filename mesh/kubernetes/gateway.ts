@@ -64,35 +64,42 @@ const gatewayTls = fields(
   'warning',
 );
 
+const listener = fields(
+  {
+    name: required(text()),
+    hostname: hostname(),
+    port: required(port()),
+    protocol: required(text()),
+    tls: optional(listenerTls),
+    allowedRoutes: fields(
+      {
+        namespaces: fields({
+          from: withDefault(oneOf(['All', 'Selector', 'Same', 'None'], 'Same'), 'Same'),
+          selector: optional(labelSelectorSchema),
+        }),
+        kinds: list(fields({ group: withDefault(text(), GATEWAY_GROUP), kind: required(text()) })),
+      },
+      'warning',
+    ),
+  },
+  'warning',
+);
+
 export const gatewaySchema = fields(
   {
     spec: required(
       fields(
         {
           gatewayClassName: required(text()),
-          listeners: list(
-            fields(
-              {
-                name: required(text()),
-                hostname: hostname(),
-                port: required(port()),
-                protocol: required(text()),
-                tls: optional(listenerTls),
-                allowedRoutes: fields(
-                  {
-                    namespaces: fields({
-                      from: withDefault(oneOf(['All', 'Selector', 'Same', 'None'], 'Same'), 'Same'),
-                      selector: optional(labelSelectorSchema),
-                    }),
-                    kinds: list(
-                      fields({ group: withDefault(text(), GATEWAY_GROUP), kind: required(text()) }),
-                    ),
-                  },
-                  'warning',
-                ),
-              },
-              'warning',
-            ),
+          listeners: list(listener),
+          allowedListeners: fields(
+            {
+              namespaces: fields({
+                from: withDefault(oneOf(['All', 'Selector', 'Same', 'None'], 'None'), 'None'),
+                selector: optional(labelSelectorSchema),
+              }),
+            },
+            'warning',
           ),
           addresses: list(address),
           tls: optional(gatewayTls),
@@ -106,7 +113,7 @@ export const gatewaySchema = fields(
           ),
         },
         'warning',
-        ['allowedListeners', 'defaultScope'],
+        ['defaultScope'],
       ),
     ),
     status: fields(
@@ -119,6 +126,28 @@ export const gatewaySchema = fields(
   },
   'warning',
   ['apiVersion', 'kind', 'metadata'],
+);
+
+export const listenerSetSchema = fields(
+  {
+    spec: required(
+      fields(
+        {
+          parentRef: required(
+            fields({
+              group: withDefault(text(), GATEWAY_GROUP),
+              kind: withDefault(text(), 'Gateway'),
+              name: required(text()),
+              namespace: optional(text()),
+            }),
+          ),
+          listeners: list(listener),
+        },
+        'warning',
+      ),
+    ),
+  },
+  'ignore',
 );
 
 export const gatewayClassSchema = fields(
@@ -134,6 +163,10 @@ export const gatewayClassSchema = fields(
 
 /** gateway.networking.k8s.io/Gateway. */
 export type Gateway = ObjectBase & Readonly<{ kind: 'Gateway' }> & Decoded<typeof gatewaySchema>;
+/** gateway.networking.k8s.io/ListenerSet. */
+export type ListenerSet = ObjectBase &
+  Readonly<{ kind: 'ListenerSet' }> &
+  Decoded<typeof listenerSetSchema>;
 export type GatewayClass = ObjectBase &
   Readonly<{ kind: 'GatewayClass' }> &
   Decoded<typeof gatewayClassSchema>;

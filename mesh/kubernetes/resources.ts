@@ -27,9 +27,11 @@ import {
 import {
   gatewayClassSchema,
   gatewaySchema,
+  listenerSetSchema,
   validateGateway,
   type Gateway,
   type GatewayClass,
+  type ListenerSet,
 } from './gateway.ts';
 import { grpcRouteSchema, type GrpcRoute } from './grpc-route.ts';
 import { httpRouteSchema, type HttpRoute } from './http-route.ts';
@@ -104,6 +106,7 @@ export type KnownObject =
   | BackendPolicy
   | Gateway
   | GatewayClass
+  | ListenerSet
   | HttpRoute
   | GrpcRoute
   | TcpRoute
@@ -253,6 +256,7 @@ export const KINDS: readonly KindDefinition[] = [
       ...b,
     }),
   ),
+  definition('ListenerSet', gatewayApi, listenerSetSchema, none, (a, b) => ({ ...a, ...b })),
   definition('HTTPRoute', gatewayApi, httpRouteSchema, none, (a, b) => ({ ...a, ...b })),
   definition('GRPCRoute', gatewayApi, grpcRouteSchema, none, (a, b) => ({ ...a, ...b })),
   definition('TCPRoute', bytesRoutes, tcpRouteSchema, none, (a, b) => ({ ...a, ...b })),

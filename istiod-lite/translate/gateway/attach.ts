@@ -3,7 +3,8 @@ import type { Gateway } from '../../../mesh/kubernetes/gateway.ts';
 import { compareByAge, formatObject } from '../../../mesh/kubernetes/object.ts';
 import type { Route } from '../../../mesh/kubernetes/route-backends.ts';
 import type { ParentRef } from '../../../mesh/kubernetes/route-references.ts';
-import { isGatewayRef, type Picture } from '../../snapshot.ts';
+import type { Picture } from '../../snapshot.ts';
+import { findEdgeParent, listenerSetsOf, type ListenerOwner } from './listener-owners.ts';
 import { allowsRoute, evaluateListeners, type EvaluatedListener } from './listeners.ts';
 
 /** A route at a listener, with those of its host names that the listener has; '' for all of the listener's. */
@@ -35,8 +36,13 @@ export class GatewayAttachments {
     this.#gateway = gateway;
     this.listeners = evaluateListeners(picture, gateway);
     const { namespace, name } = gateway.ref;
-    const routes = [...picture.routesOfGateway(namespace, name)].sort(compareByAge);
-    for (const route of routes) this.#attach(route);
+    const routes = new Set([
+      ...picture.routesOfGateway(namespace, name),
+      ...listenerSetsOf(picture, gateway).flatMap(({ ref }) => [
+        ...picture.routesOfListenerSet(ref.namespace, ref.name),
+      ]),
+    ]);
+    for (const route of [...routes].sort(compareByAge)) this.#attach(route);
   }
 
   /** The routes of one of the listeners. */
@@ -44,11 +50,16 @@ export class GatewayAttachments {
     return this.#attached.get(listener) ?? [];
   }
 
-  /** Where one of a route's references leads: listeners, or why to none. */
-  outcome(route: Route, ref: ParentRef): AttachOutcome {
-    const name = formatObject(this.#gateway.ref);
+  /**
+   * Where one of a route's references leads: listeners, or why to none.
+   *
+   * @param owner what it names; its listeners alone are meant.
+   */
+  outcome(route: Route, ref: ParentRef, owner: ListenerOwner): AttachOutcome {
+    const name = formatObject(owner.ref);
     const meant = this.listeners.filter(
-      ({ spec }) =>
+      ({ spec, owner: { key } }) =>
+        key === owner.key &&
         (ref.sectionName === undefined || spec.name === ref.sectionName) &&
         (ref.port === undefined || spec.port === ref.port),
     );
@@ -57,8 +68,7 @@ export class GatewayAttachments {
       const section = ref.sectionName === undefined ? '' : ` ${ref.sectionName}`;
       return refused('NoMatchingParent', `${name} has no listener${section}${port}`);
     }
-    const { namespace } = this.#gateway.ref;
-    const allowing = meant.filter((each) => allowsRoute(this.#picture, each, namespace, route));
+    const allowing = meant.filter((each) => allowsRoute(this.#picture, each, route));
     if (allowing.length === 0)
       return refused(
         'NotAllowedByListeners',
@@ -78,12 +88,11 @@ export class GatewayAttachments {
   }
 
   #attach(route: Route): void {
-    const { namespace, name } = this.#gateway.ref;
     const listeners = new Set<EvaluatedListener>();
     for (const ref of route.spec.parentRefs) {
-      if (!isGatewayRef(ref) || ref.name !== name) continue;
-      if ((ref.namespace ?? route.ref.namespace) !== namespace) continue;
-      const outcome = this.outcome(route, ref);
+      const parent = findEdgeParent(this.#picture, ref, route.ref.namespace);
+      if (parent?.gateway.key !== this.#gateway.key) continue;
+      const outcome = this.outcome(route, ref, parent.owner);
       if (outcome.kind === 'attached') for (const each of outcome.listeners) listeners.add(each);
     }
     for (const listener of listeners) {

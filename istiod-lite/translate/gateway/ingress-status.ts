@@ -8,6 +8,7 @@ import type { Condition, GatewayStatusAddress, ListenerStatus } from '../setting
 import type { GatewayAttachments } from './attach.ts';
 import { ingressLabel, ingressName } from './ingress-class.ts';
 import type { ListenerFlaw } from './listener-spec.ts';
+import type { ListenerOwner } from './listener-owners.ts';
 import { isServed, type EvaluatedListener } from './listeners.ts';
 
 /** Where a gateway is reached, or why it is not yet. */
@@ -74,12 +75,14 @@ export function gatewayConditions(
   ];
 }
 
-/** What the status says of each listener. */
+/** What the status of a Gateway or ListenerSet says of each of its listeners. */
 export function listenerStatuses(
   attachments: GatewayAttachments,
   found: IngressAddresses,
+  of: ListenerOwner,
 ): ListenerStatus[] {
-  return attachments.listeners.map((listener): ListenerStatus => {
+  const own = attachments.listeners.filter(({ owner }) => owner.key === of.key);
+  return own.map((listener): ListenerStatus => {
     const { spec, supportedKinds, unacceptable, conflict, unresolved } = listener;
     const flaw = unacceptable ?? conflict;
     return {

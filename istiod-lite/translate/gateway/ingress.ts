@@ -18,6 +18,7 @@ import {
   ingressAddresses,
   listenerStatuses,
 } from './ingress-status.ts';
+import { listenerSetsOf } from './listener-owners.ts';
 import { acceptsAnyClient, backendCertificate } from './listener-tls.ts';
 import { translateListeners } from './listener-routes.ts';
 import { isServed, keyOfGateway } from './listeners.ts';
@@ -78,12 +79,17 @@ export function translateIngress(
       ],
       gateway: {
         addresses: [],
-        listeners: listenerStatuses(attachments, {
-          ...{ kind: 'none', reason: 'Pending', message: overlay.reason },
-        }),
+        listeners: listenerStatuses(
+          attachments,
+          {
+            ...{ kind: 'none', reason: 'Pending', message: overlay.reason },
+          },
+          gateway,
+        ),
       },
     };
   const { listeners } = attachments;
+  const own = listeners.filter(({ owner }) => owner.key === gateway.key);
   const found = ingressAddresses(picture, gateway);
   const network = clusterNetwork(picture, settings);
   const objects = listeners.some(isServed)
@@ -92,13 +98,14 @@ export function translateIngress(
   return {
     ...{ ...NOTHING, ...told },
     conditions: [
-      ...gatewayConditions(listeners, found),
+      ...gatewayConditions(own, found),
       ...(acceptsAnyClient(gateway) ? [INSECURE_FALLBACK] : []),
       ...resolvedRefs(picture, gateway),
     ],
     gateway: {
       addresses: found.kind === 'assigned' ? found.addresses : [],
-      listeners: listenerStatuses(attachments, found),
+      listeners: listenerStatuses(attachments, found, gateway),
+      attachedListenerSets: listenerSetsOf(picture, gateway).length,
     },
     generated:
       overlay.kind === 'none' ? objects : objects.map((object) => applyOverlay(object, overlay)),

@@ -33,12 +33,16 @@ export function translateListeners(
     ...(certificate && { clientCertificate: certificate }),
     listeners: attachments.listeners.filter(isServed).map(
       (listener): GatewayListener => ({
-        ...{ name: listener.spec.name, port: listener.spec.port, hostname: listener.hostname },
+        ...{ name: nameOf(listener), port: listener.spec.port, hostname: listener.hostname },
         serves: servedBy(listener, attachments.of(listener), translate),
         ...(listener.tls && { tls: listener.tls }),
       }),
     ),
   };
+}
+
+function nameOf({ owner: { kind, ref }, spec }: EvaluatedListener): string {
+  return kind === 'Gateway' ? spec.name : `${ref.namespace}/${ref.name}/${spec.name}`;
 }
 
 function servedBy(

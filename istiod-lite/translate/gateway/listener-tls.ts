@@ -1,5 +1,4 @@
 import type { Gateway } from '../../../mesh/kubernetes/gateway.ts';
-import { GATEWAY_GROUP } from '../../../mesh/kubernetes/route-references.ts';
 import type {
   ClientValidation,
   ListenerCertificate,
@@ -7,8 +6,9 @@ import type {
 } from '../../../mesh/model/gateway-listener.ts';
 import type { Picture } from '../../snapshot.ts';
 import { keyPairOf, rootsOf } from '../credentials.ts';
+import type { ListenerOwner } from './listener-owners.ts';
 import type { ListenerFlaw, ListenerSpec } from './listener-spec.ts';
-import { mayRefer } from './reference-grants.ts';
+import { mayRefer, type Referrer } from './reference-grants.ts';
 
 /** What TLS a listener speaks: none, the client's own with the backend, or ours. */
 export type ListenerTlsOutcome = Readonly<{
@@ -31,6 +31,7 @@ type Validation = NonNullable<
 export function listenerTls(
   picture: Picture,
   gateway: Gateway,
+  owner: ListenerOwner,
   { protocol, port, tls: written }: ListenerSpec,
 ): ListenerTlsOutcome {
   if (protocol !== 'HTTPS' && protocol !== 'TLS') return {};
@@ -39,7 +40,7 @@ export function listenerTls(
     const message = 'HTTPS ends at its listener: Passthrough is of protocol TLS';
     return { blocked: true, unacceptable: { reason: 'UnsupportedValue', message } };
   }
-  const { certificates, unresolved } = certificatesOf(picture, gateway, written?.certificateRefs);
+  const { certificates, unresolved } = certificatesOf(picture, owner, written?.certificateRefs);
   const clients = clientsOf(picture, gateway, port);
   const flaw = unresolved ?? clients.unresolved;
   const flaws = {
@@ -56,13 +57,13 @@ export function listenerTls(
 
 function certificatesOf(
   picture: Picture,
-  { ref: { namespace } }: Gateway,
+  { ref }: ListenerOwner,
   refs: readonly Reference[] = [],
 ): Readonly<{ certificates: ListenerCertificate[]; unresolved?: ListenerFlaw }> {
   const certificates: ListenerCertificate[] = [];
   let unresolved: ListenerFlaw | undefined;
-  for (const ref of refs) {
-    const found = findCertificate(picture, namespace, ref);
+  for (const each of refs) {
+    const found = findCertificate(picture, ref, each);
     if ('reason' in found) unresolved ??= found;
     else certificates.push(found);
   }
@@ -78,7 +79,7 @@ export function backendCertificate(
 ): Readonly<{ certificate?: ListenerCertificate; unresolved?: ListenerFlaw }> {
   const written = spec.tls?.backend?.clientCertificateRef;
   if (written === undefined) return {};
-  const found = findCertificate(picture, ref.namespace, written);
+  const found = findCertificate(picture, ref, written);
   if (!('reason' in found)) return { certificate: found };
   const isRefused = found.reason === 'RefNotPermitted';
   return { unresolved: isRefused ? found : { ...found, reason: 'InvalidClientCertificateRef' } };
@@ -86,14 +87,14 @@ export function backendCertificate(
 
 function findCertificate(
   picture: Picture,
-  gatewayNamespace: string,
+  owner: Referrer,
   { group, kind, name, namespace }: Reference,
 ): ListenerCertificate | ListenerFlaw {
   const reason = 'InvalidCertificateRef';
   if (group !== '' || kind !== 'Secret')
     return { reason, message: `${group === '' ? kind : `${group}/${kind}`} is no Secret` };
-  const where = namespace || gatewayNamespace;
-  const refused = refusal(picture, gatewayNamespace, { group, kind, name, namespace: where });
+  const where = namespace || owner.namespace;
+  const refused = refusal(picture, owner, { group, kind, name, namespace: where });
   if (refused !== undefined) return refused;
   const secret = picture.get('Secret', where, name);
   if (secret === undefined) return { reason, message: `Secret ${where}/${name} does not exist` };
@@ -103,12 +104,11 @@ function findCertificate(
 
 function refusal(
   picture: Picture,
-  gatewayNamespace: string,
+  owner: Referrer,
   to: Readonly<{ group: string; kind: string; name: string; namespace: string }>,
 ): ListenerFlaw | undefined {
-  const from = { group: GATEWAY_GROUP, kind: 'Gateway', namespace: gatewayNamespace };
-  if (mayRefer(picture, from, to)) return undefined;
-  const message = `no ReferenceGrant of ${to.namespace} lets Gateways of ${gatewayNamespace} refer to ${to.kind} ${to.name}`;
+  if (mayRefer(picture, owner, to)) return undefined;
+  const message = `no ReferenceGrant of ${to.namespace} lets a ${owner.kind} of ${owner.namespace} refer to ${to.kind} ${to.name}`;
   return { reason: 'RefNotPermitted', message };
 }
 
@@ -129,7 +129,7 @@ function clientsOf(
   const roots: string[] = [];
   let unresolved: ListenerFlaw | undefined;
   for (const each of written.caCertificateRefs) {
-    const found = findRoots(picture, ref.namespace, each);
+    const found = findRoots(picture, ref, each);
     if (typeof found === 'string') roots.push(found);
     else unresolved ??= found;
   }
@@ -151,7 +151,7 @@ function acceptsOf({ mode }: Validation): ClientValidation['accepts'] {
 
 function findRoots(
   picture: Picture,
-  gatewayNamespace: string,
+  owner: Referrer,
   { group, kind, name, namespace }: Reference,
 ): string | ListenerFlaw {
   if (group !== '' || (kind !== 'ConfigMap' && kind !== 'Secret')) {
@@ -161,8 +161,8 @@ function findRoots(
       message: `${found} holds no certificates of authorities`,
     };
   }
-  const where = namespace || gatewayNamespace;
-  const refused = refusal(picture, gatewayNamespace, { group, kind, name, namespace: where });
+  const where = namespace || owner.namespace;
+  const refused = refusal(picture, owner, { group, kind, name, namespace: where });
   if (refused !== undefined) return refused;
   const reason = 'InvalidCACertificateRef';
   const object = picture.get(kind, where, name);

@@ -9,10 +9,12 @@ import type { Picture } from '../../snapshot.ts';
 import type { ListenerStatus } from '../settings.ts';
 import { ingressName } from './ingress-class.ts';
 import type { ListenerFlaw, ListenerSpec } from './listener-spec.ts';
+import { listenerSetsOf, type ListenerOwner } from './listener-owners.ts';
 import { listenerTls } from './listener-tls.ts';
 
 /** A listener as it was written, and what became of it. */
 export type EvaluatedListener = Readonly<{
+  owner: ListenerOwner;
   spec: ListenerSpec;
   /** In lower case; '' for every name. */
   hostname: string;
@@ -50,20 +52,34 @@ export function keyOfGateway(gateway: Gateway): GatewayKey {
   return gatewayKey(gateway.ref.namespace, ingressName(gateway));
 }
 
-/** The listeners of a Gateway, each judged by itself and beside the others. */
+/** The listeners of a Gateway and of the ListenerSets that it takes, each judged by itself and beside the others. */
 export function evaluateListeners(
   picture: Picture,
   gateway: Gateway,
 ): readonly EvaluatedListener[] {
-  const { listeners } = gateway.spec;
+  const evaluated: EvaluatedListener[] = [];
+  for (const owner of [gateway, ...listenerSetsOf(picture, gateway)])
+    evaluated.push(...evaluateOwner(picture, gateway, owner, evaluated));
+  return evaluated;
+}
+
+/** @param before those of earlier owners: where one of them conflicts with a later one, it goes first. */
+function evaluateOwner(
+  picture: Picture,
+  gateway: Gateway,
+  owner: ListenerOwner,
+  before: readonly EvaluatedListener[],
+): readonly EvaluatedListener[] {
+  const first = before.filter(({ conflict }) => conflict === undefined).map(({ spec }) => spec);
+  const { listeners } = owner.spec;
   return listeners.map((spec): EvaluatedListener => {
-    const { tls, passthrough, blocked, ...flaws } = listenerTls(picture, gateway, spec);
+    const { tls, passthrough, blocked, ...flaws } = listenerTls(picture, gateway, owner, spec);
     const unacceptable = whyUnacceptable(spec) ?? flaws.unacceptable;
-    const conflict = findConflict(spec, listeners);
+    const conflict = findConflict(spec, [...first, ...listeners]);
     const { kinds, unresolved: ofKinds } = kindsOf(spec);
     const unresolved = flaws.unresolved ?? ofKinds;
     return {
-      spec,
+      ...{ owner, spec },
       hostname: spec.hostname.toLowerCase(),
       supportedKinds: kinds.map((kind) => ({ group: GATEWAY_GROUP, kind })),
       ...(unacceptable && { unacceptable }),
@@ -91,8 +107,7 @@ export function isServed({
 /** Whether a listener lets routes of a kind and namespace attach. */
 export function allowsRoute(
   picture: Picture,
-  { spec, supportedKinds }: EvaluatedListener,
-  gatewayNamespace: string,
+  { spec, supportedKinds, owner }: EvaluatedListener,
   route: Route,
 ): boolean {
   if (!supportedKinds.some(({ kind }) => kind === route.kind)) return false;
@@ -104,7 +119,7 @@ export function allowsRoute(
     case 'None':
       return false;
     case 'Same':
-      return namespace === gatewayNamespace;
+      return namespace === owner.ref.namespace;
     case 'Selector': {
       const labels = picture.get('Namespace', '', namespace)?.metadata.labels ?? new Map();
       // Kubernetes gives every namespace this label.

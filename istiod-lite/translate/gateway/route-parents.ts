@@ -1,12 +1,12 @@
 import { formatObject } from '../../../mesh/kubernetes/object.ts';
 import type { Route } from '../../../mesh/kubernetes/route-backends.ts';
 import type { ParentRef } from '../../../mesh/kubernetes/route-references.ts';
-import { isGatewayRef, type Picture } from '../../snapshot.ts';
+import type { Picture } from '../../snapshot.ts';
 import type { ReferenceProblem } from '../routes/backends.ts';
 import { translateRoute } from '../routes/rules.ts';
 import type { Condition, MeshSettings, RouteParentStatus } from '../settings.ts';
 import { GatewayAttachments } from './attach.ts';
-import { isIngress } from './ingress-class.ts';
+import { findEdgeParent, type ListenerOwner } from './listener-owners.ts';
 import { INGRESS_CONTROLLER } from '../../../mesh/kubernetes/labels.ts';
 import { condition } from './ingress-status.ts';
 
@@ -17,13 +17,10 @@ export function gatewayParents(
   route: Route,
   resolvedRefs: (problems: readonly ReferenceProblem[]) => Condition,
 ): RouteParentStatus[] {
-  return route.spec.parentRefs.filter(isGatewayRef).flatMap((parentRef): RouteParentStatus[] => {
-    const gateway = picture.get(
-      'Gateway',
-      parentRef.namespace ?? route.ref.namespace,
-      parentRef.name,
-    );
-    if (gateway === undefined || !isIngress(picture, gateway)) return [];
+  return route.spec.parentRefs.flatMap((parentRef): RouteParentStatus[] => {
+    const parent = findEdgeParent(picture, parentRef, route.ref.namespace);
+    if (parent === undefined) return [];
+    const { gateway, owner } = parent;
     const { problems, unusable } = translateRoute(picture, settings, route, 'asks for grants');
     const attachments = new GatewayAttachments(picture, gateway);
     return [
@@ -31,7 +28,10 @@ export function gatewayParents(
         parentRef,
         controllerName: INGRESS_CONTROLLER,
         observedGeneration: route.metadata.generation,
-        conditions: [accepted(route, parentRef, attachments, unusable), resolvedRefs(problems)],
+        conditions: [
+          accepted(route, parentRef, owner, attachments, unusable),
+          resolvedRefs(problems),
+        ],
       },
     ];
   });
@@ -40,10 +40,11 @@ export function gatewayParents(
 function accepted(
   route: Route,
   ref: ParentRef,
+  owner: ListenerOwner,
   attachments: GatewayAttachments,
   unusable: readonly string[],
 ): Condition {
-  const outcome = attachments.outcome(route, ref);
+  const outcome = attachments.outcome(route, ref, owner);
   if (outcome.kind === 'refused')
     return condition('Accepted', 'False', outcome.reason, outcome.message);
   // It stays attached: requests that it would have had are refused, not sent on as if there were no route.

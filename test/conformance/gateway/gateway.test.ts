@@ -10,6 +10,7 @@ import { cors } from './cases/cors.ts';
 import { gateways } from './cases/gateways.ts';
 import { grpc } from './cases/grpc.ts';
 import { headers } from './cases/headers.ts';
+import { listenerSets } from './cases/listener-sets.ts';
 import { matching } from './cases/matching.ts';
 import { mirrors } from './cases/mirrors.ts';
 import { paths } from './cases/paths.ts';
@@ -28,7 +29,15 @@ import { gateway, routesFrom } from './objects.ts';
 const runs: Runs<GatewayTestName> = {
   ...{ ...tlsListeners, ...backendTls, ...tlsRoutes },
   ...{ ...gateways, ...attaching, ...matching, ...backends, ...headers, ...paths },
-  ...{ ...resilience, ...mirrors, ...cors, ...protocols, ...grpc, ...streamRoutes },
+  ...{
+    ...resilience,
+    ...mirrors,
+    ...cors,
+    ...protocols,
+    ...grpc,
+    ...streamRoutes,
+    ...listenerSets,
+  },
 };
 
 const mesh = new GatewayMesh(test, [
