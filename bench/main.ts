@@ -1,24 +1,31 @@
+import { writeFileSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { describeError, MeshError } from '../base/errors.ts';
+import { coefficientsOf } from './ambient/coefficients.ts';
+import { changePlan, PLANS } from './ambient/plans.ts';
+import { readAmbientResults } from './ambient/results.ts';
+import { runAmbient } from './ambient/run.ts';
 import { compareRuns, formatChanges } from './harness/compare.ts';
-import { recordEnvironment } from './harness/environment.ts';
-import { lookAtLoad, watchOthers } from './harness/machine-load.ts';
 import { formatProfile, functionTimes, readProfile } from './harness/profile.ts';
-import { readResults, writeResults, type Results } from './harness/results.ts';
+import { readResults } from './harness/results.ts';
 import type { Row } from './harness/rows.ts';
-import { formatRows } from './harness/table.ts';
+import { formatOutcome, runQuietly, type Outcome } from './harness/run-quietly.ts';
 import { VERSION_COMMANDS } from './http1/proxies.ts';
 import { runHttp1 } from './http1/run.ts';
 import { QUESTIONS } from './l4/questions.ts';
 import { PEERS, runL4 } from './l4/run.ts';
 import { runL7 } from './l7/run.ts';
+import { runScaleBenchmark } from './scale/run.ts';
 import { ENVOY_VERSION_COMMAND } from './peers/envoy.ts';
 
 /*
  * npm run bench -- l4 [options]       one run; see README.md beside this file
  * npm run bench -- http1 [options]    the same, of HTTP/1.1
  * npm run bench -- l7 [options]       the same, of waypoints
+ * npm run bench -- ambient [options]  no mesh, this one and sidecars under one application
+ * npm run bench -- scale [options]    control plane and proxy with thousands of workloads
+ * npm run bench -- coefficients FILE   has `halo cost` reckon with a run of "ambient"
  * npm run bench -- compare A B        what differs between two runs' files
  * npm run bench -- profile FILE...    where the time goes in files of --cpu-prof
  */
@@ -27,11 +34,17 @@ const USAGE = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only QUE
                               [--out FILE] [--allow-busy]
        npm run bench -- http1 [--rounds N] [--seconds S] [--out FILE] [--allow-busy]
        npm run bench -- l7 [--rounds N] [--seconds S] [--out FILE] [--allow-busy]
+       npm run bench -- ambient [--quick | --full] [--pods N,...] [--modes MODE,...] [--rounds N] [--out FILE]
+                              [--allow-busy]
+       npm run bench -- scale [--full] [--out FILE] [--allow-busy]
+       npm run bench -- coefficients FILE
        npm run bench -- compare A B
        npm run bench -- profile FILE...
 questions: ${QUESTIONS.map(({ name }) => name).join(', ')}
 `;
+const L7_PROGRAMS = { envoy: ENVOY_VERSION_COMMAND, ...VERSION_COMMANDS } as const;
 const FOLDER = join(import.meta.dirname, 'results');
+const COEFFICIENTS = join(import.meta.dirname, '../cli/cost/coefficients.json');
 /** The exit codes of the `halo` command: 1 failed, 2 not understood. */
 const [OK, FAILED, USAGE_ERROR] = [0, 1, 2];
 /** Beyond these nothing is left that could be gained. */
@@ -52,8 +65,10 @@ async function main([command, ...args]: readonly string[]): Promise<number> {
   try {
     if (command === 'l4') return await benchL4(args);
     if (command === 'http1') return await benchRows('http1', VERSION_COMMANDS, runHttp1, args);
-    if (command === 'l7')
-      return await benchRows('l7', { envoy: ENVOY_VERSION_COMMAND }, runL7, args);
+    if (command === 'l7') return await benchRows('l7', L7_PROGRAMS, runWaypointAndProxy, args);
+    if (command === 'ambient') return await benchAmbient(args);
+    if (command === 'scale') return await benchScale(args);
+    if (command === 'coefficients' && args.length === 1) return writeCoefficients(args[0] ?? '');
     if (command === 'compare' && args.length === 2) return compare(args);
     if (command === 'profile' && args.length > 0) return showProfiles(args);
   } catch (error) {
@@ -85,6 +100,15 @@ async function benchL4(args: readonly string[]): Promise<number> {
   );
 }
 
+/** All of layer 7: a waypoint against Envoy, then a plain proxy against nginx and HAProxy. */
+async function runWaypointAndProxy(settings: RowsSettings): Promise<readonly Row[]> {
+  const waypoint = await runL7(settings);
+  const onRows = (rows: readonly Row[]): void => {
+    settings.onRows([...waypoint, ...rows]);
+  };
+  return [...waypoint, ...(await runHttp1({ ...settings, onRows }))];
+}
+
 type RowsSettings = Measuring &
   Readonly<{ note(text: string): void; onRows(rows: readonly Row[]): void }>;
 
@@ -107,10 +131,9 @@ async function benchRows(
   });
 }
 
-type Outcome = Pick<Results, 'rows' | 'failures'>;
 type Measuring = Readonly<{ rounds: number; ms: number; warmMs: number }>;
 
-/** One run on a quiet machine, with what it was run on; a run that is interrupted leaves what it has. */
+/** A run of so many rounds of so many seconds. */
 async function bench(
   benchmark: string,
   values: Readonly<{ rounds: string; seconds: string; out?: string; 'allow-busy': boolean }>,
@@ -122,37 +145,54 @@ async function bench(
     readNumber('rounds', values.rounds),
     readNumber('seconds', values.seconds),
   ];
-  const { quiet, busy } = await lookAtLoad();
-  const percent = formatPercent(busy);
-  if (!quiet && !values['allow-busy']) {
-    const mend = 'wait until it is quiet, or measure all the same with --allow-busy';
-    throw benchError('ERR_BENCH_BUSY', `the machine is busy (${percent}); ${mend}`);
-  }
-  if (!quiet) note(`the machine is busy (${percent}): these figures prove nothing`);
-  const out = values.out ?? `${benchmark}.json`;
-  const path = isAbsolute(out) ? out : join(FOLDER, out);
-  const run = {
-    ...{ benchmark, startedAt: new Date().toISOString() },
-    environment: recordEnvironment(programs),
-    settings: { rounds, seconds, ...more },
-  };
-  const others = watchOthers();
   const measuring = { rounds, ms: seconds * 1000, warmMs: Math.min(500, seconds * 500) };
-  const outcome = await measure(measuring, (soFar) => {
-    writeResults(path, { ...run, quiet: false, ...soFar });
+  const run = await runQuietly({
+    ...{ benchmark, programs, settings: { rounds, seconds, ...more } },
+    ...{ path: resultsPath(values.out ?? `${benchmark}.json`), allowBusy: values['allow-busy'] },
+    ...{ note, measure: (onOutcome: (soFar: Outcome) => void) => measure(measuring, onOutcome) },
   });
-  const meanwhile = others();
-  const results: Results = { ...run, quiet: quiet && meanwhile.quiet, ...outcome };
-  writeResults(path, results);
-  process.stdout.write(formatRows(results.rows));
-  for (const { question, error } of results.failures)
-    process.stdout.write(`not measured: ${question}: ${error}\n`);
-  note(`written to ${path}`);
-  if (!meanwhile.quiet)
-    note(`others used ${formatPercent(meanwhile.busy)} meanwhile: these figures prove nothing`);
-  const missed = results.rows.some(({ meetsMust }) => meetsMust === false);
-  const valid = results.quiet || values['allow-busy'];
-  return missed || !valid || results.failures.length > 0 ? FAILED : OK;
+  process.stdout.write(formatOutcome(run.results));
+  return run.passed ? OK : FAILED;
+}
+
+async function benchAmbient(args: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      ...{ quick: { type: 'boolean', default: false }, full: { type: 'boolean', default: false } },
+      ...{ pods: { type: 'string' }, modes: { type: 'string' }, rounds: { type: 'string' } },
+      ...{ out: OPTIONS.out, 'allow-busy': OPTIONS['allow-busy'] },
+    },
+  });
+  const named = values.quick ? PLANS.quick : values.full ? PLANS.full : PLANS.standard;
+  const plan = changePlan(named, values);
+  const path = resultsPath(values.out ?? 'ambient.json');
+  const passed = await runAmbient({ plan, path, allowBusy: values['allow-busy'], note });
+  return passed ? OK : FAILED;
+}
+
+async function benchScale(args: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      full: { type: 'boolean', default: false },
+      ...{ out: OPTIONS.out, 'allow-busy': OPTIONS['allow-busy'] },
+    },
+  });
+  const path = resultsPath(values.out ?? 'scale.json');
+  const { full, 'allow-busy': allowBusy } = values;
+  return (await runScaleBenchmark({ full, path, allowBusy, note })) ? OK : FAILED;
+}
+
+function writeCoefficients(file: string): number {
+  const coefficients = coefficientsOf(readAmbientResults(file));
+  writeFileSync(COEFFICIENTS, `${JSON.stringify(coefficients, null, 2)}\n`);
+  note(`written to ${COEFFICIENTS}`);
+  return OK;
+}
+
+function resultsPath(out: string): string {
+  return isAbsolute(out) ? out : join(FOLDER, out);
 }
 
 function compare([before = '', after = '']: readonly string[]): number {
@@ -176,10 +216,6 @@ function selectQuestions(only: string | undefined): typeof QUESTIONS {
   if (unknown !== undefined)
     throw benchError('ERR_BENCH_USAGE', `there is no question ${JSON.stringify(unknown)}`);
   return QUESTIONS.filter(({ name }) => names.includes(name));
-}
-
-function formatPercent(part: number): string {
-  return `${(part * 100).toFixed(0)} %`;
 }
 
 function readNumber(option: string, text: string): number {

@@ -12,16 +12,9 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
-import { credentials, Metadata } from '@grpc/grpc-js';
 import { JOIN_MS } from '../istiod-lite/joiner.ts';
-import {
-  AggregatedDiscoveryServiceClient,
-  type DeltaDiscoveryRequest,
-  type DeltaDiscoveryResponse,
-} from '../mesh/proto/gen/discovery.ts';
-import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../mesh/xds/codec.ts';
 import { podYaml, TestControlPlane, ZTUNNEL } from '../test/istiod-lite/support/control-plane.ts';
-import { ztunnelNode } from '../test/istiod-lite/support/xds-client.ts';
+import { XdsProxies } from './load/xds-proxies.ts';
 
 type Start = Readonly<{ port: number; rootPem: string; token: string; proxies: number }>;
 /** From the proxies' process: all have their first state, or all have one more change. */
@@ -94,53 +87,7 @@ async function runProxies({ port, rootPem, token, proxies }: Start): Promise<voi
     if (++changed % proxies === 0) report('changed');
   };
   process.once('disconnect', () => process.exit(0));
-  for (let index = 0; index < proxies; index++) {
-    runProxy({ port, rootPem, token, index, onReady, onChange });
-    await delay(45); // istiod-lite lets 25 new streams through in a second on two cores
-  }
-}
-
-function runProxy(
-  proxy: Readonly<{
-    port: number;
-    rootPem: string;
-    token: string;
-    index: number;
-    onReady: () => void;
-    onChange: () => void;
-  }>,
-): void {
-  const client = new AggregatedDiscoveryServiceClient(
-    `127.0.0.1:${proxy.port}`,
-    credentials.createSsl(Buffer.from(proxy.rootPem)),
-    {
-      'grpc.ssl_target_name_override': 'istiod.istio-system.svc',
-      'grpc.use_local_subchannel_pool': 1,
-      'grpc.max_receive_message_length': -1,
-    },
-  );
-  const metadata = new Metadata();
-  metadata.set('authorization', `Bearer ${proxy.token}`);
-  const stream = client.deltaAggregatedResources(metadata);
-  const send = (fields: Partial<DeltaDiscoveryRequest>): void => {
-    stream.write({
-      ...{ node: undefined, typeUrl: '', resourceNamesSubscribe: [], resourceNamesUnsubscribe: [] },
-      ...{ initialResourceVersions: new Map(), responseNonce: '', errorDetail: undefined },
-      ...fields,
-    });
-  };
-  let responses = 0;
-  stream.on('data', ({ typeUrl, nonce }: DeltaDiscoveryResponse) => {
-    send({ typeUrl, responseNonce: nonce });
-    responses++;
-    if (responses === 2) proxy.onReady();
-    else if (responses > 2) proxy.onChange();
-  });
-  stream.on('error', (error) => {
-    throw error;
-  });
-  const node = ztunnelNode(`ztunnel-${proxy.index}`, `node-${proxy.index}`);
-  for (const typeUrl of [ADDRESS_TYPE, AUTHORIZATION_TYPE]) send({ node, typeUrl });
+  await new XdsProxies({ port, rootPem, token, count: proxies, onReady, onChange }).connectAll();
 }
 
 function print(what: string, value: string): void {

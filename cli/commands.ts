@@ -4,6 +4,7 @@ import { apply } from './verbs/apply.ts';
 import { check } from './verbs/check.ts';
 import { completeVerb } from './verbs/complete.ts';
 import { completion } from './verbs/completion.ts';
+import { cost } from './verbs/cost.ts';
 import { deleteObjects } from './verbs/delete.ts';
 import { down } from './verbs/down.ts';
 import { exec } from './verbs/exec.ts';
@@ -45,6 +46,7 @@ export const halo: VerbGroup = {
     explain,
     tap,
     check,
+    cost,
     ztunnel,
     completion,
     version,

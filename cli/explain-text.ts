@@ -115,6 +115,11 @@ function waypointLines(terminal: Terminal, explanation: RequestExplanation): str
       ]);
     });
     lines.push('', formatTable(terminal, ['BACKEND', 'SHARE', 'ENDPOINT', 'STATE'], rows), '');
+    for (const { backend, tls } of backends)
+      if (tls !== undefined) lines.push(printable(`TLS with ${backend}: ${tls}`));
+    for (const { backend, policy } of backends)
+      if (policy !== undefined)
+        lines.push(printable(`BackendPolicy of ${backend}: ${policy}`.replaceAll('\n', ' ')));
   }
   const { kind, status, reason } = outcome;
   const good =

@@ -51,7 +51,7 @@ export async function waypointPodsOf(
 }
 
 /** Those that are ready. */
-async function podsOfWaypoint(
+export async function podsOfWaypoint(
   sandbox: Sandbox,
   namespace: string,
   name: string,

@@ -50,6 +50,7 @@ export function debugPages(
             ...{ uid: metadata.uid, labels: plain(metadata.labels) },
             conditions: translator.statusOf(objectKey(ref))?.conditions ?? [],
             parents: translator.statusOf(objectKey(ref))?.parents ?? [],
+            ancestors: translator.statusOf(objectKey(ref))?.ancestors ?? [],
           })),
         }),
     ],

@@ -1,4 +1,5 @@
 import { WAYPOINT_CLASS } from '../mesh/kubernetes/labels.ts';
+import { ingressName, isIngress } from './translate/gateway/ingress-class.ts';
 import type { PodDirectory } from './ca/authorize-request.ts';
 import type { Snapshot } from './snapshot.ts';
 import type { ExpectedProxy } from './xds/server.ts';
@@ -34,7 +35,14 @@ export function nodeProxies(snapshot: Snapshot, accounts: readonly string[]): Ex
   });
 }
 
-/** Whether a waypoint runs under this account: it has its Gateway's name, as istio names what it makes for one. */
+/**
+ * Whether a waypoint or gateway runs under this account: that of a waypoint has its Gateway's name, as istio names what it
+ * makes for one, that of a gateway ingressName().
+ */
 export function runsWaypoint(snapshot: Snapshot, namespace: string, account: string): boolean {
-  return snapshot.get('Gateway', namespace, account)?.spec.gatewayClassName === WAYPOINT_CLASS;
+  if (snapshot.get('Gateway', namespace, account)?.spec.gatewayClassName === WAYPOINT_CLASS)
+    return true;
+  for (const gateway of snapshot.list('Gateway', namespace))
+    if (ingressName(gateway) === account && isIngress(snapshot, gateway)) return true;
+  return false;
 }

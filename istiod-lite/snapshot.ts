@@ -2,7 +2,7 @@ import type { EndpointSlice } from '../mesh/kubernetes/core.ts';
 import type { ServiceEntry } from '../mesh/kubernetes/networking.ts';
 import type { ObjectKey } from '../mesh/kubernetes/object.ts';
 import { backendsOf, type Route } from '../mesh/kubernetes/route-backends.ts';
-import type { ParentRef } from '../mesh/kubernetes/route-references.ts';
+import { GATEWAY_GROUP, type ParentRef } from '../mesh/kubernetes/route-references.ts';
 import type {
   Kind,
   KnownObject,
@@ -38,6 +38,8 @@ export interface Picture {
   selectingPolicies(namespace: string): Iterable<ObjectOf<'AuthorizationPolicy'>>;
   /** The routes of every namespace and kind that name the Service or ServiceEntry as a parent. */
   routesOf(kind: ParentKind, namespace: string, name: string): Iterable<Route>;
+  /** The routes of every namespace and kind that name the Gateway as a parent. */
+  routesOfGateway(namespace: string, name: string): Iterable<Route>;
   /** The routes that have the Service, or the host of anything (in no namespace), as a backend. */
   routesTo(kind: BackendKind, namespace: string, name: string): Iterable<Route>;
   /** The VirtualServices with a destination that is written so; one without dots is a name in the namespace, others are in none. */
@@ -48,12 +50,19 @@ export interface Picture {
     namespace: string,
     target: Readonly<{ kind: string; name: string }>,
   ): Iterable<ObjectOf<K>>;
+  /** The BackendPolicies of a namespace that have a Service of it as their fallback. */
+  policiesFallingBackTo(namespace: string, service: string): Iterable<ObjectOf<'BackendPolicy'>>;
   /** The key set of an issuer, as it was last fetched. */
   keysOf(source: KeySource): string | undefined;
 }
 
 /** Kinds with `targetRefs`. */
-export type TargetingKind = 'AuthorizationPolicy' | 'RequestAuthentication' | 'RateLimitPolicy';
+export type TargetingKind =
+  | 'AuthorizationPolicy'
+  | 'RequestAuthentication'
+  | 'RateLimitPolicy'
+  | 'BackendTLSPolicy'
+  | 'BackendPolicy';
 
 /** An object that changed: at least one side is there. */
 export type ObjectChange = Readonly<{
@@ -167,6 +176,10 @@ export class Snapshot implements Picture {
     return this.#routes(factOf('routes of', kind, namespace, name));
   }
 
+  routesOfGateway(namespace: string, name: string): Iterable<Route> {
+    return this.#routes(factOf('routes of', 'Gateway', namespace, name));
+  }
+
   routesTo(kind: BackendKind, namespace: string, name: string): Iterable<Route> {
     return this.#routes(factOf('routes to', kind, namespace, name));
   }
@@ -185,6 +198,10 @@ export class Snapshot implements Picture {
     target: Readonly<{ kind: string; name: string }>,
   ): Iterable<ObjectOf<K>> {
     return this.#ofKind(kind, targetFact(kind, namespace, target));
+  }
+
+  policiesFallingBackTo(namespace: string, service: string): Iterable<ObjectOf<'BackendPolicy'>> {
+    return this.#ofKind('BackendPolicy', fallbackFact(namespace, service));
   }
 
   /** The pods of an account that are on a node. */
@@ -266,9 +283,17 @@ export function trackedPicture(picture: Picture, facts: Set<string>): Picture {
       facts.add(factOf('routes of', kind, namespace, name));
       return picture.routesOf(kind, namespace, name);
     },
+    routesOfGateway: (namespace, name) => {
+      facts.add(factOf('routes of', 'Gateway', namespace, name));
+      return picture.routesOfGateway(namespace, name);
+    },
     targetingPolicies: (kind, namespace, target) => {
       facts.add(targetFact(kind, namespace, target));
       return picture.targetingPolicies(kind, namespace, target);
+    },
+    policiesFallingBackTo: (namespace, service) => {
+      facts.add(fallbackFact(namespace, service));
+      return picture.policiesFallingBackTo(namespace, service);
     },
     keysOf: (source) => {
       facts.add(keysFact(source));
@@ -294,8 +319,14 @@ function targetFact(
   return factOf('policies of target', kind, namespace, target.kind, target.name);
 }
 
+function fallbackFact(namespace: string, service: string): string {
+  return factOf('policies falling back to', namespace, service);
+}
+
 function targetFacts(policy: ObjectOf<TargetingKind>): string[] {
-  return targetsOf(policy).map((target) => targetFact(policy.kind, policy.ref.namespace, target));
+  const { kind, ref, spec } = policy;
+  const targets = kind === 'BackendTLSPolicy' ? spec.targetRefs : targetsOf(policy);
+  return targets.map((target) => targetFact(kind, ref.namespace, target));
 }
 
 /** Every index that an object is in. */
@@ -327,13 +358,20 @@ function factsOf(object: KnownObject): string[] {
       return [...facts, ...targetFacts(object)];
     case 'RequestAuthentication':
     case 'RateLimitPolicy':
+    case 'BackendTLSPolicy':
       return [...facts, ...targetFacts(object)];
+    case 'BackendPolicy': {
+      const ref = object.spec.fallback?.backendRef;
+      const fallback = ref === undefined ? [] : [fallbackFact(namespace, ref.name)];
+      return [...facts, ...targetFacts(object), ...fallback];
+    }
     case 'HTTPRoute':
     case 'GRPCRoute':
     case 'TCPRoute':
-    case 'TLSRoute': {
+    case 'TLSRoute':
+    case 'UDPRoute': {
       const parents = object.spec.parentRefs.flatMap((ref) => {
-        const kind = parentKind(ref);
+        const kind = isGatewayRef(ref) ? 'Gateway' : parentKind(ref);
         if (kind === undefined) return [];
         return [factOf('routes of', kind, ref.namespace ?? namespace, ref.name)];
       });
@@ -357,6 +395,11 @@ function factsOf(object: KnownObject): string[] {
   }
 }
 
+/** Whether a reference of a route means a Gateway. */
+export function isGatewayRef({ group, kind }: ParentRef): boolean {
+  return group === GATEWAY_GROUP && kind === 'Gateway';
+}
+
 /** Which of the kinds a reference of a route means; `undefined` for others, such as a Gateway. */
 export function parentKind({ group, kind }: ParentRef): ParentKind | undefined {
   if (group === '' && kind === 'Service') return kind;
@@ -366,7 +409,7 @@ export function parentKind({ group, kind }: ParentRef): ParentKind | undefined {
 
 function isRoute(object: KnownObject): object is Route {
   const { kind } = object;
-  return ['HTTPRoute', 'GRPCRoute', 'TCPRoute', 'TLSRoute'].includes(kind);
+  return ['HTTPRoute', 'GRPCRoute', 'TCPRoute', 'TLSRoute', 'UDPRoute'].includes(kind);
 }
 
 /** The Service that a slice belongs to. */

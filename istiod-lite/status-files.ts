@@ -2,7 +2,8 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeError } from '../base/errors.ts';
 import type { Logger } from '../mesh/runtime/log.ts';
-import type { RouteParentStatus } from './translate/settings.ts';
+import { GATEWAY_GROUP } from '../mesh/kubernetes/route-references.ts';
+import type { Condition, PolicyAncestorStatus, RouteParentStatus } from './translate/settings.ts';
 import type { ObjectStatus } from './translate/translator.ts';
 
 /** What must outlive a restart: revisions go on counting, and VIPs stay. */
@@ -58,13 +59,7 @@ export class StatusFiles implements Disposable {
   #write(): void {
     if (this.#folder === undefined) return;
     const { statuses, state } = this.#take();
-    const objects = [...statuses].map(({ ref, conditions, parents, vips, gateway }) => ({
-      ...ref,
-      conditions,
-      ...(parents.length === 0 ? {} : { parents: parents.map(plainParent) }),
-      addresses: gateway?.addresses ?? [...vips].map(([host, value]) => ({ host, value })),
-      ...(gateway && { listeners: gateway.listeners }),
-    }));
+    const objects = [...statuses].map(plainStatus);
     try {
       writeWhole(join(this.#folder, STATE_FILE), JSON.stringify(state));
       writeWhole(
@@ -78,9 +73,39 @@ export class StatusFiles implements Disposable {
   }
 }
 
+function plainStatus(status: ObjectStatus): unknown {
+  const { ref, generation, conditions, parents, ancestors, vips, gateway } = status;
+  return {
+    ...ref,
+    conditions:
+      ref.group === GATEWAY_GROUP
+        ? conditions.map((each) => observedAt(each, generation))
+        : conditions,
+    ...(parents.length === 0 ? {} : { parents: parents.map(plainParent) }),
+    ...(ancestors.length === 0 ? {} : { ancestors: ancestors.map(plainParent) }),
+    addresses: gateway?.addresses ?? [...vips].map(([host, value]) => ({ host, value })),
+    ...(gateway && {
+      listeners: gateway.listeners.map((each) => withGeneration(each, generation)),
+    }),
+  };
+}
+
+type Observed = Readonly<{ conditions: readonly Condition[] }>;
+
+function plainParent({
+  observedGeneration,
+  ...rest
+}: RouteParentStatus | PolicyAncestorStatus): unknown {
+  return withGeneration(rest, observedGeneration);
+}
+
 /** In the form of the Gateway API: every condition has the generation. */
-function plainParent({ observedGeneration, conditions, ...rest }: RouteParentStatus): unknown {
-  return { ...rest, conditions: conditions.map((each) => ({ ...each, observedGeneration })) };
+function withGeneration(told: Observed, generation: number): unknown {
+  return { ...told, conditions: told.conditions.map((each) => observedAt(each, generation)) };
+}
+
+function observedAt(told: Condition, observedGeneration: number): unknown {
+  return { ...told, observedGeneration };
 }
 
 /** What an earlier life kept; nothing when there is none, or when it cannot be read. */

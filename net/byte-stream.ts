@@ -21,7 +21,7 @@ export interface ByteStream {
   setSink(sink: ByteSink): void;
 
   /**
-   * Asks for input again after the sink took less than it was given, or had no capacity.
+   * Asks for input again after the sink took less than it was given, or had no capacity; also while it takes, ahead of that.
    * Delivery comes from the reactor, never inside this call.
    */
   resume(): void;

@@ -169,6 +169,31 @@ export class Outbox implements TurnTask {
     return wrote;
   }
 
+  /**
+   * As writePart(), for bytes with free memory before them: what is staged is put there, and goes out in the same write.
+   */
+  writeBehindStage(bytes: SharedBytes, offset: number, length: number): number {
+    const stage = this.#stage;
+    const staged = stage === undefined ? 0 : stage.end - stage.start;
+    const start = offset - staged;
+    if (stage === undefined || this.#waiting.length > 0 || start < HEADROOM)
+      return this.writePart(bytes, offset, length);
+    if (this.#blocked || this.#dropped) return 0;
+    stage.bytes.buffer.copy(bytes.buffer, start, stage.start, stage.end);
+    const wrote = this.#transport.write(bytes, start, staged + length);
+    if (wrote < staged) {
+      stage.start += wrote;
+      this.#block();
+      return 0;
+    }
+    this.#stage = undefined;
+    this.#stages.keep(stage);
+    this.#turnBytes += wrote - staged;
+    this.#queueFlush();
+    if (wrote < staged + length) this.#block();
+    return wrote - staged;
+  }
+
   /** Writes what is staged; false when the transport left some of it. */
   flush(): boolean {
     if (this.#dropped || this.#blocked) return false;

@@ -39,7 +39,7 @@ const READS_PER_TURN = 4;
 /** What an unhindered socket says it takes: more than any source offers at once. */
 const OPEN_CAPACITY = 1 << 20;
 
-const incoming = allocateShared(HEADROOM + READ_BYTES);
+const incoming = { ...allocateShared(HEADROOM + READ_BYTES), free: true };
 
 /**
  * A connected TCP socket.
@@ -55,6 +55,8 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   #writable = true;
   /** The sink takes nothing until it asks for more. */
   #paused = false;
+  /** While the sink was given something, it asked for more, or another one took its place. */
+  #asked = false;
   /** FIN or worse has come: the kernel tells no further edge, so reading goes on until it says so itself. */
   #hungUp = false;
   /** Reset, or dead: told even to a sink that takes nothing. */
@@ -119,6 +121,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     if (this.#pipe !== undefined) throw new Error('Cannot take the input of a relay from it');
     this.#sink = sink;
     this.#paused = false;
+    this.#asked = true;
     if (this.#closed) return;
     if (this.#watched) {
       this.#queueTask();
@@ -132,6 +135,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   }
 
   resume(): void {
+    this.#asked = true;
     if (!this.#paused) return;
     this.#paused = false;
     if (this.#readable || this.#hungUp || this.#hasUndelivered()) this.#queueTask();
@@ -231,6 +235,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     tellMoved(got);
     if (got < room) this.#readable = false;
     this.#bulk = got === READ_BYTES && sink.target instanceof TcpStream;
+    this.#asked = false;
     const taken = sink.onData(incoming, HEADROOM, got);
     if (taken < got) this.#keep(HEADROOM + taken, got - taken);
     return got;
@@ -261,7 +266,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
 
   /** Behind a call, because the sink may have changed it: the compiler would think it knows. */
   #stopped(): boolean {
-    return this.#paused || this.#closed;
+    return this.#paused || this.#pending !== undefined || this.#closed;
   }
 
   #isClosed(): boolean {
@@ -272,7 +277,13 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     const bytes = allocateShared(HEADROOM + length);
     incoming.buffer.copy(bytes.buffer, HEADROOM, offset, offset + length);
     this.#pending = { bytes, offset: HEADROOM, length };
-    this.#paused = true;
+    this.#pause();
+  }
+
+  /** The sink took less than it was given. Whoever asked meanwhile gets the rest in the next turn. */
+  #pause(): void {
+    if (this.#asked) this.#queueTask();
+    else this.#paused = true;
   }
 
   /** True when all that was in the pipe is with the target. */
@@ -304,11 +315,12 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   #deliverPending(sink: ByteSink): boolean {
     const pending = this.#pending;
     if (pending === undefined) return true;
+    this.#asked = false;
     const taken = sink.onData(pending.bytes, pending.offset, pending.length);
     pending.offset += taken;
     pending.length -= taken;
     if (pending.length > 0) {
-      this.#paused = true;
+      this.#pause();
       return false;
     }
     this.#pending = undefined;

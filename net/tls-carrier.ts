@@ -25,8 +25,9 @@ export interface CarrierUser {
    * There is input to read, or the end of it.
    *
    * @param ending the peer has ended or broken the connection: no further event tells what comes last.
+   * @param reset it is broken: nothing can be sent any more.
    */
-  onReadable(ending: boolean): void;
+  onReadable(ending: boolean, reset: boolean): void;
   onWritable(): void;
   onBroken(error: string): void;
   /** Input of a stream below; a descriptor is read by OpenSSL itself. How many bytes were taken. */
@@ -71,7 +72,8 @@ export class DescriptorCarrier implements Carrier, EventHandler {
   onEvent(mask: number): void {
     if ((mask & WRITABLE) !== 0) this.#user?.onWritable();
     const ending = (mask & (PEER_ENDED | HUNG_UP | BROKEN)) !== 0;
-    if ((ending || (mask & READABLE) !== 0) && !this.#isClosed()) this.#user?.onReadable(ending);
+    if ((ending || (mask & READABLE) !== 0) && !this.#isClosed())
+      this.#user?.onReadable(ending, (mask & BROKEN) !== 0);
   }
 
   sendNative(address: bigint, length: number): number {

@@ -1,4 +1,4 @@
-import { SslContext } from './native/openssl-context.ts';
+import { SslContext, type TlsVersion } from './native/openssl-context.ts';
 
 /**
  * What two ends that know it choose: X25519MLKEM768, safe against recording now and decrypting with a quantum computer
@@ -20,6 +20,14 @@ export type TlsContextOptions = Readonly<{
   rootsPem: readonly string[];
   /** In order of preference, checked after the handshake on both sides. Default `h2`; empty: none is negotiated. */
   alpn?: readonly string[];
+  /** Peers that negotiate no protocol are spoken to all the same. Default false. */
+  alpnOptional?: boolean;
+  /** The lowest that is spoken. Default TLS 1.3. */
+  minimumVersion?: TlsVersion;
+  /** Peers have to show a certificate that one of the roots vouches for. Default true. */
+  verifiesPeers?: boolean;
+  /** Each of the roots ends a chain, be it a leaf or an intermediate one. Default false. */
+  acceptsPartialChains?: boolean;
   /** Another list of key exchanges, in OpenSSL's form. */
   groups?: string;
   /** Only by an explicit setting of the operator: one line per secret, in NSS key log format. */
@@ -27,16 +35,19 @@ export type TlsContextOptions = Readonly<{
 }>;
 
 /**
- * An identity and the roots that its peers are checked against; serves and dials. TLS 1.3 only, peers must show a
- * certificate, no tickets. Making one costs 0.3 ms: keep one per certificate. To renew, make another one and free this.
+ * An identity and the roots that its peers are checked against; serves and dials. Unless told otherwise TLS 1.3 only, and
+ * peers must show a certificate. No tickets. Making one costs 0.3 ms: keep one per certificate. To renew, make another one
+ * and free this.
  */
 export class TlsContext implements Disposable {
   readonly native: SslContext;
   readonly alpn: readonly string[];
+  readonly alpnOptional: boolean;
 
   /** @throws {MeshError} ERR_CERTIFICATE for what cannot be read, or a key that is not the certificate's. */
   constructor(options: TlsContextOptions) {
     this.alpn = options.alpn ?? ['h2'];
+    this.alpnOptional = options.alpnOptional ?? false;
     this.native = new SslContext({
       chainPem: options.chainPem,
       privateKeyPem: options.privateKeyPem,
@@ -44,6 +55,9 @@ export class TlsContext implements Disposable {
       alpn: this.alpn,
       groups: options.groups ?? GROUPS,
       cipherSuites: CIPHER_SUITES,
+      minimumVersion: options.minimumVersion ?? 'TLS 1.3',
+      verifiesPeers: options.verifiesPeers ?? true,
+      acceptsPartialChains: options.acceptsPartialChains ?? false,
       ...(options.onKeyLog === undefined ? {} : { onKeyLog: options.onKeyLog }),
     });
   }

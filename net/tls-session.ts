@@ -21,11 +21,12 @@ const WRITE_BYTES = 256 << 10;
 
 /** Without it an attacker could cut a stream and have it taken for a short one. */
 const TRUNCATED = 'the connection ended without a TLS end';
+const RESET = 'the connection was reset';
 
 const incoming = allocateShared(HEADROOM + READ_BYTES);
 
 /**
- * A TLS 1.3 session as a stream of bytes.
+ * A TLS session as a stream of bytes.
  *
  *   handshaking -> open -> (peer ended | we ended) -> both ended: closed
  *        \------------------ broken: closed, with an error ----/
@@ -46,9 +47,15 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
    */
   #toldMeanwhile = true;
   #paused = false;
+  /** While the sink was given something, it asked for more, or another one took its place. */
+  #asked = false;
+  /** The connection is dead: told when nothing more will be read, for reading finds it else. */
+  #wasReset = false;
   /** The stream below has ended; what it brought may still be unread. */
   #inputEnded = false;
+  /** The peer's end has been read; the sink hears of it behind the bytes before it. */
   #peerEnded = false;
+  #endTold = false;
   #ended = false;
   #endSent = false;
   #taskQueued = false;
@@ -65,6 +72,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   /**
    * Begins the handshake at the carrier's first event.
    *
+   * @param serverName that a client asks for; '' for none.
    * @param onHandshake called once: without an error when the peer is proved, with one when it failed.
    */
   constructor(
@@ -72,12 +80,13 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     context: TlsContext,
     role: 'client' | 'server',
     onHandshake: (error?: MeshError) => void,
+    serverName = '',
   ) {
     this.#carrier = carrier;
     this.#context = context;
     this.#onHandshake = onHandshake;
     this.#side = role === 'client' ? 'upstream' : 'downstream';
-    this.#ssl = new Ssl(context.native, role, carrier.descriptor);
+    this.#ssl = new Ssl(context.native, role, carrier.descriptor, serverName);
     this.#output = new TlsOutput(carrier);
     try {
       carrier.begin(this);
@@ -101,6 +110,11 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     return this.#ssl.peerChain();
   }
 
+  /** What the client asked for; '' when it did not. */
+  get serverName(): string {
+    return this.#ssl.serverName;
+  }
+
   get group(): string {
     return this.#ssl.group;
   }
@@ -120,10 +134,12 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   setSink(sink: ByteSink): void {
     this.#sink = sink;
     this.#paused = false;
+    this.#asked = true;
     this.#queueTask();
   }
 
   resume(): void {
+    this.#asked = true;
     if (!this.#paused) return;
     this.#paused = false;
     if (this.#readable || this.#pending !== undefined) this.#queueTask();
@@ -160,10 +176,11 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     this.#release();
   }
 
-  onReadable(ending: boolean): void {
+  onReadable(ending: boolean, reset: boolean): void {
     if (this.#readable) this.#toldMeanwhile = true;
     this.#readable = true;
     if (ending) this.#ending = true;
+    if (reset) this.#wasReset = true;
     this.#advance();
   }
 
@@ -216,6 +233,8 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     if (this.#state === 'open') this.#pump();
     if (this.#inputEnded && !this.#readable && !this.#peerEnded && this.#isOpen())
       this.#onDrained();
+    // What a sink has not taken is lost to a reset; after the peer's end nothing is read, and so nothing else would tell.
+    if (this.#wasReset && (this.#paused || this.#endTold)) this.#broken ??= RESET;
     // What came before the break is delivered first; then the break is told, unless reading found it by itself.
     if (this.#broken !== undefined && this.#state !== 'closed') this.#breakOff(this.#broken);
   }
@@ -231,8 +250,9 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
       this.#breakOff(this.#ssl.failure);
       return;
     }
-    const wanted = this.#context.alpn;
-    if (wanted.length > 0 && !wanted.includes(this.#ssl.alpn)) {
+    const { alpn: wanted, alpnOptional } = this.#context;
+    const agreed = this.#ssl.alpn;
+    if (wanted.length > 0 && !wanted.includes(agreed) && !(alpnOptional && agreed === '')) {
       this.#breakOff(`the peer did not agree to speak ${wanted.join(' or ')}`);
       return;
     }
@@ -247,6 +267,10 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
 
   #pump(): void {
     if (this.#pending !== undefined && !this.#deliverPending()) return;
+    if (this.#peerEnded) {
+      this.#tellEnd();
+      return;
+    }
     for (let deliveries = 0; this.#readable && !this.#peerEnded; deliveries++) {
       const sink = this.#sink;
       if (sink === undefined || this.#paused) return;
@@ -263,16 +287,19 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
       if (length > 0) {
         this.bytesRead += length;
         tellMoved(length);
+        this.#asked = false;
         const taken = sink.onData(incoming, HEADROOM, length);
         if (taken < length) this.#keep(HEADROOM + taken, length - taken);
         if (this.#isClosed()) return;
       }
       if (outcome === WANT) this.#onDrained();
-      else if (outcome === CLOSED) this.#onPeerEnd();
+      else if (outcome === CLOSED) this.#peerEnded = true;
       else if (outcome < 0) {
         this.#breakOff(this.#ssl.failure);
         return;
       }
+      if (this.#pending !== undefined) return;
+      if (this.#peerEnded) this.#tellEnd();
     }
   }
 
@@ -316,7 +343,13 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     const bytes = allocateShared(HEADROOM + length);
     incoming.buffer.copy(bytes.buffer, HEADROOM, offset, offset + length);
     this.#pending = { bytes, offset: HEADROOM, length };
-    this.#paused = true;
+    this.#pause();
+  }
+
+  /** The sink took less than it was given. Whoever asked meanwhile gets the rest in the next turn. */
+  #pause(): void {
+    if (this.#asked) this.#queueTask();
+    else this.#paused = true;
   }
 
   #deliverPending(): boolean {
@@ -324,16 +357,18 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     const sink = this.#sink;
     if (pending === undefined) return true;
     if (sink === undefined || this.#paused) return false;
+    this.#asked = false;
     const taken = sink.onData(pending.bytes, pending.offset, pending.length);
     pending.offset += taken;
     pending.length -= taken;
-    if (pending.length > 0) this.#paused = true;
+    if (pending.length > 0) this.#pause();
     else this.#pending = undefined;
     return pending.length === 0 && !this.#isClosed();
   }
 
-  #onPeerEnd(): void {
-    this.#peerEnded = true;
+  #tellEnd(): void {
+    if (this.#endTold) return;
+    this.#endTold = true;
     this.#sink?.onEnd();
     this.#closeWhenDone();
   }
@@ -350,7 +385,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   }
 
   #closeWhenDone(): void {
-    if (!this.#peerEnded || !this.#endSent || !this.#output.isEmpty) return;
+    if (!this.#endTold || !this.#endSent || !this.#output.isEmpty) return;
     this.#carrier.close();
     this.#release();
   }

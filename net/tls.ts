@@ -8,7 +8,12 @@ import { TcpStream } from './tcp-stream.ts';
 /** 10 s from the first byte to a proved peer; a client that says nothing is cut off. */
 export const HANDSHAKE_TIMEOUT_MS = 10_000;
 
-export type TlsOptions = Readonly<{ timeoutMs?: number; signal?: AbortSignal }>;
+export type TlsOptions = Readonly<{
+  timeoutMs?: number;
+  signal?: AbortSignal;
+  /** Of a client: the server that it asks for (SNI). */
+  serverName?: string;
+}>;
 
 /**
  * Serves TLS on a connection, and resolves when the client is proved. The connection belongs to the session from here on.
@@ -41,7 +46,7 @@ function openSession(
   below: ByteStream,
   context: TlsContext,
   role: 'client' | 'server',
-  { timeoutMs = HANDSHAKE_TIMEOUT_MS, signal }: TlsOptions,
+  { timeoutMs = HANDSHAKE_TIMEOUT_MS, signal, serverName = '' }: TlsOptions,
 ): Promise<TlsSession> {
   return new Promise((resolve, reject) => {
     const side = role === 'client' ? 'upstream' : 'downstream';
@@ -65,11 +70,15 @@ function openSession(
     const carrier = carrierOf(below);
     let session: TlsSession;
     try {
-      session = new TlsSession(carrier, context, role, (error) => {
-        finish();
-        if (error === undefined) resolve(session);
-        else reject(error);
-      });
+      session = new TlsSession(
+        ...([carrier, context, role] as const),
+        (error) => {
+          finish();
+          if (error === undefined) resolve(session);
+          else reject(error);
+        },
+        serverName,
+      );
     } catch (error) {
       finish();
       carrier.reset();

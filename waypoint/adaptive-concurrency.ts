@@ -1,33 +1,5 @@
 import type { Clock } from '../certs/clock.ts';
-
-/** Of Envoy's adaptive_concurrency filter, with its defaults where it has any. */
-export type AdaptiveConcurrencySettings = Readonly<{
-  /** Which of an interval's latencies stands for it; percent. */
-  samplePercentile: number;
-  maxConcurrency: number;
-  updateIntervalMs: number;
-  minRtt: Readonly<{
-    intervalMs: number;
-    /** The measurement begins up to so many percent of the interval later. */
-    jitterPercent: number;
-    requestCount: number;
-    /** Requests under way while it is measured. */
-    minConcurrency: number;
-    /** So much slower than the ideal is still good, in percent. */
-    bufferPercent: number;
-  }>;
-}>;
-
-/** Envoy's; the two intervals have no default there. */
-export const DEFAULT_ADAPTIVE_CONCURRENCY: AdaptiveConcurrencySettings = {
-  samplePercentile: 50,
-  maxConcurrency: 1000,
-  updateIntervalMs: 100,
-  minRtt: {
-    ...{ intervalMs: 60_000, jitterPercent: 15, requestCount: 50 },
-    ...{ minConcurrency: 3, bufferPercent: 25 },
-  },
-};
+import type { AdaptiveConcurrencySettings } from '../mesh/model/backend-policy.ts';
 
 const GRADIENT_RANGE = [0.5, 2] as const;
 /** After so many updates at the minimum the ideal is measured anew: it may no longer hold. Envoy. */
@@ -48,6 +20,7 @@ export class AdaptiveConcurrency implements Disposable {
   #measuring = true;
   #minRttMs = 0;
   #updatesAtMinimum = 0;
+  #disposed = false;
   #cancel: (() => void) | undefined;
   #cancelMeasurement: (() => void) | undefined;
 
@@ -71,23 +44,25 @@ export class AdaptiveConcurrency implements Disposable {
     return this.#measuring;
   }
 
-  /** @returns `undefined` over the limit: answered with 503, `reached concurrency limit`. */
-  begin(): MeasuredRequest | undefined {
-    if (this.#active >= this.#limit) return undefined;
+  /** A request begins. @returns false over the limit: it does not, and is answered with 503, `reached concurrency limit`. */
+  begin(): boolean {
+    if (this.#active >= this.#limit) return false;
     this.#active++;
-    return new MeasuredRequest(this, this.#clock.now());
+    return true;
   }
 
-  /** Only requests call it. @param beganMs `undefined` where the request says nothing of the endpoints' latency. */
-  end(beganMs: number | undefined): void {
+  /** A request that began is over. @param latencyMs `undefined` where it says nothing of the endpoints' latency. */
+  end(latencyMs: number | undefined): void {
     this.#active--;
-    if (beganMs === undefined) return;
-    this.#samples.push(this.#clock.now() - beganMs);
+    if (latencyMs === undefined || this.#disposed) return;
+    this.#samples.push(latencyMs);
     if (this.#measuring && this.#samples.length >= this.#settings.minRtt.requestCount)
       this.#endMeasurement();
   }
 
+  /** Requests that began may still end. */
   [Symbol.dispose](): void {
+    this.#disposed = true;
     this.#cancel?.();
     this.#cancelMeasurement?.();
   }
@@ -139,28 +114,5 @@ export class AdaptiveConcurrency implements Disposable {
     this.#samples = [];
     const at = Math.ceil((this.#settings.samplePercentile / 100) * sorted.length) - 1;
     return sorted[Math.max(0, at)] ?? 0;
-  }
-}
-
-/** A request under way; it ends once. */
-export class MeasuredRequest implements Disposable {
-  #owner: AdaptiveConcurrency | undefined;
-  readonly #beganMs: number;
-
-  constructor(owner: AdaptiveConcurrency, beganMs: number) {
-    this.#owner = owner;
-    this.#beganMs = beganMs;
-  }
-
-  /** It was answered: its latency counts. */
-  answered(): void {
-    this.#owner?.end(this.#beganMs);
-    this.#owner = undefined;
-  }
-
-  /** It ended without an answer. */
-  [Symbol.dispose](): void {
-    this.#owner?.end(undefined);
-    this.#owner = undefined;
   }
 }

@@ -12,6 +12,8 @@ import {
   openCaClient,
   xdsServer,
 } from '../mesh/proxy/control-plane.ts';
+import { followRevocations, readRevocations } from '../mesh/proxy/follow-revocations.ts';
+import { gatewayKey } from '../mesh/model/gateway-listener.ts';
 import { drainThreads } from '../mesh/proxy/drain-threads.ts';
 import { DataThreads } from '../mesh/runtime/data-threads.ts';
 import type { Logger } from '../mesh/runtime/log.ts';
@@ -22,13 +24,17 @@ import type { ProgramContext } from '../mesh/runtime/program.ts';
 import { Readiness } from '../mesh/runtime/readiness.ts';
 import type { CallHandlers } from '../mesh/runtime/thread-link.ts';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../mesh/xds/codec.ts';
+import { GATEWAY_LISTENERS_TYPE } from '../mesh/xds/codec-gateway.ts';
 import { WAYPOINT_TYPES } from '../mesh/xds/waypoint-codecs.ts';
 import { DeltaClient } from '../mesh/xds/delta-client.ts';
 import { makeNode } from '../mesh/xds/node.ts';
 import { duplicate } from '../net/descriptor.ts';
 import { bindListener } from '../net/tcp.ts';
 import type { WaypointConfig } from './config.ts';
+import { GatewaySockets } from './gateway/gateway-sockets.ts';
+import { EndpointEvents } from './endpoint-events.ts';
 import { adminRoutes, readinessRoutes, statsRoutes } from './pages.ts';
+import { ProcessBuckets } from './rate-limit/process-buckets.ts';
 import { SpanExports } from './span-exports.ts';
 import { TapStreams } from './tap-streams.ts';
 import type { ControlCalls, DataThreadCalls, DataThreadSettings } from './thread-calls.ts';
@@ -56,6 +62,7 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
   const certificates = stack.use(
     new CertificateManager({ fetch: (asked, options) => caClient.fetch(asked, options) }),
   );
+  const events = new EndpointEvents();
   const taps = new TapStreams({
     tap: (id, filter) => threads.callAll('tap', { id, filter }),
     untap: (id) => threads.callAll('untap', { id }),
@@ -72,6 +79,14 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
         taps.take(batch);
         return null;
       },
+      endpointEvent(event) {
+        events.add(event);
+        return null;
+      },
+      health(batch) {
+        threads.notifyAll('health', batch);
+        return null;
+      },
       spans(batch) {
         spans?.add(batch);
         return null;
@@ -83,7 +98,26 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
     gates.certificate.open();
   });
   certificates.hold(identity);
+  if (config.crlPath !== undefined)
+    stack.use(
+      followRevocations(
+        config.crlPath,
+        (file) => {
+          threads.notifyAll('revocations', file);
+        },
+        logger,
+      ),
+    );
 
+  const sockets = new GatewaySockets({
+    gateway: gatewayKey(namespace, serviceAccount),
+    ...{ ipv6: config.ipv6, log: logger },
+    threads: {
+      count: threads.count,
+      open: (index, port, fd) => threads.link(index).call('openPort', { ...port, fd }),
+      close: (port) => threads.callAll('closePort', port),
+    },
+  });
   const xds = new DeltaClient({
     ...xdsServer(config),
     node: nodeOf(config),
@@ -95,6 +129,7 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
       const copies = resources.map(({ name, bytes }) => ({ name, bytes: Uint8Array.from(bytes) }));
       // All threads judge alike, so the first one's rejections are everyone's.
       const [first] = await threads.callAll('applyXds', { typeUrl, resources: copies, removed });
+      if (typeUrl === GATEWAY_LISTENERS_TYPE) await sockets.apply(resources, removed);
       return first ?? [];
     },
     onEvent: followStream({
@@ -110,7 +145,7 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
     await running;
   });
 
-  const pageParts = { config, log, metrics, readiness, threads, certificates, taps, stop };
+  const pageParts = { config, log, metrics, readiness, threads, certificates, taps, events, stop };
   const parts = { ...pageParts, xdsStatus: () => describeXds(xds) };
   const readinessServer = stack.use(
     await openAdminServer({
@@ -143,12 +178,13 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
   void xds.synced.then(async () => {
     gates.state.open();
     try {
-      await listen(threads, config);
+      if (config.role === 'gateway') await sockets.serve();
+      else await listen(threads, config);
       gates.listener.open();
     } catch (error) {
-      logger.error('cannot serve tunnels', { error: describeError(error) });
+      logger.error('cannot listen', { error: describeError(error) });
       process.exitCode = 1;
-      stop('tunnels cannot be served');
+      stop('nothing can be served');
     }
   });
   void readiness.whenReady().then(() => {
@@ -165,6 +201,8 @@ function startThreads(
     config,
     logFormat: config.logFormat,
     logLevels: log.levels(),
+    limitsMemory: config.dataThreads > 1 ? ProcessBuckets.makeMemory() : undefined,
+    ...(config.crlPath !== undefined && { revocations: readRevocations(config.crlPath) }),
   };
   return new DataThreads<ControlCalls, DataThreadCalls>({
     ...{ count: config.dataThreads, entry: new URL('./data-thread.ts', import.meta.url), settings },

@@ -9,7 +9,7 @@ import type { Deadline, DeadlineOwner } from './timeout.ts';
 import { PendingConnection, type PoolWaiter } from './upstream/endpoint-pool.ts';
 import type { UpstreamConnection } from './upstream/connection.ts';
 import type { UpstreamEndpoint } from './upstream/endpoint.ts';
-import { classifyFailure, type UpstreamFailure } from './upstream/failure.ts';
+import { classifyFailure, tlsFailure, type UpstreamFailure } from './upstream/failure.ts';
 
 /** What a try tells, and asks, the one who makes it. */
 export interface AttemptOwner {
@@ -40,6 +40,8 @@ export class Attempt implements ExchangeHandler, ByteSink, PoolWaiter, DeadlineO
   readonly endpoint: UpstreamEndpoint;
   readonly isRetry: boolean;
   readonly startMs = performance.now();
+  /** Until its answer began; `undefined` without one. */
+  latencyMs: number | undefined;
   readonly #owner: AttemptOwner;
   #pending: PendingConnection | undefined;
   #exchange: ClientExchange | undefined;
@@ -53,8 +55,9 @@ export class Attempt implements ExchangeHandler, ByteSink, PoolWaiter, DeadlineO
   /** Of this try; set by the owner. */
   deadline: Deadline | undefined;
   trailers: HeaderList | undefined;
-  /** Why there was no connection. */
+  /** Why there was no connection, or none any more where TLS is the reason. */
   transportFailure = '';
+  tlsFailure = '';
 
   constructor(owner: AttemptOwner, endpoint: UpstreamEndpoint, isRetry: boolean) {
     this.#owner = owner;
@@ -118,6 +121,7 @@ export class Attempt implements ExchangeHandler, ByteSink, PoolWaiter, DeadlineO
   onConnectFailure(error: unknown): void {
     this.#pending = undefined;
     this.transportFailure = describeError(error);
+    this.tlsFailure = tlsFailure(error);
     this.#fail('connection-failure');
   }
 
@@ -173,7 +177,9 @@ export class Attempt implements ExchangeHandler, ByteSink, PoolWaiter, DeadlineO
   }
 
   onResponse(headers: HeaderList, endStream: boolean): void {
-    if (!this.#over) this.#owner.onResponse(this, headers, endStream);
+    if (this.#over) return;
+    this.latencyMs = performance.now() - this.startMs;
+    this.#owner.onResponse(this, headers, endStream);
   }
 
   onTrailers(trailers: HeaderList): void {
@@ -194,6 +200,8 @@ export class Attempt implements ExchangeHandler, ByteSink, PoolWaiter, DeadlineO
 
   /** Told to the handler and to the sink; the first counts. */
   onError(error: Error): void {
+    this.tlsFailure = tlsFailure(error);
+    this.transportFailure ||= this.tlsFailure;
     this.#fail(classifyFailure(error));
   }
 

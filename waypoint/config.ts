@@ -16,6 +16,10 @@ const DEFAULT_SAMPLING_PERCENT = 1;
 /** All of a waypoint's environment, in the order in which `--help` lists it. */
 export const waypointSettings = {
   ...{ ...identitySettings, ...controlPlaneSettings, ...hboneSettings },
+  role: env.choiceSetting('PROXY_ROLE', ['waypoint', 'gateway'], {
+    description: 'Serve tunnels for what uses this waypoint, or the ports of a Gateway to anybody',
+    default: 'waypoint',
+  }),
   nodeName: env.stringSetting('NODE_NAME', {
     ...{ description: 'The node that this program is on', default: '' },
   }),

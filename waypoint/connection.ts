@@ -6,6 +6,7 @@ import type { Workload } from '../mesh/model/workload.ts';
 import type { LiveConnection } from '../mesh/proxy/live-connection.ts';
 import type { ByteStream } from '../net/byte-stream.ts';
 import type { Target } from './admit.ts';
+import type { DownstreamFacts } from './downstream.ts';
 
 /** A tunnel that was admitted, before it is answered: who called, for what, and what becomes of it. */
 export type WaypointConnection = Readonly<{
@@ -16,6 +17,16 @@ export type WaypointConnection = Readonly<{
   self: Workload;
   live: LiveConnection;
 }>;
+
+/** A connection whose bytes are carried: in a tunnel, or to a gateway, where nobody proves who it is. */
+export type CarriedConnection = Pick<WaypointConnection, 'target' | 'self' | 'live'> &
+  Readonly<{
+    client: Readonly<{
+      address: SocketAddress;
+      identity: SpiffeId | undefined;
+      workload: Workload | undefined;
+    }>;
+  }>;
 
 /**
  * Answers 200: from here on the stream carries what the client sends. Where bytes go on as they are, that is told only
@@ -35,10 +46,25 @@ export function acceptConnection({ request }: WaypointConnection): ByteStream {
 }
 
 /** What the client called; where it called a name, the first address that has it. */
-export function calledAddress(target: Target, client: WaypointConnection['client']): SocketAddress {
+export function calledAddress(
+  target: Target,
+  client: Pick<WaypointConnection['client'], 'address'>,
+): SocketAddress {
   const { authority, port } = target;
   if (authority.kind === 'address') return authority.address;
   const ip =
     target.kind === 'service' ? target.service.addresses[0]?.ip : target.workload.addresses[0];
   return { ip: ip ?? client.address.ip, port };
+}
+
+/** What its requests know of it. */
+export function downstreamFacts({
+  target,
+  client,
+}: Pick<WaypointConnection, 'target' | 'client'>): Omit<DownstreamFacts, 'version'> {
+  const local = calledAddress(target, client);
+  return {
+    ...{ remote: client.address, local, identity: client.identity, workload: client.workload },
+    ...(target.kind === 'service' ? { service: target.service } : { pod: target.workload }),
+  };
 }

@@ -8,6 +8,7 @@ import { readResolvers } from '../mesh/dns/resolv-conf.ts';
 import { resolverSockets } from '../mesh/dns/resolver-sockets.ts';
 import { SessionPool } from '../mesh/hbone/pool.ts';
 import { makeSpiffeId, type SpiffeId, type TrustDomain } from '../mesh/model/identity.ts';
+import { gatewayKey } from '../mesh/model/gateway-listener.ts';
 import { gatewayTarget } from '../mesh/model/target-security.ts';
 import { ConnectionMetrics } from '../mesh/proxy/connection-metrics.ts';
 import { Connections } from '../mesh/proxy/connections.ts';
@@ -16,6 +17,7 @@ import { dumpState } from '../mesh/proxy/dump-state.ts';
 import { keyLogTo } from '../mesh/proxy/key-log.ts';
 import { HandshakeAdmission } from '../mesh/proxy/handshake-admission.ts';
 import { InboundSessions } from '../mesh/proxy/inbound-sessions.ts';
+import { cutRevoked, RevocationCheck } from '../mesh/proxy/revocation.ts';
 import { applyDelta } from '../mesh/proxy/state/apply.ts';
 import { deltaOf } from '../mesh/proxy/state/decode.ts';
 import { ProxyState } from '../mesh/proxy/state/store.ts';
@@ -23,21 +25,35 @@ import { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
 import { StateWaiters } from '../mesh/proxy/state/waiters.ts';
 import { TlsContexts } from '../mesh/proxy/tls-contexts.ts';
 import { dataThreadStart, openDataThread } from '../mesh/runtime/data-thread.ts';
+import type { ServiceKey } from '../mesh/model/service.ts';
 import { openLog } from '../mesh/runtime/log.ts';
 import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
 import { HeapSampling, profileCpu } from '../mesh/runtime/profile.ts';
 import { releaseAfterFloods } from '../mesh/runtime/release-after-floods.ts';
 import { systemClock as netClock } from '../net/clock.ts';
+import { DEFAULT_LIMITS } from '../net/http1/limits.ts';
+import type { HttpServerOptions } from '../net/http/server.ts';
 import { closeReactor, setFaultHandler } from '../net/reactor.ts';
 import type { TcpListener } from '../net/tcp-listener.ts';
 import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
 import { BatchSender } from './batch-sender.ts';
+import { GatewayPorts } from './gateway/gateway-ports.ts';
+import { GatewayRoutes } from './gateway/gateway-routes.ts';
+import { ServerTls } from './gateway/server-tls.ts';
 import { explainRequest } from './explain.ts';
+import { EndpointMetrics } from './endpoint-metrics.ts';
+import { reportTarget } from './endpoint-report.ts';
+import { CheckedHealth, type HealthResult } from './health/checked-health.ts';
+import { HealthChecker } from './health/checker.ts';
+import { updateChecks } from './health/checked-services.ts';
+import { makeProbe } from './health/probe.ts';
+import { TurnBatch } from './health/turn-batch.ts';
 import { HttpSteps } from './http-steps.ts';
-import { HttpConnections } from './http.ts';
+import { HttpConnections, type HttpParts } from './http.ts';
 import { Security } from './security.ts';
 import { listenForTunnels } from './listener.ts';
+import { MessageMetrics } from './message-metrics.ts';
 import type { WaypointParts } from './parts.ts';
 import { RateLimiter } from './rate-limit.ts';
 import { RequestLog } from './request-log.ts';
@@ -52,15 +68,16 @@ import type {
 } from './thread-calls.ts';
 import { Deadlines } from './timeout.ts';
 import { Tracing } from './tracing.ts';
-import { dialEndpoint } from './upstream/dial.ts';
+import { connectEndpoint, dialEndpoint } from './upstream/dial.ts';
 import { UpstreamPool } from './upstream/pool.ts';
 import { isTargetEndpoint } from './upstream/target-backend.ts';
 import { UpstreamTargets } from './upstream/targets.ts';
+import { UpstreamTlsClient } from './upstream/tls.ts';
 
 /* The entry of a data thread: it holds the decoded state and every connection; the control thread tells it what changes. */
 
 const { index, settings } = dataThreadStart();
-const { config, logFormat, logLevels } = settings as DataThreadSettings;
+const { config, logFormat, logLevels, revocations, limitsMemory } = settings as DataThreadSettings;
 const log = openLog({ format: logFormat, levels: logLevels });
 const logger = log.scope('waypoint');
 const metrics = new Metrics();
@@ -94,38 +111,76 @@ const http2 = {
   connectionWindowBytes: config.connectionWindowBytes,
   maxFrameBytes: config.frameBytes,
 };
+/** As Istio's gateways say of themselves. */
+const reporter = config.role === 'gateway' ? 'source' : 'waypoint';
 const store = new WaypointStore();
+// The account of a waypoint or gateway has its name.
+const gateway = gatewayKey(namespace, serviceAccount);
+let gatewayRoutes = new GatewayRoutes(undefined);
 const clock = {
   now: () => performance.now(),
   schedule: systemClock.schedule,
   random: Math.random,
 };
 const security = new Security({
-  ...{ store, now: Date.now },
-  // The account of a waypoint has its Gateway's name.
+  ...{ store, identity, now: Date.now },
   gateway: gatewayTarget(namespace, serviceAccount),
 });
 const limitsLog = log.scope('rate-limit');
 const rateLimiter = new RateLimiter({
-  ...{ store, clock: netClock, metrics, redisUrl: config.redisUrl },
+  ...{ store, clock: netClock, metrics, redisUrl: config.redisUrl, processMemory: limitsMemory },
   onEvent(event) {
     if (event.kind === 'available')
       limitsLog.info('global rate limits are counted', { after_ms: Math.round(event.afterMs) });
     else limitsLog.warn('global rate limits cannot be counted', { reason: event.reason });
   },
 });
+const health = new CheckedHealth();
 const targets = new UpstreamTargets({
   ...{ state, store, clock },
-  self: () => state.localWorkload(parts.self),
+  ...{ self: () => state.localWorkload(parts.self), health },
   onOutlierEvent(target, event) {
     logger.info(`endpoint ${event.kind}`, { target, ...event });
+    const { kind, endpoint } = event;
+    const time = new Date().toISOString();
+    const reason = event.kind === 'returned' ? '' : event.cause;
+    link.notify('endpointEvent', { ...{ time, kind, target, endpoint }, reason });
   },
 });
+const endpointMetrics = new EndpointMetrics(metrics);
+const healthResults = new TurnBatch<HealthResult>((batch) => {
+  link.notify('health', batch);
+});
+/** One thread of the process checks, for all of them. */
+const checker =
+  index === 0
+    ? new HealthChecker({
+        clock,
+        probe: makeProbe({
+          connect: (endpoint, timeoutMs, signal) =>
+            connectEndpoint(parts, endpoint, signal, timeoutMs),
+          dial: (endpoint, version, events, timeoutMs, signal) =>
+            dialEndpoint(parts, endpoint, version, events, timeoutMs, signal),
+        }),
+        onResult(result) {
+          endpointMetrics.countCheck(result);
+          healthResults.add(result);
+        },
+        onChange({ service, workload, healthy, reason }) {
+          const word = healthy ? 'healthy' : 'unhealthy';
+          logger.info(`endpoint ${word}`, { service, endpoint: workload, reason });
+          const time = new Date().toISOString();
+          const event = { time, kind: word, target: service, endpoint: workload, reason } as const;
+          link.notify('endpointEvent', event);
+        },
+      })
+    : undefined;
 const upstreams = new UpstreamPool((endpoint, version, events, timeoutMs) => {
   if (!isTargetEndpoint(endpoint)) throw new Error(`Cannot dial ${endpoint.text}`);
   return dialEndpoint(parts, endpoint, version, events, timeoutMs);
 });
-const requestMetrics = new RequestMetrics(metrics);
+const requestMetrics = new RequestMetrics(metrics, reporter);
+const messageMetrics = new MessageMetrics(metrics, reporter);
 const requestLog = new RequestLog(log.writer);
 const accessLog = log.scope('access');
 const spans = new BatchSender<SpanRecord>(
@@ -149,17 +204,20 @@ const taps = new Taps((batch) => link.call('tapped', batch));
 const steps = new HttpSteps({
   ...{ store, targets, pool: upstreams, deadlines: new Deadlines(netClock) },
   random: Math.random,
-  paths: 'STRICT',
+  paths: () => security.settings.paths,
+  gateway: () => gatewayRoutes,
   judges: {
     authorize: (request) => security.authorize(request),
     limitRate: (request) => rateLimiter.limitRate(request),
     trace(request) {
       tracing.trace(request);
+      messageMetrics.begin(request);
     },
     onRequestEnd(request) {
       tracing.onRequestEnd(request);
       taps.onRequestEnd(request);
-      requestMetrics.count(request, request.downstream.service);
+      requestMetrics.count(request, request.downstream.service ?? request.endpoint?.service);
+      messageMetrics.end(request);
       if (accessLog.isEnabled('info')) requestLog.write(request);
     },
     onFault(error) {
@@ -167,9 +225,27 @@ const steps = new HttpSteps({
     },
   },
 });
-const http = { steps, connections: new HttpConnections() };
+const UNDERSCORES: HttpServerOptions = {
+  http1: { limits: { ...DEFAULT_LIMITS, allowUnderscores: true } },
+};
+const http: HttpParts = {
+  ...{ steps, connections: new HttpConnections() },
+  /** Of connections that begin now. */
+  get server(): HttpServerOptions {
+    return security.settings.allowUnderscores ? UNDERSCORES : {};
+  },
+};
+const revocation = revocations && new RevocationCheck(metrics, revocations);
 const parts: WaypointParts = {
+  ...(revocation && { revocation }),
   ...{ http, security, store },
+  serverTls: new ServerTls(),
+  upstreamTls: new UpstreamTlsClient({
+    ownCertificate: () => parts.contexts.certificate(identity),
+  }),
+  get gateway() {
+    return gatewayRoutes;
+  },
   ...{ state, waiters, connections, pool, gone: gone.signal, network: config.network },
   self: { name, namespace, serviceAccount, identity },
   contexts: new TlsContexts({
@@ -191,12 +267,14 @@ const parts: WaypointParts = {
   resolveHostname: (hostname) => hosts.resolve(hostname),
 };
 
+const ports = new GatewayPorts(parts);
 const socketsOpen = metrics.gauge('istio_tcp_sockets_open', 'TCP connections that are open', {
   labelNames: ['reporter'],
 });
 metrics.onCollect(() => {
   for (const connection of connections.all()) connection.updateMetrics();
-  socketsOpen.cell('waypoint').value = connections.size;
+  endpointMetrics.collect(targets.all());
+  socketsOpen.cell(reporter).value = connections.size;
 });
 
 const link = openDataThread<DataThreadCalls, ControlCalls>({
@@ -206,13 +284,27 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
       listener = listenForTunnels(parts, sessions, fd);
       return null;
     },
+    openPort({ port, transport, fd }) {
+      ports.open(port, transport, fd);
+      return null;
+    },
+    closePort({ port, transport }) {
+      ports.close(port, transport);
+      return null;
+    },
     certificate(certificate) {
       if (certificate.identity === identity) parts.contexts.set(certificate);
+      return null;
+    },
+    revocations(file) {
+      revocation?.load(file);
+      if (revocation !== undefined) cutRevoked(revocation, parts, sessions);
       return null;
     },
     metrics: () => metrics.snapshot(),
     connections: () => connections.size,
     dump: () => dumpState(state),
+    endpoints: () => [...targets.all()].map(([name, target]) => reportTarget(name, target)),
     logLevels(levels) {
       log.setLevels(levels);
       return null;
@@ -232,6 +324,13 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
       taps.add(id, filter);
       return null;
     },
+    health(results) {
+      for (const result of results) {
+        health.apply(result);
+        targets.onChecked(result);
+      }
+      return null;
+    },
     untap({ id }) {
       taps.delete(id);
       return null;
@@ -244,6 +343,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     heapProfile: async () => (await heap.profile()) ?? null,
     async drain() {
       listener?.close();
+      ports.closeAll();
       sessions.drain();
       http.connections.drain();
       await Promise.all([connections.whenIdle(), sessions.whenIdle()]);
@@ -257,12 +357,16 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
   onStop() {
     connections.cutAll(drained());
     listener?.close();
+    ports.closeAll();
     gone.abort(drained());
+    checker?.[Symbol.dispose]();
     upstreams[Symbol.dispose]();
     targets[Symbol.dispose]();
     security[Symbol.dispose]();
     rateLimiter[Symbol.dispose]();
     pool[Symbol.dispose]();
+    parts.upstreamTls[Symbol.dispose]();
+    parts.serverTls[Symbol.dispose]();
     parts.contexts[Symbol.dispose]();
     closeReactor();
     log.flush();
@@ -280,6 +384,12 @@ async function applyXds({
   const own = store.apply(typeUrl, resources, removed);
   if (own !== undefined) {
     targets.onChange(own.services);
+    if (own.gateways.has(gateway)) {
+      const listeners = store.listeners(gateway);
+      gatewayRoutes = new GatewayRoutes(listeners);
+      parts.serverTls.retain(listeners);
+    }
+    checkEndpointsOf(own.services);
     if (own.securities.size > 0) {
       security.onChange(own.securities);
       await connections.recheck(pause);
@@ -291,8 +401,14 @@ async function applyXds({
   if (delta === undefined) return [];
   const { changed, rejected } = await applyDelta(state, delta, pause);
   targets.onChange(changed.services);
+  checkEndpointsOf(changed.services);
   waiters.announce();
   if (changed.policies.size + changed.workloads.size + changed.services.size > 0)
     await connections.recheck(pause);
   return rejected;
+}
+
+function checkEndpointsOf(services: ReadonlySet<ServiceKey>): void {
+  if (checker === undefined) return;
+  for (const service of services) updateChecks(checker, state, store, service);
 }

@@ -5,6 +5,14 @@ import type { Workload, WorkloadDescription } from '../mesh/model/workload.ts';
 
 export type HttpVersion = 'HTTP/1.0' | 'HTTP/1.1' | 'HTTP/2';
 
+/** A client that is no part of the mesh, at a gateway. */
+export type Edge = Readonly<{
+  /** What it speaks, whatever it says that it speaks. */
+  scheme: 'http' | 'https';
+  /** Of TLS: what it asked for in the handshake, which chose the listener; '' for nothing. */
+  serverName?: string;
+}>;
+
 export type DownstreamFacts = Readonly<{
   version: HttpVersion;
   /** The client's pod. */
@@ -18,6 +26,8 @@ export type DownstreamFacts = Readonly<{
   /** Proved by the tunnel's certificate. */
   identity?: SpiffeId | undefined;
   workload?: WorkloadDescription | undefined;
+  /** At a gateway: then there is no service, pod or identity. */
+  edge?: Edge | undefined;
 }>;
 
 /** The connection that requests come on: who calls, and what was called. It is the same for all of its requests. */
@@ -31,6 +41,7 @@ export class Downstream {
   /** Of the identity. */
   readonly namespace: string | undefined;
   readonly workload: WorkloadDescription | undefined;
+  readonly edge: Edge | undefined;
   /** For the log. */
   readonly remoteText: string;
   readonly localText: string;
@@ -44,6 +55,7 @@ export class Downstream {
     this.identity = facts.identity;
     this.namespace = facts.identity && identityParts(facts.identity).namespace;
     this.workload = facts.workload;
+    this.edge = facts.edge;
     this.remoteText = formatSocketAddress(facts.remote);
     this.localText = formatSocketAddress(facts.local);
   }

@@ -2,7 +2,7 @@
  * What a waypoint has learnt of one endpoint of one target (service, subset, port). It outlives changes of configuration:
  * a new list of endpoints, or another policy, finds it by its key.
  *
- * Available = known to configuration, healthy there, and not ejected. Balancers read `available` and `active` and nothing else.
+ * Available = known to configuration, healthy there and by its checks, and not ejected. Balancers read `available` and `active` and nothing else.
  */
 export class EndpointState {
   readonly key: string;
@@ -16,6 +16,7 @@ export class EndpointState {
   warmSinceMs: number;
   readonly outlier = new OutlierRecord();
   #healthy = true;
+  #passes = true;
 
   constructor(key: string, nowMs: number) {
     this.key = key;
@@ -33,10 +34,23 @@ export class EndpointState {
     return this.refresh();
   }
 
+  /** Whether it passes its health checks; who is not checked does. */
+  get passes(): boolean {
+    return this.#passes;
+  }
+
+  /** @returns whether it became available, or stopped being it. */
+  setPasses(passes: boolean, nowMs: number): boolean {
+    if (passes && !this.#passes) this.warmSinceMs = nowMs;
+    this.#passes = passes;
+    return this.refresh();
+  }
+
   /** To be called when `retired` or the ejection has changed. @returns whether `available` has. */
   refresh(): boolean {
     const before = this.available;
-    this.available = this.#healthy && !this.retired && !this.outlier.ejected;
+    const { retired, outlier } = this;
+    this.available = this.#healthy && this.#passes && !retired && !outlier.ejected;
     return before !== this.available;
   }
 
@@ -109,8 +123,8 @@ export class SuccessCount {
   }
 }
 
-/** What is told of an endpoint: its key, and whether configuration takes it for healthy. */
-export type EndpointHealth = Readonly<{ key: string; healthy: boolean }>;
+/** What is told of an endpoint: its key, and whether configuration and its checks take it for healthy. */
+export type EndpointHealth = Readonly<{ key: string; healthy: boolean; passes?: boolean }>;
 
 /** The states of a target's endpoints. */
 export class EndpointStates {
@@ -147,7 +161,7 @@ export class EndpointStates {
    */
   replace(endpoints: readonly EndpointHealth[], nowMs: number): EndpointState[] {
     const current = new Set<EndpointState>();
-    const states = endpoints.map(({ key, healthy }) => {
+    const states = endpoints.map(({ key, healthy, passes = true }) => {
       let state = this.#states.get(key);
       if (state === undefined) {
         state = new EndpointState(key, nowMs);
@@ -155,6 +169,7 @@ export class EndpointStates {
       } else if (state.retired) state.warmSinceMs = nowMs;
       state.retired = false;
       state.setHealthy(healthy, nowMs);
+      state.setPasses(passes, nowMs);
       current.add(state);
       return state;
     });

@@ -1,4 +1,5 @@
 import { formatSocketAddress, parseIpAddress, type SocketAddress } from '../base/address.ts';
+import type { ServiceBackendPolicy } from '../mesh/model/backend-policy.ts';
 import type { BackendExplanation, ExplainStep, RequestExplanation } from '../mesh/model/explain.ts';
 import type { HttpBackend, HttpRule } from '../mesh/model/http-route.ts';
 import { identityParts, parseSpiffeId } from '../mesh/model/identity.ts';
@@ -9,12 +10,14 @@ import { keyOfService } from '../mesh/proxy/state/vips.ts';
 import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
 import { admit, type Target } from './admit.ts';
 import type { Endpoint } from './balance/endpoint.ts';
+import { conditionOf } from './endpoint-report.ts';
 import { Downstream } from './downstream.ts';
 import { normalizePath } from './normalize-path.ts';
 import { RequestHead } from './request-head.ts';
 import { routesFor, type CompiledPort } from './routing.ts';
 import type { Security, SecurityExplanation } from './security.ts';
 import { protocolOf, type UpstreamTargets } from './upstream/targets.ts';
+import { describeTls } from './upstream/tls.ts';
 
 /** A request that nobody has sent. */
 export type RequestQuestion = Readonly<{
@@ -199,7 +202,7 @@ function explainRoutes(
   return forwardTo(story.backends);
 }
 
-function describeRule({ filters, timeoutMs, retry }: HttpRule): ExplainStep[] {
+function describeRule({ filters, timeoutMs, retry, sessionPersistence }: HttpRule): ExplainStep[] {
   return [
     ...(filters.length === 0
       ? []
@@ -208,6 +211,9 @@ function describeRule({ filters, timeoutMs, retry }: HttpRule): ExplainStep[] {
     ...(retry === undefined
       ? []
       : [{ step: 'retries', found: `${retry.attempts} on ${retry.conditions.join(', ')}` }]),
+    ...(sessionPersistence === undefined
+      ? []
+      : [{ step: 'session', found: `by ${sessionPersistence.kind} ${sessionPersistence.name}` }]),
   ];
 }
 
@@ -231,7 +237,7 @@ function forwardTo(backends: readonly BackendExplanation[]): Outcome {
 }
 
 function explainBackend(
-  { targets }: ExplainParts,
+  { targets, store }: ExplainParts,
   { target, weight, problem }: HttpBackend,
   version: Downstream['version'],
 ): BackendExplanation {
@@ -239,24 +245,38 @@ function explainBackend(
     return { backend: 'unusable', weight, problem: problem ?? 'unknown', endpoints: [] };
   const backend = nameOf(target);
   const found = targets.backend(target, version);
-  return 'problem' in found
-    ? { backend, weight, problem: found.reason, endpoints: [] }
-    : { backend, weight, endpoints: found.endpoints().map(describeEndpoint) };
+  const written = store.config(target.service).backend;
+  const policy = written && describePolicy(written);
+  const about = { backend, weight, ...(policy !== undefined && { policy }) };
+  if ('problem' in found) return { ...about, problem: found.reason, endpoints: [] };
+  const { tls } = found;
+  return {
+    ...{ ...about, ...(tls && { tls: describeTls(tls) }) },
+    endpoints: found.endpoints().map(describeEndpoint),
+  };
+}
+
+function describePolicy(written: ServiceBackendPolicy): string {
+  const { policy, healthCheck, adaptiveConcurrency, fallback, retries } = written;
+  const parts = [
+    healthCheck && `checked by ${healthCheck.probe.kind} every ${healthCheck.intervalMs} ms`,
+    adaptiveConcurrency && `at most ${adaptiveConcurrency.maxConcurrency} requests, by latency`,
+    fallback && `falls back to ${nameOf(fallback)}`,
+    retries?.hedges === true && 'hedges slow tries',
+  ];
+  return `${policy}: ${parts.filter((part) => typeof part === 'string').join(', ')}`;
 }
 
 function nameOf({ service, port, subset }: BackendTarget): string {
   return `${service}:${port}${subset === undefined ? '' : ` (subset ${subset})`}`;
 }
 
-function describeEndpoint({
-  workload,
-  port,
-  state,
-}: Endpoint): BackendExplanation['endpoints'][number] {
+function describeEndpoint(endpoint: Endpoint): BackendExplanation['endpoints'][number] {
+  const { workload, port } = endpoint;
   const [ip] = workload.addresses;
   return {
     workload: workload.uid,
     address: ip === undefined ? `${workload.hostname}:${port}` : formatSocketAddress({ ip, port }),
-    state: state.available ? 'available' : state.outlier.ejected ? 'ejected' : 'unhealthy',
+    state: conditionOf(endpoint),
   };
 }

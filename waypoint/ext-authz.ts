@@ -1,75 +1,28 @@
-import { credentials, Metadata } from '@grpc/grpc-js';
 import { describeError } from '../base/errors.ts';
-import type { SpiffeId } from '../mesh/model/identity.ts';
-import type { SocketAddress } from '../base/address.ts';
 import type { ExternalAuthorizer } from '../mesh/model/http-policy.ts';
-import {
-  AuthorizationClient,
-  HeaderValueOption_HeaderAppendAction as AppendAction,
-  type AttributeContext_Peer as PeerMessage,
-  type CheckRequest,
-  type CheckResponse,
-  type DeniedHttpResponse,
-  type HeaderValueOption,
-  type OkHttpResponse,
-} from '../mesh/proto/gen/ext-authz.ts';
-import { isValidField, type HeaderList } from '../net/h2/headers.ts';
-
-/** What an authorizer is told of a request. */
-export type AuthorizationQuestion = Readonly<{
-  id: string;
-  /** In the common form, pseudo-header fields first. */
-  headers: HeaderList;
-  protocol: 'HTTP/1.1' | 'HTTP/2';
-  source: Readonly<{ address: SocketAddress; identity?: SpiffeId }>;
-  destination: Readonly<{ address: SocketAddress; identity?: SpiffeId }>;
-  sni: string;
-  /** The beginning of the body, where the authorizer wants to see one; see bodyBytesWanted(). */
-  body?: Readonly<{ bytes: Uint8Array; isWhole: boolean }>;
-}>;
-
-/** What becomes of the request. */
-export type AuthorizationAnswer = Readonly<
-  | {
-      kind: 'allow';
-      /** What goes on, in place of the headers that were shown. */
-      headers: HeaderList;
-      /** For the response, whoever gives it. */
-      responseHeaders: HeaderList;
-      /** The authorizer could not be asked, and is configured to be done without. */
-      failedOpen?: string;
-    }
-  | {
-      kind: 'deny';
-      status: number;
-      headers: HeaderList;
-      body: string;
-      details: 'ext_authz_denied' | 'ext_authz_error' | 'request_payload_too_large';
-      /** For the log alone. */
-      reason: string;
-    }
->;
+import type { HeaderList } from '../net/h2/headers.ts';
+import { GrpcAuthorizer } from './ext-authz/grpc.ts';
+import { HttpAuthorizer } from './ext-authz/http.ts';
+import type {
+  AskAuthorizer,
+  AuthorizationAnswer,
+  AuthorizationQuestion,
+} from './ext-authz/question.ts';
 
 const NO_HEADERS: HeaderList = [];
-/** An answer of more than this is none. */
-const MAX_ANSWER_BYTES = 1024 * 1024;
-/** So much of a denial's body goes to the client. */
-const MAX_BODY_BYTES = 64 * 1024;
 
-/** Asks one authorizer over one channel, which reconnects by itself. */
+/** One authorizer, asked in its own way; what becomes of requests that it cannot be asked about. */
 export class ExternalAuthorizerClient implements Disposable {
   readonly #authorizer: ExternalAuthorizer;
-  readonly #client: AuthorizationClient;
+  readonly #way: AskAuthorizer;
+  #asking = 0;
+  #disposed = false;
 
   constructor(authorizer: ExternalAuthorizer) {
     this.#authorizer = authorizer;
-    const { host, port } = authorizer;
-    const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-    this.#client = new AuthorizationClient(address, credentials.createInsecure(), {
-      'grpc.max_receive_message_length': MAX_ANSWER_BYTES,
-      'grpc.initial_reconnect_backoff_ms': 100,
-      'grpc.max_reconnect_backoff_ms': 5000,
-    });
+    const { http } = authorizer;
+    this.#way =
+      http === undefined ? new GrpcAuthorizer(authorizer) : new HttpAuthorizer(authorizer, http);
   }
 
   /** How much of a body must be held before the question can be asked; 0: none of it. */
@@ -79,191 +32,41 @@ export class ExternalAuthorizerClient implements Disposable {
 
   /** Never rejects: an authorizer that cannot be asked gives the answer that is configured for it. */
   async check(question: AuthorizationQuestion): Promise<AuthorizationAnswer> {
-    const { body } = question;
-    if (body?.isWhole === false && !this.#authorizer.allowPartialMessage)
+    const { allowPartialMessage, failOpen, maxRequestBytes, name, statusOnError } =
+      this.#authorizer;
+    if (question.body?.isWhole === false && !allowPartialMessage)
       return {
         ...{ kind: 'deny', status: 413, headers: NO_HEADERS, body: 'Payload Too Large' },
         details: 'request_payload_too_large',
-        reason: `the body is longer than the ${this.#authorizer.maxRequestBytes} bytes that ${this.#authorizer.name} may see`,
+        reason: `the body is longer than the ${maxRequestBytes} bytes that ${name} may see`,
       };
+    this.#asking++;
     try {
-      return readAnswer(await this.#ask(question), question.headers, this.#authorizer.name);
+      return await this.#way.ask(question);
     } catch (error) {
-      const reason = `cannot ask ${this.#authorizer.name}: ${describeError(error)}`;
-      if (this.#authorizer.failOpen)
+      const reason = `cannot ask ${name}: ${describeError(error)}`;
+      if (failOpen)
         return {
           ...{ kind: 'allow', headers: question.headers, responseHeaders: NO_HEADERS },
           failedOpen: reason,
         };
       return {
-        ...{ kind: 'deny', status: this.#authorizer.statusOnError, headers: NO_HEADERS, body: '' },
+        ...{ kind: 'deny', status: statusOnError, headers: NO_HEADERS, body: '' },
         ...{ details: 'ext_authz_error', reason },
       };
+    } finally {
+      this.#asking--;
+      this.#closeWhenDone();
     }
   }
 
-  #ask(question: AuthorizationQuestion): Promise<CheckResponse> {
-    const deadline = Date.now() + this.#authorizer.timeoutMs;
-    const message = questionMessage(question, this.#authorizer);
-    return new Promise((resolve, reject) => {
-      this.#client.check(message, new Metadata(), { deadline }, (error, answer) => {
-        if (error === null) resolve(answer);
-        else reject(error);
-      });
-    });
-  }
-
+  /** Nothing more will be asked; what was asked is still answered. */
   [Symbol.dispose](): void {
-    this.#client.close();
+    this.#disposed = true;
+    this.#closeWhenDone();
   }
-}
 
-function questionMessage(
-  question: AuthorizationQuestion,
-  authorizer: ExternalAuthorizer,
-): CheckRequest {
-  const { headers, body } = question;
-  const pseudo = (name: string): string => {
-    const at = headers.indexOf(name);
-    return at === -1 ? '' : (headers[at + 1] ?? '');
-  };
-  const shown = shownHeaders(headers, authorizer);
-  if (body !== undefined) shown.set('x-envoy-auth-partial-body', String(!body.isWhole));
-  const bytes = Buffer.from(body?.bytes ?? []).subarray(0, authorizer.maxRequestBytes);
-  return {
-    attributes: {
-      source: peerMessage(question.source),
-      destination: peerMessage(question.destination),
-      request: {
-        time: new Date(),
-        http: {
-          ...{ id: question.id, method: pseudo(':method'), headers: shown },
-          ...{ path: pseudo(':path'), host: pseudo(':authority'), scheme: pseudo(':scheme') },
-          ...{ query: '', fragment: '', protocol: question.protocol },
-          size: contentLength(headers),
-          body: authorizer.packAsBytes ? '' : bytes.toString('utf8'),
-          rawBody: authorizer.packAsBytes ? bytes : Buffer.alloc(0),
-        },
-      },
-      contextExtensions: new Map(),
-      tlsSession: { sni: question.sni },
-    },
-  };
-}
-
-function peerMessage({ address, identity }: AuthorizationQuestion['source']): PeerMessage {
-  return {
-    address: {
-      address: {
-        $case: 'socketAddress',
-        value: { address: address.ip, portSpecifier: { $case: 'portValue', value: address.port } },
-      },
-    },
-    ...{ service: '', labels: new Map(), principal: identity ?? '', certificate: '' },
-  };
-}
-
-/** Pseudo-header fields are among them, as Envoy shows them; the values of a repeated field are joined. */
-function shownHeaders(
-  headers: HeaderList,
-  { includeHeaders }: ExternalAuthorizer,
-): Map<string, string> {
-  const shown = new Map<string, string>();
-  for (let index = 0; index < headers.length; index += 2) {
-    const name = headers[index] ?? '';
-    if (includeHeaders.length > 0 && !name.startsWith(':') && !includeHeaders.includes(name))
-      continue;
-    const text = Buffer.from(headers[index + 1] ?? '', 'latin1').toString('utf8');
-    const before = shown.get(name);
-    const separator = name === 'cookie' ? '; ' : ',';
-    shown.set(name, before === undefined ? text : `${before}${separator}${text}`);
+  #closeWhenDone(): void {
+    if (this.#disposed && this.#asking === 0) this.#way[Symbol.dispose]();
   }
-  return shown;
-}
-
-function contentLength(headers: HeaderList): bigint {
-  const at = headers.indexOf('content-length');
-  const text = at === -1 ? '' : (headers[at + 1] ?? '');
-  return /^\d{1,18}$/.test(text) ? BigInt(text) : -1n;
-}
-
-function readAnswer(
-  { status, httpResponse }: CheckResponse,
-  headers: HeaderList,
-  name: string,
-): AuthorizationAnswer {
-  const code = status?.code ?? 0;
-  // Two words for one answer: only where both say yes is it one.
-  if (code !== 0 || httpResponse?.$case === 'deniedResponse') {
-    const denied = httpResponse?.$case === 'deniedResponse' ? httpResponse.value : undefined;
-    return denial(denied, `${name} denied it, with status ${code}`);
-  }
-  const ok = httpResponse?.$case === 'okResponse' ? httpResponse.value : undefined;
-  if (ok === undefined) return { kind: 'allow', headers, responseHeaders: NO_HEADERS };
-  return {
-    kind: 'allow',
-    headers: changedHeaders(headers, ok),
-    responseHeaders: ok.responseHeadersToAdd.flatMap((option) => readField(option) ?? []),
-  };
-}
-
-function denial(denied: DeniedHttpResponse | undefined, reason: string): AuthorizationAnswer {
-  const status = denied?.status?.code ?? 403;
-  return {
-    kind: 'deny',
-    // An answer that is none, or that lets a client think it was served by the application's wish.
-    status: status >= 200 && status <= 599 ? status : 403,
-    headers: denied?.headers.flatMap((option) => readField(option) ?? []) ?? NO_HEADERS,
-    body: denied?.body.slice(0, MAX_BODY_BYTES) ?? '',
-    ...{ details: 'ext_authz_denied', reason },
-  };
-}
-
-/**
- * Fields that frame the message or name its target: whoever could set them would change what was decided and routed.
- */
-function isProtected(name: string): boolean {
-  return name.startsWith(':') || PROTECTED.has(name);
-}
-
-const PROTECTED: ReadonlySet<string> = new Set([
-  ...['host', 'content-length', 'transfer-encoding', 'connection', 'upgrade', 'te', 'trailer'],
-]);
-
-/** A field as it may be set; `undefined` for one that may not. */
-function readField({ header }: HeaderValueOption): readonly [string, string] | undefined {
-  if (header === undefined) return undefined;
-  const name = header.key.toLowerCase();
-  const text =
-    header.value === '' ? Buffer.from(header.rawValue) : Buffer.from(header.value, 'utf8');
-  const value = text.toString('latin1');
-  return isProtected(name) || !isValidField(name, value) ? undefined : [name, value];
-}
-
-function changedHeaders(headers: HeaderList, ok: OkHttpResponse): HeaderList {
-  const removed = new Set(
-    ok.headersToRemove.map((name) => name.toLowerCase()).filter((name) => !isProtected(name)),
-  );
-  let changed = without(headers, (name) => removed.has(name));
-  for (const option of ok.headers) {
-    const field = readField(option);
-    if (field === undefined) continue;
-    const [name] = field;
-    const isThere = changed.some((each, index) => index % 2 === 0 && each === name);
-    if (option.append === true) changed.push(...field);
-    else if (option.appendAction === AppendAction.ADD_IF_ABSENT) {
-      if (!isThere) changed.push(...field);
-    } else if (isThere || option.appendAction !== AppendAction.OVERWRITE_IF_EXISTS)
-      changed = [...without(changed, (each) => each === name), ...field];
-  }
-  return changed;
-}
-
-function without(headers: HeaderList, isOut: (name: string) => boolean): string[] {
-  const kept: string[] = [];
-  for (let index = 0; index < headers.length; index += 2) {
-    const name = headers[index] ?? '';
-    if (!isOut(name)) kept.push(name, headers[index + 1] ?? '');
-  }
-  return kept;
 }

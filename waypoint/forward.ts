@@ -4,11 +4,12 @@ import { allowedTrailers } from '../net/http1/hop-by-hop.ts';
 import { httpStatusFor } from '../mesh/model/grpc-http-status.ts';
 import type { HttpRule } from '../mesh/model/http-route.ts';
 import { Attempt, type AttemptOwner } from './attempt.ts';
-import type { Backend, TryOutcome } from './backend.ts';
+import type { Backend, NoRoom, TryOutcome } from './backend.ts';
 import { grpcStatusOf, parseGrpcTimeout } from './grpc.ts';
 import type { HttpRequest, RequestTaker } from './http-request.ts';
 import {
   brokenResponse,
+  CONCURRENCY_LIMIT,
   failureReply,
   IDLE_AFTER_REQUEST,
   IDLE_IN_REQUEST,
@@ -24,11 +25,14 @@ import type { RequestParts } from './request-parts.ts';
 import { SI, UO, URX, UT } from './response-flags.ts';
 import { forwardedResponse } from './response-head.ts';
 import {
+  askedPauseMs,
   backoffMs,
   isRetriableFailure,
   isRetriableResponse,
+  jitteredPauseMs,
   retryPlan,
   type RetryPlan,
+  withBackendRetries,
 } from './retry.ts';
 import { Deadline, type DeadlineOwner, requestTimeoutMs } from './timeout.ts';
 import { isUpgradeGranted, upgradeRequest, upgradeResponse, type UpgradeTerms } from './upgrade.ts';
@@ -54,9 +58,11 @@ const NOWHERE: readonly UpstreamEndpoint[] = [];
  */
 export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, LimitedExchange {
   readonly #request: HttpRequest;
-  readonly #backend: Backend;
+  #backend: Backend;
+  #hasFallenBack = false;
   readonly #parts: RequestParts;
   readonly #plan: RetryPlan;
+  readonly #ruleTimeoutMs: number | undefined;
   readonly outgoing: HeaderList;
   readonly #terms: UpgradeTerms | undefined;
   readonly #body: RequestBody;
@@ -81,14 +87,15 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
     this.#parts = parts;
     const { head, downstream } = request;
     request.backendName = backend.name;
+    this.#ruleTimeoutMs = rule.timeoutMs;
     if (head.protocol === '') {
       this.outgoing = head.list;
-      this.#plan = retryPlan(rule.retry, head.method);
+      this.#plan = withBackendRetries(retryPlan(rule.retry, head.method), backend.retryPolicy);
     } else {
       const upgrade = upgradeRequest(head.list, downstream.version, backend.version);
       this.outgoing = upgrade.list;
       this.#terms = upgrade.terms;
-      this.#plan = retryPlan(rule.retry, 'CONNECT');
+      this.#plan = withBackendRetries(retryPlan(rule.retry, 'CONNECT'), backend.retryPolicy);
     }
     this.#body = new RequestBody(this.#plan.attempts > 0 && !request.ended);
     this.#limits = new ExchangeLimits(this, request.exchange, parts.deadlines, {
@@ -109,10 +116,10 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
     const request = this.#request;
     this.#granted = false;
     const endpoint = this.#backend.chooseEndpoint(request, this.#tried ?? NOWHERE);
-    if (endpoint === undefined || !this.#backend.beginTry(endpoint)) {
+    const noRoom = endpoint && this.#backend.beginTry(endpoint);
+    if (endpoint === undefined || noRoom !== undefined) {
       if (isRetry) this.#backend.endRetry();
-      if (!this.#isTrying)
-        this.#answer(endpoint === undefined ? NO_HOST : failureReply('overflow'));
+      if (!this.#isTrying && !this.#fallBack()) this.#answer(replyWithout(noRoom));
       return false;
     }
     request.attempts++;
@@ -121,6 +128,22 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
     this.#attempt = attempt;
     if (request.ended) this.#limitTry(attempt);
     attempt.start();
+    return true;
+  }
+
+  /** Begins anew at the backend that stands in for this one. @returns false where there is none; else the request is cared for. */
+  #fallBack(): boolean {
+    if (this.#hasFallenBack || this.#body.lost) return false;
+    const request = this.#request;
+    const fallback = this.#backend.fallback(request);
+    if (fallback === undefined) return false;
+    // The head has been brought into the form of one version.
+    if (this.#terms !== undefined && fallback.version !== this.#backend.version) return false;
+    this.#hasFallenBack = true;
+    this.#backend = fallback;
+    this.#tried = undefined;
+    request.backendName = fallback.name;
+    this.#begin(false);
     return true;
   }
 
@@ -140,7 +163,7 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
   /** The endpoint has this try no more. */
   #leave(attempt: Attempt): void {
     if (attempt.deadline !== undefined) this.#parts.deadlines.clear(attempt.deadline);
-    this.#backend.endTry(attempt.endpoint);
+    this.#backend.endTry(attempt.endpoint, attempt.latencyMs);
     if (attempt.isRetry) this.#backend.endRetry();
     if (this.#attempt === attempt) this.#attempt = undefined;
     else this.#hedged = this.#hedged?.filter((other) => other !== attempt);
@@ -166,11 +189,15 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
     return true;
   }
 
-  #retryLater(after: Attempt): void {
+  /** @param askedMs that an answer has asked to be left alone. */
+  #retryLater(after: Attempt, askedMs?: number): void {
     (this.#tried ??= []).push(after.endpoint);
     this.#pause ??= new Deadline(this);
-    const { backoffMs: base } = this.#plan;
-    const pauseMs = backoffMs(base, this.#retries, this.#parts.random());
+    const random = this.#parts.random();
+    const pauseMs =
+      askedMs === undefined
+        ? backoffMs(this.#plan.backoffMs, this.#retries, random)
+        : jitteredPauseMs(askedMs, random);
     this.#parts.deadlines.set(this.#pause, pauseMs);
   }
 
@@ -186,9 +213,10 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
       return;
     }
     if (this.#isTrying) return; // another one goes on
+    if (failure === 'overflow' && this.#fallBack()) return;
     if (isRetriableFailure(this.#plan, failure, attempt.sent) && this.#takeRetry())
       this.#retryLater(attempt);
-    else this.#answer(failureReply(failure));
+    else this.#answer(failureReply(failure, attempt.tlsFailure));
   }
 
   onTryTimeout(attempt: Attempt): void {
@@ -252,7 +280,7 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
   onCaughtUp(attempt: Attempt): void {
     if (this.#responding) this.#body.drop();
     if (this.#request.ended) this.#endBody(attempt);
-    else this.#request.exchange.resume();
+    else this.#request.resumeBody();
   }
 
   #endBody(attempt: Attempt): void {
@@ -281,6 +309,7 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
       return;
     }
     request.serviceTimeMs = performance.now() - attempt.startMs;
+    request.endpoint = attempt.endpoint; // of several that are tried at once, this is the one
     const { server } = this.#parts.settings;
     const forwarded = forwardedResponse(headers, request.serviceTimeMs, server);
     let list: HeaderList | undefined;
@@ -325,12 +354,19 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
     if (!isRetriableResponse(this.#plan, { status, grpcStatus, overloaded })) return false;
     const others = this.#hedged !== undefined && this.#hedged.length > 0;
     const isLone = attempt === this.#attempt && !others;
+    const asked = askedPauseMs(this.#plan, status, headers, Date.now());
+    // The client learns when to come back, in the place of a timeout.
+    if (asked !== undefined && asked >= this.#timeLeftMs()) return false;
     if (isLone && !this.#takeRetry()) return false;
     this.#judge(attempt, grpcStatus === undefined ? status : httpStatusFor(grpcStatus));
     attempt.close();
     this.#leave(attempt);
-    if (isLone) this.#retryLater(attempt);
+    if (isLone) this.#retryLater(attempt, asked);
     return true;
+  }
+
+  #timeLeftMs(): number {
+    return timeLeftMs(this.#request, this.#ruleTimeoutMs) ?? Infinity;
   }
 
   /** This is the one: the others are given up, and nothing is kept for another try. */
@@ -345,7 +381,6 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
       }
       this.#hedged = undefined;
       this.#attempt = attempt;
-      this.#request.endpoint = attempt.endpoint;
     }
     if (attempt.caughtUp) this.#body.drop();
   }
@@ -376,7 +411,10 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
   }
 
   takeResponse(bytes: SharedBytes, offset: number, length: number): number {
-    const wrote = this.#request.exchange.write(bytes, offset, length);
+    const { exchange, messages } = this.#request;
+    messages?.response.look(bytes.buffer, offset, length);
+    const wrote = exchange.write(bytes, offset, length);
+    messages?.response.commit(wrote);
     if (wrote < length) this.#request.awaitWritable();
     return wrote;
   }
@@ -457,6 +495,12 @@ export class Forward implements AttemptOwner, RequestTaker, DeadlineOwner, Limit
     if (this.#responding) this.#breakOff(flags, reply.details);
     else this.#answer(reply);
   }
+}
+
+/** What a client gets where no try could begin: no endpoint is there, or none has room. */
+function replyWithout(noRoom: NoRoom | undefined): LocalReply {
+  if (noRoom === undefined) return NO_HOST;
+  return noRoom === 'overflow' ? failureReply('overflow') : CONCURRENCY_LIMIT;
 }
 
 /** Of the request's time, which began with it, whatever came before this; `undefined`: without end. */

@@ -2,7 +2,10 @@ import type { ByteSink, SharedBytes } from '../net/byte-stream.ts';
 import { Http2StreamError, INTERNAL_ERROR, NO_ERROR } from '../net/h2/errors.ts';
 import type { HeaderList } from '../net/h2/headers.ts';
 import type { ExchangeHandler, ServerExchange } from '../net/http/exchange.ts';
+import { runNextTurn, type TurnTask } from '../net/reactor.ts';
 import type { Downstream } from './downstream.ts';
+import { HeldBody } from './held-body.ts';
+import { GrpcTraffic } from './grpc-messages.ts';
 import { INTERNAL, type LocalReply } from './local-reply.ts';
 import { LocalAnswer } from './local-answer.ts';
 import { RequestHead } from './request-head.ts';
@@ -49,7 +52,7 @@ export interface RequestObserver {
  * One request and what is known of it: the client's side of its exchange, and the facts that its record is made of.
  * It ends once: answered in full, broken off so that the client cannot take it for whole, or left by the client.
  */
-export class HttpRequest implements ExchangeHandler, ByteSink {
+export class HttpRequest implements ExchangeHandler, ByteSink, TurnTask {
   readonly exchange: ServerExchange;
   readonly downstream: Downstream;
   readonly head: RequestHead;
@@ -59,7 +62,13 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
   #answer: LocalAnswer | undefined;
   #hasSink: boolean;
   #over = false;
-  /** The request is complete. */
+  /** The beginning of the body, while somebody is shown it and until it is handed on. */
+  #held: HeldBody | undefined;
+  #onHeld: (() => void) | undefined;
+  /** The body has come to its end behind what is held. */
+  #endHeld = false;
+  #taskQueued = false;
+  /** The request is complete, and all of it handed on. */
   ended: boolean;
   trailers: HeaderList | undefined;
 
@@ -77,6 +86,8 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
   routing: Routing | undefined;
   /** Whether a span is made of it; `undefined` until that is decided. */
   trace: TraceDecision | undefined;
+  /** Of the token that was verified; `undefined` without one. */
+  claims: object | undefined;
   /** What an authorizer has the response say. */
   responseHeaders: HeaderList = [];
   /** The policy that decided, `<namespace>/<name>`. */
@@ -89,6 +100,8 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
   attempts = 0;
   /** Endpoints that were ejected for what they did to this request. */
   ejections = 0;
+  /** The messages of a gRPC exchange. */
+  readonly messages: GrpcTraffic | undefined;
   /** From the last try's beginning to its response; -1 without one. */
   serviceTimeMs = -1;
   responseHeaderBytes = 0;
@@ -106,6 +119,7 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
     this.downstream = downstream;
     this.head = new RequestHead(received, downstream);
     this.ended = endStream;
+    this.messages = this.head.isGrpc ? new GrpcTraffic() : undefined;
     this.#observer = observer;
     this.#hasSink = !endStream;
     exchange.setHandler(this);
@@ -123,10 +137,61 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
     for (const mirror of mirrors) mirror.start();
   }
 
+  /**
+   * Reads the beginning of the body before anybody takes it, and keeps it for who does.
+   *
+   * @param limitBytes where it stops, however long the body is; once for a request.
+   * @returns settles when so much is here, or all of it, or when no more is to come because the request is over.
+   */
+  holdBody(limitBytes: number): Promise<void> {
+    const held = new HeldBody(limitBytes);
+    this.#held = held;
+    if (this.head.expectsContinue && !this.ended && !this.#over) {
+      this.head.expectsContinue = false;
+      this.exchange.sendInformational(CONTINUE);
+    }
+    if (this.ended || this.#over) return Promise.resolve();
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    this.#onHeld = () => {
+      resolve(undefined);
+    };
+    this.exchange.resume();
+    return promise;
+  }
+
+  /** What is held of the body, and whether that is all of it. */
+  get heldBody(): Readonly<{ bytes: Uint8Array; isWhole: boolean; overflowed: boolean }> {
+    const { bytes = NO_BYTES, overflowed = false } = this.#held ?? {};
+    return { bytes, isWhole: this.ended || this.#endHeld, overflowed };
+  }
+
   /** Hands the body on, from its beginning. */
   forwardTo(taker: RequestTaker): void {
     this.#taker = taker;
-    if (!this.ended) this.exchange.resume();
+    this.resumeBody();
+  }
+
+  /** The taker takes more. */
+  resumeBody(): void {
+    if (this.ended) return;
+    if (this.#held === undefined) this.exchange.resume();
+    else if (!this.#taskQueued) {
+      this.#taskQueued = true;
+      runNextTurn(this);
+    }
+  }
+
+  /** Hands on what is held, then the rest. */
+  runTask(): void {
+    this.#taskQueued = false;
+    const held = this.#held;
+    if (held === undefined || this.#taker === undefined) return;
+    if (!held.handOn((bytes, offset, length) => this.#give(bytes, offset, length))) return;
+    if (this.#over) return; // by what it was given
+    held.release();
+    this.#held = undefined;
+    if (this.#endHeld) this.onEnd();
+    else this.exchange.resume();
   }
 
   /** Gives the whole response here. Nothing happens when it is over, or a response has begun. */
@@ -211,20 +276,47 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
   // The exchange's sink. onError() serves both.
 
   capacity(): number {
-    return this.#taker === undefined ? 0 : this.#taker.bodyCapacity();
+    if (this.#onHeld !== undefined) return this.#held?.room ?? 0;
+    return this.#taker === undefined || this.#held !== undefined ? 0 : this.#taker.bodyCapacity();
   }
 
   onData(bytes: SharedBytes, offset: number, length: number): number {
+    if (this.#onHeld !== undefined) return this.#hold(bytes, offset, length);
+    return this.#held === undefined ? this.#give(bytes, offset, length) : 0;
+  }
+
+  #hold(bytes: SharedBytes, offset: number, length: number): number {
+    const held = this.#held;
+    const taken = held?.append(bytes, offset, length) ?? 0;
+    if (held === undefined || held.room <= 0) this.#heldEnough();
+    return taken;
+  }
+
+  #heldEnough(): void {
+    const onHeld = this.#onHeld;
+    this.#onHeld = undefined;
+    onHeld?.();
+  }
+
+  #give(bytes: SharedBytes, offset: number, length: number): number {
     if (this.#taker === undefined) return 0;
-    if (this.#mirrors === undefined) return this.#taker.takeBody(bytes, offset, length);
-    for (const mirror of this.#mirrors) mirror.stage(bytes, offset, length);
-    const taken = this.#taker.takeBody(bytes, offset, length);
-    for (const mirror of this.#mirrors) mirror.commit(taken);
+    const { messages } = this;
+    messages?.request.look(bytes.buffer, offset, length);
+    const taken =
+      this.#mirrors === undefined
+        ? this.#taker.takeBody(bytes, offset, length)
+        : takeCopied(this.#taker, this.#mirrors, bytes, offset, length);
+    messages?.request.commit(taken);
     return taken;
   }
 
   onEnd(): void {
     if (this.ended) return;
+    if (this.#held !== undefined) {
+      this.#endHeld = true;
+      this.#heldEnough();
+      return;
+    }
     this.ended = true;
     for (const mirror of this.#mirrors ?? []) mirror.endBody();
     this.#taker?.onBodyEnd();
@@ -245,9 +337,28 @@ export class HttpRequest implements ExchangeHandler, ByteSink {
     if (!this.ended) for (const mirror of this.#mirrors ?? []) mirror.close();
     this.#taker = undefined;
     this.#answer = undefined;
+    this.#held?.release();
+    this.#held = undefined;
+    this.#heldEnough();
     this.endMs = performance.now();
     this.#observer.onRequestEnd(this);
   }
 }
 
 const END_STREAM = { endStream: true };
+const CONTINUE: HeaderList = [':status', '100'];
+const NO_BYTES = Buffer.alloc(0);
+
+/** As RequestTaker.takeBody(), and its copies get the same. */
+function takeCopied(
+  taker: RequestTaker,
+  copies: readonly RequestCopy[],
+  bytes: SharedBytes,
+  offset: number,
+  length: number,
+): number {
+  for (const copy of copies) copy.stage(bytes, offset, length);
+  const taken = taker.takeBody(bytes, offset, length);
+  for (const copy of copies) copy.commit(taken);
+  return taken;
+}

@@ -1,4 +1,5 @@
 import type { HttpBackend, HttpRule } from '../mesh/model/http-route.ts';
+import type { PathNormalization } from '../mesh/model/path-normalization.ts';
 import type { Service } from '../mesh/model/service.ts';
 import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
 import { keyOfService } from '../mesh/proxy/state/vips.ts';
@@ -12,12 +13,13 @@ import {
   type FilterChain,
 } from './filters/chain.ts';
 import { chooseMirrors, mirrorHeaders } from './filters/mirror.ts';
+import { requestToken } from './filters/session.ts';
 import { decideFault } from './filters/fault.ts';
 import type { LocalAnswer } from './filters/respond.ts';
 import type { HttpRequest } from './http-request.ts';
 import { Mirror } from './mirror.ts';
-import { NO_BACKEND, NO_HOST, type LocalReply } from './local-reply.ts';
-import { normalizePath, type PathNormalization } from './normalize-path.ts';
+import { MISDIRECTED, NO_BACKEND, NO_HOST, type LocalReply } from './local-reply.ts';
+import { normalizePath } from './normalize-path.ts';
 import { pause } from './pause.ts';
 import { tellRateLimits } from './rate-limit.ts';
 import {
@@ -27,8 +29,12 @@ import {
   type RequestSettings,
   type Verdict,
 } from './request-parts.ts';
+import { splitAuthority } from '../net/http1/authority.ts';
 import { DI, DPE, FI, NC, UH } from './response-flags.ts';
+import { refusalOfBypass } from './gateway/bypass.ts';
+import type { GatewayRoutes } from './gateway/gateway-routes.ts';
 import { compileRule, routesFor } from './routing.ts';
+import { findSession, sessionField } from './sessions.ts';
 import type { Deadlines } from './timeout.ts';
 import type { UpstreamPool } from './upstream/pool.ts';
 import { PodBackend } from './upstream/pod-backend.ts';
@@ -52,7 +58,10 @@ export type HttpStepsOptions = Readonly<{
   judges: RequestJudges;
   /** From 0 to below 1. */
   random: () => number;
-  paths: PathNormalization;
+  /** What is listened for as a gateway, as it is now. */
+  gateway?: () => GatewayRoutes;
+  /** How paths are read now. */
+  paths: () => PathNormalization;
 }>;
 
 const BAD_PATH: LocalReply = {
@@ -91,8 +100,10 @@ export class HttpSteps implements RequestParts {
     this.#options.judges.onRequestEnd(request);
   }
 
-  normalise({ head }: HttpRequest): Verdict {
-    const normal = normalizePath(head.path, this.#options.paths);
+  normalise(request: HttpRequest): Verdict {
+    const { head } = request;
+    if (this.#isMisdirected(request)) return MISDIRECTED;
+    const normal = normalizePath(head.path, this.#options.paths());
     if (normal.kind === 'refused') return BAD_PATH;
     head.path = normal.target;
     return undefined;
@@ -107,11 +118,12 @@ export class HttpSteps implements RequestParts {
   }
 
   findRule(request: HttpRequest): HttpRule | undefined {
+    if (request.downstream.edge !== undefined) return this.#edgeRule(request);
     const { service, local, namespace } = request.downstream;
     const config = service && this.#options.store.config(keyOfService(service));
     const routes = config && routesFor(config, namespace, local.port);
     if (routes?.kind === 'http') {
-      const found = routes.table.find(request.head.list, namespace);
+      const found = routes.table.find(request.head.list, namespace, request.claims);
       if (found === undefined) return undefined;
       this.#follow(request, found.rule, found.prefix);
       return found.rule;
@@ -119,6 +131,28 @@ export class HttpSteps implements RequestParts {
     const rule = service === undefined ? POD_RULE : this.#plainRule(service, local.port);
     this.#follow(request, rule, '');
     return rule;
+  }
+
+  /** What let the client in was the listener of the name in its handshake, so no other one serves its requests. */
+  #isMisdirected({ head, downstream: { edge, local } }: HttpRequest): boolean {
+    if (edge?.serverName === undefined) return false;
+    const port = this.#options.gateway?.().port(local.port, 'tcp');
+    const [hostname] = splitAuthority(head.authority);
+    const meant = port?.listenerOf(hostname);
+    return meant !== undefined && meant !== port?.listenerOf(edge.serverName);
+  }
+
+  #edgeRule(request: HttpRequest): HttpRule | undefined {
+    const { head, downstream } = request;
+    const [hostname] = splitAuthority(head.authority);
+    const found = this.#options
+      .gateway?.()
+      .port(downstream.local.port, 'tcp')
+      ?.listenerOf(hostname)
+      ?.rule(hostname, head.list);
+    if (found === undefined) return undefined;
+    this.#follow(request, found.rule, found.prefix);
+    return found.rule;
   }
 
   filterRequest(request: HttpRequest): Verdict | Promise<Verdict> {
@@ -162,15 +196,29 @@ export class HttpSteps implements RequestParts {
   chooseBackend(request: HttpRequest, rule: HttpRule): BackendChoice {
     const { downstream, routing } = request;
     if (rule === POD_RULE) return this.#podBackend(downstream);
-    const backend = chooseBackend(rule, this.#options.random());
+    const { targets, random } = this.#options;
+    const session =
+      routing?.token === undefined
+        ? undefined
+        : findSession(rule, routing.token, downstream.version, targets, Date.now());
+    const backend = session?.backend ?? chooseBackend(rule, random());
     if (backend === undefined) return { kind: 'reply', reply: NO_BACKEND };
     if (backend.target === undefined) return { kind: 'reply', reply: unusable(backend) };
     const chain = routing?.compiled.backends.get(backend) ?? NO_FILTERS;
     if (routing !== undefined) routing.backendChain = chain;
     const refused = applyFilters(request, chain);
     if (refused !== undefined) return { kind: 'reply', reply: refused };
-    const found = this.#options.targets.backend(backend.target, downstream.version);
-    if ('chooseEndpoint' in found) return { kind: 'backend', backend: found };
+    const found = targets.backend(backend.target, downstream.version);
+    if ('chooseEndpoint' in found) {
+      const bypass = downstream.edge && refusalOfBypass(found.service);
+      if (bypass !== undefined)
+        return { kind: 'reply', reply: { ...NO_HOST, details: `waypoint_required{${bypass}}` } };
+      if (routing !== undefined) {
+        routing.target = found;
+        routing.session = session?.endpoint;
+      }
+      return { kind: 'backend', backend: found };
+    }
     if (found.problem === 'unknown service')
       return { kind: 'reply', reply: { ...NO_BACKEND, flags: NC, details: 'cluster_not_found' } };
     if (found.problem === 'unknown subset') return { kind: 'reply', reply: NO_HOST };
@@ -221,7 +269,7 @@ export class HttpSteps implements RequestParts {
   filterResponse(request: HttpRequest, list: string[]): HeaderList {
     const { routing, responseHeaders } = request;
     if (routing === undefined) return list;
-    const { backendChain, compiled, cors, setCookie } = routing;
+    const { backendChain, compiled, cors, setCookie, target } = routing;
     let headers: HeaderList = list;
     if (responseHeaders.length > 0) headers = [...headers, ...responseHeaders];
     if (backendChain !== undefined) headers = filterResponse(backendChain, headers);
@@ -229,13 +277,20 @@ export class HttpSteps implements RequestParts {
     if (cors !== undefined && compiled.chain.cors !== undefined)
       headers = compiled.chain.cors.changeResponse(headers, cors);
     headers = tellRateLimits(request, headers);
+    if (compiled.rule.sessionPersistence !== undefined && target !== undefined) {
+      const field = sessionField(compiled.rule, request, target, Date.now());
+      if (field !== undefined) headers = [...headers, field.name, field.value];
+    }
     return setCookie === undefined ? headers : [...headers, 'set-cookie', setCookie];
   }
 
   #follow(request: HttpRequest, rule: HttpRule, prefix: string): void {
+    const { sessionPersistence } = rule;
     request.routing = {
       ...{ compiled: compileRule(rule), prefix, cors: undefined },
       ...{ backendChain: undefined, hash: undefined, setCookie: undefined },
+      ...{ target: undefined, session: undefined },
+      token: sessionPersistence && requestToken(sessionPersistence, request.head.list),
     };
   }
 

@@ -3,7 +3,6 @@ import { serveHttp, type HttpServerOptions } from '../net/http/server.ts';
 import type { ByteStream } from '../net/byte-stream.ts';
 import { Http2Stream } from '../net/h2/stream.ts';
 import type { LiveConnection } from '../mesh/proxy/live-connection.ts';
-import { calledAddress, type WaypointConnection } from './connection.ts';
 import { Downstream, type DownstreamFacts, type HttpVersion } from './downstream.ts';
 import type { RequestParts } from './request-parts.ts';
 import { serveRequest } from './request.ts';
@@ -37,8 +36,10 @@ export type HttpParts = Readonly<{
 }>;
 
 /** Who called, for what, and who holds the connection. */
-export type ServedConnection = Pick<WaypointConnection, 'target' | 'client'> &
-  Readonly<{ live: Pick<LiveConnection, 'hold' | 'done'> }>;
+export type ServedConnection = Readonly<{
+  facts: Omit<DownstreamFacts, 'version'>;
+  live: Pick<LiveConnection, 'hold' | 'done'>;
+}>;
 
 /**
  * Serves the requests of an accepted connection until it ends.
@@ -48,14 +49,9 @@ export type ServedConnection = Pick<WaypointConnection, 'target' | 'client'> &
 export function serveHttpConnection(
   stream: ByteStream,
   version: 'http2' | 'detect',
-  { target, client, live }: ServedConnection,
+  { facts, live }: ServedConnection,
   parts: HttpParts,
 ): void {
-  const local = calledAddress(target, client);
-  const facts: Omit<DownstreamFacts, 'version'> = {
-    ...{ remote: client.address, local, identity: client.identity, workload: client.workload },
-    ...(target.kind === 'service' ? { service: target.service } : { pod: target.workload }),
-  };
   const byVersion = new Map<HttpVersion, Downstream>();
   const downstreamOf = (spoken: HttpVersion): Downstream => {
     let downstream = byVersion.get(spoken);

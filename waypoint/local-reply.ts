@@ -38,12 +38,21 @@ export const UPGRADE_REFUSED = reply(403, 0, 'upgrade_failed');
 /** TRACE would show a client what was added behind it. Attack S9. */
 export const METHOD_REFUSED = reply(405, DPE, 'method_not_allowed');
 export const NO_TARGET = reply(400, DPE, 'missing_host_header');
+/** A client of one listener speaks to another one by the same connection. RFC 9110 section 15.5.20. */
+export const MISDIRECTED = reply(421, DPE, 'misdirected_request');
 /** A pattern of the routes would have to look at more than it may cost. Attack A9. */
 export const TOO_LONG_TO_MATCH = reply(431, DPE, 'request_too_long_for_patterns');
 /** A fault of our own; its cause is in the log. */
 export const INTERNAL = reply(500, LR, 'internal_error');
 
-const OVERLOADED: HeaderList = ['x-envoy-overloaded', 'true'];
+/** A second, the shortest that can be said: a place may be free at any moment. */
+const OVERLOADED: HeaderList = ['x-envoy-overloaded', 'true', 'retry-after', '1'];
+
+/** Adaptive concurrency lets no more in. The texts are Envoy's. */
+export const CONCURRENCY_LIMIT: LocalReply = {
+  ...reply(503, UO, 'reached_concurrency_limit', 'reached concurrency limit'),
+  headers: OVERLOADED,
+};
 
 const FAILURES: ReadonlyMap<UpstreamFailure, readonly [number, number]> = new Map([
   ['connection-failure', [503, UF]],
@@ -58,8 +67,21 @@ const FAILURES: ReadonlyMap<UpstreamFailure, readonly [number, number]> = new Ma
 /** Each made once. */
 const failureReplies = new Map<UpstreamFailure, LocalReply>();
 
-/** What a client gets when the last try failed before it had a response. */
-export function failureReply(failure: UpstreamFailure): LocalReply {
+/**
+ * What a client gets when the last try failed before it had a response.
+ *
+ * @param tlsFailure why TLS with the endpoint failed; the log has it, the client does not.
+ */
+export function failureReply(failure: UpstreamFailure, tlsFailure = ''): LocalReply {
+  if (tlsFailure === '') return plainReply(failure);
+  const words = `${describeFailure(failure)}|TLS_error: ${tlsFailure}`;
+  return {
+    ...plainReply(failure),
+    details: `upstream_reset_before_response_started{${snake(words)}}`,
+  };
+}
+
+function plainReply(failure: UpstreamFailure): LocalReply {
   if (failure === 'per-try-timeout') return PER_TRY_TIMEOUT;
   let found = failureReplies.get(failure);
   if (found === undefined) {

@@ -67,11 +67,12 @@ export class RouteTable {
    *
    * @param headers with a normalised `:path`; no part of them is copied or kept.
    * @param sourceNamespace of the client, when it is known.
+   * @param claims of a token of its that was verified.
    * @throws {MeshError} ERR_REGEX_INPUT when a value is too long for a pattern that would have to be asked.
    */
-  find(headers: HeaderList, sourceNamespace?: string): RouteMatch | undefined {
+  find(headers: HeaderList, sourceNamespace?: string, claims?: object): RouteMatch | undefined {
     const request = this.#request;
-    request.load(headers, sourceNamespace);
+    request.load(headers, sourceNamespace, claims);
     try {
       const { path, pathLength } = request;
       this.#found.add(this.#everywhere);

@@ -47,7 +47,7 @@ export class Mirror implements RequestCopy, PoolWaiter, ExchangeHandler, ByteSin
 
   start(): void {
     const endpoint = this.#backend.chooseEndpoint(this.#request, []);
-    if (endpoint === undefined || !this.#backend.beginTry(endpoint)) {
+    if (endpoint === undefined || this.#backend.beginTry(endpoint) !== undefined) {
       this.#over = true;
       return;
     }

@@ -1,20 +1,5 @@
+import type { PathNormalization } from '../mesh/model/path-normalization.ts';
 import { canonicalPercentEncoding, encodedByte } from '../mesh/model/percent-encoding.ts';
-
-/**
- * What is done to a path before policy and routing see it; what they see is what goes to the backend. STRICT is the
- * default; the others are Istio's `pathNormalization`.
- */
-export type PathNormalization =
-  /** Merges slashes, decodes, resolves dot segments, and refuses what servers read in more than one way. */
-  | 'STRICT'
-  /** As it came. */
-  | 'NONE'
-  /** Decodes unreserved characters, takes `\` for `/`, resolves dot segments. */
-  | 'BASE'
-  /** BASE, then several slashes are one. */
-  | 'MERGE_SLASHES'
-  /** Encoded slashes and backslashes are slashes, then MERGE_SLASHES. */
-  | 'DECODE_AND_MERGE_SLASHES';
 
 /** Why a path is refused with 400. */
 export type PathFault =

@@ -130,6 +130,11 @@ export class OutlierDetector {
     state.outlier.consecutiveLocalOriginFailures = 0;
   }
 
+  /** A health check has passed: it is no outlier any more. Envoy `successful_active_health_check_uneject_host`. */
+  readmit(state: EndpointState): void {
+    if (state.outlier.ejected) this.#return(state);
+  }
+
   /** An interval is over: returns those whose time is up, judges the others by the interval's counts. */
   sweep(): void {
     const policy = this.#policy;

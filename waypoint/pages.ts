@@ -17,6 +17,8 @@ import type { Log } from '../mesh/runtime/log.ts';
 import type { Metrics, MetricsSnapshot } from '../mesh/runtime/metrics.ts';
 import type { Readiness } from '../mesh/runtime/readiness.ts';
 import type { WaypointConfig } from './config.ts';
+import type { EndpointEvents } from './endpoint-events.ts';
+import { joinReports } from './endpoint-report.ts';
 import { readTapFilter } from './tap-filter.ts';
 import type { TapStreams } from './tap-streams.ts';
 import type { ControlCalls, DataThreadCalls } from './thread-calls.ts';
@@ -29,6 +31,7 @@ export type PageParts = Readonly<{
   threads: DataThreads<ControlCalls, DataThreadCalls>;
   certificates: CertificateManager;
   taps: TapStreams;
+  events: EndpointEvents;
   /** Of the stream to the control plane. */
   xdsStatus: () => Json;
   stop: (reason: string) => void;
@@ -50,6 +53,12 @@ export function adminRoutes(parts: PageParts): readonly AdminRoute[] {
       '/explain',
       'What becomes of a request: ?source=&identity=&target=&method=&path=',
       (request) => explain(parts, request.query),
+    ),
+    get('/endpoints', 'What requests are sent to, and how each endpoint is', async () =>
+      jsonPage(joinReports(await parts.threads.callAll('endpoints', null))),
+    ),
+    get('/events', 'What happened to endpoints: ejections and health checks', () =>
+      jsonPage(parts.events.all()),
     ),
     get('/xds', 'The stream to the control plane', () => jsonPage(parts.xdsStatus())),
     ...metricsRoutes(() => collectMetrics(parts)),

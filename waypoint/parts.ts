@@ -5,9 +5,12 @@ import type { HboneListenerParts } from '../mesh/proxy/hbone-listener.ts';
 import type { LiveParts } from '../mesh/proxy/live-connection.ts';
 import type { ProxyState, PodName } from '../mesh/proxy/state/store.ts';
 import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
+import type { GatewayRoutes } from './gateway/gateway-routes.ts';
+import type { ServerTls } from './gateway/server-tls.ts';
 import type { HttpParts } from './http.ts';
 import type { Security } from './security.ts';
 import type { StateWaiters } from '../mesh/proxy/state/waiters.ts';
+import type { UpstreamTlsClient } from './upstream/tls.ts';
 
 /** What the connections of a data thread share. */
 export type WaypointParts = ConnectParts &
@@ -24,8 +27,14 @@ export type WaypointParts = ConnectParts &
     gone: AbortSignal;
     /** What serves requests. */
     http: HttpParts;
+    /** What it listens for as a gateway, as it is now; a waypoint listens for nothing so. */
+    readonly gateway: GatewayRoutes;
     /** Routes and traffic policies of its services. */
     store: WaypointStore;
     security: Security;
+    /** TLS with clients of a gateway. */
+    serverTls: ServerTls;
+    /** TLS with applications. */
+    upstreamTls: UpstreamTlsClient;
     resolveHostname: (hostname: string) => Promise<readonly IpAddress[]>;
   }>;

@@ -5,13 +5,8 @@ import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
 import type { Metrics } from '../mesh/runtime/metrics.ts';
 import type { Clock } from '../net/clock.ts';
 import type { HeaderList } from '../net/h2/headers.ts';
-import {
-  giveBackTokens,
-  hasTokens,
-  takeTokens,
-  tokensLeft,
-  type Bucket,
-} from './rate-limit/bucket.ts';
+import { hasTokens, tokensLeft } from './rate-limit/bucket.ts';
+import type { KeyedBucket } from './rate-limit/bucket-table.ts';
 import { BucketTables } from './rate-limit/bucket-tables.ts';
 import { clientOf } from './rate-limit/client.ts';
 import {
@@ -20,6 +15,7 @@ import {
   type Counting,
   type LimitedRequest,
 } from './rate-limit/compiled-limits.ts';
+import { LocalTokens } from './rate-limit/local-tokens.ts';
 import { RateLimitMetrics } from './rate-limit/metrics.ts';
 import { SharedBuckets, type SharedAnswer, type SharedBucketsEvent } from './rate-limit/redis.ts';
 import {
@@ -39,6 +35,8 @@ export type RateLimiterOptions = Readonly<{
   /** Where global limits are counted; without one they cannot be. */
   redisUrl: string | undefined;
   onEvent: (event: SharedBucketsEvent) => void;
+  /** Where several threads of a process count local limits together; see ProcessBuckets. */
+  processMemory?: SharedArrayBuffer | undefined;
 }>;
 
 type GlobalCount = Readonly<{ rule: CompiledRule; counting: Counting; key: string }>;
@@ -53,11 +51,13 @@ export class RateLimiter implements Disposable {
   readonly #metrics: RateLimitMetrics;
   readonly #shared: SharedBuckets | undefined;
   readonly #tables = new BucketTables();
+  readonly #tokens: LocalTokens;
   readonly #compiled = new WeakMap<ServiceRateLimits, CompiledLimits>();
   /** Of the request that is judged now. */
   readonly #localRules: CompiledRule[] = [];
   readonly #localCountings: Counting[] = [];
-  readonly #localBuckets: Bucket[] = [];
+  readonly #localBuckets: KeyedBucket[] = [];
+  readonly #localTaken: boolean[] = [];
   readonly #global: GlobalCount[] = [];
   #owner = '';
   #nowMs = 0;
@@ -66,6 +66,7 @@ export class RateLimiter implements Disposable {
     const { redisUrl, clock, metrics } = options;
     this.#options = options;
     this.#metrics = new RateLimitMetrics(metrics);
+    this.#tokens = new LocalTokens(options.processMemory);
     if (redisUrl === undefined) return;
     this.#shared = new SharedBuckets(redisUrl, clock, (event) => {
       this.#metrics.setAvailable(event.kind === 'available');
@@ -98,6 +99,7 @@ export class RateLimiter implements Disposable {
       this.#localRules.length = 0;
       this.#localCountings.length = 0;
       this.#localBuckets.length = 0;
+      this.#localTaken.length = 0;
       this.#global.length = 0;
     }
   }
@@ -120,20 +122,21 @@ export class RateLimiter implements Disposable {
     else {
       this.#localRules.push(rule);
       this.#localCountings.push(counting);
-      this.#localBuckets.push(table.find(key, this.#owner, this.#nowMs));
+      const bucket = table.find(key, this.#owner, this.#nowMs);
+      this.#tokens.look(bucket, table);
+      this.#localBuckets.push(bucket);
     }
   };
 
   #judge(request: LimitedRequest): Verdict | Promise<Verdict> {
     const refused = this.#refuseLocal();
     if (refused !== undefined) return refused;
-    if (this.#global.length === 0) {
-      this.#takeLocal(request, undefined);
-      return undefined;
-    }
-    const taken: (() => void)[] = [];
-    this.#takeLocal(request, taken);
-    return this.#judgeGlobal(request, [...this.#global], taken);
+    const isShared = this.#global.length > 0;
+    const undo = isShared || this.#tokens.areShared ? new Array<() => void>() : undefined;
+    const late = this.#takeLocal(undo);
+    if (late !== undefined) return late;
+    this.#admitLocal(request);
+    return isShared ? this.#judgeGlobal(request, [...this.#global], undo ?? []) : undefined;
   }
 
   #refuseLocal(): Verdict {
@@ -150,23 +153,39 @@ export class RateLimiter implements Disposable {
     return undefined;
   }
 
-  /** @param undo gets what gives everything back. */
-  #takeLocal(request: LimitedRequest, undo: (() => void)[] | undefined): void {
+  /**
+   * @param undo gets what gives everything back.
+   * @returns what refuses the request after all: another thread has taken the last tokens since refuseLocal().
+   */
+  #takeLocal(undo: (() => void)[] | undefined): Verdict {
+    for (let index = 0; index < this.#localRules.length; index++) {
+      const rule = this.#localRules[index];
+      const counting = this.#localCountings[index];
+      const bucket = this.#localBuckets[index];
+      if (rule === undefined || counting?.table === undefined || bucket === undefined) continue;
+      const { table } = counting;
+      const { cost, shadow } = rule.rule;
+      const taken = this.#tokens.take(bucket, table, cost);
+      this.#localTaken.push(taken);
+      if (taken) {
+        undo?.push(() => {
+          this.#tokens.giveBack(bucket, table, cost);
+        });
+      } else if (!shadow) {
+        this.#metrics.count(rule, 'limited');
+        return refuse(rateLimited({ rule, counting, taken: bucket.taken }), undo ?? []);
+      }
+    }
+    return undefined;
+  }
+
+  #admitLocal(request: LimitedRequest): void {
     for (let index = 0; index < this.#localRules.length; index++) {
       const rule = this.#localRules[index];
       const counting = this.#localCountings[index];
       const bucket = this.#localBuckets[index];
       if (rule === undefined || counting === undefined || bucket === undefined) continue;
-      const { limit } = counting;
-      const { cost } = rule.rule;
-      const has = hasTokens(bucket, limit, cost);
-      if (has) {
-        takeTokens(bucket, limit, cost);
-        undo?.push(() => {
-          giveBackTokens(bucket, limit, cost);
-        });
-      }
-      this.#admit(request, rule, limit, bucket.taken, has);
+      this.#admit(request, rule, counting.limit, bucket.taken, this.#localTaken[index] === true);
     }
   }
 

@@ -11,6 +11,8 @@ export class ReplayedStream implements ByteStream, TurnTask {
   #ended: boolean;
   #error: Error | undefined;
   #paused = false;
+  /** While the sink was given something, it asked for more. */
+  #asked = false;
   #queued = false;
   /** The stream itself serves the sink. */
   #handedOver = false;
@@ -44,6 +46,7 @@ export class ReplayedStream implements ByteStream, TurnTask {
   }
 
   resume(): void {
+    this.#asked = true;
     if (this.#handedOver) this.#stream.resume();
     else if (this.#paused) {
       this.#paused = false;
@@ -80,11 +83,13 @@ export class ReplayedStream implements ByteStream, TurnTask {
     }
     if (this.#start < this.#end) {
       const length = this.#end - this.#start;
+      this.#asked = false;
       const taken = sink.onData(this.#bytes, this.#start, length);
       this.#start += taken;
       if (this.#sink !== sink) return; // reset, or somebody else's, who has been queued
       if (taken < length) {
-        this.#paused = true;
+        if (this.#wasAsked()) this.#queue();
+        else this.#paused = true;
         return;
       }
     }
@@ -109,6 +114,11 @@ export class ReplayedStream implements ByteStream, TurnTask {
         this.#sink?.onWritable();
       },
     };
+  }
+
+  /** Behind a call, because the sink may have changed it: the compiler would think it knows. */
+  #wasAsked(): boolean {
+    return this.#asked;
   }
 
   #queue(): void {

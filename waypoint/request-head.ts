@@ -1,17 +1,19 @@
 import { randomUUID } from 'node:crypto';
 import type { HeaderList } from '../net/h2/headers.ts';
 import { isGrpcContentType } from './grpc.ts';
+import { CLIENT_CERTIFICATE } from './client-certificate.ts';
 import type { Downstream } from './downstream.ts';
 
 /** Where the values of the pseudo-header fields stand in a RequestHead's list. */
 const METHOD = 1;
+const SCHEME = 3;
 const AUTHORITY = 5;
 const PATH = 7;
 
 /**
  * The head of a request, as it is decided on and sent on: one list, pseudo-header fields first and at fixed places. What
  * only proxies may say (`x-envoy-*`, `x-forwarded-client-cert`) is taken out (attack M1), and what a client need not
- * know is added.
+ * know is added. Of a client at a gateway not even the scheme is believed.
  */
 export class RequestHead {
   /** Whoever changes a field changes it here, or puts another list in the place; `:method` to `:path` keep their places. */
@@ -47,7 +49,7 @@ export class RequestHead {
           list[METHOD] = value;
           continue;
         case ':scheme':
-          list[3] = value;
+          list[SCHEME] = value;
           continue;
         case ':authority':
           list[AUTHORITY] = value;
@@ -73,6 +75,7 @@ export class RequestHead {
           forwardedFor = forwardedFor === '' ? value : `${forwardedFor},${value}`;
           continue;
         case 'x-forwarded-proto':
+          if (downstream.edge !== undefined) continue;
           hasForwardedProto = true;
           break;
         case 'user-agent':
@@ -91,11 +94,12 @@ export class RequestHead {
       }
       list.push(name, value);
     }
+    if (downstream.edge !== undefined) list[SCHEME] = downstream.edge.scheme;
     requestId ||= randomUUID();
     const { ip } = downstream.remote;
     forwardedFor = forwardedFor === '' ? ip : `${forwardedFor},${ip}`;
     list.push('x-forwarded-for', forwardedFor, 'x-request-id', requestId);
-    if (!hasForwardedProto) list.push('x-forwarded-proto', list[3] ?? '');
+    if (!hasForwardedProto) list.push('x-forwarded-proto', list[SCHEME] ?? '');
     this.list = list;
     this.protocol = protocol;
     this.originalPath = list[PATH] ?? '';
@@ -136,5 +140,5 @@ export class RequestHead {
 const X = 0x78;
 
 function isProxysOwn(name: string): boolean {
-  return name.startsWith('x-envoy-') || name === 'x-forwarded-client-cert';
+  return name.startsWith('x-envoy-') || name === CLIENT_CERTIFICATE;
 }

@@ -1,6 +1,4 @@
-import type { SpiffeId } from '../mesh/model/identity.ts';
 import type { Service } from '../mesh/model/service.ts';
-import type { WorkloadDescription } from '../mesh/model/workload.ts';
 import {
   type HistogramCell,
   type MetricCell,
@@ -9,6 +7,7 @@ import {
   observe,
 } from '../mesh/runtime/metrics.ts';
 import type { HttpRequest } from './http-request.ts';
+import { END_LABEL_NAMES, labelsOfEnds } from './request-labels.ts';
 import { formatFlags } from './response-flags.ts';
 
 /** Envoy's bounds, of milliseconds and of bytes. */
@@ -17,18 +16,11 @@ const BOUNDS = [
   ...[600_000, 1_800_000, 3_600_000],
 ];
 
-const UNKNOWN = 'unknown';
-/** Istio's names, which dashboards read. */
 const LABEL_NAMES = [
-  ...['reporter', 'source_workload', 'source_canonical_service', 'source_canonical_revision'],
-  ...['source_workload_namespace', 'source_principal', 'source_app', 'source_version'],
-  ...['source_cluster', 'destination_service', 'destination_service_namespace'],
-  ...['destination_service_name', 'destination_workload', 'destination_canonical_service'],
-  ...['destination_canonical_revision', 'destination_workload_namespace'],
-  ...['destination_principal', 'destination_app', 'destination_version', 'destination_cluster'],
-  ...['connection_security_policy', 'request_protocol', 'response_code', 'grpc_response_status'],
-  ...['response_flags'],
-] as const;
+  'reporter',
+  ...END_LABEL_NAMES,
+  ...['request_protocol', 'response_code', 'grpc_response_status', 'response_flags'],
+];
 
 /** The series of one label set. */
 type RequestSeries = Readonly<{
@@ -36,15 +28,6 @@ type RequestSeries = Readonly<{
   duration: HistogramCell;
   requestBytes: HistogramCell;
   responseBytes: HistogramCell;
-}>;
-
-/** Who called whom: all that labels say of a request but its outcome. */
-type Ends = Readonly<{
-  source: WorkloadDescription | undefined;
-  sourceIdentity: SpiffeId | undefined;
-  service: Service | undefined;
-  destination: WorkloadDescription | undefined;
-  destinationIdentity: SpiffeId | undefined;
 }>;
 
 /** The series of the same ends, by flags and then by what outcomeKey() makes of the rest. */
@@ -55,6 +38,7 @@ const NOBODY = {};
 
 /** The istio_request* metrics of one thread. */
 export class RequestMetrics {
+  readonly #reporter: string;
   readonly #requests: MetricFamily<MetricCell>;
   readonly #duration: MetricFamily<HistogramCell>;
   readonly #requestBytes: MetricFamily<HistogramCell>;
@@ -65,7 +49,9 @@ export class RequestMetrics {
    */
   readonly #known = new WeakMap<object, WeakMap<object, SeriesByOutcome>>();
 
-  constructor(metrics: Metrics) {
+  /** @param reporter who tells of it: a waypoint, or a gateway, which stands for the source. */
+  constructor(metrics: Metrics, reporter: 'waypoint' | 'source' = 'waypoint') {
+    this.#reporter = reporter;
     const labels = { labelNames: LABEL_NAMES };
     this.#requests = metrics.counter('istio_requests_total', 'Finished HTTP requests', labels);
     const histogram = (name: string, help: string): MetricFamily<HistogramCell> =>
@@ -102,15 +88,9 @@ export class RequestMetrics {
   }
 
   #makeSeries(request: HttpRequest, service: Service | undefined): RequestSeries {
-    const { downstream, endpoint } = request;
     const labels = [
-      ...endLabels({
-        source: downstream.workload,
-        sourceIdentity: downstream.identity,
-        service,
-        destination: endpoint?.workload,
-        destinationIdentity: endpoint?.identity,
-      }),
+      this.#reporter,
+      ...labelsOfEnds(request, service),
       request.head.isGrpc ? 'grpc' : 'http',
       String(request.status),
       request.grpcStatus < 0 ? '' : String(request.grpcStatus),
@@ -128,24 +108,4 @@ export class RequestMetrics {
 /** Status, gRPC status and protocol in one small integer. */
 function outcomeKey({ status, grpcStatus, head }: HttpRequest): number {
   return (status * 32 + grpcStatus + 1) * 2 + (head.isGrpc ? 1 : 0);
-}
-
-function endLabels(ends: Ends): string[] {
-  const { source, destination, service, sourceIdentity } = ends;
-  return [
-    ...['waypoint', orUnknown(source?.workloadName), orUnknown(source?.canonicalName)],
-    ...[orUnknown(source?.canonicalRevision), orUnknown(source?.namespace)],
-    ...[orUnknown(sourceIdentity), orUnknown(source?.canonicalName)],
-    ...[orUnknown(source?.canonicalRevision), orUnknown(source?.clusterId)],
-    ...[orUnknown(service?.hostname), orUnknown(service?.namespace), orUnknown(service?.name)],
-    ...[orUnknown(destination?.workloadName), orUnknown(destination?.canonicalName)],
-    ...[orUnknown(destination?.canonicalRevision), orUnknown(destination?.namespace)],
-    ...[orUnknown(ends.destinationIdentity), orUnknown(destination?.canonicalName)],
-    ...[orUnknown(destination?.canonicalRevision), orUnknown(destination?.clusterId)],
-    sourceIdentity === undefined ? 'none' : 'mutual_tls',
-  ];
-}
-
-function orUnknown(value: string | undefined): string {
-  return value === undefined || value === '' ? UNKNOWN : value;
 }

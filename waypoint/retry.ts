@@ -1,4 +1,6 @@
+import type { BackendRetries } from '../mesh/model/backend-policy.ts';
 import type { RetryCondition, RetryPolicy } from '../mesh/model/http-route.ts';
+import { findHeader, type HeaderList } from '../net/h2/headers.ts';
 import type { UpstreamFailure } from './upstream/failure.ts';
 
 /** A retry policy, ready to be asked. */
@@ -10,6 +12,8 @@ export type RetryPlan = Readonly<{
   perTryTimeoutMs: number | undefined;
   hedges: boolean;
   backoffMs: number;
+  /** The longest wait that an answer may ask for; 0: none is heeded. */
+  maxRetryAfterMs: number;
 }>;
 
 /** The first bytes of a response, as far as they decide about a retry. */
@@ -25,6 +29,8 @@ export type ResponseFacts = Readonly<{
 const DEFAULT_ATTEMPTS = 2;
 /** 25 ms, as Envoy's retry back-off: the first pause is random below it. */
 export const DEFAULT_BACKOFF_MS = 25;
+/** 10 s: the client is kept waiting meanwhile. A BackendPolicy may allow up to 300 s, as Envoy's rate_limited_retry_back_off. */
+const DEFAULT_MAX_RETRY_AFTER_MS = 10_000;
 /** Ten times the base, as Envoy's retry back-off: the longest pause. */
 const MAX_BACKOFF_FACTOR = 10;
 
@@ -53,6 +59,7 @@ function makeDefaultPlan(...conditions: readonly RetryCondition[]): RetryPlan {
     perTryTimeoutMs: undefined,
     hedges: false,
     backoffMs: DEFAULT_BACKOFF_MS,
+    maxRetryAfterMs: DEFAULT_MAX_RETRY_AFTER_MS,
   };
 }
 
@@ -71,10 +78,35 @@ export function retryPlan(policy: RetryPolicy | undefined, method: string): Retr
       perTryTimeoutMs: policy.perTryTimeoutMs,
       hedges: policy.hedgeOnPerTryTimeout === true,
       backoffMs: policy.backoffMs,
+      maxRetryAfterMs: DEFAULT_MAX_RETRY_AFTER_MS,
     };
     plans.set(policy, plan);
   }
   return plan;
+}
+
+/** What a backend's own policy makes of a plan; each is made once. */
+const backendPlans = new WeakMap<BackendRetries, Map<RetryPlan, RetryPlan>>();
+
+/** A plan with what the backend's policy says of retries. Where no route speaks, only what may be done twice is hedged. */
+export function withBackendRetries(
+  plan: RetryPlan,
+  retries: BackendRetries | undefined,
+): RetryPlan {
+  if (retries === undefined) return plan;
+  const known = backendPlans.get(retries) ?? new Map<RetryPlan, RetryPlan>();
+  backendPlans.set(retries, known);
+  let made = known.get(plan);
+  if (made === undefined) {
+    made = {
+      ...plan,
+      perTryTimeoutMs: plan.perTryTimeoutMs ?? retries.perTryTimeoutMs,
+      hedges: plan.hedges || (retries.hedges && plan !== UNSENT_PLAN),
+      maxRetryAfterMs: retries.maxRetryAfterMs ?? plan.maxRetryAfterMs,
+    };
+    known.set(plan, made);
+  }
+  return made;
 }
 
 /** Whether that response asks for another try, if there is one left. */
@@ -116,4 +148,45 @@ export function isRetriableFailure(
 export function backoffMs(baseMs: number, retry: number, random: number): number {
   const most = Math.min(2 ** retry - 1, MAX_BACKOFF_FACTOR) * baseMs;
   return random * most;
+}
+
+/**
+ * How long an answer asks to be left alone: by Retry-After, in seconds or as a date (RFC 9110 section 10.2.3); a 429 also by
+ * X-RateLimit-Reset, as a time of Unix or in seconds. `undefined` where it does not ask, or for longer than is heeded.
+ *
+ * @param nowMs of Unix time.
+ */
+export function askedPauseMs(
+  { maxRetryAfterMs }: RetryPlan,
+  status: number,
+  headers: HeaderList,
+  nowMs: number,
+): number | undefined {
+  if (maxRetryAfterMs === 0) return undefined;
+  const asked =
+    retryAfterMs(findHeader(headers, 'retry-after'), nowMs) ??
+    (status === 429 ? resetMs(findHeader(headers, 'x-ratelimit-reset'), nowMs) : undefined);
+  return asked !== undefined && asked > 0 && asked <= maxRetryAfterMs ? asked : undefined;
+}
+
+const SECONDS = /^\d{1,10}$/;
+/** No reset lies so many seconds ahead, and no clock so far behind: what is more is a time of Unix. */
+const LEAST_UNIX_SECONDS = 1_000_000_000;
+
+function retryAfterMs(value: string | undefined, nowMs: number): number | undefined {
+  if (value === undefined) return undefined;
+  if (SECONDS.test(value)) return Number(value) * 1000;
+  const dateMs = value.endsWith('GMT') ? Date.parse(value) : NaN;
+  return Number.isNaN(dateMs) ? undefined : dateMs - nowMs;
+}
+
+function resetMs(value: string | undefined, nowMs: number): number | undefined {
+  if (value === undefined || !SECONDS.test(value)) return undefined;
+  const seconds = Number(value);
+  return seconds < LEAST_UNIX_SECONDS ? seconds * 1000 : seconds * 1000 - nowMs;
+}
+
+/** Clients that were told the same do not come back at the same time: up to half of it is added. Envoy. */
+export function jitteredPauseMs(askedMs: number, random: number): number {
+  return askedMs * (1 + random / 2);
 }

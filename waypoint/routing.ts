@@ -2,7 +2,9 @@ import type { HttpBackend, HttpRule, PortRoutes } from '../mesh/model/http-route
 import type { ServiceConfig } from '../mesh/proxy/state/waypoint-store.ts';
 import { compileFilters, type FilterChain } from './filters/chain.ts';
 import type { CorsDecision } from './filters/cors.ts';
+import type { Endpoint } from './balance/endpoint.ts';
 import { RouteTable } from './match.ts';
+import type { SessionTarget } from './session-endpoints.ts';
 
 /** A rule, made to be followed. */
 export type CompiledRule = Readonly<{
@@ -24,6 +26,11 @@ export type Routing = {
   hash: number | undefined;
   /** A cookie that keeps the client at its endpoint. */
   setCookie: string | undefined;
+  /** Of its session, as it came: filters may take it out. */
+  readonly token: string | undefined;
+  /** Where the backend that was chosen sends it, and the endpoint at which its session lives. */
+  target: SessionTarget | undefined;
+  session: Endpoint | undefined;
 };
 
 /** The routes of one port, made to be asked. */

@@ -1,5 +1,3 @@
-import type { SocketAddress } from '../base/address.ts';
-import type { PolicyConnection } from '../mesh/model/authorize.ts';
 import {
   CompiledHttpPolicies,
   type CustomDecision,
@@ -9,17 +7,20 @@ import type { ExternalAuthorizer, HttpPolicy } from '../mesh/model/http-policy.t
 import type { PolicyRequest, RequestIdentity } from '../mesh/model/http-policy-values.ts';
 import type { SpiffeId } from '../mesh/model/identity.ts';
 import type { Service } from '../mesh/model/service.ts';
+import { STRICT_SETTINGS, type WaypointSettings } from '../mesh/model/waypoint-settings.ts';
 import { serviceTarget, type SecurityTarget } from '../mesh/model/target-security.ts';
 import { keyOfService } from '../mesh/proxy/state/vips.ts';
 import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
 import type { HeaderList } from '../net/h2/headers.ts';
-import { policyRefusal, policyRequest } from './authorize.ts';
-import { ExternalAuthorizerClient, type AuthorizationAnswer } from './ext-authz.ts';
+import { policyConnection, policyRefusal, policyRequest, type PolicyEnds } from './authorize.ts';
+import { CLIENT_CERTIFICATE, formatClientCertificate } from './client-certificate.ts';
+import { AuthorizerClients } from './ext-authz/clients.ts';
+import type { AuthorizationAnswer } from './ext-authz/question.ts';
+import { holdBody, shownBody } from './ext-authz/body.ts';
 import type { HttpRequest } from './http-request.ts';
 import { JwtAuthenticator, type JwtOutcome } from './jwt.ts';
 import { applyTokens, jwtRefusal } from './jwt-request.ts';
 import type { LocalReply } from './local-reply.ts';
-import { splitAuthority } from './request-headers.ts';
 import type { Verdict } from './request-parts.ts';
 import { UAEX } from './response-flags.ts';
 
@@ -27,18 +28,17 @@ export type SecurityOptions = Readonly<{
   store: WaypointStore;
   /** This waypoint. */
   gateway: SecurityTarget;
+  identity: SpiffeId;
   /** Milliseconds since the epoch. */
   now: () => number;
 }>;
 
 /** Who calls what, by one connection. */
-export type SecuredConnection = Readonly<{
-  remote: SocketAddress;
-  local: SocketAddress;
-  identity?: SpiffeId | undefined;
-  /** `undefined` for a pod at its own address. */
-  service?: Service | undefined;
-}>;
+export type SecuredConnection = PolicyEnds &
+  Readonly<{
+    /** `undefined` for a pod at its own address. */
+    service?: Service | undefined;
+  }>;
 
 /** All of a request that policy looks at. */
 export type SecuredRequest = Pick<HttpRequest, 'head' | 'downstream'>;
@@ -61,8 +61,9 @@ export class Security implements Disposable {
   readonly #policies = new CompiledHttpPolicies();
   /** By the first of the targets whose rules it holds; with other rules it is another one. */
   readonly #authenticators = new Map<SecurityTarget, JwtAuthenticator>();
-  readonly #authorizers = new Map<string, ExternalAuthorizerClient>();
+  readonly #authorizers = new AuthorizerClients();
   readonly #ofGateway: readonly SecurityTarget[];
+  #settings = STRICT_SETTINGS;
   readonly #ofServices = new WeakMap<Service, readonly SecurityTarget[]>();
 
   constructor(options: SecurityOptions) {
@@ -78,13 +79,19 @@ export class Security implements Disposable {
   onChange(targets: ReadonlySet<SecurityTarget>): void {
     const { store } = this.#options;
     for (const target of targets) {
-      this.#policies.set(target, store.security(target)?.policies ?? []);
-      if (target === this.#options.gateway) this.#authenticators.clear();
-      else this.#authenticators.delete(target);
+      const policies = store.security(target)?.policies ?? [];
+      this.#policies.set(target, policies);
+      this.#authorizers.name(target, policies);
+      if (target === this.#options.gateway) {
+        this.#settings = store.security(target)?.settings ?? STRICT_SETTINGS;
+        this.#authenticators.clear();
+      } else this.#authenticators.delete(target);
     }
-    // Authorizers are few, and a client of one that has changed must not be asked.
-    for (const client of this.#authorizers.values()) client[Symbol.dispose]();
-    this.#authorizers.clear();
+  }
+
+  /** How this waypoint reads requests now. */
+  get settings(): WaypointSettings {
+    return this.#settings;
   }
 
   /** Whether all that must be asked has arrived. */
@@ -99,7 +106,7 @@ export class Security implements Disposable {
     const { service, remote } = connection;
     if (!this.isReady(service)) return 'the policies of its target have not arrived';
     const request: PolicyRequest = {
-      ...{ connection: connectionOf(connection), remoteIp: remote.ip, sni: '' },
+      ...{ connection: policyConnection(connection), remoteIp: remote.ip, sni: '' },
     };
     const targets = this.#targetsOf(service);
     const custom = this.#policies.custom(targets, request);
@@ -115,6 +122,7 @@ export class Security implements Disposable {
   authorize(request: HttpRequest): Verdict | Promise<Verdict> {
     const { service } = request.downstream;
     if (!this.isReady(service)) return NOT_READY;
+    if (this.#settings.tellClientIdentity) this.#tellClientIdentity(request);
     const targets = this.#targetsOf(service);
     if (this.#policies.hasCustom(targets)) return this.#ask(request, targets);
     return this.#authenticate(request, targets);
@@ -129,7 +137,7 @@ export class Security implements Disposable {
     const { service } = request.downstream;
     if (!this.isReady(service)) return undefined;
     const targets = this.#targetsOf(service);
-    const asked = toPolicyRequest(request, undefined);
+    const asked = this.#policyRequest(request);
     return {
       policies: this.#policies.applying(targets),
       custom: this.#policies.custom(targets, asked),
@@ -139,17 +147,28 @@ export class Security implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const client of this.#authorizers.values()) client[Symbol.dispose]();
-    this.#authorizers.clear();
+    this.#authorizers[Symbol.dispose]();
+  }
+
+  /** Its own word for it is not in its head any more. */
+  #tellClientIdentity({ head, downstream }: HttpRequest): void {
+    if (downstream.identity === undefined) return;
+    const value = formatClientCertificate(this.#options.identity, downstream.identity);
+    head.list.push(CLIENT_CERTIFICATE, value);
   }
 
   async #ask(request: HttpRequest, targets: readonly SecurityTarget[]): Promise<Verdict> {
-    const custom = this.#policies.custom(targets, toPolicyRequest(request, undefined));
+    const custom = this.#policies.custom(targets, this.#policyRequest(request));
     if (custom.kind === 'deny') {
       const { by } = custom;
       const { status, body, details } = policyRefusal(by === undefined ? {} : { by });
       return { status, flags: UAEX, body, details, ...(by && { policy: by.policy }) };
     }
+    const held = await holdBody(
+      request,
+      custom.authorizers.map(({ authorizer }) => authorizer),
+    );
+    if (held !== undefined) return held;
     for (const { authorizer, policy } of custom.authorizers) {
       const refused = this.#apply(request, await this.#check(request, authorizer), policy);
       if (refused !== undefined) return refused;
@@ -159,28 +178,15 @@ export class Security implements Disposable {
 
   async #check(request: HttpRequest, authorizer: ExternalAuthorizer): Promise<AuthorizationAnswer> {
     const { head, downstream } = request;
-    const client = this.#clientOf(authorizer);
-    if (client.bodyBytesWanted > 0 && !request.ended)
-      return {
-        ...{ kind: 'deny', status: authorizer.statusOnError, headers: [], body: '' },
-        ...{ details: 'ext_authz_error', reason: 'bodies are not shown to authorizers' },
-      };
     const { identity } = downstream;
-    return await client.check({
+    const body = shownBody(request, authorizer);
+    return await this.#authorizers.of(authorizer).check({
       ...{ id: head.requestId, headers: head.list, sni: '' },
       protocol: downstream.version === 'HTTP/2' ? 'HTTP/2' : 'HTTP/1.1',
       source: { address: downstream.remote, ...(identity && { identity }) },
       destination: { address: downstream.local },
+      ...(body && { body }),
     });
-  }
-
-  #clientOf(authorizer: ExternalAuthorizer): ExternalAuthorizerClient {
-    let client = this.#authorizers.get(authorizer.name);
-    if (client === undefined) {
-      client = new ExternalAuthorizerClient(authorizer);
-      this.#authorizers.set(authorizer.name, client);
-    }
-    return client;
   }
 
   #apply(request: HttpRequest, answer: AuthorizationAnswer, policy: string): Verdict {
@@ -234,6 +240,7 @@ export class Security implements Disposable {
     }
     replaceHead(request, applyTokens(authenticator, outcome, head.list));
     const identity = outcome.kind === 'verified' ? outcome.identity : undefined;
+    request.claims = identity?.claims;
     return this.#decide(request, targets, identity);
   }
 
@@ -242,11 +249,16 @@ export class Security implements Disposable {
     targets: readonly SecurityTarget[],
     identity: RequestIdentity | undefined,
   ): Verdict {
-    const decision = this.#policies.decide(targets, toPolicyRequest(request, identity));
+    const decision = this.#policies.decide(targets, this.#policyRequest(request, identity));
     if (decision.by !== undefined) request.policy = decision.by.policy;
     if (decision.kind === 'allow') return undefined;
     const { status, body, details } = policyRefusal(decision);
     return { status, flags: 0, body, details };
+  }
+
+  #policyRequest(request: SecuredRequest, identity?: RequestIdentity): PolicyRequest {
+    const { trustedProxies } = this.settings;
+    return policyRequest(request, { trustedProxies, ...(identity && { identity }) });
   }
 
   #targetsOf(service: Service | undefined): readonly SecurityTarget[] {
@@ -258,36 +270,6 @@ export class Security implements Disposable {
     }
     return targets;
   }
-}
-
-function connectionOf({ remote, local, identity }: SecuredConnection): PolicyConnection {
-  return {
-    ...{ sourceIp: remote.ip, destinationIp: local.ip, destinationPort: local.port },
-    ...(identity && { sourceIdentity: identity }),
-  };
-}
-
-function toPolicyRequest(
-  { head, downstream }: SecuredRequest,
-  identity: RequestIdentity | undefined,
-): PolicyRequest {
-  const { authority, path, list } = head;
-  const [hostname, port] = splitAuthority(authority);
-  const query = path.indexOf('?');
-  return policyRequest(
-    connectionOf(downstream),
-    {
-      ...{ method: methodOf(head), authority, hostname, headers: list, target: path },
-      ...{ hostPort: port ?? 80, scheme: 'http' },
-    },
-    query < 0 ? path : path.slice(0, query),
-    { sni: '', trustedProxies: 0, ...(identity && { identity }) },
-  );
-}
-
-/** A WebSocket that is opened by HTTP/2 comes as CONNECT (RFC 8441); by HTTP/1.1 it is a GET, and no rule should tell them apart. */
-function methodOf({ method, protocol }: HttpRequest['head']): string {
-  return method === 'CONNECT' && protocol !== '' ? 'GET' : method;
 }
 
 function replaceHead({ head }: HttpRequest, headers: HeaderList): void {

@@ -3,8 +3,9 @@ import { identityParts } from '../mesh/model/identity.ts';
 import type { AppProtocol } from '../mesh/model/service.ts';
 import { keyOfService } from '../mesh/proxy/state/vips.ts';
 import { unreachable } from '../base/unreachable.ts';
-import { acceptConnection, type WaypointConnection } from './connection.ts';
+import { acceptConnection, downstreamFacts, type WaypointConnection } from './connection.ts';
 import { serveHttpConnection } from './http.ts';
+import type { ByteStream } from '../net/byte-stream.ts';
 import type { WaypointParts } from './parts.ts';
 import { routesFor } from './routing.ts';
 import { sniff } from './sniff.ts';
@@ -22,33 +23,45 @@ export async function serveConnection(
   parts: WaypointParts,
 ): Promise<void> {
   const route = tcpRouteOf(connection, parts);
+  const accept = (): ByteStream => acceptConnection(connection);
   if (route !== undefined) {
-    const target = followTcpRoute(route, connection.target, parts.state, Math.random());
-    await serveTcp(connection, parts, { target });
+    const { authority } = connection.target;
+    const target = followTcpRoute(route, () => authority, parts.state, Math.random());
+    await serveTcp(connection, parts, { target, accept });
     return;
   }
   const protocol = declaredProtocol(connection);
   switch (protocol) {
     case 'HTTP11':
-      serveHttpConnection(acceptConnection(connection), 'detect', connection, parts.http);
+      serveRequests(acceptConnection(connection), 'detect', connection, parts);
       return;
     case 'HTTP2':
     case 'GRPC':
-      serveHttpConnection(acceptConnection(connection), 'http2', connection, parts.http);
+      serveRequests(acceptConnection(connection), 'http2', connection, parts);
       return;
     case 'TCP':
     case 'TLS':
-      await serveTcp(connection, parts);
+      await serveTcp(connection, parts, { accept });
       return;
     case 'UNKNOWN': {
       const { protocol: spoken, stream } = await sniff(acceptConnection(connection));
-      if (spoken === 'TCP') await serveTcp(connection, parts, { accepted: stream });
-      else serveHttpConnection(stream, 'detect', connection, parts.http);
+      if (spoken === 'TCP') await serveTcp(connection, parts, { accept: () => stream });
+      else serveRequests(stream, 'detect', connection, parts);
       return;
     }
     default:
       unreachable(protocol);
   }
+}
+
+function serveRequests(
+  stream: ByteStream,
+  version: 'http2' | 'detect',
+  connection: WaypointConnection,
+  { http }: WaypointParts,
+): void {
+  const served = { facts: downstreamFacts(connection), live: connection.live };
+  serveHttpConnection(stream, version, served, http);
 }
 
 /** Of the port that was asked for; of a workload's own port nobody has said anything. */

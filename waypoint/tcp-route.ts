@@ -1,4 +1,6 @@
+import type { Authority } from '../mesh/hbone/authority.ts';
 import type { TcpRoute } from '../mesh/model/http-route.ts';
+import type { Service } from '../mesh/model/service.ts';
 import { chooseWeighted } from '../mesh/model/weighted-choice.ts';
 import { RefusedError } from '../mesh/proxy/refused-error.ts';
 import type { ProxyState } from '../mesh/proxy/state/store.ts';
@@ -8,12 +10,13 @@ import type { Target } from './admit.ts';
  * Where a connection goes on to by a route of its port. A backend that cannot be used keeps its share of the connections, which
  * are refused.
  *
+ * @param authorityOf what the client has asked for.
  * @param random from 0 to below 1.
  * @throws {RefusedError} 503
  */
 export function followTcpRoute(
   { name, backends }: TcpRoute,
-  target: Target,
+  authorityOf: (service: Service, port: number) => Authority,
   state: ProxyState,
   random: number,
 ): Target {
@@ -26,5 +29,5 @@ export function followTcpRoute(
   // Sent to all of the service's endpoints, connections would go elsewhere than is asked.
   if (to.subset !== undefined)
     throw new RefusedError(503, `${name}: subsets are not supported for connections`);
-  return { kind: 'service', service, port: to.port, authority: target.authority };
+  return { kind: 'service', service, port: to.port, authority: authorityOf(service, to.port) };
 }

@@ -2,6 +2,7 @@ import { abortable } from '../base/abortable.ts';
 import type { IpAddress, SocketAddress } from '../base/address.ts';
 import { MeshError } from '../base/errors.ts';
 import { formatAuthority } from '../mesh/hbone/authority.ts';
+import { trafficPolicyOf, type UpstreamTls } from '../mesh/model/traffic-policy.ts';
 import type { WorkloadUid } from '../mesh/model/workload.ts';
 import {
   connectFirst,
@@ -13,41 +14,45 @@ import {
 } from '../mesh/proxy/connect.ts';
 import type { ByteStream } from '../net/byte-stream.ts';
 import { connectTcp } from '../net/tcp.ts';
+import { peersOf } from '../mesh/proxy/next-hop.ts';
 import { RefusedError } from '../mesh/proxy/refused-error.ts';
+import { keyOfService } from '../mesh/proxy/state/vips.ts';
 import type { Target } from './admit.ts';
-import { acceptConnection, calledAddress, type WaypointConnection } from './connection.ts';
+import { calledAddress, type CarriedConnection } from './connection.ts';
 import type { SecuredConnection } from './security.ts';
 import type { WaypointParts } from './parts.ts';
 import { selectUpstream, type UpstreamRoute } from './route.ts';
+import { needsTls } from './upstream/tls.ts';
 
 /**
- * Carries a connection's bytes as they are to an endpoint.
+ * Carries a connection's bytes as they are to an endpoint, inside of TLS where its service's policy asks for that.
  *
- * @param options.accepted where the client has been answered already, because its first bytes had to be seen.
+ * @param options.accept answers the client, when the upstream is there.
  * @param options.target where a route sends it; what was called, unless told otherwise.
+ * @param options.secured what policy looks at; the client and what it called, unless told otherwise.
  * @throws {MeshError} when none could be reached.
  */
 export async function serveTcp(
-  connection: WaypointConnection,
+  connection: CarriedConnection,
   parts: WaypointParts,
-  options: Readonly<{ accepted?: ByteStream; target?: Target }> = {},
+  options: Readonly<{ accept: () => ByteStream; target?: Target; secured?: SecuredConnection }>,
 ): Promise<void> {
   const { live } = connection;
-  const { accepted, target = connection.target } = options;
-  const secured = securedConnection(connection);
+  const { accept, target = connection.target, secured = securedConnection(connection) } = options;
   const check = (): string | undefined => parts.security.refusalOfConnection(secured);
   const refused = check();
   if (refused !== undefined) throw new RefusedError(401, refused);
   live.setCheck(check);
+  const tls = tlsOf(parts, target);
   const resolved = new Map<string, readonly IpAddress[]>();
   const destination = formatAuthority(connection.target.authority);
   const upstream = await connectFirst(live, destination, (tried) =>
-    nextAttempt({ ...connection, target }, parts, tried, resolved),
+    nextAttempt({ ...connection, target }, parts, { tls, tried, resolved }),
   );
   let downstream: ByteStream;
   try {
     live.signal.throwIfAborted();
-    downstream = accepted ?? acceptConnection(connection);
+    downstream = accept();
   } catch (error) {
     upstream.reset();
     throw error;
@@ -55,18 +60,32 @@ export async function serveTcp(
   live.relay(downstream, upstream);
 }
 
-function securedConnection({ client, target }: WaypointConnection): SecuredConnection {
+function securedConnection({ client, target }: CarriedConnection): SecuredConnection {
   return {
     ...{ remote: client.address, identity: client.identity, local: calledAddress(target, client) },
     ...(target.kind === 'service' && { service: target.service }),
   };
 }
 
+type Search = Readonly<{
+  tls: UpstreamTls | undefined;
+  tried: ReadonlySet<WorkloadUid>;
+  resolved: Map<string, readonly IpAddress[]>;
+}>;
+
+/** @throws {RefusedError} 503 where a policy asks for what cannot be done. */
+function tlsOf({ store }: WaypointParts, target: Target): UpstreamTls | undefined {
+  if (target.kind !== 'service') return undefined;
+  const { traffic } = store.config(keyOfService(target.service));
+  const { problem, tls } = trafficPolicyOf(traffic, target.port) ?? {};
+  if (problem !== undefined) throw new RefusedError(503, problem);
+  return tls;
+}
+
 async function nextAttempt(
-  connection: WaypointConnection,
+  connection: CarriedConnection,
   parts: WaypointParts,
-  tried: ReadonlySet<WorkloadUid>,
-  resolved: Map<string, readonly IpAddress[]>,
+  { tls, tried, resolved }: Search,
 ): Promise<Attempt> {
   const { target, self, live } = connection;
   for (;;) {
@@ -88,7 +107,7 @@ async function nextAttempt(
     return {
       kind: 'connect',
       ...(route.workload && { workload: route.workload }),
-      connect: () => connectRoute(connection, parts, route),
+      connect: () => connectRoute(connection, parts, route, tls),
     };
   }
 }
@@ -96,7 +115,7 @@ async function nextAttempt(
 type Dialled = Extract<UpstreamRoute, { kind: 'hbone' | 'plain' }>;
 
 /** What the record says about where it went. */
-function noteRoute({ live: { ends } }: WaypointConnection, route: Dialled): void {
+function noteRoute({ live: { ends } }: CarriedConnection, route: Dialled): void {
   ends.destination.address = route.connectTo;
   ends.destination.workload = route.workload;
   ends.destination.identity = undefined;
@@ -105,7 +124,22 @@ function noteRoute({ live: { ends } }: WaypointConnection, route: Dialled): void
 }
 
 async function connectRoute(
-  connection: WaypointConnection,
+  connection: CarriedConnection,
+  parts: WaypointParts,
+  route: Dialled,
+  tls: UpstreamTls | undefined,
+): Promise<ByteStream> {
+  const below = await connectBelow(connection, parts, route);
+  const { workload, service } = route;
+  if (!needsTls(tls, workload)) return below;
+  return await parts.upstreamTls.connect(
+    ...([below, tls, 'bytes', workload === undefined ? [] : peersOf(workload, service)] as const),
+    { signal: connection.live.signal, timeoutMs: endpointDeadlineMs(route) },
+  );
+}
+
+async function connectBelow(
+  connection: CarriedConnection,
   parts: WaypointParts,
   route: Dialled,
 ): Promise<ByteStream> {
@@ -129,7 +163,7 @@ async function connectRoute(
 
 /** Sessions are the waypoint's own, whoever calls: behind it, identity is its own too. */
 function callerOf(
-  { self }: WaypointConnection,
+  { self }: CarriedConnection,
   { self: { identity }, gone }: WaypointParts,
   connectTo: SocketAddress,
 ): Caller {

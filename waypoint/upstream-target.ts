@@ -1,9 +1,12 @@
+import { isDeepStrictEqual } from 'node:util';
 import { formatSocketAddress } from '../base/address.ts';
 import type { Clock } from '../certs/clock.ts';
+import type { AdaptiveConcurrencySettings } from '../mesh/model/backend-policy.ts';
 import { endpointPort } from '../mesh/model/endpoint.ts';
 import { serviceKey, type Service } from '../mesh/model/service.ts';
 import type { TrafficPolicy } from '../mesh/model/traffic-policy.ts';
-import type { Workload } from '../mesh/model/workload.ts';
+import type { Workload, WorkloadUid } from '../mesh/model/workload.ts';
+import { AdaptiveConcurrency } from './adaptive-concurrency.ts';
 import type { Endpoint } from './balance/endpoint.ts';
 import { sortIntoLevels, type BalancerSource } from './balance/levels.ts';
 import { EndpointPicker, type PickRequest } from './balance/picker.ts';
@@ -16,9 +19,12 @@ export type TargetConfiguration = Readonly<{
   service: Service;
   servicePort: number;
   policy: TrafficPolicy;
+  adaptiveConcurrency?: AdaptiveConcurrencySettings | undefined;
   /** The service's workloads, or those of the subset. */
   workloads: readonly Workload[];
   source: BalancerSource;
+  /** What health checks have found; without them, all pass. */
+  passes?: (workload: Workload) => boolean;
   /** The labels of a workload's pod, where failover asks for them. */
   labelsOf?: (workload: Workload) => ReadonlyMap<string, string>;
 }>;
@@ -32,8 +38,8 @@ const NO_LABELS: ReadonlyMap<string, string> = new Map();
  * Where requests to one (service, subset, port) go: its endpoints with what was learnt of them, how they are balanced, and what
  * bounds their use. It lives as long as something routes to it; configure() exchanges everything but what was learnt.
  *
- * Health is what configuration says and what outlier detection finds. Active checks would be a third source, beside
- * `setHealthy`, and bring ejected endpoints back; there is no resource for them yet.
+ * Health is what configuration says, what outlier detection finds, and what active checks find, which bring ejected endpoints
+ * back.
  */
 export class UpstreamTarget implements Disposable {
   readonly outliers: OutlierDetector;
@@ -41,10 +47,13 @@ export class UpstreamTarget implements Disposable {
   /** Of what is under way. */
   readonly requestPermits: Permit[] = [];
   readonly retryPermits: Permit[] = [];
+  #adaptive: AdaptiveConcurrency | undefined;
+  #adaptiveSettings: AdaptiveConcurrencySettings | undefined;
   readonly #clock: Clock;
   readonly #states = new EndpointStates();
   readonly #picker: EndpointPicker;
   #endpoints: ReadonlyMap<Workload, Endpoint> = new Map();
+  #byUid: ReadonlyMap<WorkloadUid, Endpoint> | undefined;
   #sweepIntervalMs = 0;
   #cancelSweep: (() => void) | undefined;
 
@@ -63,7 +72,8 @@ export class UpstreamTarget implements Disposable {
   }
 
   configure(configuration: TargetConfiguration): void {
-    const { policy, service, source } = configuration;
+    const { policy, service, source, adaptiveConcurrency } = configuration;
+    this.#adapt(adaptiveConcurrency);
     this.outliers.configure(policy.outliers);
     this.circuitBreaker.configure(policy.circuitBreaker, policy.retryBudget);
     this.#picker.replace({
@@ -79,6 +89,11 @@ export class UpstreamTarget implements Disposable {
     this.#sweepEvery(policy.outliers?.intervalMs ?? 0);
   }
 
+  /** What bounds requests by their latency, if anything does. */
+  get adaptive(): AdaptiveConcurrency | undefined {
+    return this.#adaptive;
+  }
+
   /** The endpoint for a request; `undefined` when none is available: 503, flag UH. */
   pick(request: PickRequest): Endpoint | undefined {
     return this.#picker.pick(request);
@@ -89,13 +104,37 @@ export class UpstreamTarget implements Disposable {
     return [...this.#endpoints.values()];
   }
 
+  /** A health check of an endpoint has ended. @param healthy what it is taken for now; `undefined`: it is not checked any more. */
+  onChecked(workload: WorkloadUid, healthy: boolean | undefined, passed: boolean): void {
+    this.#byUid ??= new Map([...this.#endpoints].map(([{ uid }, endpoint]) => [uid, endpoint]));
+    const state = this.#byUid.get(workload)?.state;
+    if (state === undefined) return;
+    if (state.setPasses(healthy ?? true, this.#clock.now())) this.#picker.refresh();
+    if (healthy === true && passed) this.outliers.readmit(state);
+  }
+
   [Symbol.dispose](): void {
     this.#cancelSweep?.();
+    this.#adaptive?.[Symbol.dispose]();
     this.#picker[Symbol.dispose]();
   }
 
+  /** Other settings measure anew; the same ones go on with what they have learnt. */
+  #adapt(settings: AdaptiveConcurrencySettings | undefined): void {
+    if (isDeepStrictEqual(settings, this.#adaptiveSettings)) return;
+    this.#adaptiveSettings = settings;
+    this.#adaptive?.[Symbol.dispose]();
+    this.#adaptive = settings && new AdaptiveConcurrency(settings, this.#clock);
+  }
+
   /** The workloads that serve the port, with their states; of one that has not changed the endpoint stays the same. */
-  #endpointsOf({ service, servicePort, workloads, labelsOf }: TargetConfiguration): Endpoint[] {
+  #endpointsOf({
+    service,
+    servicePort,
+    workloads,
+    labelsOf,
+    passes,
+  }: TargetConfiguration): Endpoint[] {
     const key = serviceKey(service.namespace, service.hostname);
     const declared = service.ports.find((port) => port.servicePort === servicePort);
     const served: Served[] = [];
@@ -106,7 +145,8 @@ export class UpstreamTarget implements Disposable {
       const same = known?.port === port ? known : undefined;
       const stateKey = same?.state.key ?? `${workload.uid}:${port}`;
       const healthy = workload.healthy || service.loadBalancing.allowUnhealthy;
-      served.push({ key: stateKey, healthy, workload, port, known: same });
+      const passing = passes?.(workload) ?? true;
+      served.push({ key: stateKey, healthy, passes: passing, workload, port, known: same });
     }
     const states = this.#states.replace(served, this.#clock.now());
     const endpoints = new Map<Workload, Endpoint>();
@@ -128,6 +168,7 @@ export class UpstreamTarget implements Disposable {
       endpoints.set(workload, endpoint);
     }
     this.#endpoints = endpoints;
+    this.#byUid = undefined;
     return [...endpoints.values()];
   }
 

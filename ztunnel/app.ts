@@ -25,7 +25,7 @@ import { prepareNetns } from '../net/netns.ts';
 import type { ZtunnelConfig } from './config.ts';
 import { serveDedicated } from './dedicated.ts';
 import { DemandHolders } from './demand-holders.ts';
-import { followRevocations } from './follow-revocations.ts';
+import { followRevocations } from '../mesh/proxy/follow-revocations.ts';
 import { logStart } from './log-start.ts';
 import { serveSelf } from './serve-self.ts';
 import { adminRoutes, readinessRoutes, statsRoutes } from './pages.ts';
@@ -85,7 +85,16 @@ export async function startZtunnel(
     },
   });
   useSources({ certificates, holders });
-  if (config.crlPath !== undefined) stack.use(followRevocations(config.crlPath, threads, logger));
+  if (config.crlPath !== undefined)
+    stack.use(
+      followRevocations(
+        config.crlPath,
+        (file) => {
+          threads.notifyAll('revocations', file);
+        },
+        logger,
+      ),
+    );
   const firstCertificate = certificates.subscribe(() => {
     logStart(log, 'first certificate');
     firstCertificate();

@@ -40,7 +40,7 @@ import { logStart } from './log-start.ts';
 import type { DataParts } from './parts.ts';
 import { Pods } from './pods.ts';
 import { HandshakeAdmission } from '../mesh/proxy/handshake-admission.ts';
-import { cutRevoked, RevocationCheck } from './revocation.ts';
+import { cutRevoked, RevocationCheck } from '../mesh/proxy/revocation.ts';
 import { SelfProxy } from './self-proxy.ts';
 import {
   DNS_THREAD,

@@ -145,7 +145,7 @@ export class Pods {
   }
 
   /** Ends tunnel sessions at once whose peers' chains are such. */
-  closeSessionsWhere(condition: (peerChain: readonly Buffer[]) => boolean): void {
+  closeWhere(condition: (peerChain: readonly Buffer[]) => boolean): void {
     for (const pod of this.#pods.values()) pod.closeSessionsWhere(condition);
   }
 

@@ -56,10 +56,6 @@ const telemetry = {
   ),
 };
 
-const revocation = {
-  crlPath: text('CRL_PATH', 'File of revocation lists (PEM or DER), watched'),
-};
-
 const dns = {
   dnsCapture: flag('ISTIO_META_DNS_CAPTURE', 'Serve DNS in pods', true),
   dnsProxyAddress: env.parsedSetting<DnsProxyAddress, DnsProxyAddress>(
@@ -106,7 +102,7 @@ const unsupported = {
 /** All of the node proxy's environment, in the order in which `--help` lists it. */
 export const ztunnelSettings = {
   ...{ ...modeSettings, ...identitySettings, ...controlPlaneSettings, ...onDemand, ...sockets },
-  ...{ ...hboneSettings, ...telemetry, ...revocation, ...dns },
+  ...{ ...hboneSettings, ...telemetry, ...dns },
   ...{ ...processSettings, ...unsupported },
 };
 

@@ -69,6 +69,6 @@ export async function startDataThreads({
 
 /** Its modules are loaded only where there are lists: clients may be waiting for this start. */
 async function readLists(path: string): Promise<Uint8Array> {
-  const { readRevocations } = await import('./follow-revocations.ts');
+  const { readRevocations } = await import('../mesh/proxy/follow-revocations.ts');
   return readRevocations(path);
 }

@@ -9,12 +9,12 @@ export class Histogram {
   #count = 0;
   #max = 0;
 
-  /** @param us microseconds; what is negative counts as 0. */
-  record(us: number): void {
+  /** @param us microseconds; what is negative counts as 0. @param times how often it was seen. */
+  record(us: number, times = 1): void {
     const value = Math.max(0, Math.round(us));
     const index = bucketOf(value);
-    this.#counts[index] = (this.#counts[index] ?? 0) + 1;
-    this.#count++;
+    this.#counts[index] = (this.#counts[index] ?? 0) + times;
+    this.#count += times;
     if (value > this.#max) this.#max = value;
   }
 
@@ -24,6 +24,13 @@ export class Histogram {
 
   get max(): number {
     return this.#max;
+  }
+
+  /** All that was recorded: the middle of each bucket that is not empty, in microseconds, and its count. */
+  buckets(): [us: number, count: number][] {
+    return [...this.#counts.entries()].flatMap(([index, count]) =>
+      count === 0 ? [] : [[middleOf(index), count] as [number, number]],
+    );
   }
 
   /** Microseconds below which the part `q` (0 to 1) of all lies; NaN when empty. */

@@ -36,6 +36,40 @@ export function processMemory(pids: readonly number[]): ProcessMemory {
   return sums;
 }
 
+/** Memory of several processes of one node, in bytes. */
+export type NodeMemory = Readonly<{
+  /** Proportional set size, as the kernel counts it: pages are divided among all of this machine that map them. */
+  proportional: number;
+  /**
+   * The same as if the node were a machine of its own: pages of files are counted once for all of its processes, and
+   * not divided among those of other nodes, which share a page cache here and nowhere else.
+   */
+  asOwnMachine: number;
+}>;
+
+/** @param pids of processes that run the same program, for the pages of its file are taken for the same. */
+export function nodeMemory(pids: readonly number[]): NodeMemory {
+  let [proportional, anonymous, file] = [0, 0, 0];
+  for (const pid of pids) {
+    const text = readProc(`/proc/${pid}/smaps_rollup`);
+    const own = kilobytes(text, 'Anonymous');
+    proportional += kilobytes(text, 'Pss');
+    anonymous += own;
+    file = Math.max(file, kilobytes(text, 'Rss') - own);
+  }
+  return { proportional: proportional * 1024, asOwnMachine: (anonymous + file) * 1024 };
+}
+
+/** Bytes that a process's network has sent on its interfaces but loopback, by /proc/net/dev (proc(5)). */
+export function sentBytes(pid: number): number {
+  const lines = readProc(`/proc/${pid}/net/dev`).split('\n');
+  return lines.reduce((sum, line) => {
+    const [name = '', counters] = line.split(':');
+    if (counters === undefined || name.trim() === 'lo') return sum;
+    return sum + Number(counters.trim().split(/\s+/)[8] ?? 0);
+  }, 0);
+}
+
 /** When a process began, in milliseconds since 1970; right to 10 ms, the kernel's tick. NaN when it is not there. */
 export function startedAtMs(pid: number): number {
   const stat = readProc(`/proc/${pid}/stat`);

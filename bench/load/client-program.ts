@@ -3,8 +3,10 @@ import { describeError } from '../../base/errors.ts';
 import { prepareNetns } from '../../net/netns.ts';
 import { runBulk } from './bulk-client.ts';
 import { HeldConnections, runConnections, Tries } from './connection-client.ts';
+import { runHttpGet, runHttpLoad, runUntilRefused, runUntilServed } from './http-client.ts';
 import { runPingPong, runPings } from './ping-client.ts';
 import type { LoadAnswer, LoadOperation, LoadOperations, LoadRequest } from './protocol.ts';
+import { runRequests } from './request-client.ts';
 import { fetchCertificate, HeldSessions, runHandshakes } from './session-client.ts';
 
 /*
@@ -25,6 +27,7 @@ const tries = new Tries();
 const operations: Operations = {
   bulk: runBulk,
   pings: runPings,
+  requests: runRequests,
   pingPong: runPingPong,
   connections: runConnections,
   hold: (ask) => connections.hold(ask),
@@ -34,6 +37,10 @@ const operations: Operations = {
     tries.stop();
     return { released: connections.release() + sessions.release() };
   },
+  httpLoad: runHttpLoad,
+  httpGet: runHttpGet,
+  untilServed: runUntilServed,
+  untilRefused: runUntilRefused,
   get: fetchPage,
   certificate: fetchCertificate,
   handshakes: runHandshakes,

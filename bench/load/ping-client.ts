@@ -54,7 +54,8 @@ export async function runPingPong(ask: LoadOperations['pingPong']['ask']): Promi
 export function describe(histogram: Histogram, errors: number): Latencies {
   return {
     ...{ count: histogram.count, errors, p50Us: histogram.quantile(0.5) },
-    ...{ p99Us: histogram.quantile(0.99), maxUs: histogram.max },
+    ...{ p99Us: histogram.quantile(0.99), p999Us: histogram.quantile(0.999) },
+    maxUs: histogram.max,
   };
 }
 

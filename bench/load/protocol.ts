@@ -12,6 +12,13 @@ export const LOAD_PORTS: readonly number[] = [ECHO_PORT, SOURCE_PORT, SINK_PORT,
 
 type To = Readonly<{ host: string; port: number }>;
 
+/** A request: `authority` is its Host. */
+export type HttpTarget = To &
+  Readonly<{ authority: string; path: string; headers?: Readonly<Record<string, string>> }>;
+
+/** Between two tries of one worker; how long a try may take; how long all may take. */
+type Tries = Readonly<{ pauseMs: number; tryMs: number; timeoutMs: number }>;
+
 /** What a load client can be asked, a line of JSON each, and what it answers. Times in milliseconds. */
 export type LoadOperations = {
   /** Streams that run at once; bytes of each between the end of the warm-up and the end. */
@@ -32,6 +39,18 @@ export type LoadOperations = {
     ask: To & Readonly<{ connections: number; rate: number; count: number; bytes: number }>;
     answer: Latencies;
   };
+  /** Requests at a fixed rate, as pings; those that are not answered with 200 are errors. */
+  requests: {
+    ask: To &
+      Readonly<{
+        version: 'http1' | 'http2';
+        connections: number;
+        rate: number;
+        count: number;
+        path: string;
+      }>;
+    answer: Latencies;
+  };
   /** The next ping when the last is back, on one connection. */
   pingPong: { ask: To & Readonly<{ count: number; bytes: number }>; answer: Latencies };
   /** Connected, one byte there and back, closed; so many at once, again and again. */
@@ -47,6 +66,44 @@ export type LoadOperations = {
   keepTrying: {
     ask: To & Readonly<{ namespaces: readonly string[]; pauseMs: number }>;
     answer: Readonly<{ started: number }>;
+  };
+  /** Requests at a fixed rate, whatever comes back; latencies count from when each was due. */
+  httpLoad: {
+    ask: Readonly<{
+      targets: readonly HttpTarget[];
+      /** Kept, one request at a time on each; 0: a new one for each request. */
+      connections: number;
+      rate: number;
+      count: number;
+    }>;
+    answer: Latencies &
+      Readonly<{
+        /** Why the first of the errors was one. */
+        firstError: string;
+        /** Answers. */
+        perSecond: number;
+        p90Us: number;
+        p999Us: number;
+        /** See Histogram.buckets(). */
+        histogram: readonly (readonly [us: number, count: number])[];
+      }>;
+  };
+  /** One request; its status, or what went wrong. */
+  httpGet: {
+    ask: Readonly<{ target: HttpTarget; timeoutMs: number }>;
+    answer: Readonly<{ status: string }>;
+  };
+  /** One request after another until the first answer 200; from a namespace by its path, else from here. */
+  untilServed: {
+    ask: Tries & Readonly<{ target: HttpTarget; namespace?: string | undefined }>;
+    /** `servedAtMs`: since 1970. */
+    answer: Readonly<{ servedAtMs: number; tries: number }>;
+  };
+  /** Requests to all targets in turn until none has been answered by 200 for so long. */
+  untilRefused: {
+    ask: Tries & Readonly<{ targets: readonly HttpTarget[]; parallel: number; quietMs: number }>;
+    /** `lastServedAtMs`: since 1970, of the last 200. */
+    answer: Readonly<{ lastServedAtMs: number; served: number }>;
   };
   /** The body of a page. */
   get: { ask: To & Readonly<{ path: string }>; answer: string };
@@ -89,6 +146,7 @@ export type Latencies = Readonly<{
   errors: number;
   p50Us: number;
   p99Us: number;
+  p999Us: number;
   maxUs: number;
 }>;
 

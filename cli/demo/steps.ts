@@ -7,6 +7,8 @@ import { countTlsRecords, joinStreams } from './frames.ts';
 import type { HeldConnection } from './held-connection.ts';
 import { NAMESPACE, OUTSIDE, type DemoMesh } from './mesh.ts';
 import type { Report } from './report.ts';
+import type { Step } from './step.ts';
+import { waypoint, WAYPOINT_STEPS } from './waypoint-steps.ts';
 
 /** Where HBONE is accepted, as Istio has it. */
 const HBONE_PORT = 15008;
@@ -19,9 +21,7 @@ const PRINCIPAL = `spiffe://cluster.local/ns/${NAMESPACE}/sa`;
 export const CERTIFICATE_LIFETIME = '30s';
 const ROTATION_TIMEOUT_MS = 25_000;
 const CLOSE_TIMEOUT_MS = 5_000;
-const WAYPOINT_TIMEOUT_MS = 20_000;
-
-export type Step = Readonly<{ title: string; run(mesh: DemoMesh, report: Report): Promise<void> }>;
+const RETURN_TIMEOUT_MS = 15_000;
 
 /** A text that occurs in one request and nowhere else. */
 function newMarker(): string {
@@ -248,51 +248,6 @@ const rotation: Step = {
   },
 };
 
-const CATALOG = `http://catalog.${NAMESPACE}/`;
-const CANARY_REQUESTS = 1000;
-
-const waypoint: Step = {
-  title: '6. A Gateway gives one service a waypoint, which decides about requests',
-  async run(mesh, report) {
-    const begunMs = performance.now();
-    await mesh.apply('waypoint.yaml');
-    const served = await mesh.until(async () => {
-      const { code } = await mesh.client('customer', 'get', CATALOG);
-      return code === 0 ? true : undefined;
-    }, WAYPOINT_TIMEOUT_MS);
-    const seconds = ((performance.now() - begunMs) / 1000).toFixed(1);
-    report.observe(
-      served === true,
-      `two pods, a Gateway, an HTTPRoute and a policy were applied; served through the waypoint after ${seconds} s`,
-    );
-    const shares = await mesh.client('customer', 'spread', CATALOG, String(CANARY_REQUESTS));
-    const two = countOf(shares.output, '200 catalog-two');
-    report.observe(
-      countOf(shares.output, '200 catalog-one') + two === CANARY_REQUESTS && two > 50 && two < 150,
-      `of ${CANARY_REQUESTS} requests, version two with its weight of 10 % has answered ${two}`,
-    );
-    const chosen = await mesh.client('customer', 'spread', CATALOG, '20', 'x-version:two');
-    report.observe(
-      countOf(chosen.output, '200 catalog-two') === 20,
-      `with the header x-version: two, of 20 requests it has answered ${countOf(chosen.output, '200 catalog-two')}`,
-    );
-    const hidden = await mesh.client('customer', 'spread', `${CATALOG}%70rivate`, '5');
-    report.observe(
-      countOf(hidden.output, '403 -') === 5,
-      `/%70rivate is /private, which policy no-private denies: ${countOf(hidden.output, '403 -')} of 5 got 403`,
-    );
-  },
-};
-
-/** How many of the answers that `spread` counted are of that kind. */
-function countOf(output: string, kind: string): number {
-  for (const line of output.split('\n')) {
-    const [, times = '0', what] = /^(\d+) (.*)$/.exec(line) ?? [];
-    if (what === kind) return Number(times);
-  }
-  return 0;
-}
-
 const outage: Step = {
   title: '7. The control plane is stopped',
   async run(mesh, report) {
@@ -302,6 +257,10 @@ const outage: Step = {
     const state = await partState(mesh, 'istiod-lite');
     report.observe(state === 'stopped', `istiod-lite is ${state}`);
     await observeOutage(mesh, report, held, before);
+    await mesh.part('istiod-lite', 'start');
+    await mesh.sandbox.wait('ready', RETURN_TIMEOUT_MS);
+    const back = await partState(mesh, 'istiod-lite');
+    report.observe(back === 'ready', `started again, istiod-lite is ${back}`);
   },
 };
 
@@ -338,6 +297,7 @@ export const STEPS: readonly Step[] = [
   rotation,
   waypoint,
   outage,
+  ...WAYPOINT_STEPS,
 ];
 
 type PodLine = Awaited<ReturnType<DemoMesh['sandbox']['status']>>['pods'][number];

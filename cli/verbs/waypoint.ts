@@ -41,6 +41,7 @@ import {
   waypointManifest,
   type WaypointWish,
 } from '../waypoints.ts';
+import { endpoints } from './waypoint-endpoints.ts';
 
 const WAYPOINT: ArgumentSpec = {
   name: 'WAYPOINT',
@@ -242,7 +243,7 @@ export const waypoint: VerbGroup = {
   aliases: ['wp'],
   group: 'Objects',
   summary: 'Run waypoints, the L7 proxies of namespaces and services',
-  commands: [apply, list, status, remove, generate],
+  commands: [apply, list, status, endpoints, remove, generate],
 };
 
 function wishOf(

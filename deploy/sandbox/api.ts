@@ -17,6 +17,7 @@ import { MeshError } from '../../base/errors.ts';
  * | POST /v1/label | LabelRequest -> KubernetesObject |
  * | POST /v1/scale | ScaleRequest -> KubernetesObject |
  * | POST /v1/restart | RestartRequest -> KubernetesObject |
+ * | POST /v1/kill | KillRequest -> {}, when the processes have ended |
  * | GET /v1/images, POST /v1/images | ImageMap -> ImageMap |
  * | POST /v1/parts | PartRequest -> PartStatus |
  * | GET /v1/logs?... (LogsQuery) | -> text, streamed while `follow=true` |
@@ -314,6 +315,9 @@ export type ScaleRequest = Readonly<{ namespace: string; name: string; replicas:
 
 /** Of a Deployment: new pods first, an old one ends when a new one is ready. */
 export type RestartRequest = Readonly<{ namespace: string; name: string }>;
+
+/** Ends the containers of a pod as a crash would; its restart policy says whether they begin anew. */
+export type KillRequest = Readonly<{ namespace: string; pod: string }>;
 
 /**
  * `kill` ends a part without warning, and it is started again. `replace`, for ztunnels alone, starts another process that

@@ -3,6 +3,7 @@ import { request } from 'node:http';
 import { describeError, MeshError } from '../../base/errors.ts';
 import type {
   KubernetesObject,
+  KillRequest,
   LabelRequest,
   SandboxEvent,
   SandboxPaths,
@@ -193,6 +194,17 @@ export class Sandbox implements ControlledSandbox {
       ...deployment,
       spec: { ...spec, template: { ...template, metadata: marked } },
     });
+  }
+
+  /** Kills the containers of a pod. */
+  async kill({ namespace, pod }: KillRequest): Promise<object> {
+    const runner = this.cluster.pods.runner(namespace, pod);
+    if (runner === undefined) {
+      const message = `Cannot kill ${namespace}/${pod}: no such pod runs here`;
+      throw new MeshError('ERR_NOT_FOUND', 'local', message);
+    }
+    await runner.kill();
+    return {};
   }
 
   /** Ends pods, then parts, so that the mesh sees its pods off. Idempotent. */

@@ -9,6 +9,7 @@ import {
   type DeleteRequest,
   type ImageMap,
   type KubernetesObject,
+  type KillRequest,
   type LabelRequest,
   type ObjectList,
   type PartRequest,
@@ -57,6 +58,7 @@ export type ControlledSandbox = Readonly<{
   label(request: LabelRequest): KubernetesObject;
   scale(request: ScaleRequest): KubernetesObject;
   restart(request: RestartRequest): KubernetesObject;
+  kill(request: KillRequest): Promise<object>;
   stop(): Promise<void>;
 }>;
 
@@ -118,6 +120,7 @@ export class ControlServer {
         'POST /v1/restart',
         async (request) => sandbox.restart((await readJson(request)) as RestartRequest),
       ],
+      ['POST /v1/kill', async (request) => sandbox.kill((await readJson(request)) as KillRequest)],
       [
         'POST /v1/parts',
         async (request) => this.#actOnPart((await readJson(request)) as PartRequest),

@@ -29,6 +29,7 @@ const NAMES = new Map([
   ...kind('HTTPRoute', 'httproutes'),
   ...kind('GRPCRoute', 'grpcroutes'),
   ...kind('TLSRoute', 'tlsroutes'),
+  ...kind('UDPRoute', 'udproutes'),
   ...kind('TCPRoute', 'tcproutes'),
   ...kind('ReferenceGrant', 'referencegrants', 'refgrant'),
   ...kind('ConfigMap', 'configmaps', 'cm'),

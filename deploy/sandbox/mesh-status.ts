@@ -5,13 +5,14 @@ import { isRecord } from './documents.ts';
 import { makeFolder } from './files.ts';
 import { statusOf } from './pod-status.ts';
 
-/** The control plane's file in its STATUS_DIR: `{revision, objects: [{group, kind, namespace, name, conditions, parents?, addresses, listeners?}]}`. */
+/** The control plane's file in its STATUS_DIR: `{revision, objects: [{group, kind, namespace, name, conditions, parents?, ancestors?, addresses, listeners?}]}`. */
 const STATUS_FILE = 'status.json';
 
 type ObjectVerdict = Readonly<{
   conditions: readonly Readonly<Record<string, unknown>>[];
   /** Of a route. */
   parents: readonly Readonly<Record<string, unknown>>[];
+  ancestors: readonly Readonly<Record<string, unknown>>[];
   addresses: readonly unknown[];
   /** Of a Gateway. */
   listeners: readonly unknown[];
@@ -91,22 +92,28 @@ function withVerdict(object: KubernetesObject, verdict: ObjectVerdict): Kubernet
   const known: readonly unknown[] = Array.isArray(status['conditions']) ? status['conditions'] : [];
   const others = known.filter((condition) => !isRecord(condition) || !types.has(condition['type']));
   const conditions = [...others, ...verdict.conditions];
-  const parents = [...parentsOfOthers(status['parents'], verdict), ...verdict.parents];
+  const parents = [...entriesOfOthers(status['parents'], verdict.parents), ...verdict.parents];
+  const { ancestors: ours } = verdict;
+  const ancestors = [...entriesOfOthers(status['ancestors'], ours), ...ours];
   return {
     ...object,
     status: {
       ...status,
       ...(conditions.length > 0 && { conditions }),
       ...(parents.length > 0 && { parents }),
+      ...(ancestors.length > 0 && { ancestors }),
       ...(verdict.addresses.length > 0 && { addresses: verdict.addresses }),
       ...(verdict.listeners.length > 0 && { listeners: verdict.listeners }),
     },
   };
 }
 
-/** What other controllers say of a route's parents is theirs. */
-function parentsOfOthers(known: unknown, { parents }: ObjectVerdict): unknown[] {
-  const own = new Set(parents.map((parent) => parent['controllerName']));
+/** What other controllers say of a route's parents, or of a policy's ancestors, is theirs. */
+function entriesOfOthers(
+  known: unknown,
+  ours: readonly Readonly<Record<string, unknown>>[],
+): unknown[] {
+  const own = new Set(ours.map((each) => each['controllerName']));
   const all: readonly unknown[] = Array.isArray(known) ? known : [];
   return all.filter((parent) => !isRecord(parent) || !own.has(parent['controllerName']));
 }
@@ -120,6 +127,7 @@ function parseVerdicts(text: string): ReadonlyMap<string, ObjectVerdict> {
       {
         conditions: listOf(verdict['conditions']).filter(isRecord),
         parents: listOf(verdict['parents']).filter(isRecord),
+        ancestors: listOf(verdict['ancestors']).filter(isRecord),
         addresses: listOf(verdict['addresses']),
         listeners: listOf(verdict['listeners']),
       },

@@ -29,7 +29,7 @@ import {
   type PodPhase,
   type PodState,
 } from './pod-status.ts';
-import { watchReadiness } from './probe.ts';
+import { checkOnce, watchReadiness, type ProbeTarget } from './probe.ts';
 import { timestamp } from './store.ts';
 import type { KeptToken, TokenSigner } from './tokens.ts';
 
@@ -134,13 +134,20 @@ export class PodRunner {
     return { command: [...enter, ...inside, ...command], environment: this.#environment(spec) };
   }
 
+  /** Ends the containers that run as a crash would; resolves when they have ended. */
+  async kill(): Promise<void> {
+    const running = [...this.#running.values()];
+    for (const { process } of running) process.kill('SIGKILL');
+    await Promise.all(running.map(({ process }) => process.exited));
+  }
+
   /** Ends the containers, the capture and the network, in this order; resolves when nothing is left. Never rejects. */
   async stop(graceMs = this.#spec.terminationGraceMs): Promise<void> {
     this.#abort.abort();
     const grace = setTimeout(() => {
       for (const { process } of this.#running.values()) process.kill('SIGKILL');
     }, graceMs);
-    for (const { process } of this.#running.values()) process.kill('SIGTERM');
+    await Promise.all([...this.#running.values()].map((running) => this.#end(running, graceMs)));
     await this.#done;
     await Promise.all(this.#sidecars);
     clearTimeout(grace);
@@ -150,6 +157,35 @@ export class PodRunner {
     await deletePodNetwork(this.netnsName, this.#parts.node).catch(() => undefined); // was never made
     for (const log of this.#logs.values()) log.close();
     this.#token?.[Symbol.dispose]();
+  }
+
+  /** Its hook first, which has as long as all of the end; then the signal. */
+  async #end({ spec, process }: Running, graceMs: number): Promise<void> {
+    const { preStop } = spec;
+    if (preStop !== undefined) {
+      const over = new AbortController();
+      void process.exited.then(() => {
+        over.abort();
+      });
+      const limit = AbortSignal.any([over.signal, AbortSignal.timeout(graceMs)]);
+      if (preStop.kind === 'sleep') await pause(preStop.ms, limit);
+      else {
+        const probe = { action: preStop, timeoutMs: graceMs };
+        const failure = await checkOnce(probe, this.#probeTarget(spec));
+        if (failure !== undefined) this.#openLog(spec.name).note(`preStop: ${failure}`);
+      }
+    }
+    process.kill('SIGTERM');
+  }
+
+  #probeTarget(container: ContainerSpec): ProbeTarget {
+    return {
+      ip: this.#ips[0] ?? CLUSTER_DNS_VIP,
+      nodeNetns: this.#parts.nodeNetns,
+      portOf: (name) =>
+        container.ports.find((port) => port.name === name)?.port ?? namedPort(this.#spec, name),
+      exec: (probe, timeoutMs) => this.#execProbe(container.name, probe, timeoutMs),
+    };
   }
 
   async #run(): Promise<void> {
@@ -248,13 +284,7 @@ export class PodRunner {
     if (readinessProbe !== undefined)
       void watchReadiness(
         readinessProbe,
-        {
-          ip: this.#ips[0] ?? CLUSTER_DNS_VIP,
-          nodeNetns: this.#parts.nodeNetns,
-          portOf: (name) =>
-            container.ports.find((port) => port.name === name)?.port ?? namedPort(this.#spec, name),
-          exec: (probe, timeoutMs) => this.#execProbe(container.name, probe, timeoutMs),
-        },
+        this.#probeTarget(container),
         (ready, message) => {
           if (!ended.signal.aborted)
             this.#changeContainer(list, container.name, { ready, message });

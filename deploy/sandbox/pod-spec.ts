@@ -19,6 +19,9 @@ export type Probe = Readonly<{
   failureThreshold: number;
 }>;
 
+/** What is done in a container before it is told to end. */
+export type PreStop = Probe['action'] | Readonly<{ kind: 'sleep'; ms: number }>;
+
 export type EnvironmentEntry = Readonly<{ name: string; value: string; fieldPath?: string }>;
 
 export type ContainerPort = Readonly<{ name: string; port: number; protocol: string }>;
@@ -42,6 +45,7 @@ export type ContainerSpec = Readonly<{
   ports: readonly ContainerPort[];
   workingFolder: string;
   readinessProbe?: Probe;
+  preStop?: PreStop;
   volumeMounts: readonly VolumeMount[];
   /** An init container that goes on running beside the others (restartPolicy Always). */
   sidecar: boolean;
@@ -120,6 +124,7 @@ function parseContainer(value: unknown, at: string): ContainerSpec {
   if (!/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/.test(name))
     throw specError(`${at}.name`, JSON.stringify(name));
   const readiness = container['readinessProbe'];
+  const preStop = parsePreStop(container['lifecycle'], `${at}.lifecycle`);
   return {
     name,
     image: text(container['image'], `${at}.image`, ''),
@@ -146,6 +151,7 @@ function parseContainer(value: unknown, at: string): ContainerSpec {
     }),
     ...(readiness !== undefined &&
       readiness !== null && { readinessProbe: parseProbe(readiness, `${at}.readinessProbe`) }),
+    ...(preStop !== undefined && { preStop }),
     sidecar: container['restartPolicy'] === 'Always',
   };
 }
@@ -194,6 +200,16 @@ function parseProbe(value: unknown, at: string): Probe {
     successThreshold: Math.max(1, count(probe['successThreshold'], `${at}.successThreshold`, 1)),
     failureThreshold: Math.max(1, count(probe['failureThreshold'], `${at}.failureThreshold`, 3)),
   };
+}
+
+function parsePreStop(lifecycle: unknown, at: string): PreStop | undefined {
+  const hook = isRecord(lifecycle) ? lifecycle['preStop'] : undefined;
+  if (hook === undefined || hook === null) return undefined;
+  const where = `${at}.preStop`;
+  const { sleep, ...action } = record(hook, where);
+  if (sleep === undefined) return parseProbeAction(action, where);
+  const seconds = record(sleep, `${where}.sleep`)['seconds'];
+  return { kind: 'sleep', ms: count(seconds, `${where}.sleep.seconds`, 0) * 1000 };
 }
 
 function parseProbeAction(probe: Record<string, unknown>, at: string): Probe['action'] {

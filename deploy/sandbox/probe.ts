@@ -44,9 +44,11 @@ export async function watchReadiness(
   }
 }
 
-/** Why it failed, or undefined. */
-async function checkOnce(probe: Probe, target: ProbeTarget): Promise<string | undefined> {
-  const { action, timeoutMs } = probe;
+/** Does what a probe or a hook says, once: why it failed, or undefined. Never rejects. */
+export async function checkOnce(
+  { action, timeoutMs }: Pick<Probe, 'action' | 'timeoutMs'>,
+  target: ProbeTarget,
+): Promise<string | undefined> {
   try {
     switch (action.kind) {
       case 'exec': {

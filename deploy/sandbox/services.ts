@@ -111,7 +111,7 @@ export class ServiceAddresses {
         ipFamilyPolicy:
           spec['ipFamilyPolicy'] ?? (families.length > 1 ? 'PreferDualStack' : 'SingleStack'),
       },
-      status: service['status'] ?? { loadBalancer: {} },
+      status: statusOf(spec, ips) ?? service['status'] ?? { loadBalancer: {} },
     });
   }
 
@@ -124,6 +124,15 @@ export class ServiceAddresses {
       this.#given.delete(uid);
     }
   }
+}
+
+/** What balances the load of a LoadBalancer is the sandbox itself, at the Service's own addresses. */
+function statusOf(
+  spec: Readonly<Record<string, unknown>>,
+  ips: readonly string[],
+): Readonly<Record<string, unknown>> | undefined {
+  if (spec['type'] !== 'LoadBalancer') return undefined;
+  return { loadBalancer: { ingress: ips.filter((ip) => ip !== 'None').map((ip) => ({ ip })) } };
 }
 
 /** The Service's own addresses: none for a headless one. */

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { hash, randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { MeshError } from '../../base/errors.ts';
@@ -16,6 +16,9 @@ const CORE_KINDS = new Set([
 ]);
 /** Kinds that only the sandbox's controllers read. */
 const WORKLOAD_KINDS = new Set(['Deployment']);
+
+/** What a kind, a namespace and the ending leave of 255 bytes. */
+const MAX_NAME_IN_FILE = 120;
 
 /**
  * Every object of the sandbox, as an API server would hold them: values that are replaced whole, with versions, told
@@ -149,8 +152,14 @@ export class ObjectStore {
         ? this.#paths.workloadObjects
         : this.#paths.userObjects;
     // '_' is in no Kubernetes name, so no two objects share a file.
-    return join(folder, `${kind}_${namespace}_${name}.yaml`);
+    return join(folder, `${kind}_${namespace}_${fileName(name)}.yaml`);
   }
+}
+
+/** Names of objects are as long as those of files may be, which have a kind and a namespace beside them. */
+function fileName(name: string): string {
+  if (name.length <= MAX_NAME_IN_FILE) return name;
+  return `${name.slice(0, MAX_NAME_IN_FILE - 65)}_${hash('sha256', name, 'hex')}`;
 }
 
 export function referenceOf(object: KubernetesObject): ObjectReference {

@@ -2,9 +2,10 @@ import type { Service } from '../../mesh/kubernetes/core.ts';
 import { formatObject } from '../../mesh/kubernetes/object.ts';
 import type { KubernetesObject } from '../../mesh/kubernetes/resources.ts';
 import { labelsMatch } from '../../mesh/kubernetes/selector.ts';
+import { isIngress } from '../translate/gateway/ingress-class.ts';
 import { resolveWaypoint } from '../translate/waypoints.ts';
 import type { Route } from '../../mesh/kubernetes/route-backends.ts';
-import { parentKind, serviceOfSlice } from '../snapshot.ts';
+import { isGatewayRef, parentKind, serviceOfSlice } from '../snapshot.ts';
 import { warning, type CheckedMesh, type Finding } from './mesh.ts';
 import type { CheckedWorkload } from './workloads.ts';
 
@@ -32,20 +33,27 @@ export function checkReferences(mesh: CheckedMesh, object: KubernetesObject): Fi
     case 'GRPCRoute':
     case 'TCPRoute':
     case 'TLSRoute':
-      return [...findings, ...checkRoute(object)];
+    case 'UDPRoute':
+      return [...findings, ...checkRoute(mesh, object)];
     default:
       return findings;
   }
 }
 
-/** Its status tells of parents inside the mesh. */
-function checkRoute({ spec }: Route): Finding[] {
+/** Its status tells of parents inside the mesh, and of gateways. */
+function checkRoute({ snapshot }: CheckedMesh, { spec, ref: { namespace } }: Route): Finding[] {
   if (spec.parentRefs.length === 0) return [warning('has no effect: it names no parent')];
   return spec.parentRefs
     .filter((ref) => parentKind(ref) === undefined)
+    .filter((ref) => {
+      const gateway = isGatewayRef(ref)
+        ? snapshot.get('Gateway', ref.namespace ?? namespace, ref.name)
+        : undefined;
+      return gateway === undefined || !isIngress(snapshot, gateway);
+    })
     .map(({ kind, name }) =>
       warning(
-        `has no effect for ${kind} ${name}: requests are routed for Services and ServiceEntries alone`,
+        `has no effect for ${kind} ${name}: routes are for Services, ServiceEntries and Gateways of class istio`,
       ),
     );
 }

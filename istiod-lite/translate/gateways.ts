@@ -1,7 +1,14 @@
 import { HBONE_PORT } from '../../mesh/model/ports.ts';
 import type { Gateway, GatewayClass } from '../../mesh/kubernetes/gateway.ts';
-import { GATEWAY_NAME, WAYPOINT_CLASS, WAYPOINT_CONTROLLER } from '../../mesh/kubernetes/labels.ts';
+import {
+  GATEWAY_NAME,
+  INGRESS_CONTROLLER,
+  WAYPOINT_CLASS,
+  WAYPOINT_CONTROLLER,
+} from '../../mesh/kubernetes/labels.ts';
 import type { Picture } from '../snapshot.ts';
+import { translateIngress } from './gateway/ingress.ts';
+import { isIngress } from './gateway/ingress-class.ts';
 import { securityOfGateway } from './http-policies.ts';
 import { applyOverlay, findOverlay, type Overlay } from './overlay.ts';
 import {
@@ -24,7 +31,7 @@ const ROUTE_KINDS: ListenerStatus['supportedKinds'] = [
 ].map((kind) => ({ group: 'gateway.networking.k8s.io', kind }));
 
 /**
- * Turns a Gateway of class istio-waypoint into the objects that run it, and tells in its status how far that is. One
+ * Turns a Gateway, of class istio-waypoint or at the edge of the mesh, into the objects that run it, and tells in its status how far that is. One
  * whose shape is wrong runs nothing, and says why.
  */
 export function translateGateway(
@@ -32,7 +39,8 @@ export function translateGateway(
   settings: MeshSettings,
   gateway: Gateway,
 ): Translation {
-  if (gateway.spec.gatewayClassName !== WAYPOINT_CLASS) return NOTHING;
+  if (gateway.spec.gatewayClassName !== WAYPOINT_CLASS)
+    return isIngress(picture, gateway) ? translateIngress(picture, settings, gateway) : NOTHING;
   const flaw = findFlaw(gateway);
   // Also of one whose Gateway is wrong now: an old instance may still run, and must not lose what it enforces.
   const waypointSecurities = [
@@ -70,7 +78,8 @@ function translateSound(
 
 /** A class says in its status who acts on it. */
 export function classConditions({ spec }: GatewayClass): readonly Condition[] {
-  if (spec.controllerName !== WAYPOINT_CONTROLLER) return [];
+  if (spec.controllerName !== WAYPOINT_CONTROLLER && spec.controllerName !== INGRESS_CONTROLLER)
+    return [];
   return [condition('Accepted', 'True', 'Accepted', 'Handled by the mesh')];
 }
 

@@ -1,5 +1,6 @@
 import { parseCidr } from '../../base/address.ts';
 import type { Gateway } from '../../mesh/kubernetes/gateway.ts';
+import { ALLOW_HEADER_UNDERSCORES, XFCC_CLIENT_IDENTITY } from '../../mesh/kubernetes/labels.ts';
 import type { ObjectBase } from '../../mesh/kubernetes/object.ts';
 import type { ObjectOf } from '../../mesh/kubernetes/resources.ts';
 import type {
@@ -9,6 +10,7 @@ import type {
   AuthorizationRule,
   AuthorizationSource,
 } from '../../mesh/kubernetes/security.ts';
+import { labelsMatch, type Labels } from '../../mesh/kubernetes/selector.ts';
 import type { StringMatch } from '../../mesh/model/authorization.ts';
 import { policyKey } from '../../mesh/model/authorization.ts';
 import type {
@@ -27,10 +29,12 @@ import {
   serviceTarget,
   type TargetSecurity,
 } from '../../mesh/model/target-security.ts';
-import type { Picture, TargetingKind } from '../snapshot.ts';
-import { authorizersOf, type Authorizers } from './mesh-config.ts';
+import type { Picture } from '../snapshot.ts';
+import type { Authorizers } from './authorizers.ts';
+import { meshConfigOf } from './mesh-config.ts';
 import { accountMatch, isDryRun, principalMatches, stringMatch } from './policies.ts';
 import { serviceHostname } from './names.ts';
+import { ofGatewayOrClass } from './waypoint-gateways.ts';
 import { translateRequestAuthentication } from './request-authentication.ts';
 import type { MeshSettings } from './settings.ts';
 
@@ -46,33 +50,92 @@ export function securityOfService(
     .map(({ ref }) => ({ kind: 'ServiceEntry', name: ref.name }));
   const [name = ''] = host.split('.');
   if (serviceHostname(namespace, name, settings) === host) targets.push({ kind: 'Service', name });
-  const attached = <K extends TargetingKind>(kind: K): readonly ObjectOf<K>[] =>
+  const attached = <K extends Enforced>(kind: K): readonly ObjectOf<K>[] =>
     targets.flatMap((target) => [...picture.targetingPolicies(kind, namespace, target)]);
   const key = serviceKey(namespace, host);
   return { target: serviceTarget(key), ...translateAll(picture, attached, settings) };
 }
 
-/** What is attached to a waypoint: to its Gateway, and to its GatewayClass by the root namespace. */
+/** The pods of a gateway, for policies that are attached to pods: nothing else stands before them to enforce any. */
+export type GatewayPods = Readonly<{
+  /** By which they know themselves. */
+  account: string;
+  labels: readonly Labels[];
+}>;
+
+/**
+ * What is attached to a waypoint or gateway: to its Gateway, to its GatewayClass by the root namespace, and to the pods of a
+ * gateway by their labels, their namespace or the whole mesh. The pods of waypoints have these of their ztunnel.
+ */
 export function securityOfGateway(
   picture: Picture,
   settings: MeshSettings,
   gateway: Gateway,
+  pods?: GatewayPods,
 ): TargetSecurity {
   const { namespace, name } = gateway.ref;
   const ofClass = { kind: 'GatewayClass', name: gateway.spec.gatewayClassName };
-  const attached = <K extends TargetingKind>(kind: K): readonly ObjectOf<K>[] => [
+  const attached = <K extends Enforced>(kind: K): readonly ObjectOf<K>[] => [
     ...picture.targetingPolicies(kind, namespace, { kind: 'Gateway', name }),
     ...picture.targetingPolicies(kind, settings.rootNamespace, ofClass),
+    ...policiesOfPods(picture, settings, kind, namespace, pods),
   ];
   return {
-    target: gatewayTarget(namespace, name),
+    target: gatewayTarget(namespace, pods?.account ?? name),
     ...translateAll(picture, attached, settings),
+    ...waypointSettings(picture, settings, gateway),
   };
+}
+
+/** The kinds of policies that waypoints and gateways enforce. */
+type Enforced = 'AuthorizationPolicy' | 'RequestAuthentication';
+
+/** Those without a target: of the namespace or the whole mesh, for all pods there or for those with some labels. */
+function policiesOfPods<K extends Enforced>(
+  picture: Picture,
+  settings: MeshSettings,
+  kind: K,
+  namespace: string,
+  pods: GatewayPods | undefined,
+): readonly ObjectOf<K>[] {
+  if (pods === undefined) return [];
+  const namespaces = new Set([namespace, settings.rootNamespace]);
+  return [...namespaces].flatMap((each) =>
+    [...picture.list<K>(kind, each)].filter((policy: Selecting) => {
+      if (policy.spec.targetRef !== undefined || policy.spec.targetRefs.length > 0) return false;
+      const wanted = policy.spec.selector?.matchLabels;
+      return wanted === undefined || pods.labels.some((own) => labelsMatch(wanted, own));
+    }),
+  );
+}
+
+type Selecting = Readonly<{
+  spec: Readonly<{
+    targetRef?: unknown;
+    targetRefs: readonly unknown[];
+    selector?: Readonly<{ matchLabels: Labels }> | undefined;
+  }>;
+}>;
+
+/** From MeshConfig, and from annotations of the Gateway or its class; nothing where all is strict. */
+function waypointSettings(
+  picture: Picture,
+  settings: MeshSettings,
+  gateway: Gateway,
+): Pick<TargetSecurity, 'settings'> {
+  const isSet = (annotation: string): boolean =>
+    ofGatewayOrClass(picture, gateway, 'annotations', annotation) === 'true';
+  const { pathNormalization: paths, trustedProxies } = meshConfigOf(picture, settings);
+  const allowUnderscores = isSet(ALLOW_HEADER_UNDERSCORES);
+  const tellClientIdentity = isSet(XFCC_CLIENT_IDENTITY);
+  const isStrict = paths === 'STRICT' && trustedProxies === 0;
+  if (isStrict && !allowUnderscores && !tellClientIdentity) return {};
+  return { settings: { paths, trustedProxies, allowUnderscores, tellClientIdentity } };
 }
 
 function translateAll(
   picture: Picture,
-  attached: <K extends TargetingKind>(kind: K) => readonly ObjectOf<K>[],
+  attached: <K extends Enforced>(kind: K) => readonly ObjectOf<K>[],
   settings: MeshSettings,
 ): Omit<TargetSecurity, 'target'> {
   return {
@@ -81,7 +144,7 @@ function translateAll(
       return translateHttpPolicy(
         policy,
         settings,
-        isCustom ? authorizersOf(picture, settings) : undefined,
+        isCustom ? meshConfigOf(picture, settings).authorizers : undefined,
       );
     }),
     authentications: byKey(attached('RequestAuthentication')).map((each) =>

@@ -1,122 +1,92 @@
-import { describeError } from '../../base/errors.ts';
 import type { ConfigMap } from '../../mesh/kubernetes/core.ts';
-import { formatFieldPath, type Report } from '../../mesh/kubernetes/problem.ts';
+import type { Report } from '../../mesh/kubernetes/problem.ts';
 import {
   anything,
-  bool,
   fields,
   integer,
-  isJsonObject,
   list,
+  oneOf,
   optional,
-  port,
-  required,
-  text,
   type Decoded,
-  type JsonValue,
 } from '../../mesh/kubernetes/schema.ts';
 import { parseYaml } from '../../mesh/kubernetes/yaml.ts';
-import type { ExternalAuthorizer } from '../../mesh/model/http-policy.ts';
-import { parseDurationMs } from '../../mesh/runtime/duration.ts';
+import {
+  PATH_NORMALIZATIONS,
+  type PathNormalization,
+} from '../../mesh/model/path-normalization.ts';
 import type { Picture } from '../snapshot.ts';
+import { readAuthorizers, type Authorizers } from './authorizers.ts';
 import type { MeshSettings } from './settings.ts';
 
 /** Where Istio keeps what holds for the mesh: the key `mesh` of this ConfigMap in the root namespace. */
 const CONFIG_MAP = 'istio';
 const KEY = 'mesh';
+/** More proxies than any request goes through. */
+const MOST_PROXIES = 64;
 
-/** Whom CUSTOM policies may name, by name, or why one cannot be asked. */
-export type Authorizers = ReadonlyMap<string, ExternalAuthorizer | Readonly<{ problem: string }>>;
+/** What of Istio's MeshConfig is in force here. */
+export type MeshConfig = Readonly<{
+  /** External authorizers, by the names that CUSTOM policies have for them. */
+  authorizers: Authorizers;
+  pathNormalization: PathNormalization;
+  /** Proxies before a waypoint that are believed about the client's address. */
+  trustedProxies: number;
+}>;
 
-/** 600 s and 403, as istio/api MeshConfig.ExtensionProvider has them. */
-const DEFAULT_TIMEOUT = '600s';
-const DEFAULT_STATUS = '403';
+/** Istio's DEFAULT is BASE; ours is the strict one, and BASE by its name restores Istio's. */
+const schema = fields(
+  {
+    extensionProviders: list(anything()),
+    pathNormalization: optional(
+      fields({ normalization: oneOf(['DEFAULT', ...PATH_NORMALIZATIONS], 'DEFAULT') }),
+    ),
+    defaultConfig: optional(
+      fields(
+        {
+          gatewayTopology: optional(
+            fields({ numTrustedProxies: integer(0, MOST_PROXIES) }, 'ignore'),
+          ),
+        },
+        'ignore',
+      ),
+    ),
+  },
+  'ignore',
+);
 
-const grpcProvider = fields({
-  service: required(text()),
-  port: required(port()),
-  timeout: text(),
-  failOpen: bool(),
-  statusOnError: text(),
-  includeRequestBodyInCheck: optional(
-    fields({
-      maxRequestBytes: required(integer(1, 16 * 1024 * 1024)),
-      allowPartialMessage: bool(),
-      packAsBytes: bool(),
-    }),
-  ),
-  includeRequestHeadersInCheck: list(text()),
-});
+const NO_CONFIG: MeshConfig = {
+  authorizers: new Map(),
+  pathNormalization: 'STRICT',
+  trustedProxies: 0,
+};
+const known = new WeakMap<ConfigMap, MeshConfig>();
 
-const meshConfig = fields({ extensionProviders: list(anything()) }, 'ignore');
-
-const NO_AUTHORIZERS: Authorizers = new Map();
-const known = new WeakMap<ConfigMap, Authorizers>();
-
-/** The external authorizers of the mesh. A provider that is for something else is none. */
-export function authorizersOf(picture: Picture, settings: MeshSettings): Authorizers {
+/** What holds for the mesh; a setting that cannot be read is as if it were not there, so that it is the strict one. */
+export function meshConfigOf(picture: Picture, settings: MeshSettings): MeshConfig {
   const map = picture.get('ConfigMap', settings.rootNamespace, CONFIG_MAP);
-  if (map === undefined) return NO_AUTHORIZERS;
-  let authorizers = known.get(map);
-  if (authorizers === undefined) {
-    authorizers = readAuthorizers(map);
-    known.set(map, authorizers);
+  if (map === undefined) return NO_CONFIG;
+  let config = known.get(map);
+  if (config === undefined) {
+    config = readConfig(map);
+    known.set(map, config);
   }
-  return authorizers;
+  return config;
 }
 
-function readAuthorizers({ data }: ConfigMap): Authorizers {
+function readConfig({ data }: ConfigMap): MeshConfig {
   const mesh = data.get(KEY);
-  if (mesh === undefined) return NO_AUTHORIZERS;
+  if (mesh === undefined) return NO_CONFIG;
   const [document] = parseYaml(mesh, KEY).documents;
-  if (document === undefined) return NO_AUTHORIZERS;
+  if (document === undefined) return NO_CONFIG;
   const ignored: Report = { error: () => undefined, warn: () => undefined };
-  const { extensionProviders } = meshConfig.decode(document.value, [], ignored);
-  const authorizers = new Map<string, ExternalAuthorizer | Readonly<{ problem: string }>>();
-  for (const provider of extensionProviders) {
-    if (!isJsonObject(provider) || typeof provider['name'] !== 'string') continue;
-    const { name, envoyExtAuthzGrpc, envoyExtAuthzHttp } = provider;
-    if (envoyExtAuthzGrpc !== undefined) authorizers.set(name, readGrpc(name, envoyExtAuthzGrpc));
-    else if (envoyExtAuthzHttp !== undefined)
-      authorizers.set(name, {
-        problem: 'envoyExtAuthzHttp is not supported, use envoyExtAuthzGrpc',
-      });
-  }
-  return authorizers;
+  return toConfig(schema.decode(document.value, [], ignored));
 }
 
-function readGrpc(name: string, value: JsonValue): ExternalAuthorizer | { problem: string } {
-  const problems: string[] = [];
-  const report: Report = {
-    error: (path, message) => problems.push(`${formatFieldPath(path)}: ${message}`),
-    warn: () => undefined,
-  };
-  const decoded = grpcProvider.decode(value, ['envoyExtAuthzGrpc'], report);
-  try {
-    const authorizer = toAuthorizer(name, decoded);
-    const [problem] = problems;
-    return problem === undefined ? authorizer : { problem };
-  } catch (error) {
-    return { problem: describeError(error) };
-  }
-}
-
-/** @throws {MeshError} ERR_DURATION */
-function toAuthorizer(name: string, grpc: Decoded<typeof grpcProvider>): ExternalAuthorizer {
-  const { service, includeRequestBodyInCheck: body } = grpc;
-  const status = Number(grpc.statusOnError === '' ? DEFAULT_STATUS : grpc.statusOnError);
+function toConfig(mesh: Decoded<typeof schema>): MeshConfig {
+  const { normalization = 'DEFAULT' } = mesh.pathNormalization ?? {};
   return {
-    name,
-    // `<namespace>/<host>`: the namespace chooses among Services of one host, which names of a cluster do not need.
-    host: service.slice(service.indexOf('/') + 1),
-    port: grpc.port,
-    timeoutMs: parseDurationMs(grpc.timeout === '' ? DEFAULT_TIMEOUT : grpc.timeout),
-    failOpen: grpc.failOpen,
-    // A status that says yes, or none, would be no refusal.
-    statusOnError: status >= 400 && status <= 599 ? status : Number(DEFAULT_STATUS),
-    maxRequestBytes: body?.maxRequestBytes ?? 0,
-    allowPartialMessage: body?.allowPartialMessage ?? false,
-    packAsBytes: body?.packAsBytes ?? false,
-    includeHeaders: grpc.includeRequestHeadersInCheck.map((header) => header.toLowerCase()),
+    authorizers: readAuthorizers(mesh.extensionProviders),
+    pathNormalization: normalization === 'DEFAULT' ? 'STRICT' : normalization,
+    trustedProxies: mesh.defaultConfig?.gatewayTopology?.numTrustedProxies ?? 0,
   };
 }

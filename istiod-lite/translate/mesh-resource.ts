@@ -1,5 +1,6 @@
 import type { AuthorizationPolicy } from '../../mesh/model/authorization.ts';
 import { policyKey } from '../../mesh/model/authorization.ts';
+import type { GatewayListeners } from '../../mesh/model/gateway-listener.ts';
 import { serviceKey } from '../../mesh/model/service.ts';
 import {
   ADDRESS_TYPE,
@@ -8,6 +9,7 @@ import {
   encodeAddress,
   type AddressRecord,
 } from '../../mesh/xds/codec.ts';
+import { encodeGatewayListeners, GATEWAY_LISTENERS_TYPE } from '../../mesh/xds/codec-gateway.ts';
 import { encodeAuthorization } from '../../mesh/xds/codec-policy.ts';
 import { sorted } from '../../mesh/xds/codec-values.ts';
 import { encodeTargetSecurity, TARGET_SECURITY_TYPE } from '../../mesh/xds/codec-http-policy.ts';
@@ -36,6 +38,8 @@ export function* resourcesOf(translation: Translation): Iterable<MeshResource> {
   for (const policy of translation.policies) yield policyResource(policy);
   for (const config of translation.waypointConfigs) yield* waypointResources(config);
   for (const security of translation.waypointSecurities ?? []) yield securityResource(security);
+  if (translation.gatewayListeners !== undefined)
+    yield listenersResource(translation.gatewayListeners);
 }
 
 function addressResource(record: AddressRecord): MeshResource {
@@ -64,6 +68,15 @@ function securityResource({ security, readers }: WaypointSecurity): MeshResource
   return {
     ...{ typeUrl: TARGET_SECURITY_TYPE, name: security.target, version: contentVersion(bytes) },
     ...{ bytes, labelsVersion: '', readers, content: { kind: 'waypoint config' } },
+  };
+}
+
+function listenersResource(listeners: GatewayListeners): MeshResource {
+  const bytes = encodeGatewayListeners(listeners);
+  return {
+    ...{ typeUrl: GATEWAY_LISTENERS_TYPE, name: listeners.gateway, version: contentVersion(bytes) },
+    ...{ bytes, labelsVersion: '', readers: new Set([listeners.gateway]) },
+    content: { kind: 'waypoint config' },
   };
 }
 

@@ -1,8 +1,9 @@
 import type { AuthorizationPolicy, TargetReference } from '../../mesh/kubernetes/security.ts';
 import { targetsOf } from '../../mesh/kubernetes/security.ts';
 import type { Picture } from '../snapshot.ts';
+import { isIngress } from './gateway/ingress-class.ts';
 import { translateHttpPolicy, unknownAttributesOf } from './http-policies.ts';
-import { authorizersOf } from './mesh-config.ts';
+import { meshConfigOf } from './mesh-config.ts';
 import { objectWaypoint } from './services.ts';
 import type { Condition, MeshSettings } from './settings.ts';
 
@@ -65,7 +66,8 @@ function outcomeOf(
     case 'Gateway': {
       const gateway = picture.get('Gateway', namespace, name);
       if (gateway === undefined) return missing;
-      if (gateway.spec.gatewayClassName === WAYPOINT_CLASS) return BOUND;
+      if (gateway.spec.gatewayClassName === WAYPOINT_CLASS || isIngress(picture, gateway))
+        return BOUND;
       const message = `Gateway ${namespace}/${name} is no waypoint: its class is ${gateway.spec.gatewayClassName}`;
       return { bound: false, reason: 'AncestorNotBound', message };
     }
@@ -94,7 +96,11 @@ function notesOf(picture: Picture, settings: MeshSettings, policy: Authorization
         : 'they are left out, so that more is matched than asked for';
     notes.push(`waypoints cannot look at ${unknown.join(', ')}: ${effect}`);
   }
-  const { action } = translateHttpPolicy(policy, settings, authorizersOf(picture, settings));
+  const { action } = translateHttpPolicy(
+    policy,
+    settings,
+    meshConfigOf(picture, settings).authorizers,
+  );
   if (action.kind === 'CUSTOM' && 'problem' in action)
     notes.push(`${action.problem}: requests that match are denied`);
   return notes;

@@ -10,6 +10,7 @@ import {
   winners,
   type RouteParent,
 } from './routes/parents.ts';
+import { gatewayParents } from './gateway/route-parents.ts';
 import type { ReferenceProblem } from './routes/backends.ts';
 import { translateRoute } from './routes/rules.ts';
 import { objectWaypoint } from './services.ts';
@@ -18,14 +19,22 @@ import type { Condition, MeshSettings, RouteParentStatus } from './settings.ts';
 /** As upstream's for every route, also for those of Services. */
 const CONTROLLER = 'istio.io/gateway-controller';
 
-/** What the status of a route says of each parent that is a Service or ServiceEntry; other parents have other controllers. */
+/** What the status of a route says of each parent that is a Service, a ServiceEntry or a gateway; other parents have other controllers. */
 export function routeParents(
   picture: Picture,
   settings: MeshSettings,
   route: Route,
 ): RouteParentStatus[] {
+  return [
+    ...meshParents(picture, settings, route),
+    ...gatewayParents(picture, settings, route, resolvedRefs),
+  ];
+}
+
+function meshParents(picture: Picture, settings: MeshSettings, route: Route): RouteParentStatus[] {
   const refs = route.spec.parentRefs.filter((ref) => parentKind(ref) !== undefined);
-  if (refs.length === 0) return [];
+  // Datagrams go past the mesh: only gateways see any.
+  if (refs.length === 0 || route.kind === 'UDPRoute') return [];
   const { problems, unusable } = translateRoute(picture, settings, route);
   const resolved = resolvedRefs(problems);
   return refs.map((parentRef) => {

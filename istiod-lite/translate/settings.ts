@@ -2,6 +2,7 @@ import type { TrustDomain } from '../../mesh/model/identity.ts';
 import type { AuthorizationPolicy } from '../../mesh/model/authorization.ts';
 import type { ObjectReference } from '../../mesh/kubernetes/object.ts';
 import type { ParentRef } from '../../mesh/kubernetes/route-references.ts';
+import type { GatewayListeners } from '../../mesh/model/gateway-listener.ts';
 import type { TargetSecurity } from '../../mesh/model/target-security.ts';
 import type { ServiceKey } from '../../mesh/model/service.ts';
 import type { AddressRecord } from '../../mesh/xds/codec.ts';
@@ -53,6 +54,15 @@ export type RouteParentStatus = Readonly<{
   conditions: readonly Condition[];
 }>;
 
+/** What a policy's status says of one of those that it is in force for. */
+export type PolicyAncestorStatus = Readonly<{
+  ancestorRef: Readonly<{ group: string; kind: string; namespace: string; name: string }>;
+  controllerName: string;
+  /** Of the policy as it was translated. */
+  observedGeneration: number;
+  conditions: readonly Condition[];
+}>;
+
 /** What one object is turned into. */
 export type Translation = Readonly<{
   addresses: readonly AddressRecord[];
@@ -63,8 +73,12 @@ export type Translation = Readonly<{
   conditions: readonly Condition[];
   /** Of a route. */
   parents: readonly RouteParentStatus[];
+  /** Of a policy that is attached to backends. */
+  ancestors?: readonly PolicyAncestorStatus[];
   /** The VIPs given to it, by host. */
   vips: ReadonlyMap<string, string>;
+  /** What a gateway listens for; it alone is told. */
+  gatewayListeners?: GatewayListeners;
   /** Of a Gateway. */
   gateway?: GatewayStatus;
   /** What is to exist because of it. */

@@ -17,12 +17,15 @@ import {
   whyRefused,
   type EffectivePolicy,
 } from './traffic-policy.ts';
+import { toUpstreamTls, type TlsPlace } from './upstream-tls.ts';
 
 /** A service, and the namespace of the waypoint that sends to it. */
 export type TrafficTarget = Readonly<{
   namespace: string;
   hostname: string;
   waypointNamespace: string;
+  /** Waypoints of other namespaces send to it too. */
+  isShared?: boolean;
 }>;
 
 /**
@@ -47,7 +50,7 @@ export function findTrafficPolicy(
     );
     if (host === undefined) continue;
     const joined = join(rules.filter((rule) => hostOf(rule, settings) === host).sort(compareByAge));
-    return toServicePolicy(joined, target);
+    return toServicePolicy(joined, target, picture);
   }
   return undefined;
 }
@@ -62,13 +65,15 @@ export function destinationRuleCondition(
     return accepted('False', 'UnsupportedValue', 'spec.workloadSelector is not supported');
   const refused: string[] = [];
   const notes: string[] = [];
+  const host = hostOf(rule, settings);
+  // The Secrets are those of the waypoints; mostly these are in the namespace of the rule.
+  const place = { picture, proxyNamespace: rule.ref.namespace, isShared: false, hostname: host };
   for (const [path, written] of policiesOf(rule)) {
-    const why = whyRefused(written);
+    const why = whyRefused(written) ?? toUpstreamTls(written.tls, place).problem;
     if (why !== undefined) refused.push(`${path}: ${why}, so nothing is sent`);
     notes.push(...ignoredFields(written).map((field) => `${path}.${field} has no effect`));
   }
   notes.push(...conflicts(picture, settings, rule));
-  const host = hostOf(rule, settings);
   const missing =
     !host.startsWith('*') &&
     serviceOfHost(picture, settings, host) === undefined &&
@@ -139,30 +144,41 @@ const NOTHING_WRITTEN: EffectivePolicy = {
 
 function toServicePolicy(
   { policy, subsets }: JoinedRules,
-  { namespace, hostname }: TrafficTarget,
+  { namespace, hostname, waypointNamespace, isShared = false }: TrafficTarget,
+  picture: Picture,
 ): ServiceTrafficPolicy {
+  const place: TlsPlace = { picture, proxyNamespace: waypointNamespace, isShared, hostname };
   const service = policy ?? NOTHING_WRITTEN;
   const servicePorts = portPolicies(service, policy);
   return {
     service: serviceKey(namespace, hostname),
-    policy: toTrafficPolicy(service),
-    ports: translated(servicePorts),
+    policy: toTrafficPolicy(service, place),
+    ports: translated(servicePorts, place),
     subsets: subsets.map(({ name, labels, trafficPolicy }): Subset => {
       if (trafficPolicy === undefined)
-        return { name, labels, policy: toTrafficPolicy(service), ports: translated(servicePorts) };
+        return {
+          ...{ name, labels, policy: toTrafficPolicy(service, place) },
+          ports: translated(servicePorts, place),
+        };
       // A port that the service sets apart is set apart in the subset too, with the subset's own groups over it.
       const ports = new Map(
         [...servicePorts].map(([port, written]) => [port, over(written, trafficPolicy)] as const),
       );
       const whole = over(service, trafficPolicy);
       for (const [port, written] of portPolicies(whole, trafficPolicy)) ports.set(port, written);
-      return { name, labels, policy: toTrafficPolicy(whole), ports: translated(ports) };
+      return {
+        ...{ name, labels, policy: toTrafficPolicy(whole, place) },
+        ports: translated(ports, place),
+      };
     }),
   };
 }
 
-function translated(ports: ReadonlyMap<number, EffectivePolicy>): Map<number, TrafficPolicy> {
-  return new Map([...ports].map(([port, written]) => [port, toTrafficPolicy(written)]));
+function translated(
+  ports: ReadonlyMap<number, EffectivePolicy>,
+  place: TlsPlace,
+): Map<number, TrafficPolicy> {
+  return new Map([...ports].map(([port, written]) => [port, toTrafficPolicy(written, place)]));
 }
 
 /** Settings of a port replace all groups, so that what they leave out has its default. */

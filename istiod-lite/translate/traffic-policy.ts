@@ -7,10 +7,10 @@ import {
   type OutlierPolicy,
   type RetryBudget,
   type TrafficPolicy,
-  type UpstreamTls,
   type Warmup,
 } from '../../mesh/model/traffic-policy.ts';
 import type { TrafficGroups, TrafficPolicySpec } from '../../mesh/kubernetes/traffic-policy.ts';
+import { toUpstreamTls, type TlsPlace } from './upstream-tls.ts';
 
 /** What decides of one port: the groups, and what only the whole policy has. */
 export type EffectivePolicy = TrafficGroups &
@@ -32,10 +32,10 @@ const RING_SIZE = 1024;
 const MAGLEV_TABLE_SIZE = 65_537;
 
 /** Turns what is written for a port into what is done, with all defaults. */
-export function toTrafficPolicy(written: EffectivePolicy): TrafficPolicy {
+export function toTrafficPolicy(written: EffectivePolicy, place: TlsPlace): TrafficPolicy {
   const { loadBalancer, connectionPool, outlierDetection } = written;
   const { tcp, http } = connectionPool ?? {};
-  const problem = whyRefused(written);
+  const { tls, problem = whyRefused(written) } = toUpstreamTls(written.tls, place);
   const outliers = outlierDetection && toOutliers(outlierDetection);
   const idleTimeoutMs = http?.idleTimeout ?? DEFAULT_TRAFFIC_POLICY.idleTimeoutMs;
   return {
@@ -49,30 +49,20 @@ export function toTrafficPolicy(written: EffectivePolicy): TrafficPolicy {
     idleTimeoutMs: idleTimeoutMs === 0 ? Infinity : idleTimeoutMs,
     ...optionally('http2', http?.h2UpgradePolicy === 'UPGRADE' ? true : undefined),
     useClientProtocol: http?.useClientProtocol ?? false,
-    ...optionally('tls', problem === undefined ? toTls(written.tls) : undefined),
+    ...optionally('tls', problem === undefined ? tls : undefined),
     ...optionally('retryBudget', toRetryBudget(written.retryBudget)),
   };
 }
 
-/** What cannot be done and must not be left out: without it bytes would go another way, or be less protected. */
-export function whyRefused({ tls, tunnel, proxyProtocol }: EffectivePolicy): string | undefined {
+/** What cannot be done and must not be left out: without it bytes would go another way. */
+export function whyRefused({ tunnel, proxyProtocol }: EffectivePolicy): string | undefined {
   if (tunnel !== undefined) return 'tunnel is not supported';
-  if (proxyProtocol !== undefined) return 'proxyProtocol is not supported';
-  if (tls?.mode !== 'SIMPLE' && tls?.mode !== 'MUTUAL') return undefined;
-  if (tls.credentialName !== '') return 'tls.credentialName is not supported';
-  if (tls.mode === 'MUTUAL') return 'tls with a clientCertificate from a file is not supported';
-  if (tls.caCertificates !== '' && tls.caCertificates !== SYSTEM_ROOTS)
-    return 'tls.caCertificates from a file is not supported';
-  if (tls.caCrl !== '') return 'tls.caCrl is not supported';
-  return 'tls.mode SIMPLE is not supported: waypoints speak no TLS with applications yet';
+  return proxyProtocol === undefined ? undefined : 'proxyProtocol is not supported';
 }
-
-/** The value of `caCertificates` that means the roots of the system, which are the default too. */
-const SYSTEM_ROOTS = 'system';
 
 /** Fields that are read and have no effect, as paths inside the policy. */
 export function ignoredFields(written: EffectivePolicy): string[] {
-  const { loadBalancer, connectionPool, outlierDetection, tls } = written;
+  const { loadBalancer, connectionPool, outlierDetection } = written;
   const { tcp, http } = connectionPool ?? {};
   const settings = loadBalancer?.localityLbSetting;
   const failsOver = (settings?.failover.length ?? 0) + (settings?.failoverPriority.length ?? 0) > 0;
@@ -102,7 +92,6 @@ export function ignoredFields(written: EffectivePolicy): string[] {
       'outlierDetection.outlierDetectionHttpErrorCodes',
       outlierDetection?.outlierDetectionHttpErrorCodes !== undefined,
     ],
-    ['tls.mode ISTIO_MUTUAL (the mesh encrypts anyway)', tls?.mode === 'ISTIO_MUTUAL'],
   ];
   return ignored.filter(([, found]) => found).map(([field]) => field);
 }
@@ -210,13 +199,6 @@ function toCircuitBreaker(pool: Given<'connectionPool'> | undefined): CircuitBre
 
 function bound(written: number | undefined): number {
   return written === undefined || written === 0 || written >= UNBOUNDED ? Infinity : written;
-}
-
-function toTls(tls: TrafficPolicySpec['tls']): UpstreamTls | undefined {
-  if (tls?.mode !== 'SIMPLE') return undefined;
-  const { sni, subjectAltNames, insecureSkipVerify } = tls;
-  const ownKey = { certificate: '', key: '' };
-  return { mode: 'simple', sni, subjectAltNames, roots: '', ...ownKey, insecureSkipVerify };
 }
 
 function toRetryBudget(written: TrafficPolicySpec['retryBudget']): RetryBudget | undefined {

@@ -2,16 +2,19 @@ import { unreachable } from '../../base/unreachable.ts';
 import type { KnownObject } from '../../mesh/kubernetes/resources.ts';
 import type { AddressRecord } from '../../mesh/xds/codec.ts';
 import type { Picture } from '../snapshot.ts';
+import { attachedCondition } from './attached-policies.ts';
+import { backendPolicyConditions } from './backend-policies.ts';
+import { backendTlsAncestors } from './backend-tls.ts';
 import {
   serviceEntryWorkloads,
   translateEndpointSlice,
   translateWorkloadEntry,
 } from './external-workloads.ts';
 import { classConditions, translateGateway } from './gateways.ts';
+import { INGRESS_GATEWAY_CLASS } from './gateway/ingress-objects.ts';
 import { staticStrictPolicy, translatePeerAuthentication } from './peer-authentication.ts';
 import { translatePolicy } from './policies.ts';
 import { waypointAccepted } from './policy-status.ts';
-import { rateLimitCondition } from './rate-limits.ts';
 import { routeParents } from './route-status.ts';
 import { translateService, translateServiceEntry } from './services.ts';
 import { NOTHING, type AllocateVip, type MeshSettings, type Translation } from './settings.ts';
@@ -68,6 +71,7 @@ export function translateObject(
     case 'Deployment':
     case 'ReplicaSet':
     case 'ConfigMap':
+    case 'Secret':
     case 'ReferenceGrant':
     // Told to waypoints by what it is attached to.
     case 'RequestAuthentication':
@@ -78,9 +82,14 @@ export function translateObject(
     case 'GRPCRoute':
     case 'TCPRoute':
     case 'TLSRoute':
+    case 'UDPRoute':
       return { ...NOTHING, parents: routeParents(picture, settings, object) };
+    case 'BackendTLSPolicy':
+      return { ...NOTHING, ancestors: backendTlsAncestors(picture, settings, object) };
     case 'RateLimitPolicy':
-      return { ...NOTHING, conditions: [rateLimitCondition(picture, settings, object)] };
+      return { ...NOTHING, conditions: [attachedCondition(picture, settings, object)] };
+    case 'BackendPolicy':
+      return { ...NOTHING, conditions: backendPolicyConditions(picture, settings, object) };
     case 'DestinationRule':
       return { ...NOTHING, conditions: [destinationRuleCondition(picture, settings, object)] };
     case 'VirtualService':
@@ -94,5 +103,5 @@ export function translateObject(
 export function meshTranslation(picture: Picture, settings: MeshSettings): Translation {
   const [any] = picture.all('PeerAuthentication');
   const policies = any === undefined ? [] : [staticStrictPolicy(settings)];
-  return { ...NOTHING, policies, generated: [WAYPOINT_GATEWAY_CLASS] };
+  return { ...NOTHING, policies, generated: [WAYPOINT_GATEWAY_CLASS, INGRESS_GATEWAY_CLASS] };
 }

@@ -11,6 +11,7 @@ import type {
   GatewayStatus,
   GeneratedObject,
   MeshSettings,
+  PolicyAncestorStatus,
   RouteParentStatus,
   Translation,
 } from './settings.ts';
@@ -33,16 +34,24 @@ type Changes = Readonly<
 
 export type ObjectStatus = Readonly<{
   ref: ObjectReference;
+  /** Of the object as it was translated. */
+  generation: number;
   conditions: readonly Condition[];
   /** Of a route, by what it attaches to. */
   parents: readonly RouteParentStatus[];
+  /** Of a policy, by whom it is in force for. */
+  ancestors: readonly PolicyAncestorStatus[];
   vips: ReadonlyMap<string, string>;
   gateway?: GatewayStatus;
 }>;
 
-/** Those of the object, and those that a route has with each of its parents. */
-export function allConditions({ conditions, parents }: ObjectStatus): readonly Condition[] {
-  return [...conditions, ...parents.flatMap((parent) => parent.conditions)];
+/** Those of the object, and those that it has with each of its parents or ancestors. */
+export function allConditions({
+  conditions,
+  parents,
+  ancestors,
+}: ObjectStatus): readonly Condition[] {
+  return [...conditions, ...[...parents, ...ancestors].flatMap((each) => each.conditions)];
 }
 
 export type TranslatorOptions = Readonly<{
@@ -190,13 +199,15 @@ export class Translator {
     return { facts, resources, generated: translation.generated ?? [] };
   }
 
-  #setStatus(object: KnownObject, { conditions, parents, vips, gateway }: Translation): void {
+  #setStatus(object: KnownObject, translation: Translation): void {
+    const { conditions, parents, ancestors = [], vips, gateway } = translation;
     if (object.kind === 'ServiceEntry') this.#vips.release(object.ref, new Set(vips.keys()));
-    if (conditions.length === 0 && parents.length === 0 && vips.size === 0)
+    if (conditions.length + parents.length + ancestors.length + vips.size === 0)
       this.#status.delete(object.key);
     else
       this.#status.set(object.key, {
-        ...{ ref: object.ref, conditions, parents, vips },
+        ...{ ref: object.ref, generation: object.metadata.generation },
+        ...{ conditions, parents, ancestors, vips },
         ...(gateway && { gateway }),
       });
   }

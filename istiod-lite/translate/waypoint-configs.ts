@@ -6,15 +6,16 @@ import {
 import type { Service } from '../../mesh/kubernetes/core.ts';
 import type { ServiceEntry } from '../../mesh/kubernetes/networking.ts';
 import type { Picture } from '../snapshot.ts';
+import { serviceBackendPolicy } from './backend-policies.ts';
+import { withBackendTls } from './backend-tls.ts';
 import { securityOfService } from './http-policies.ts';
 import { serviceRateLimits } from './rate-limits.ts';
 import { translateServiceRoutes } from './routes.ts';
-import { findParent } from './routes/parents.ts';
 import { objectWaypoint } from './services.ts';
 import { findTrafficPolicy } from './traffic-policies.ts';
 import type { MeshSettings, Translation, WaypointConfig, WaypointSecurity } from './settings.ts';
-import { virtualServiceWaypoints } from './virtual-users.ts';
 import { namespaceOfFirst } from './waypoint-namespace.ts';
+import { waypointUsers } from './waypoint-users.ts';
 
 /** Adds what the waypoints of an object's services are told of each of them. */
 export function withWaypointConfigs(
@@ -34,41 +35,23 @@ export function withWaypointConfigs(
     if (record.kind !== 'service') return [];
     const service = serviceKey(record.service.namespace, record.service.hostname);
     const { namespace, hostname } = record.service;
-    const users = new Set([
-      ...gateways,
-      ...routedBy(picture, settings, object, hostname),
-      ...virtualServiceWaypoints(picture, settings, object, hostname),
-    ]);
+    const users = waypointUsers(picture, settings, object, hostname);
     if (users.size === 0) return [];
-    const target = { namespace, hostname, waypointNamespace: namespaceOfFirst(users) };
-    const traffic = findTrafficPolicy(picture, settings, target) ?? untouched(service);
-    const used = { service, configs: { traffic }, readers: users };
+    const waypointNamespace = namespaceOfFirst(users);
+    const isShared = [...users].some((user) => !user.startsWith(`${waypointNamespace}/`));
+    const target = { namespace, hostname, waypointNamespace, isShared };
+    const written = findTrafficPolicy(picture, settings, target) ?? untouched(service);
+    const traffic = withBackendTls(picture, object, written);
+    const backend = serviceBackendPolicy(picture, settings, service, object);
+    const configs = { traffic, ...(backend && { backend }) };
+    const used = { service, configs, readers: users };
     if (gateways.size === 0) return [used];
-    const own = { ...target, waypointNamespace: namespaceOfFirst(gateways) };
+    const own = { namespace, hostname, waypointNamespace: namespaceOfFirst(gateways) };
     const routes = translateServiceRoutes(picture, settings, own, object);
     const limits = serviceRateLimits(picture, settings, service, object, gateways);
     return [used, { service, configs: { routes, limits }, readers: gateways }];
   });
   return { ...translation, waypointConfigs, waypointSecurities };
-}
-
-/** The waypoints that routes make send to a service, whether it uses them or not: they must know how to use its endpoints. */
-function routedBy(
-  picture: Picture,
-  settings: MeshSettings,
-  { kind, ref }: Service | ServiceEntry,
-  hostname: string,
-): string[] {
-  const routes = [
-    ...(kind === 'Service' ? picture.routesTo(kind, ref.namespace, ref.name) : []),
-    ...picture.routesTo('Hostname', '', hostname),
-  ];
-  return routes.flatMap((route) =>
-    route.spec.parentRefs.flatMap((parentRef) => {
-      const parent = findParent(picture, parentRef, route.ref.namespace);
-      return parent === undefined ? [] : [...objectWaypoint(picture, settings, parent).gateways];
-    }),
-  );
 }
 
 /** There also where nothing is configured, so that a waypoint can tell that from what has not arrived yet. */

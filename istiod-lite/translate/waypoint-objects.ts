@@ -14,11 +14,13 @@ import {
 import type { GeneratedObject, MeshSettings } from './settings.ts';
 
 /** What a waypoint's pods are asked about: readiness and, by Prometheus, metrics. */
-const READINESS_PORT = 15021;
-const STATS_PORT = 15020;
+export const READINESS_PORT = 15021;
+export const STATS_PORT = 15020;
 /** Seconds, as Kubernetes writes them: of a token, a day's half as Istio asks for; of a pod's end, its default. */
 const TOKEN_SECONDS = 43_200;
 const TERMINATION_GRACE_SECONDS = 30;
+
+const MESH_PORT = { name: 'mesh', containerPort: HBONE_PORT, protocol: 'TCP' };
 
 /** The program of a waypoint. */
 export const WAYPOINT_IMAGE = 'halo/waypoint';
@@ -70,7 +72,11 @@ export function waypointObjects(gateway: Gateway, settings: MeshSettings): Gener
               'prometheus.io/path': '/stats/prometheus',
             },
           },
-          spec: podSpec(name, settings),
+          spec: proxyPodSpec(name, settings, {
+            name: 'waypoint',
+            role: 'waypoint',
+            ports: [MESH_PORT],
+          }),
         },
       },
     },
@@ -93,15 +99,25 @@ export function waypointObjects(gateway: Gateway, settings: MeshSettings): Gener
   ];
 }
 
-function podSpec(serviceAccountName: string, settings: MeshSettings): Record<string, unknown> {
+/** What runs the program of waypoints and gateways. */
+export function proxyPodSpec(
+  serviceAccountName: string,
+  settings: MeshSettings,
+  container: Readonly<{
+    name: string;
+    role: 'waypoint' | 'gateway';
+    ports: readonly Readonly<{ name: string; containerPort: number; protocol: string }>[];
+  }>,
+): Record<string, unknown> {
   const { clusterId, clusterDomain, trustDomain, trustDomainAliases, network } = settings;
   return {
     serviceAccountName,
     terminationGracePeriodSeconds: TERMINATION_GRACE_SECONDS,
     containers: [
       {
-        ...{ name: 'waypoint', image: WAYPOINT_IMAGE },
+        ...{ name: container.name, image: WAYPOINT_IMAGE },
         env: [
+          ...(container.role === 'waypoint' ? [] : [{ name: 'PROXY_ROLE', value: container.role }]),
           fromField('POD_NAME', 'metadata.name'),
           fromField('POD_NAMESPACE', 'metadata.namespace'),
           fromField('SERVICE_ACCOUNT', 'spec.serviceAccountName'),
@@ -117,7 +133,7 @@ function podSpec(serviceAccountName: string, settings: MeshSettings): Record<str
           { name: 'CA_ROOT_CA', value: '/var/run/secrets/istio/root-cert.pem' },
         ],
         ports: [
-          { name: 'mesh', containerPort: HBONE_PORT, protocol: 'TCP' },
+          ...container.ports,
           { name: 'metrics', containerPort: STATS_PORT, protocol: 'TCP' },
           { name: 'status-port', containerPort: READINESS_PORT, protocol: 'TCP' },
         ],

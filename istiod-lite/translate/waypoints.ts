@@ -242,6 +242,7 @@ function refuse(
     ...UNBOUND,
     waypoint: hostnameAddress(wish.namespace, hostname),
     waypointProblem: message,
+    ingressUseWaypoint: usesForIngress(picture, user),
     condition: condition('False', reason, `${message}; traffic is refused`),
   };
 }

@@ -89,7 +89,7 @@ export const podSchema = fields(
 );
 
 const SERVICE_SPEC_FIELDS = [
-  ...['sessionAffinity', 'sessionAffinityConfig', 'externalIPs', 'loadBalancerIP'],
+  ...['sessionAffinityConfig', 'externalIPs', 'loadBalancerIP'],
   ...['loadBalancerSourceRanges', 'loadBalancerClass', 'externalTrafficPolicy'],
   ...['healthCheckNodePort', 'allocateLoadBalancerNodePorts'],
 ];
@@ -110,6 +110,7 @@ export const serviceSchema = fields(
           ipFamilies: list(oneOf(['IPv4', 'IPv6'], 'IPv4')),
           ipFamilyPolicy: text(),
           internalTrafficPolicy: withDefault(oneOf(['Cluster', 'Local'], 'Cluster'), 'Cluster'),
+          sessionAffinity: withDefault(oneOf(['None', 'ClientIP'], 'None'), 'None'),
           trafficDistribution: text(),
           publishNotReadyAddresses: bool(),
           ports: list(
@@ -129,6 +130,15 @@ export const serviceSchema = fields(
         'error',
         SERVICE_SPEC_FIELDS,
       ),
+    ),
+    status: fields(
+      {
+        loadBalancer: fields(
+          { ingress: list(fields({ ip: text(), hostname: text() }, 'ignore')) },
+          'ignore',
+        ),
+      },
+      'ignore',
     ),
   },
   'ignore',

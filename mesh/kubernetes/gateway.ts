@@ -1,5 +1,7 @@
 import type { ObjectBase } from './object.ts';
+import { hostname } from './gateway-values.ts';
 import type { Report } from './problem.ts';
+import { GATEWAY_GROUP } from './route-references.ts';
 import {
   anything,
   dictionary,
@@ -17,6 +19,51 @@ import { labelSelectorSchema } from './selector.ts';
 
 const address = fields({ type: withDefault(text(), 'IPAddress'), value: text() });
 
+/** Of a Secret, or of what holds certificates of authorities; what kinds these are is judged in status. */
+const reference = fields({
+  group: text(),
+  kind: withDefault(text(), 'Secret'),
+  name: required(text()),
+  namespace: text(),
+});
+
+const listenerTls = fields(
+  {
+    mode: withDefault(oneOf(['Terminate', 'Passthrough'], 'Terminate'), 'Terminate'),
+    certificateRefs: list(reference),
+    options: dictionary(text()),
+  },
+  'warning',
+);
+
+const clientValidation = fields(
+  {
+    validation: optional(
+      fields({
+        caCertificateRefs: list(reference),
+        mode: withDefault(
+          oneOf(['AllowValidOnly', 'AllowInsecureFallback'], 'AllowValidOnly'),
+          'AllowValidOnly',
+        ),
+      }),
+    ),
+  },
+  'warning',
+);
+
+const gatewayTls = fields(
+  {
+    frontend: optional(
+      fields({
+        default: clientValidation,
+        perPort: list(fields({ port: required(port()), tls: clientValidation })),
+      }),
+    ),
+  },
+  'warning',
+  ['backend'],
+);
+
 export const gatewaySchema = fields(
   {
     spec: required(
@@ -27,25 +74,28 @@ export const gatewaySchema = fields(
             fields(
               {
                 name: required(text()),
-                hostname: text(),
+                hostname: hostname(),
                 port: required(port()),
                 protocol: required(text()),
+                tls: optional(listenerTls),
                 allowedRoutes: fields(
                   {
                     namespaces: fields({
                       from: withDefault(oneOf(['All', 'Selector', 'Same', 'None'], 'Same'), 'Same'),
                       selector: optional(labelSelectorSchema),
                     }),
-                    kinds: anything(),
+                    kinds: list(
+                      fields({ group: withDefault(text(), GATEWAY_GROUP), kind: required(text()) }),
+                    ),
                   },
                   'warning',
                 ),
               },
               'warning',
-              ['tls'],
             ),
           ),
           addresses: list(address),
+          tls: optional(gatewayTls),
           infrastructure: fields(
             {
               labels: dictionary(text()),
@@ -56,7 +106,7 @@ export const gatewaySchema = fields(
           ),
         },
         'warning',
-        ['allowedListeners', 'tls', 'defaultScope'],
+        ['allowedListeners', 'defaultScope'],
       ),
     ),
     status: fields(

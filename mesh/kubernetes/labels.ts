@@ -31,6 +31,10 @@ export const WAYPOINT_FOR = 'istio.io/waypoint-for';
 export const INGRESS_USE_WAYPOINT = 'istio.io/ingress-use-waypoint';
 /** Annotation of a Gateway or GatewayClass: `NONE` or `PROXY`, with an optional `/port`. */
 export const WAYPOINT_INBOUND_BINDING = 'ambient.istio.io/waypoint-inbound-binding';
+/** Annotation of a Gateway or GatewayClass: `true` has a waypoint tell back ends who the client is. */
+export const XFCC_CLIENT_IDENTITY = 'ambient.istio.io/xfcc-include-client-identity';
+/** Annotation of a Gateway or GatewayClass: `true` lets fields through whose names hold `_`. */
+export const ALLOW_HEADER_UNDERSCORES = 'halo.dev/allow-header-underscores';
 /** Annotation of a Gateway: the service accounts, comma separated, whose pods use this waypoint. */
 export const FOR_SERVICE_ACCOUNT = 'istio.io/for-service-account';
 /** Annotation of a Service or Namespace: `true` sends traffic direct while the waypoint cannot be used. */
@@ -65,10 +69,16 @@ export const SLICE_SERVICE_NAME = 'kubernetes.io/service-name';
 export const WAYPOINT_CLASS = 'istio-waypoint';
 /** `spec.controllerName` of that class: whoever has this name acts on its Gateways. */
 export const WAYPOINT_CONTROLLER = 'istio.io/mesh-controller';
+export const INGRESS_CLASS = 'istio';
+/** `spec.controllerName` of that class, and of others whose Gateways are such gateways too. */
+export const INGRESS_CONTROLLER = 'istio.io/gateway-controller';
+/** Annotation of a gateway's Gateway: the type of its Service. */
+export const SERVICE_TYPE = 'networking.istio.io/service-type';
 export const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name';
 export const GATEWAY_CLASS_NAME = 'gateway.networking.k8s.io/gateway-class-name';
 export const GATEWAY_MANAGED = 'gateway.istio.io/managed';
 export const GATEWAY_MANAGED_MESH = 'istio.io-mesh-controller';
+export const GATEWAY_MANAGED_INGRESS = 'istio.io-gateway-controller';
 export const GATEWAY_MANAGED_EAST_WEST = 'istio.io-eastwest-controller';
 /** Label of a ConfigMap in the root namespace: the class whose Gateways' objects it changes. */
 export const GATEWAY_CLASS_DEFAULTS = 'gateway.istio.io/defaults-for-class';

@@ -1,3 +1,4 @@
+import { backendTlsPolicySchema, type BackendTlsPolicy } from './backend-tls-policy.ts';
 import {
   configMapSchema,
   endpointSliceSchema,
@@ -43,6 +44,11 @@ import {
 import type { ObjectBase, OtherObject } from './object.ts';
 import type { Report } from './problem.ts';
 import {
+  backendPolicySchema,
+  validateBackendPolicy,
+  type BackendPolicy,
+} from './backend-policy.ts';
+import {
   rateLimitPolicySchema,
   validateRateLimitPolicy,
   type RateLimitPolicy,
@@ -54,13 +60,20 @@ import {
   type RequestAuthentication,
 } from './request-authentication.ts';
 import type { Schema } from './schema.ts';
+import { secretSchema, type Secret } from './secret.ts';
 import {
   authorizationPolicySchema,
   peerAuthenticationSchema,
   type AuthorizationPolicy,
   type PeerAuthentication,
 } from './security.ts';
-import { tcpRouteSchema, tlsRouteSchema, type TcpRoute, type TlsRoute } from './tcp-route.ts';
+import {
+  tcpRouteSchema,
+  tlsRouteSchema,
+  type TcpRoute,
+  type TlsRoute,
+  type UdpRoute,
+} from './tcp-route.ts';
 import { validateAuthorizationPolicy, validatePeerAuthentication } from './validate-security.ts';
 import {
   validateVirtualService,
@@ -73,6 +86,7 @@ export type KnownObject =
   | Node
   | ServiceAccount
   | ConfigMap
+  | Secret
   | Pod
   | Service
   | EndpointSlice
@@ -86,12 +100,15 @@ export type KnownObject =
   | PeerAuthentication
   | RequestAuthentication
   | RateLimitPolicy
+  | BackendTlsPolicy
+  | BackendPolicy
   | Gateway
   | GatewayClass
   | HttpRoute
   | GrpcRoute
   | TcpRoute
   | TlsRoute
+  | UdpRoute
   | ReferenceGrant;
 
 export type KubernetesObject = KnownObject | OtherObject;
@@ -149,6 +166,7 @@ export const KINDS: readonly KindDefinition[] = [
   definition('Node', cluster, nodeSchema, none, (a, b) => ({ ...a, ...b })),
   definition('ServiceAccount', core, serviceAccountSchema, none, (a) => a),
   definition('ConfigMap', core, configMapSchema, none, (a, b) => ({ ...a, ...b })),
+  definition('Secret', core, secretSchema, none, (a, b) => ({ ...a, ...b })),
   definition('Pod', core, podSchema, none, (a, b) => ({ ...a, ...b })),
   definition('Service', core, serviceSchema, validateService, (a, b) => ({ ...a, ...b })),
   definition(
@@ -210,6 +228,20 @@ export const KINDS: readonly KindDefinition[] = [
     validateRateLimitPolicy,
     (a, b) => ({ ...a, ...b }),
   ),
+  definition(
+    'BackendTLSPolicy',
+    { ...gatewayApi, versions: ['v1', 'v1alpha3'] },
+    backendTlsPolicySchema,
+    none,
+    (a, b) => ({ ...a, ...b }),
+  ),
+  definition(
+    'BackendPolicy',
+    { group: 'halo.dev', versions: ['v1alpha1'], namespaced: true },
+    backendPolicySchema,
+    validateBackendPolicy,
+    (a, b) => ({ ...a, ...b }),
+  ),
   definition('Gateway', gatewayApi, gatewaySchema, validateGateway, (a, b) => ({ ...a, ...b })),
   definition(
     'GatewayClass',
@@ -224,6 +256,7 @@ export const KINDS: readonly KindDefinition[] = [
   definition('HTTPRoute', gatewayApi, httpRouteSchema, none, (a, b) => ({ ...a, ...b })),
   definition('GRPCRoute', gatewayApi, grpcRouteSchema, none, (a, b) => ({ ...a, ...b })),
   definition('TCPRoute', bytesRoutes, tcpRouteSchema, none, (a, b) => ({ ...a, ...b })),
+  definition('UDPRoute', bytesRoutes, tcpRouteSchema, none, (a, b) => ({ ...a, ...b })),
   definition('TLSRoute', bytesRoutes, tlsRouteSchema, none, (a, b) => ({ ...a, ...b })),
   definition('ReferenceGrant', gatewayApi, referenceGrantSchema, none, (a, b) => ({
     ...a,
@@ -250,7 +283,6 @@ export const UNENFORCED_KINDS: ReadonlyMap<string, string> = new Map([
   ['networking.istio.io/Sidecar', 'has no effect: there are no sidecars'],
   ['networking.istio.io/EnvoyFilter', 'has no effect: there is no Envoy'],
   ['extensions.istio.io/WasmPlugin', 'has no effect: there is no Envoy'],
-  ['gateway.networking.k8s.io/UDPRoute', 'has no effect: UDP goes past the mesh'],
 ]);
 
 const definitions: ReadonlyMap<string, KindDefinition> = new Map(

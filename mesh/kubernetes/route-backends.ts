@@ -2,7 +2,7 @@ import type { ObjectOf } from './resources.ts';
 import type { BackendObject } from './route-references.ts';
 
 /** Every kind of route. */
-export type Route = ObjectOf<'HTTPRoute' | 'GRPCRoute' | 'TCPRoute' | 'TLSRoute'>;
+export type Route = ObjectOf<'HTTPRoute' | 'GRPCRoute' | 'TCPRoute' | 'TLSRoute' | 'UDPRoute'>;
 
 /** Everything that a route may send requests or connections to, mirrors too. */
 export function backendsOf(route: Route): readonly BackendObject[] {
@@ -16,6 +16,7 @@ export function backendsOf(route: Route): readonly BackendObject[] {
       ]);
     case 'TCPRoute':
     case 'TLSRoute':
+    case 'UDPRoute':
       return route.spec.rules.flatMap(({ backendRefs }) => backendRefs);
   }
 }

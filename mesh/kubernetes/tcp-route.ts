@@ -4,7 +4,8 @@ import { checkBackendPort, parentRefs, weightedBackendFields } from './route-ref
 import { ruleName } from './route-rules.ts';
 import { fields, oneOf, optional, required, type Decoded } from './schema.ts';
 
-// Routes of bytes: a TCPRoute by the port alone, a TLSRoute by the name that the client asks for in its handshake.
+// Routes of bytes: a TCPRoute by the port alone, a TLSRoute by the name that the client asks for in its handshake; a
+// UDPRoute is a TCPRoute for datagrams.
 
 const rule = fields({
   name: ruleName,
@@ -39,6 +40,9 @@ export const tlsRouteSchema = fields(
 
 /** gateway.networking.k8s.io/TCPRoute. */
 export type TcpRoute = ObjectBase & Readonly<{ kind: 'TCPRoute' }> & Decoded<typeof tcpRouteSchema>;
+
+/** gateway.networking.k8s.io/UDPRoute. */
+export type UdpRoute = ObjectBase & Readonly<{ kind: 'UDPRoute' }> & Decoded<typeof tcpRouteSchema>;
 
 /** gateway.networking.k8s.io/TLSRoute. */
 export type TlsRoute = ObjectBase & Readonly<{ kind: 'TLSRoute' }> & Decoded<typeof tlsRouteSchema>;

@@ -1,3 +1,5 @@
+import type { EndpointCondition } from './endpoint-report.ts';
+
 /** One look-up or check of a decision, in words: what was asked and what was found. */
 export type ExplainStep = Readonly<{ step: string; found: string }>;
 
@@ -81,11 +83,15 @@ export type RequestExplanation = Readonly<{
 export type BackendExplanation = Readonly<{
   backend: string;
   weight: number;
+  /** What a BackendPolicy says of it, with the policy's name. */
+  policy?: string;
   /** Why it answers with an error. */
   problem?: string;
+  /** How TLS is spoken with its application; absent: it is not. */
+  tls?: string;
   endpoints: readonly Readonly<{
     workload: string;
     address: string;
-    state: 'available' | 'unhealthy' | 'ejected';
+    state: EndpointCondition;
   }>[];
 }>;

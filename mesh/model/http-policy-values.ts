@@ -1,6 +1,7 @@
 import type { IpAddress } from '../../base/address.ts';
 import type { ServiceAccountMatch, StringMatch } from './authorization.ts';
 import type { PolicyConnection } from './authorize.ts';
+import { claimTexts } from './claims.ts';
 import type { HttpCondition, HttpMatch, TextAttribute } from './http-policy.ts';
 import { identityParts, principalOf } from './identity.ts';
 import type { PathTemplate } from './path-template.ts';
@@ -324,15 +325,4 @@ function testsOf<T>(
     tests.push({ dimension, negative: true, values: excluded, ...(wanted && { wanted }) });
   }
   return tests;
-}
-
-/** The texts that a claim holds: itself, or the texts of a list; anything else is nothing that a policy can name. */
-function claimTexts(claims: object, path: readonly string[]): readonly string[] {
-  let at: unknown = claims;
-  for (const name of path) {
-    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, name)) return [];
-    at = Reflect.get(at, name);
-  }
-  if (typeof at === 'string') return [at];
-  return Array.isArray(at) ? at.filter((one) => typeof one === 'string') : [];
 }

@@ -44,7 +44,21 @@ export type HttpRule = Readonly<{
   clauses: readonly Readonly<{ matches: readonly HttpMatch[] }>[];
 }>;
 
-/** How an external authorizer is asked; Istio's `envoyExtAuthzGrpc`. */
+/** What only an authorizer has that is asked by HTTP. Names are in lower case: exact, `prefix*` or `*suffix`. */
+export type HttpAuthorization = Readonly<{
+  /** Stands before the request's own path. */
+  pathPrefix: string;
+  /** It is sent these in the place of the client's. */
+  additionalHeaders: readonly Readonly<{ name: string; value: string }>[];
+  /** Of its answer, what the backend gets of a request that may go on. */
+  headersToUpstreamOnAllow: readonly string[];
+  /** What the client gets with a denial; empty: all. */
+  headersToDownstreamOnDeny: readonly string[];
+  /** What the client gets with the backend's response. */
+  headersToDownstreamOnAllow: readonly string[];
+}>;
+
+/** How an external authorizer is asked; Istio's `envoyExtAuthzGrpc` and `envoyExtAuthzHttp`. */
 export type ExternalAuthorizer = Readonly<{
   /** As the mesh's configuration names it. */
   name: string;
@@ -59,8 +73,13 @@ export type ExternalAuthorizer = Readonly<{
   /** A longer body is shown in part, instead of being refused with 413. */
   allowPartialMessage: boolean;
   packAsBytes: boolean;
-  /** Names in lower case that it is shown; empty: all. */
+  /**
+   * Names in lower case that it is shown, exact, `prefix*` or `*suffix`. Empty: by gRPC all, by HTTP none but those that are
+   * always shown.
+   */
   includeHeaders: readonly string[];
+  /** Where it is asked by HTTP; by gRPC without. */
+  http?: HttpAuthorization;
 }>;
 
 export type HttpPolicyAction = Readonly<

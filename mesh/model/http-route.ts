@@ -14,7 +14,10 @@ export type ValueMatch = Readonly<
   | { name: string; kind: 'present'; absent?: boolean }
 >;
 
-/** All that is there must hold. Header names are in lower case; `absent: true` turns a match around. */
+/**
+ * All that is there must hold. Header names are in lower case; `absent: true` turns a match around. A name that parseClaimName()
+ * knows is of a claim of the token that was verified, of whose texts one must be right.
+ */
 export type HttpMatch = Readonly<{
   path?: PathMatch;
   method?: string;
@@ -57,8 +60,13 @@ export type RetryPolicy = Readonly<{
 
 /** What keeps a client at one endpoint. GEP-1619. */
 export type SessionPersistence = Readonly<
-  | { kind: 'cookie'; name: string; path: string; lifetimeMs?: number }
-  | { kind: 'header'; name: string }
+  (
+    | { kind: 'cookie'; name: string; path: string; lifetimeMs?: number }
+    | { kind: 'header'; name: string }
+  ) & {
+    /** A session ends so long after it began, however it is used. */
+    absoluteMs?: number;
+  }
 >;
 
 export type HttpRule = Readonly<{

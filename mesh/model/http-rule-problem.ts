@@ -1,4 +1,5 @@
 import { authorityProblem, fieldNameProblem, headerChangesProblem } from './header-changes.ts';
+import { parseClaimName } from './claims.ts';
 import type { HttpFilter } from './http-filter.ts';
 import type { HttpMatch, HttpRule, SessionPersistence } from './http-route.ts';
 import type { PathRewrite, PathSubstitution } from './path-rewrite.ts';
@@ -38,7 +39,7 @@ function matchProblem({
 }: HttpMatch): string | undefined {
   const values = [path, authority, scheme, ...headers, ...queryParams];
   return (
-    firstProblem(headers, ({ name }) => headerMatchProblem(name)) ??
+    firstProblem(headers, ({ name }) => matchNameProblem(name)) ??
     firstProblem(values, (value) =>
       value?.kind === 'regex' ? regexProblem(value.value) : undefined,
     )
@@ -49,6 +50,11 @@ function matchProblem({
 const PSEUDO = [':authority', ':method', ':path', ':scheme'];
 
 const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9a-z-]+$/;
+
+/** As headerMatchProblem(), of a rule's match: claims of tokens stand among its headers, by names that none has. */
+export function matchNameProblem(name: string): string | undefined {
+  return parseClaimName(name) === undefined ? headerMatchProblem(name) : undefined;
+}
 
 /** No request has a field of another name: a match would never hold or, turned around, always. */
 export function headerMatchProblem(name: string): string | undefined {

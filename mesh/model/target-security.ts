@@ -2,6 +2,7 @@ import type { Brand } from '../../base/brand.ts';
 import type { HttpPolicy } from './http-policy.ts';
 import type { RequestAuthentication } from './request-authentication.ts';
 import type { ServiceKey } from './service.ts';
+import type { WaypointSettings } from './waypoint-settings.ts';
 
 /** What policies of a waypoint are attached to: `Service/<service key>` or `Gateway/<namespace>/<name>`. */
 export type SecurityTarget = Brand<string, 'SecurityTarget'>;
@@ -11,6 +12,8 @@ export type TargetSecurity = Readonly<{
   target: SecurityTarget;
   policies: readonly HttpPolicy[];
   authentications: readonly RequestAuthentication[];
+  /** Of a Gateway; STRICT_SETTINGS where there are none. */
+  settings?: WaypointSettings;
 }>;
 
 export function serviceTarget(service: ServiceKey): SecurityTarget {

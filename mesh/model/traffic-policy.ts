@@ -55,16 +55,26 @@ export type LocalityPolicy = Readonly<{
   failoverPriority: readonly string[];
 }>;
 
-/** TLS of the application inside the tunnel, or to an external host. */
+/**
+ * TLS of the application inside the tunnel, or to an external host. `mesh`: the proxy's own identity, for which a tunnel
+ * will do. Holds keys: it goes into no log, dump or error.
+ */
 export type UpstreamTls = Readonly<{
-  mode: 'simple' | 'mutual';
+  mode: 'simple' | 'mutual' | 'mesh';
+  /** The server that is asked for; '' for none. */
   sni: string;
+  /** DNS names, addresses or URIs, one of which the server's certificate must have. Without any, no server is accepted. */
   subjectAltNames: readonly string[];
-  /** PEM; empty: the system's roots. */
+  /** PEM; empty, without a file either: the system's roots. */
   roots: string;
   /** PEM chain and key of `mutual`. */
   certificate: string;
   key: string;
+  /** Where the proxy finds them, each in place of the text; '' for none. Read for every connection, as they may change. */
+  rootsFile: string;
+  certificateFile: string;
+  keyFile: string;
+  /** Whoever answers is accepted. */
   insecureSkipVerify: boolean;
 }>;
 

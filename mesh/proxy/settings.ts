@@ -78,6 +78,7 @@ export const hboneSettings = {
     default: undefined,
   }),
   keyLogFile: text('KEY_LOG_FILE', 'DANGEROUS: TLS secrets are appended to this file'),
+  crlPath: text('CRL_PATH', 'File of revocation lists (PEM or DER), watched'),
 };
 
 /**

@@ -35,6 +35,15 @@ export class TlsContexts implements Disposable {
     return this.current(identity) ?? this.set(await this.#options.fetch(identity));
   }
 
+  /**
+   * The certificate of an identity, for a context of other settings. @throws {MeshError} ERR_CERTIFICATE_UNAVAILABLE
+   */
+  async certificate(identity: SpiffeId): Promise<WorkloadCertificate> {
+    await this.get(identity);
+    const entry = this.#entries.get(identity);
+    return entry === undefined ? await this.#options.fetch(identity) : entry.certificate;
+  }
+
   /** The context that is there now, if its certificate is valid. */
   current(identity: SpiffeId): TlsContext | undefined {
     const entry = this.#entries.get(identity);

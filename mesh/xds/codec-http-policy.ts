@@ -18,8 +18,10 @@ import {
   Attribute,
   HttpPolicy_Action as Action,
   TargetSecurity as TargetSecurityMessage,
+  WaypointSettings_Paths as Paths,
   type Condition as ConditionMessage,
   type ConditionValue,
+  type ExternalAuthorizer as AuthorizerMessage,
   type HttpPolicy as HttpPolicyMessage,
   type HttpPolicyRule as HttpRuleMessage,
   type JwtRule as JwtRuleMessage,
@@ -74,6 +76,12 @@ export function decodeTargetSecurity(bytes: Uint8Array): TargetSecurity {
           rules: rules.map(decodeJwtRule),
         }),
       ),
+      ...(message.settings && {
+        settings: {
+          ...message.settings,
+          paths: decodeEnum(Paths, message.settings.paths, 'settings.paths'),
+        },
+      }),
     };
   } catch (error) {
     if (!(error instanceof MeshError)) throw error;
@@ -91,6 +99,9 @@ export function encodeTargetSecurity(security: TargetSecurity): Uint8Array {
       key,
       rules: rules.map(encodeJwtRule),
     })),
+    ...(security.settings && {
+      settings: { ...security.settings, paths: Paths[security.settings.paths] },
+    }),
   }).finish();
 }
 
@@ -115,7 +126,7 @@ function encodePolicy({ key, action, dryRun, rules }: HttpPolicy): HttpPolicyMes
   return {
     ...{ key, action: Action[action.kind], dryRun },
     rules: rules.map(encodeRule),
-    authorizer: authorizer && { ...authorizer, includeHeaders: [...authorizer.includeHeaders] },
+    authorizer: authorizer && encodeAuthorizer(authorizer),
     authorizerProblem: custom !== undefined && 'problem' in custom ? custom.problem : '',
   };
 }
@@ -132,12 +143,32 @@ function decodeAction({
   return { kind, authorizer: decodeAuthorizer(authorizer) };
 }
 
-function decodeAuthorizer(authorizer: ExternalAuthorizer): ExternalAuthorizer {
+function encodeAuthorizer({ http, ...authorizer }: ExternalAuthorizer): AuthorizerMessage {
+  return {
+    ...authorizer,
+    includeHeaders: [...authorizer.includeHeaders],
+    ...(http && {
+      http: {
+        pathPrefix: http.pathPrefix,
+        additionalHeaders: [...http.additionalHeaders],
+        headersToUpstreamOnAllow: [...http.headersToUpstreamOnAllow],
+        headersToDownstreamOnDeny: [...http.headersToDownstreamOnDeny],
+        headersToDownstreamOnAllow: [...http.headersToDownstreamOnAllow],
+      },
+    }),
+  };
+}
+
+function decodeAuthorizer({ http, ...authorizer }: AuthorizerMessage): ExternalAuthorizer {
   const { host, port, statusOnError } = authorizer;
   if (host === '') throw resourceError('an authorizer without a host');
   if (statusOnError < 400 || statusOnError > 599)
     throw resourceError(`bad status_on_error ${statusOnError}`);
-  return { ...authorizer, port: decodePort(port, 'authorizer.port', { zero: false }) };
+  return {
+    ...authorizer,
+    port: decodePort(port, 'authorizer.port', { zero: false }),
+    ...(http && { http }),
+  };
 }
 
 function decodeRule({ clauses }: HttpRuleMessage): HttpRule {

@@ -114,7 +114,8 @@ function encodePorts(ports: ReadonlyMap<number, PortRoutes>): PortRoutesMessage[
   });
 }
 
-function decodeHttp({ choice, grpc, rules }: HttpRoutesMessage): HttpRoutes {
+/** @throws {MeshError} ERR_XDS_RESOURCE for what is not known here. */
+export function decodeHttp({ choice, grpc, rules }: HttpRoutesMessage): HttpRoutes {
   return {
     choice: decodeName(['precedence', 'order'], choice, 'choice'),
     grpc,
@@ -122,7 +123,7 @@ function decodeHttp({ choice, grpc, rules }: HttpRoutesMessage): HttpRoutes {
   };
 }
 
-function encodeHttp({ choice, grpc, rules }: HttpRoutes): HttpRoutesMessage {
+export function encodeHttp({ choice, grpc, rules }: HttpRoutes): HttpRoutesMessage {
   return { choice, grpc, rules: rules.map(encodeRule) };
 }
 
@@ -248,11 +249,12 @@ function encodeShareOf({
   return { target: target === undefined ? undefined : encodeTarget(target), problem, weight };
 }
 
-function decodeTcp({ name, backends }: TcpRouteMessage): TcpRoute {
+/** @throws {MeshError} ERR_XDS_RESOURCE for what is not known here. */
+export function decodeTcp({ name, backends }: TcpRouteMessage): TcpRoute {
   return { name, backends: backends.map(decodeShareOf) };
 }
 
-function encodeTcp({ name, backends }: TcpRoute): TcpRouteMessage {
+export function encodeTcp({ name, backends }: TcpRoute): TcpRouteMessage {
   return { name, backends: backends.map(encodeShareOf) };
 }
 
@@ -280,26 +282,32 @@ function encodeRetry(retry: RetryPolicy): RetryPolicyMessage {
   };
 }
 
-function decodeSession({ by }: SessionPersistenceMessage): SessionPersistence {
+function decodeSession({ by, absoluteMs }: SessionPersistenceMessage): SessionPersistence {
+  const bound =
+    absoluteMs === undefined
+      ? {}
+      : { absoluteMs: decodeAmount(absoluteMs, 'session_persistence.absolute_ms') };
   switch (by?.$case) {
     case 'cookie': {
       const { name, path, lifetimeMs } = by.value;
       return {
-        ...{ kind: 'cookie', name, path },
+        ...{ kind: 'cookie', name, path, ...bound },
         ...(lifetimeMs === undefined
           ? {}
           : { lifetimeMs: decodeAmount(lifetimeMs, 'session_persistence.lifetime_ms') }),
       };
     }
     case 'header':
-      return { kind: 'header', name: by.value };
+      return { kind: 'header', name: by.value, ...bound };
     case undefined:
       throw resourceError('session persistence of no known kind');
   }
 }
 
 function encodeSession(session: SessionPersistence): SessionPersistenceMessage {
-  if (session.kind === 'header') return { by: { $case: 'header', value: session.name } };
+  const { absoluteMs } = session;
+  if (session.kind === 'header')
+    return { by: { $case: 'header', value: session.name }, absoluteMs };
   const { name, path, lifetimeMs } = session;
-  return { by: { $case: 'cookie', value: { name, path, lifetimeMs } } };
+  return { by: { $case: 'cookie', value: { name, path, lifetimeMs } }, absoluteMs };
 }

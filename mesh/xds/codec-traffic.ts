@@ -224,5 +224,5 @@ function decodeOutliers(message: OutliersMessage): OutlierPolicy {
 }
 
 function decodeTls(message: UpstreamTlsMessage): UpstreamTls {
-  return { ...message, mode: decodeName(['simple', 'mutual'], message.mode, 'tls.mode') };
+  return { ...message, mode: decodeName(['simple', 'mutual', 'mesh'], message.mode, 'tls.mode') };
 }

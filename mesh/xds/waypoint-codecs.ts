@@ -1,6 +1,13 @@
+import type { ServiceBackendPolicy } from '../model/backend-policy.ts';
 import type { ServiceRoutes } from '../model/http-route.ts';
 import type { ServiceRateLimits } from '../model/rate-limit.ts';
 import type { ServiceTrafficPolicy } from '../model/traffic-policy.ts';
+import { GATEWAY_LISTENERS_TYPE } from './codec-gateway.ts';
+import {
+  decodeServiceBackendPolicy,
+  encodeServiceBackendPolicy,
+  SERVICE_BACKEND_POLICY_TYPE,
+} from './codec-backend.ts';
 import { TARGET_SECURITY_TYPE } from './codec-http-policy.ts';
 import {
   decodeServiceRateLimits,
@@ -21,6 +28,8 @@ import {
 export type WaypointConfigs = Readonly<{
   traffic: ServiceTrafficPolicy;
   limits: ServiceRateLimits;
+  /** Only where a BackendPolicy is. */
+  backend: ServiceBackendPolicy;
   routes: ServiceRoutes;
 }>;
 
@@ -45,21 +54,30 @@ export const WAYPOINT_CODECS: { readonly [K in WaypointKind]: WaypointCodec<Wayp
       ...{ typeUrl: SERVICE_RATE_LIMITS_TYPE },
       ...{ encode: encodeServiceRateLimits, decode: decodeServiceRateLimits },
     },
+    backend: {
+      ...{ typeUrl: SERVICE_BACKEND_POLICY_TYPE },
+      ...{ encode: encodeServiceBackendPolicy, decode: decodeServiceBackendPolicy },
+    },
     routes: {
       ...{ typeUrl: SERVICE_ROUTES_TYPE },
       ...{ encode: encodeServiceRoutes, decode: decodeServiceRoutes },
     },
   };
 
-/** Types that waypoints alone may ask for: policies, which are named by their targets, then those of WAYPOINT_CODECS. */
+/**
+ * Types that waypoints and gateways alone may ask for: policies, which are named by their targets, those of
+ * WAYPOINT_CODECS, then what a gateway listens for, which names services.
+ */
 export const WAYPOINT_TYPES: readonly string[] = [
   TARGET_SECURITY_TYPE,
   ...Object.values(WAYPOINT_CODECS).map(({ typeUrl }) => typeUrl),
+  GATEWAY_LISTENERS_TYPE,
 ];
 
 const KINDS: ReadonlyMap<string, WaypointKind> = new Map([
   [SERVICE_TRAFFIC_TYPE, 'traffic'],
   [SERVICE_RATE_LIMITS_TYPE, 'limits'],
+  [SERVICE_BACKEND_POLICY_TYPE, 'backend'],
   [SERVICE_ROUTES_TYPE, 'routes'],
 ]);
 

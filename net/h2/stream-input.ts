@@ -42,6 +42,8 @@ export class StreamInput implements TurnTask {
   #ended = false;
   #endTold = false;
   #paused = false;
+  /** While the sink was given something, it asked for more, or another one took its place. */
+  #asked = false;
   #silent = false;
   #taskQueued = false;
 
@@ -63,10 +65,12 @@ export class StreamInput implements TurnTask {
   setSink(sink: ByteSink): void {
     this.#sink = sink;
     this.#paused = false;
+    this.#asked = true;
     this.queueTask();
   }
 
   resume(): void {
+    this.#asked = true;
     if (!this.#paused) return;
     this.#paused = false;
     if (this.#hasInput()) this.queueTask();
@@ -89,12 +93,12 @@ export class StreamInput implements TurnTask {
     let taken = 0;
     const sink = this.#sink;
     if (sink !== undefined && !this.#paused && this.#queueLength() === 0) {
+      this.#asked = false;
       taken = sink.onData(bytes, offset, length);
       this.bytesRead += taken;
       this.release(taken);
       if (taken === length || this.#isSilent()) return;
-      // A sink that was set meanwhile gets the rest in the next turn.
-      if (this.#sink === sink) this.#paused = true;
+      this.#pause();
     }
     this.#queue ??= new ReceiveQueue();
     this.#queue.push(bytes, offset + taken, length - taken);
@@ -154,6 +158,7 @@ export class StreamInput implements TurnTask {
         return;
       }
       const length = head.end - head.start;
+      this.#asked = false;
       const taken = sink.onData(head.bytes, head.start, length);
       if (this.#isSilent()) return;
       this.bytesRead += taken;
@@ -161,8 +166,17 @@ export class StreamInput implements TurnTask {
       queue.consume(taken);
       this.#owner.onQueued(-taken);
       this.release(taken);
-      if (taken < length && this.#sink === sink) this.#paused = true;
+      if (taken < length) {
+        this.#pause();
+        return;
+      }
     }
+  }
+
+  /** The sink took less than it was given. Whoever asked meanwhile gets the rest in the next turn. */
+  #pause(): void {
+    if (this.#asked) this.queueTask();
+    else this.#paused = true;
   }
 
   #tellEnd(): void {

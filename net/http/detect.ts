@@ -4,6 +4,7 @@ import { Deadline } from '../deadline.ts';
 import { CLIENT_PREFACE } from '../h2/frame.ts';
 import type { Http1ServerConnection } from '../http1/server-connection.ts';
 import type { Http1Parameters } from '../http1/options.ts';
+import { LAST_REQUEST_MS } from '../http1/limits.ts';
 import { allocateShared } from '../shared-bytes.ts';
 import type { HttpServerConnection } from './exchange.ts';
 
@@ -25,6 +26,8 @@ export class DetectingServer implements HttpServerConnection, ByteSink {
   /** The part of a preface that has come: it is not kept, because it is known. */
   #matched = 0;
   #closed = false;
+  /** It drains as soon as it is known what it is; what it says first is still served. */
+  #draining = false;
   readonly #deadline: Deadline;
   readonly #headTimeoutMs: number;
 
@@ -40,8 +43,9 @@ export class DetectingServer implements HttpServerConnection, ByteSink {
   }
 
   drain(): void {
+    this.#draining = true;
     if (this.#server !== undefined) this.#server.drain();
-    else this.#end();
+    else if (!this.#closed && this.#matched === 0) this.#deadline.set(LAST_REQUEST_MS);
   }
 
   close(): void {
@@ -76,7 +80,10 @@ export class DetectingServer implements HttpServerConnection, ByteSink {
     const sink = matched === CLIENT_PREFACE.length ? this.#beginHttp2() : this.#beginHttp1();
     // Less than a head: all of it is taken.
     if (before > 0) sink?.onData(known, HEADROOM, before);
-    return sink?.onData(bytes, offset, length) ?? length;
+    const taken = sink?.onData(bytes, offset, length) ?? length;
+    // Of HTTP/2 not sooner: a client that hears of the end before it has asked anything need not ask.
+    if (this.#draining) this.#server?.drain();
+    return taken;
   }
 
   onEnd(): void {
@@ -98,6 +105,7 @@ export class DetectingServer implements HttpServerConnection, ByteSink {
   #beginHttp1(): ByteSink {
     const server = this.#servers.serveHttp1(this.#transport);
     this.#server = server;
+    if (this.#draining) server.drain();
     return server.sink;
   }
 

@@ -69,7 +69,7 @@ export interface ExchangeHandler {
 
 /** Requests of one client connection, of either version. */
 export interface HttpServerConnection {
-  /** Takes no further requests; those that are here go on. */
+  /** Takes no requests but those that the client sent before it could know; those that are here go on. Idempotent. */
   drain(): void;
   /** Ends it with what is on it. */
   close(): void;

@@ -3,6 +3,7 @@ import type { Http2ConnectionError } from '../h2/errors.ts';
 import type { HeaderList } from '../h2/headers.ts';
 import type { Http2Stream } from '../h2/stream.ts';
 import { canonicalAuthority } from '../http1/authority.ts';
+import { isAllOf, METHOD } from '../http1/characters.ts';
 import type { Http1Parameters } from '../http1/options.ts';
 import { askedProtocol } from './extended-connect.ts';
 import type { HttpServerHandler } from './exchange.ts';
@@ -11,7 +12,8 @@ const COLON = 0x3a;
 
 /**
  * What is true of every HTTP/1.1 request becomes true of those that come by HTTP/2: one authority in its canonical form and
- * no `host` beside it (attack S8), no tunnel, no TRACE (S9), no names with `_` unless they are allowed (M3).
+ * no `host` beside it (attack S8), a method in upper case, no tunnel, no TRACE (S9), no names with `_` unless they are
+ * allowed (M3).
  */
 export class Http2RequestCheck implements Http2ConnectionHandler {
   readonly #parameters: Http1Parameters;
@@ -53,6 +55,7 @@ export class Http2RequestCheck implements Http2ConnectionHandler {
     }
     if (method === 'TRACE') return 405;
     if (method === 'CONNECT' && askedProtocol(headers) === undefined) return 405;
+    if (!isAllOf(METHOD, method) || (scheme !== 'http' && scheme !== 'https')) return 400;
     const canonical = canonicalAuthority(authority ?? host ?? '', scheme);
     if (canonical === '') return 400;
     return hosts === 0 && canonical === authority ? headers : withAuthority(headers, canonical);

@@ -32,6 +32,15 @@ export function hasPort(text: string): boolean {
   return hostEnd > 0 && hostEnd < text.length && parsePort(text, hostEnd + 1) !== 0;
 }
 
+/** Host and port of a canonical authority. */
+export function splitAuthority(
+  authority: string,
+): readonly [hostname: string, port: number | undefined] {
+  const colon = authority.lastIndexOf(':');
+  if (colon <= authority.lastIndexOf(']')) return [authority, undefined];
+  return [authority.slice(0, colon), Number(authority.slice(colon + 1))];
+}
+
 /** Where the host ends, at a colon or at the end of the text; -1 when there is none or something else follows. */
 function endOfHost(text: string): number {
   let end: number;

@@ -2,7 +2,6 @@ import type { ByteSink, ByteStream, SharedBytes } from '../byte-stream.ts';
 import { Deadline } from '../deadline.ts';
 import { Ending } from '../ending.ts';
 import { Outbox, type OutboxOwner, StagePool } from '../outbox.ts';
-import { runNextTurn, type TurnTask } from '../reactor.ts';
 import { BodyReader } from './body.ts';
 import { Http1Violation } from './errors.ts';
 import { DRAIN_MS, KEPT_STAGES, LINGER_BYTES, STAGE_BYTES } from './limits.ts';
@@ -37,7 +36,7 @@ export interface ChannelOwner {
 const stages = new StagePool(STAGE_BYTES, KEPT_STAGES);
 
 /** One connection's bytes, both ways, until its owner has enough of them; then the steps of its end. */
-export class Channel implements ByteSink, OutboxOwner, TurnTask {
+export class Channel implements ByteSink, OutboxOwner {
   readonly writer: MessageWriter;
   readonly body: BodyReader;
   readonly #transport: ByteStream;
@@ -48,10 +47,6 @@ export class Channel implements ByteSink, OutboxOwner, TurnTask {
   readonly #writeTimeoutMs: number;
   #over = false;
   #peerEnded = false;
-  #reading = false;
-  /** While it was read, more was asked for. */
-  #wanted = false;
-  #taskQueued = false;
   #droppedBytes = 0;
 
   constructor(transport: ByteStream, parameters: Http1Parameters, owner: ChannelOwner) {
@@ -82,8 +77,7 @@ export class Channel implements ByteSink, OutboxOwner, TurnTask {
 
   /** What was not taken before may be taken now. */
   readMore(): void {
-    if (this.#reading) this.#wanted = true;
-    else this.#transport.resume();
+    this.#transport.resume();
   }
 
   /** Half-close, behind what was written. */
@@ -115,8 +109,6 @@ export class Channel implements ByteSink, OutboxOwner, TurnTask {
   onData(bytes: SharedBytes, offset: number, length: number): number {
     const end = offset + length;
     let at = offset;
-    this.#reading = true;
-    this.#wanted = false;
     try {
       while (at < end && !this.#over) {
         const taken = this.#owner.read(bytes, at, end);
@@ -127,11 +119,8 @@ export class Channel implements ByteSink, OutboxOwner, TurnTask {
     } catch (error) {
       if (!(error instanceof Http1Violation)) throw error;
       this.#owner.onViolation(error);
-    } finally {
-      this.#reading = false;
     }
     if (this.#isOver()) return at - offset + this.#drop(end - at);
-    if (this.#isWanted() && at < end) this.#queueTask();
     return at - offset;
   }
 
@@ -167,11 +156,6 @@ export class Channel implements ByteSink, OutboxOwner, TurnTask {
     if (!this.#over) this.#owner.onStalled();
   }
 
-  runTask(): void {
-    this.#taskQueued = false;
-    this.#transport.resume();
-  }
-
   #stop(): void {
     this.#over = true;
     this.#writeDeadline.stop();
@@ -183,17 +167,7 @@ export class Channel implements ByteSink, OutboxOwner, TurnTask {
     return dropped;
   }
 
-  #queueTask(): void {
-    if (this.#taskQueued) return;
-    this.#taskQueued = true;
-    runNextTurn(this);
-  }
-
-  /** Behind calls, so that the compiler does not think it knows. */
-  #isWanted(): boolean {
-    return this.#wanted;
-  }
-
+  /** Behind a call, so that the compiler does not think it knows. */
   #isOver(): boolean {
     return this.#over;
   }

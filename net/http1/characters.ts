@@ -14,8 +14,13 @@ function tableOfRange(first: number, last: number, more = ''): Uint8Array {
   return tableOf(more).fill(1, first, last + 1);
 }
 
+export const DIGIT = tableOf(DIGITS);
+
 /** token. RFC 9110 section 5.6.2. */
 export const TOKEN = tableOf(`!#$%&'*+-.^_\`|~${DIGITS}${UPPER}${LOWER}`);
+
+/** A token without `_`, which some servers take for `-` (attack M3). */
+export const PLAIN_NAME = tableWithout(TOKEN.slice(), '_');
 
 /** field-value: visible characters, space, tab and bytes from 0x80 on. RFC 9110 section 5.5. */
 export const FIELD_VALUE = tableOfRange(0x20, 0x7e, '\t').fill(1, 0x80, 0x100);

@@ -13,7 +13,7 @@ import { Http1ClientExchange } from './client-exchange.ts';
 import { Http1ExchangeError, Http1Violation, http1ConnectionError } from './errors.ts';
 import type { ExchangeOwner } from './exchange.ts';
 import { UNTIL_CLOSE } from './framing.ts';
-import { formatRequestList, responseList } from './header-list.ts';
+import { composeRequestList, responseList } from './header-list.ts';
 import { INFORMATIONALS_PER_REQUEST, LINGER_MS, PIPELINED_BYTES } from './limits.ts';
 import type { MessageWriter } from './message-writer.ts';
 import { completeOptions, type Http1Options, type Http1Parameters } from './options.ts';
@@ -66,15 +66,16 @@ export class Http1ClientConnection implements HttpClientConnection, ChannelOwner
     endStream: boolean,
     handler: ExchangeHandler,
   ): ClientExchange | undefined {
-    const request = formatRequestList(headers, endStream);
+    const request = composeRequestList(headers, endStream);
     if (this.availableExchanges() === 0) return undefined;
+    const bytesBefore = this.#channel.bytesWritten;
+    this.writer.head(request);
     this.#idleDeadline.clear();
     this.#inHead = true;
     this.#responseWhole = false;
     this.#persistent = true;
-    const exchange = new Http1ClientExchange(this, request, handler, this.#channel.bytesWritten);
+    const exchange = new Http1ClientExchange(this, request, handler, bytesBefore);
     this.#exchange = exchange;
-    this.writer.head(request);
     exchange.begun = true;
     exchange.outputEnded = endStream && request.upgrade === '';
     exchange.held = request.upgrade !== '' || request.expectsContinue;

@@ -24,6 +24,8 @@ export class ExchangeInput implements BodySink, TurnTask {
   #ended = false;
   #endTold = false;
   #paused = false;
+  /** While the sink was given something, it asked for more, or another one took its place. */
+  #asked = false;
   #silent = false;
   #failsLater = false;
   #taskQueued = false;
@@ -60,11 +62,13 @@ export class ExchangeInput implements BodySink, TurnTask {
   setSink(sink: ByteSink): void {
     this.#sink = sink;
     this.#paused = false;
+    this.#asked = true;
     if (this.#ended || this.#error !== undefined) this.#queueTask();
     else this.#owner.readMore();
   }
 
   resume(): void {
+    this.#asked = true;
     if (!this.#paused) return;
     this.#paused = false;
     this.#owner.readMore();
@@ -83,9 +87,10 @@ export class ExchangeInput implements BodySink, TurnTask {
     if (this.#silent) return length;
     const sink = this.#sink;
     if (sink === undefined || this.#paused) return 0;
+    this.#asked = false;
     const taken = sink.onData(bytes, offset, length);
     this.bytesRead += taken;
-    if (taken < length && this.#sink === sink) this.#paused = true;
+    if (taken < length) this.#pause();
     return taken;
   }
 
@@ -121,6 +126,12 @@ export class ExchangeInput implements BodySink, TurnTask {
     if (this.#silent) return;
     if (this.#ended) this.#tellEnd();
     if (this.#error !== undefined) this.#tellError();
+  }
+
+  /** The sink took less than it was given. Whoever asked meanwhile gets the rest as soon as can be. */
+  #pause(): void {
+    if (this.#asked) this.#owner.readMore();
+    else this.#paused = true;
   }
 
   #tellEnd(): void {

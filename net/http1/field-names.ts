@@ -1,5 +1,5 @@
 /** Names that most messages hold: their strings exist once, and comparing them compares pointers. */
-const COMMON = [
+export const COMMON_NAMES: readonly string[] = [
   ...['accept', 'accept-encoding', 'accept-language', 'accept-ranges', 'age', 'authorization'],
   ...['baggage', 'cache-control', 'connection', 'content-encoding', 'content-language'],
   ...['content-length', 'content-type', 'cookie', 'date', 'etag', 'expect', 'forwarded', 'host'],
@@ -13,7 +13,7 @@ const COMMON = [
 const SLOTS = 1024;
 /** By hash; of two names with one hash the first is found by it, and the other is made anew each time. */
 const slots: (string | undefined)[] = new Array<string | undefined>(SLOTS).fill(undefined);
-for (const name of COMMON) slots[hashOf(name, 0, name.length)] ??= name;
+for (const name of COMMON_NAMES) slots[hashOf(name, 0, name.length)] ??= name;
 
 function hashOf(text: string, from: number, to: number): number {
   const first = text.charCodeAt(from) | 0x20;

@@ -1,4 +1,4 @@
-import { FIELD_VALUE, TOKEN } from './characters.ts';
+import { FIELD_VALUE, PLAIN_NAME, TOKEN } from './characters.ts';
 import { Http1Violation } from './errors.ts';
 import { lowerCaseName } from './field-names.ts';
 import { type Http1Limits, MAX_FIELDS } from './limits.ts';
@@ -139,10 +139,11 @@ export class HeadReader {
   #build(bytes: Buffer, start: number): void {
     const text = bytes.toString('latin1', start, start + this.#at);
     this.startLine = text.slice(this.#lineStart, this.#lineEnd);
-    const fields: string[] = [];
+    const fields = new Array<string>(2 * this.#fields);
+    let at = 0;
     for (let index = 0; index < this.#fields * OFFSETS; index += OFFSETS) {
-      fields.push(lowerCaseName(text, scratch[index] ?? 0, scratch[index + 1] ?? 0));
-      fields.push(text.slice(scratch[index + 2], scratch[index + 3]));
+      fields[at++] = lowerCaseName(text, scratch[index] ?? 0, scratch[index + 1] ?? 0);
+      fields[at++] = text.slice(scratch[index + 2], scratch[index + 3]);
     }
     this.fields = fields;
     this.#held = undefined;
@@ -246,16 +247,16 @@ export class HeadReader {
   /** The end of the name's bytes that are there. */
   #scanName(bytes: Buffer, start: number, from: number, stop: number): number {
     const { allowUnderscores, fieldNameBytes } = this.#limits;
+    const table = allowUnderscores ? TOKEN : PLAIN_NAME;
     const limit = start + this.#nameStart + fieldNameBytes;
+    const end = Math.min(stop, limit);
     let at = from;
-    for (; at < stop; at++) {
-      const byte = bytes[at] ?? 0;
-      if (TOKEN[byte] !== 1) break;
-      if (at === limit) throw new Http1Violation('field-name-too-long');
-      if (byte === UNDERSCORE && !allowUnderscores) throw new Http1Violation('underscore');
-    }
-    if (at < stop && (bytes[at] !== COLON || at === start + this.#nameStart))
-      throw new Http1Violation('field-name');
+    while (at < end && table[bytes[at] ?? 0] === 1) at++;
+    if (at === stop) return at;
+    const byte = bytes[at] ?? 0;
+    if (byte === UNDERSCORE && !allowUnderscores) throw new Http1Violation('underscore');
+    if (at === limit && TOKEN[byte] === 1) throw new Http1Violation('field-name-too-long');
+    if (byte !== COLON || at === start + this.#nameStart) throw new Http1Violation('field-name');
     return at;
   }
 

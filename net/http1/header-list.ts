@@ -1,9 +1,10 @@
 import { findHeader, type HeaderList } from '../h2/headers.ts';
 import { acceptsTrailers, endToEndFields } from './hop-by-hop.ts';
 import type { RequestHead, ResponseHead } from './parse.ts';
-import { formatRequestHead, headError, type OutgoingHead } from './serialize.ts';
+import { type ComposedHead, composeRequestHead, headError, WHOLE } from './serialize.ts';
 
 const COLON = 0x3a;
+const NOTHING = {};
 
 /** A request's head in the form that both versions share; see HttpExchange. */
 export function requestList(head: RequestHead, scheme: string, protocol: string): string[] {
@@ -22,7 +23,7 @@ export function responseList({ status, fields }: ResponseHead): string[] {
 }
 
 /** What goes out for a list that begins with `:method`. */
-export type OutgoingRequest = OutgoingHead &
+export type OutgoingRequest = ComposedHead &
   Readonly<{
     method: string;
     /** What is asked for, in lower case; '' for nothing. */
@@ -31,11 +32,11 @@ export type OutgoingRequest = OutgoingHead &
   }>;
 
 /**
- * Writes the head of a request that is given as a list.
+ * Composes the head of a request that is given as a list.
  *
- * @throws {MeshError} ERR_HTTP1_HEAD as formatRequestHead().
+ * @throws {MeshError} ERR_HTTP1_HEAD as composeRequestHead().
  */
-export function formatRequestList(list: HeaderList, endStream: boolean): OutgoingRequest {
+export function composeRequestList(list: HeaderList, endStream: boolean): OutgoingRequest {
   let method = '';
   let authority: string | undefined;
   let path = '';
@@ -60,13 +61,26 @@ export function formatRequestList(list: HeaderList, endStream: boolean): Outgoin
     }
   }
   if (method === 'CONNECT') throw headError('the method');
-  const fields = requestFields(list, index, authority);
   // What follows is the other protocol's, not a body.
   const ends = endStream || upgrade !== '';
-  const connection = upgrade === '' ? undefined : { upgrade };
-  const head = formatRequestHead(method, path, fields, ends, connection);
-  const expectsContinue = !ends && findHeader(fields, 'expect') !== undefined;
-  return { text: head.text, body: head.body, method, upgrade, expectsContinue };
+  const connection = upgrade === '' ? NOTHING : { upgrade };
+  let fields = list;
+  let place = WHOLE;
+  if (authority !== undefined && isPlain(list, index)) place = { from: index, host: authority };
+  else fields = requestFields(list, index, authority);
+  const { text, lines, body } = composeRequestHead(method, path, fields, ends, connection, place);
+  const expectsContinue = !ends && findHeader(list, 'expect') !== undefined;
+  return { text, lines, body, method, upgrade, expectsContinue };
+}
+
+/** Whether the fields from `from` on go out as they are: a host of their own, or a second cookie, is rare. */
+function isPlain(list: HeaderList, from: number): boolean {
+  let cookies = 0;
+  for (let index = from; index < list.length; index += 2) {
+    const name = list[index];
+    if (name === 'host' || (name === 'cookie' && ++cookies > 1)) return false;
+  }
+  return true;
 }
 
 /** The fields from `from` on, behind a host; cookies that HTTP/2 may cut are one again. RFC 9113 section 8.2.3. */

@@ -16,16 +16,34 @@ const NEVER_REMOVED: ReadonlySet<string> = new Set([
 ]);
 
 const NONE: readonly string[] = [];
+/** What nearly every Connection field says. */
+const KEEP_ALIVE: readonly string[] = ['keep-alive'];
+const CLOSE: readonly string[] = ['close'];
 
 /** The options of all Connection fields, in lower case. */
 export function connectionOptions(fields: HeaderList): readonly string[] {
-  let options: string[] | undefined;
+  let options = NONE;
   for (let index = 0; index < fields.length; index += 2) {
     if (fields[index] !== 'connection') continue;
-    for (const option of (fields[index + 1] ?? '').toLowerCase().split(','))
-      (options ??= []).push(option.trim());
+    const more = parseOptions(fields[index + 1] ?? '');
+    options = options === NONE ? more : [...options, ...more];
   }
-  return options ?? NONE;
+  return options;
+}
+
+function parseOptions(value: string): readonly string[] {
+  switch (value) {
+    case 'keep-alive':
+    case 'Keep-Alive':
+      return KEEP_ALIVE;
+    case 'close':
+      return CLOSE;
+    default:
+      return value
+        .toLowerCase()
+        .split(',')
+        .map((option) => option.trim());
+  }
 }
 
 /**

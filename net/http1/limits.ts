@@ -42,6 +42,12 @@ export const DRAINED_BODY_BYTES = 64 << 10;
 /** 30 s for the rest of a request that was answered early, and for a slow peer to read the last answer. */
 export const DRAIN_MS = 30_000;
 
+/**
+ * 5 s for a last request on a connection that is to end: one that was on its way when the end was decided is served, and
+ * its answer says that no other one will be. As Istio's terminationDrainDuration.
+ */
+export const LAST_REQUEST_MS = 5000;
+
 /** 1 s for the peer to read why its connection ends. As HTTP/2's LINGER_MS. */
 export const LINGER_MS = 1000;
 

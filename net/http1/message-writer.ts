@@ -4,7 +4,7 @@ import type { Outbox } from '../outbox.ts';
 import { flushAtTurnEnd, type TurnTask } from '../reactor.ts';
 import { CHUNKED, UNTIL_CLOSE } from './framing.ts';
 import { JOINED_BODY_BYTES, JOINED_WRITE_BYTES } from './limits.ts';
-import { formatLastChunk, type OutgoingHead } from './serialize.ts';
+import { type ComposedHead, encodeHead, formatLastChunk } from './serialize.ts';
 
 const CR = 0x0d;
 const LF = 0x0a;
@@ -38,11 +38,18 @@ export class MessageWriter implements TurnTask {
     this.#outbox = outbox;
   }
 
-  /** Begins a message. */
-  head({ text, body }: OutgoingHead): void {
-    this.text(text);
+  /** Begins a message. @throws {MeshError} as encodeHead(); then nothing of it goes out. */
+  head(head: ComposedHead): void {
+    this.headAlone(head);
+    const { body } = head;
     this.#left = Math.max(body, 0);
     this.#framing = body === CHUNKED ? 'chunked' : body === UNTIL_CLOSE ? 'until close' : 'length';
+  }
+
+  /** Sends the head of a message that is nothing else: a 1xx. @throws {MeshError} as encodeHead(). */
+  headAlone(head: ComposedHead): void {
+    const at = this.#outbox.room(head.text.length);
+    this.#outbox.commit(encodeHead(head, this.#outbox.buffer, at));
   }
 
   /** From here on bytes are sent as they are. */
@@ -107,6 +114,8 @@ export class MessageWriter implements TurnTask {
   }
 
   #writePlain(bytes: SharedBytes, offset: number, length: number): number {
+    if (bytes.free === true && length > JOINED_WRITE_BYTES)
+      return this.#outbox.writeBehindStage(bytes, offset, length);
     if (!this.#joins(length)) return this.#outbox.writePart(bytes, offset, length);
     const taken = Math.min(length, this.#outbox.capacity());
     if (taken <= 0) return 0;

@@ -49,6 +49,9 @@ export class RequestParser {
   readonly #reader: HeadReader;
   readonly #limits: Http1Limits;
   readonly #scheme: string;
+  /** The Host that was last read, which most often is the next one too, and its canonical form. */
+  #host: string | undefined;
+  #hostAuthority = '';
   /** The request whose head ended with the last read(). */
   head: RequestHead | undefined;
 
@@ -119,13 +122,26 @@ export class RequestParser {
       if (minor === 1) throw new Http1Violation('host-missing');
       return target.authority;
     }
-    const scheme = target.form === 'authority' ? '' : this.#scheme;
-    const authority = canonicalAuthority(host, scheme);
-    if (authority === '') throw new Http1Violation('host');
+    const authority = this.#canonicalHost(host, target);
     if (target.authority !== '' && target.authority !== authority)
       throw new Http1Violation('host-differs');
     return authority;
   }
+
+  #canonicalHost(host: string, target: RequestTarget): string {
+    if (host === this.#host && target.form !== 'authority') return this.#hostAuthority;
+    const authority = canonicalAuthority(host, target.form === 'authority' ? '' : this.#scheme);
+    if (authority === '') throw new Http1Violation('host');
+    if (target.form === 'authority') return authority;
+    // Copies: parts of a text would keep the whole head.
+    this.#host = copyOf(host);
+    this.#hostAuthority = copyOf(authority);
+    return authority;
+  }
+}
+
+function copyOf(text: string): string {
+  return Buffer.from(text, 'latin1').toString('latin1');
 }
 
 /** Reads the heads of responses, one after another; each read() is told what was asked. */
@@ -163,8 +179,25 @@ export class ResponseParser {
   }
 }
 
-/** `HTTP/1.1 200 OK`: the reason may be empty, the space before it may not be missing. RFC 9112 section 4. */
-const STATUS_LINE = /^HTTP\/\d\.\d ([1-5]\d\d) /;
+const VERSION_BYTES = 'HTTP/1.1'.length;
+const REASON_AT = 'HTTP/1.1 200 '.length;
+const SPACE = 0x20;
+
+/**
+ * The status of `HTTP/1.1 200 OK`, or 0: the reason may be empty, the space before it may not be missing. What is before the
+ * first space, parseVersion() looks at. RFC 9112 section 4.
+ */
+function readStatus(line: string): number {
+  if (!line.startsWith('HTTP/1.1 ') && !/^HTTP\/\d\.\d /.test(line)) return 0;
+  if (line.charCodeAt(REASON_AT - 1) !== SPACE) return 0;
+  let status = 0;
+  for (let index = VERSION_BYTES + 1; index < REASON_AT - 1; index++) {
+    const digit = line.charCodeAt(index) - 0x30;
+    if (!(digit >= 0 && digit <= 9)) return 0; // said so that the NaN of a short line does not pass
+    status = status * 10 + digit;
+  }
+  return status >= 100 && status <= 599 ? status : 0;
+}
 
 function makeResponse(
   line: string,
@@ -172,24 +205,23 @@ function makeResponse(
   method: string,
   upgradeAsked: boolean,
 ): ResponseHead {
-  const [start = '', digits] = STATUS_LINE.exec(line) ?? [];
-  if (digits === undefined) throw new Http1Violation('status-line');
-  const minor = parseVersion(line, 0, start.length - ' 200 '.length);
-  const status = Number(digits);
+  const status = readStatus(line);
+  if (status === 0) throw new Http1Violation('status-line');
+  const minor = parseVersion(line, 0, VERSION_BYTES);
   const options = connectionOptions(fields);
   const upgrade = status === 101 ? readUpgrade(fields, options) : '';
   if (status === 101 && (!upgradeAsked || upgrade === ''))
     throw new Http1Violation('upgrade-unasked');
   const body = responseBody(method, status, minor, fields);
   const persistent = minor === 1 && body !== UNTIL_CLOSE && !options.includes('close');
-  const reason = line.slice(start.length);
+  const reason = line.slice(REASON_AT);
   return { status, reason, minor, fields, body, persistent, upgrade };
 }
 
 /** @throws {Http1Violation} for another version than 1.0 and 1.1 (attack S10). */
 function parseVersion(line: string, from: number, to: number): 0 | 1 {
+  if (to - from === VERSION_BYTES && line.startsWith('HTTP/1.1', from)) return 1;
   const version = line.slice(from, to);
-  if (version === 'HTTP/1.1') return 1;
   if (version === 'HTTP/1.0') return 0;
   const sound = /^HTTP\/\d\.\d$/.test(version);
   throw new Http1Violation(sound ? 'version-not-supported' : 'version');

@@ -1,8 +1,10 @@
 import { MeshError } from '../../base/errors.ts';
 import type { HeaderList } from '../h2/headers.ts';
-import { FIELD_VALUE, isAllOf, METHOD, REQUEST_LINE, TOKEN } from './characters.ts';
+import { DIGIT, FIELD_VALUE, isAllOf, METHOD, REQUEST_LINE, TOKEN } from './characters.ts';
+import { COMMON_NAMES } from './field-names.ts';
 import { CHUNKED, NO_BODY, UNTIL_CLOSE } from './framing.ts';
 import { allowedTrailers } from './hop-by-hop.ts';
+import { LENGTH_DIGITS } from './limits.ts';
 
 /** What a head says about its connection, in place of the fields that callers may not write. */
 export type ConnectionFields = Readonly<{
@@ -17,11 +19,25 @@ const OWN_FIELDS: ReadonlySet<string> = new Set([
   ...['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'],
 ]);
 
+const CR = 0x0d;
+const LF = 0x0a;
+const LINE_END = '\r\n';
+/** V8 tells at once that a text of bytes alone has none. */
+const NO_BYTE = /[^\0-\xff]/;
+const NO_CONNECTION_FIELDS: ConnectionFields = {};
+const statusLines: string[] = [];
+
 /** Methods that servers expect a length of, even if it is 0. RFC 9110 section 8.6. */
 const METHODS_WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 
 /** A message's head as it is sent, in latin1, and the framing of the body that has to follow it. */
 export type OutgoingHead = Readonly<{ text: string; body: number }>;
+
+/**
+ * A head that was put together. What its values hold was not looked at: they are looked at when encodeHead() has made bytes of
+ * them, which takes a fraction of the time, and nothing else may be made of it.
+ */
+export type ComposedHead = OutgoingHead & Readonly<{ lines: number }>;
 
 /**
  * Writes a request's head. Its body is NO_BODY with `endStream`, as long as `content-length` says, or else CHUNKED.
@@ -35,23 +51,50 @@ export function formatRequestHead(
   target: string,
   fields: HeaderList,
   endStream: boolean,
-  connection: ConnectionFields = {},
+  connection: ConnectionFields = NO_CONNECTION_FIELDS,
 ): OutgoingHead {
+  return checkHead(composeRequestHead(method, target, fields, endStream, connection, WHOLE));
+}
+
+/** Where in a list the fields begin, and the host that is not among them. */
+export type FieldsPlace = Readonly<{ from: number; host?: string }>;
+export const WHOLE: FieldsPlace = { from: 0 };
+
+/** As formatRequestHead(), of which encodeHead() does the rest. */
+export function composeRequestHead(
+  method: string,
+  target: string,
+  fields: HeaderList,
+  endStream: boolean,
+  connection: ConnectionFields,
+  { from, host }: FieldsPlace,
+): ComposedHead {
   if (method === '' || !isAllOf(METHOD, method)) throw headError('the method');
   if (target === '' || target.includes(' ') || !isAllOf(REQUEST_LINE, target))
     throw headError('the target');
-  const lengths = readOutgoing(fields);
-  if (lengths.hosts !== 1) throw headError(`${lengths.hosts} host fields`);
+  const lengths = composeFields(fields, from);
+  const hosts = lengths.hosts + (host === undefined ? 0 : 1);
+  if (hosts !== 1) throw headError(`${hosts} host fields`);
   const tunnel = method === 'CONNECT' || connection.upgrade !== undefined;
   if (tunnel && !endStream) throw headError('a body before a tunnel');
   if (method === 'CONNECT' && lengths.contentLength !== -1) throw headError('content-length');
   const body = endStream ? NO_BODY : lengths.contentLength === -1 ? CHUNKED : lengths.contentLength;
   if (endStream && lengths.contentLength > 0) throw headError('content-length without a body');
-  let text = `${method} ${target} HTTP/1.1\r\n${formatFields(fields)}`;
-  if (body === CHUNKED) text += 'transfer-encoding: chunked\r\n';
-  else if (endStream && lengths.contentLength === -1 && METHODS_WITH_BODY.has(method))
+  let text = `${method} ${target} HTTP/1.1\r\n`;
+  let lines = 2 + (fields.length - from) / 2;
+  if (host !== undefined) {
+    text += `host: ${host}\r\n`;
+    lines++;
+  }
+  text += lengths.text;
+  if (body === CHUNKED) {
+    text += 'transfer-encoding: chunked\r\n';
+    lines++;
+  } else if (endStream && lengths.contentLength === -1 && METHODS_WITH_BODY.has(method)) {
     text += 'content-length: 0\r\n';
-  return { text: `${text}${formatConnection(connection, lengths.te)}\r\n`, body };
+    lines++;
+  }
+  return composeEnd(text, lines, body, connection, lengths.te, connection.close === true);
 }
 
 /** What a response answers; its framing depends on it. */
@@ -69,36 +112,83 @@ export function formatResponseHead(
   status: number,
   fields: HeaderList,
   endStream: boolean,
-  connection: ConnectionFields = {},
+  connection: ConnectionFields = NO_CONNECTION_FIELDS,
 ): OutgoingHead {
+  return checkHead(composeResponseHead(request, status, fields, 0, endStream, connection));
+}
+
+/**
+ * As formatResponseHead(), of which encodeHead() does the rest.
+ *
+ * @param from where in `fields` they begin.
+ */
+export function composeResponseHead(
+  request: AnsweredRequest,
+  status: number,
+  fields: HeaderList,
+  from: number,
+  endStream: boolean,
+  connection: ConnectionFields,
+): ComposedHead {
   if (!Number.isInteger(status) || status < 100 || status > 599) throw headError('the status');
   // 426 names the protocol that it wants. RFC 9110 section 15.5.22.
   if (status !== 426 && (status === 101) !== (connection.upgrade !== undefined))
     throw headError('101 without a protocol, or the reverse');
-  const { contentLength } = readOutgoing(fields);
+  const { contentLength, text: fieldLines } = composeFields(fields, from);
   const tunnel = status === 101 || (request.method === 'CONNECT' && status >= 200 && status < 300);
   const bodiless = tunnel || status < 200 || status === 204;
   if (bodiless && contentLength !== -1) throw headError('content-length where no body can be');
   const described = request.method === 'HEAD' || status === 304;
+  let text = statusLine(status) + fieldLines;
+  let lines = 2 + (fields.length - from) / 2;
   let body = NO_BODY;
-  let framing = '';
   let close = connection.close === true;
   if (!bodiless && !described) {
     if (contentLength !== -1) {
       if (endStream && contentLength > 0) throw headError('content-length without a body');
       body = contentLength;
-    } else if (endStream) framing = 'content-length: 0\r\n';
-    else if (request.minor === 1) {
+    } else if (endStream) {
+      text += 'content-length: 0\r\n';
+      lines++;
+    } else if (request.minor === 1) {
       body = CHUNKED;
-      framing = 'transfer-encoding: chunked\r\n';
+      text += 'transfer-encoding: chunked\r\n';
+      lines++;
     } else {
       body = UNTIL_CLOSE;
       close = true;
     }
   }
-  const start = `HTTP/1.1 ${status} ${REASONS[status] ?? ''}\r\n`;
-  const end = formatConnection({ ...connection, close }, false);
-  return { text: `${start}${formatFields(fields)}${framing}${end}\r\n`, body };
+  return composeEnd(text, lines, body, connection, false, close);
+}
+
+/**
+ * Writes a head into `buffer` from `at` on, where there is room for all of its text.
+ *
+ * @returns where it ends.
+ * @throws {MeshError} ERR_HTTP1_HEAD when a value would be read as something else: another line, another head, or
+ *   characters that are no bytes. What was written is then not to be sent.
+ */
+export function encodeHead({ text, lines }: ComposedHead, buffer: Buffer, at: number): number {
+  // Behind the composing the only CR and LF are those at the ends of lines; one more of them stood in a value. What is no
+  // byte has to be looked for before, since writing cuts it down to one.
+  if (NO_BYTE.test(text)) throw headError('a character that is no byte');
+  const end = at + buffer.write(text, at, 'latin1');
+  let ends = 0;
+  for (let index = at; index < end; index++) {
+    const byte = buffer[index] ?? 0;
+    if (FIELD_VALUE[byte] === 1) continue;
+    if (byte !== CR || buffer[++index] !== LF) throw headError('the value of a field');
+    ends++;
+  }
+  if (ends !== lines || end - at !== text.length) throw headError('the value of a field');
+  return end;
+}
+
+/** For heads that are not sent from here. */
+function checkHead(head: ComposedHead): OutgoingHead {
+  encodeHead(head, Buffer.allocUnsafe(head.text.length), 0);
+  return { text: head.text, body: head.body };
 }
 
 /** The end of a CHUNKED body, with those trailers that may be sent. @throws {MeshError} ERR_HTTP1_HEAD. */
@@ -125,33 +215,70 @@ function formatFields(fields: HeaderList): string {
   return text;
 }
 
-type OutgoingFields = { contentLength: number; hosts: number; te: boolean };
+type ComposedFields = Readonly<{ text: string; contentLength: number; hosts: number; te: boolean }>;
 
-function readOutgoing(fields: HeaderList): OutgoingFields {
-  const found: OutgoingFields = { contentLength: -1, hosts: 0, te: false };
-  for (let index = 0; index < fields.length; index += 2) {
+/** The lines of fields whose names are right, and whose values were not looked at. */
+function composeFields(fields: HeaderList, from: number): ComposedFields {
+  let text = '';
+  let contentLength = -1;
+  let hosts = 0;
+  let te = false;
+  for (let index = from; index < fields.length; index += 2) {
     const name = fields[index] ?? '';
     const value = fields[index + 1] ?? '';
-    if (name !== name.toLowerCase() || OWN_FIELDS.has(name)) throw headError(`the field ${name}`);
-    if (name === 'host') found.hosts++;
+    text += lineBeginnings.get(name) ?? beginLine(name);
+    text += value;
+    text += LINE_END;
+    if (name === 'host') hosts++;
     else if (name === 'te') {
       if (value !== 'trailers') throw headError('the value of te');
-      found.te = true;
+      te = true;
     } else if (name === 'content-length') {
-      if (found.contentLength !== -1 || !/^\d{1,15}$/.test(value)) throw headError(name);
-      found.contentLength = Number(value);
+      if (contentLength !== -1) throw headError(name);
+      contentLength = parseLength(value);
     }
   }
-  return found;
+  return { text, contentLength, hosts, te };
 }
 
-function formatConnection({ close, upgrade }: ConnectionFields, te: boolean): string {
+/** What a line begins with, of names that were found to be right; so many at the most, whoever sends them. */
+const lineBeginnings = new Map<string, string>();
+const MAX_LINE_BEGINNINGS = 1024;
+for (const name of COMMON_NAMES) if (!OWN_FIELDS.has(name)) beginLine(name);
+
+function beginLine(name: string): string {
+  if (name === '' || !isAllOf(TOKEN, name)) throw headError('the name of a field');
+  if (name !== name.toLowerCase() || OWN_FIELDS.has(name)) throw headError(`the field ${name}`);
+  const beginning = `${name}: `;
+  if (lineBeginnings.size < MAX_LINE_BEGINNINGS) lineBeginnings.set(name, beginning);
+  return beginning;
+}
+
+function parseLength(value: string): number {
+  if (value.length === 0 || value.length > LENGTH_DIGITS || !isAllOf(DIGIT, value))
+    throw headError('content-length');
+  return Number(value);
+}
+
+function statusLine(status: number): string {
+  return (statusLines[status] ??= `HTTP/1.1 ${status} ${REASONS[status] ?? ''}\r\n`);
+}
+
+function composeEnd(
+  text: string,
+  lines: number,
+  body: number,
+  { upgrade }: ConnectionFields,
+  te: boolean,
+  close: boolean,
+): ComposedHead {
+  if (!te && !close && upgrade === undefined) return { text: text + LINE_END, lines, body };
   let options = te ? 'te' : '';
-  if (close === true) options += options === '' ? 'close' : ', close';
+  if (close) options += options === '' ? 'close' : ', close';
   if (upgrade !== undefined) options += options === '' ? 'upgrade' : ', upgrade';
-  if (options === '') return '';
-  if (upgrade === undefined) return `connection: ${options}\r\n`;
-  return `connection: ${options}\r\n${formatFields(['upgrade', upgrade])}`;
+  let end = `connection: ${options}\r\n`;
+  if (upgrade !== undefined) end += formatFields(['upgrade', upgrade]);
+  return { text: `${text}${end}\r\n`, lines: lines + (upgrade === undefined ? 1 : 2), body };
 }
 
 /** The texts are the field's own; the values may be secret and are not told. */

@@ -6,11 +6,17 @@ import { Channel, type ChannelOwner } from './channel.ts';
 import { Http1ExchangeError, type Http1Violation, http1ConnectionError } from './errors.ts';
 import { NO_BODY, UNTIL_CLOSE } from './framing.ts';
 import { requestList } from './header-list.ts';
-import { DRAIN_MS, DRAINED_BODY_BYTES, LINGER_MS, PIPELINED_BYTES } from './limits.ts';
+import {
+  DRAIN_MS,
+  DRAINED_BODY_BYTES,
+  LAST_REQUEST_MS,
+  LINGER_MS,
+  PIPELINED_BYTES,
+} from './limits.ts';
 import type { MessageWriter } from './message-writer.ts';
 import { completeOptions, type Http1Options, type Http1Parameters } from './options.ts';
 import { type RequestHead, RequestParser } from './parse.ts';
-import { formatResponseHead } from './serialize.ts';
+import { composeResponseHead } from './serialize.ts';
 import { Http1ServerExchange, type ServerExchangeOwner } from './server-exchange.ts';
 
 const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
@@ -64,9 +70,10 @@ export class Http1ServerConnection
   }
 
   drain(): void {
-    if (this.#closed) return;
+    if (this.#closed || this.#draining) return;
     this.#draining = true;
-    if (this.#exchange === undefined && !this.#parser.begun) this.#endInOrder();
+    // The client cannot know yet: ended now, its next request would be lost, or met by a reset.
+    if (this.#exchange === undefined && !this.#parser.begun) this.#deadline.set(LAST_REQUEST_MS);
   }
 
   close(): void {
@@ -291,7 +298,7 @@ export class Http1ServerConnection
     if (exchange?.begun !== true) {
       const connection = status === 426 ? { close: true, upgrade: 'HTTP/1.1' } : { close: true };
       this.writer.head(
-        formatResponseHead({ method: 'GET', minor: 1 }, status, [], true, connection),
+        composeResponseHead({ method: 'GET', minor: 1 }, status, [], 0, true, connection),
       );
     }
     this.#channel.end(LINGER_MS);

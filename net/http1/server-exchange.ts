@@ -4,10 +4,12 @@ import { type ExchangeOwner, Http1Exchange, wrongState } from './exchange.ts';
 import { CHUNKED, UNTIL_CLOSE } from './framing.ts';
 import { acceptsTrailers } from './hop-by-hop.ts';
 import type { RequestHead } from './parse.ts';
-import { type ConnectionFields, formatResponseHead, headError } from './serialize.ts';
+import { composeResponseHead, type ConnectionFields, headError } from './serialize.ts';
 
 const NO_TRAILERS: HeaderList = [];
 const SWITCHING = 101;
+const NONE: ConnectionFields = {};
+const CLOSE: ConnectionFields = { close: true };
 
 export interface ServerExchangeOwner extends ExchangeOwner {
   /** Whether no further request can follow this one. */
@@ -55,15 +57,15 @@ export class Http1ServerExchange extends Http1Exchange implements ServerExchange
       this.awaitsContinue ||
       (this.upgrade !== '' && status !== SWITCHING) ||
       this.#owner.endsAfterAnswer;
-    const connection: ConnectionFields =
-      status === SWITCHING && this.upgrade !== '' ? { upgrade: this.upgrade } : { close: last };
-    const head = formatResponseHead(this.#head, status, headers.slice(2), endStream, connection);
+    const connection =
+      status === SWITCHING && this.upgrade !== '' ? { upgrade: this.upgrade } : last ? CLOSE : NONE;
+    const head = composeResponseHead(this.#head, status, headers, 2, endStream, connection);
     if (this.closed) return false;
+    const { writer } = this.#owner;
+    writer.head(head);
     this.begun = true;
     this.answered = true;
     this.last = last || head.body === UNTIL_CLOSE;
-    const { writer } = this.#owner;
-    writer.head(head);
     if (status === SWITCHING) {
       this.upgraded = true;
       writer.tunnel();
@@ -79,12 +81,12 @@ export class Http1ServerExchange extends Http1Exchange implements ServerExchange
     if (this.begun) throw wrongState('send an informational response');
     const status = statusOf(headers);
     if (status >= 200 || status === SWITCHING) throw headError('an informational status');
-    const head = formatResponseHead(this.#head, status, headers.slice(2), true);
+    const head = composeResponseHead(this.#head, status, headers, 2, true, NONE);
     if (this.closed) return false;
     // HTTP/1.0 knows none, and 100 says nothing to a client that does not wait for it. RFC 9110 section 15.2.
     if (this.#head.minor === 0 || (status === 100 && !this.awaitsContinue)) return true;
     if (status === 100) this.awaitsContinue = false;
-    this.#owner.writer.text(head.text);
+    this.#owner.writer.headAlone(head);
     return true;
   }
 

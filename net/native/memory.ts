@@ -4,7 +4,12 @@ import ffi from 'node:ffi';
  * A buffer whose memory native code may read: the address of its first byte was taken once and stays true while the
  * object lives (typed arrays do not move). The address dies with the object: keep the object, never the address alone.
  */
-export type SharedBytes = Readonly<{ buffer: Buffer; address: bigint }>;
+export type SharedBytes = Readonly<{
+  buffer: Buffer;
+  address: bigint;
+  /** What is read into: of all that lies before the bytes that are handed out nobody needs any more. */
+  free?: boolean;
+}>;
 
 /** Zeroed memory of its own (not of Node's pool), with its address. */
 export function allocateShared(bytes: number): SharedBytes {

@@ -1,3 +1,4 @@
+import { ipFromBytes, type IpAddress } from '../../base/address.ts';
 import { MeshError } from '../../base/errors.ts';
 import { allocateShared, copyNative, shareBuffer, type SharedBytes } from './memory.ts';
 import { checkPointer, takeErrorReason } from './openssl-error.ts';
@@ -5,8 +6,8 @@ import { openssl } from './openssl-library.ts';
 
 /** NID_subject_alt_name */
 const SUBJECT_ALT_NAME = 85;
-/** GEN_URI */
-const URI = 6;
+/** GEN_DNS, GEN_URI, GEN_IPADD */
+const [DNS, URI, ADDRESS] = [2, 6, 7];
 /** What X509_get_key_usage and its like answer when the certificate has no such extension. */
 const ABSENT = 0xffffffff;
 
@@ -15,7 +16,11 @@ export type CertificateFacts = Readonly<{
   der: Buffer;
   /** Every URI among the subject alternative names, byte for byte (latin1). */
   uris: readonly string[];
-  /** How many names of other kinds there are. */
+  /** Every DNS name, byte for byte (latin1), as it is written: a wildcard is one that begins with `*.`. */
+  dnsNames: readonly string[];
+  /** Every IP address that is one. */
+  addresses: readonly IpAddress[];
+  /** How many names there are that are no URIs. */
   otherNames: number;
   /** False when the extension occurs twice or cannot be read: such a certificate proves nothing. */
   namesReadable: boolean;
@@ -99,41 +104,52 @@ export function certificateDer(x509: bigint): Buffer {
   return der.buffer;
 }
 
-function readNames(x509: bigint): {
-  uris: string[];
-  otherNames: number;
-  namesReadable: boolean;
-} {
+type Names = Pick<
+  CertificateFacts,
+  'uris' | 'dnsNames' | 'addresses' | 'otherNames' | 'namesReadable'
+>;
+
+function readNames(x509: bigint): Names {
   slot.buffer.writeInt32LE(0, 0);
   const names = openssl.X509_get_ext_d2i(x509, SUBJECT_ALT_NAME, slot.address, 0n);
   if (names === 0n) {
     takeErrorReason();
     // -1: there is none; -2: more than one; otherwise it could not be decoded.
-    return { uris: [], otherNames: 0, namesReadable: slot.buffer.readInt32LE(0) === -1 };
+    return {
+      ...{ uris: [], dnsNames: [], addresses: [], otherNames: 0 },
+      namesReadable: slot.buffer.readInt32LE(0) === -1,
+    };
   }
   try {
     const uris: string[] = [];
-    let otherNames = 0;
+    const dnsNames: string[] = [];
+    const addresses: IpAddress[] = [];
     const count = openssl.OPENSSL_sk_num(names);
     for (let index = 0; index < count; index++) {
-      const uri = readUri(openssl.OPENSSL_sk_value(names, index));
-      if (uri === undefined) otherNames++;
-      else uris.push(uri);
+      const { kind, value } = readName(openssl.OPENSSL_sk_value(names, index));
+      if (kind === URI) uris.push(value.toString('latin1'));
+      else if (kind === DNS) dnsNames.push(value.toString('latin1'));
+      else if (kind === ADDRESS && [4, 16].includes(value.length))
+        addresses.push(ipFromBytes(value));
     }
-    return { uris, otherNames, namesReadable: true };
+    return { uris, dnsNames, addresses, otherNames: count - uris.length, namesReadable: true };
   } finally {
     openssl.GENERAL_NAMES_free(names);
   }
 }
 
-/** `undefined` for a name of another kind. */
-function readUri(name: bigint): string | undefined {
+/** Empty for a name of a kind that is not read. */
+function readName(name: bigint): { kind: number; value: Buffer } {
   const action = 'read a name in a certificate';
   const value = openssl.GENERAL_NAME_get0_value(checkPointer(name, action), typeSlot.address);
-  if (typeSlot.buffer.readInt32LE(0) !== URI) return undefined;
+  const kind = typeSlot.buffer.readInt32LE(0);
+  if (kind !== URI && kind !== DNS && kind !== ADDRESS) return { kind, value: Buffer.alloc(0) };
   const length = openssl.ASN1_STRING_length(checkPointer(value, action));
   const data = openssl.ASN1_STRING_get0_data(value);
-  return length === 0 ? '' : copyNative(checkPointer(data, action), length).toString('latin1');
+  return {
+    kind,
+    value: length === 0 ? Buffer.alloc(0) : copyNative(checkPointer(data, action), length),
+  };
 }
 
 /**

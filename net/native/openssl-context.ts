@@ -12,7 +12,12 @@ const SSL_CTRL_CHAIN_CERT = 89;
 const SSL_CTRL_SET_GROUPS_LIST = 92;
 const SSL_CTRL_SET_MIN_PROTO_VERSION = 123;
 const SSL_CTRL_SET_MAX_PROTO_VERSION = 124;
-const TLS1_3 = 0x304n;
+const VERSIONS = { 'TLS 1.2': 0x303n, 'TLS 1.3': 0x304n } as const;
+/** What is left of TLS 1.2: a key of its own for each session, and authenticated encryption. RFC 9325 section 4.2. */
+const OLD_CIPHERS =
+  'ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:' +
+  'ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:' +
+  'ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305';
 /**
  * Moving write buffer (2); no completion of the chain, which would send the root too (8); buffers given back while a
  * session is idle (0x10).
@@ -23,8 +28,11 @@ const MODES = 2n | 8n | 0x10n;
  * order of ciphers; no renegotiation.
  */
 const OPTIONS = (1n << 14n) | (1n << 32n) | (1n << 33n) | (1n << 22n) | (1n << 30n);
+const VERIFY_NONE = 0;
 const VERIFY_PEER = 1;
 const VERIFY_FAIL_IF_NO_PEER_CERT = 2;
+/** X509_V_FLAG_PARTIAL_CHAIN */
+const PARTIAL_CHAIN = 0x8_0000n;
 /** A leaf and its intermediates; nobody's mesh has more. */
 const MAX_CHAIN_DEPTH = 10;
 const MAX_CERTIFICATE_LIST_BYTES = 64n << 10n;
@@ -38,6 +46,8 @@ export const READ_BUFFER_BYTES = 16n * FULL_RECORD_BYTES + 8n;
 const ALPN_OK = 0;
 const ALPN_ALERT_FATAL = 2;
 
+export type TlsVersion = keyof typeof VERSIONS;
+
 export type SslContextOptions = Readonly<{
   /** PEM each: leaf, then intermediates. Empty for a client without an identity. */
   chainPem: readonly string[];
@@ -48,6 +58,12 @@ export type SslContextOptions = Readonly<{
   /** OpenSSL's list of groups, see TlsContext. */
   groups: string;
   cipherSuites: string;
+  /** The lowest that is spoken; the highest is TLS 1.3. Default: that alone. */
+  minimumVersion?: TlsVersion;
+  /** Peers have to show a certificate that one of the roots vouches for. Default true. */
+  verifiesPeers?: boolean;
+  /** Each of the roots ends a chain, whether it is one or not. Default false. */
+  acceptsPartialChains?: boolean;
   /** One line in the format of NSS key logs; called inside the handshake. */
   onKeyLog?: (line: string) => void;
 }>;
@@ -66,7 +82,7 @@ export class SslContext {
     try {
       this.#configure(options);
       this.#loadIdentity(options);
-      this.#loadRoots(options.rootsPem);
+      this.#loadRoots(options);
     } catch (error) {
       this.free();
       throw error;
@@ -97,8 +113,9 @@ export class SslContext {
         throw certificateError(what, takeErrorReason());
     };
     require('the TLS modes', SSL_CTRL_MODE, MODES);
-    require('TLS 1.3', SSL_CTRL_SET_MIN_PROTO_VERSION, TLS1_3);
-    require('TLS 1.3', SSL_CTRL_SET_MAX_PROTO_VERSION, TLS1_3);
+    const { minimumVersion = 'TLS 1.3', verifiesPeers = true } = options;
+    require(minimumVersion, SSL_CTRL_SET_MIN_PROTO_VERSION, VERSIONS[minimumVersion]);
+    require('TLS 1.3', SSL_CTRL_SET_MAX_PROTO_VERSION, VERSIONS['TLS 1.3']);
     require('the list of groups', SSL_CTRL_SET_GROUPS_LIST, 0n, options.groups);
     // These two answer with the value before.
     openssl.SSL_CTX_ctrl(ctx, SSL_CTRL_SET_SESS_CACHE_MODE, 0n, 0n);
@@ -109,7 +126,10 @@ export class SslContext {
     openssl.SSL_CTX_set_default_read_buffer_len(ctx, READ_BUFFER_BYTES);
     if (openssl.SSL_CTX_set_ciphersuites(ctx, options.cipherSuites) !== 1)
       throw certificateError('the list of cipher suites', takeErrorReason());
-    openssl.SSL_CTX_set_verify(ctx, VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT, 0n);
+    if (openssl.SSL_CTX_set_cipher_list(ctx, OLD_CIPHERS) !== 1)
+      throw certificateError('the list of ciphers', takeErrorReason());
+    const verify = verifiesPeers ? VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT : VERIFY_NONE;
+    openssl.SSL_CTX_set_verify(ctx, verify, 0n);
     openssl.SSL_CTX_set_verify_depth(ctx, MAX_CHAIN_DEPTH);
     if (options.alpn.length > 0) this.#setAlpn(options.alpn);
     if (options.onKeyLog !== undefined) this.#setKeyLog(options.onKeyLog);
@@ -149,8 +169,10 @@ export class SslContext {
       });
   }
 
-  #loadRoots(rootsPem: readonly string[]): void {
+  #loadRoots({ rootsPem, acceptsPartialChains = false }: SslContextOptions): void {
     const store = checkPointer(openssl.SSL_CTX_get_cert_store(this.#address), 'keep the roots');
+    if (acceptsPartialChains && openssl.X509_STORE_set_flags(store, PARTIAL_CHAIN) !== 1)
+      throw certificateError('the roots', takeErrorReason());
     for (const pem of rootsPem)
       withCertificates(pem, 'a root certificate', (x509) => {
         if (openssl.X509_STORE_add_cert(store, x509) !== 1)

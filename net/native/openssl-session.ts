@@ -15,6 +15,11 @@ const SSL_ERROR_WANT_READ = 2;
 const SSL_ERROR_WANT_WRITE = 3;
 const SSL_ERROR_SYSCALL = 5;
 const SSL_ERROR_ZERO_RETURN = 6;
+/** SSL_CTRL_SET_TLSEXT_HOSTNAME, and the kind of name. */
+const SET_HOST_NAME = 55;
+const HOST_NAME = 0;
+/** What OpenSSL says of a chain that it refuses. */
+const VERIFY_FAILED = 'certificate verify failed';
 
 /** Answers of read() and handshake() below 1. */
 export const CLOSED = 0;
@@ -80,9 +85,15 @@ export class Ssl {
 
   /**
    * @param descriptor to read from, or `undefined`: then input comes by feed(). The descriptor stays the caller's.
-   * @throws {MeshError} ERR_OPENSSL for want of memory.
+   * @param serverName that a client asks for; '' for none.
+   * @throws {MeshError} ERR_OPENSSL for want of memory, or for a name that cannot be sent.
    */
-  constructor(context: SslContext, role: 'client' | 'server', descriptor: number | undefined) {
+  constructor(
+    context: SslContext,
+    role: 'client' | 'server',
+    descriptor: number | undefined,
+    serverName = '',
+  ) {
     this.#readsItself = descriptor !== undefined;
     this.#input = checkPointer(
       descriptor === undefined
@@ -104,6 +115,16 @@ export class Ssl {
     openssl.SSL_set_read_ahead(this.#address, 1);
     if (role === 'client') openssl.SSL_set_connect_state(this.#address);
     else openssl.SSL_set_accept_state(this.#address);
+    if (serverName !== '') this.#askFor(serverName);
+  }
+
+  #askFor(serverName: string): void {
+    if (openssl.SSL_ctrl(this.#address, SET_HOST_NAME, BigInt(HOST_NAME), serverName) === 1n)
+      return;
+    const reason = takeErrorReason();
+    this.free();
+    const message = `Cannot ask for the server ${JSON.stringify(serverName)}: ${reason}`;
+    throw new MeshError('ERR_OPENSSL', 'local', message);
   }
 
   /**
@@ -171,6 +192,12 @@ export class Ssl {
     return copyNative(slot.buffer.readBigUInt64LE(0), length).toString('latin1');
   }
 
+  /** What the client asked for; '' when it did not. */
+  get serverName(): string {
+    const name = openssl.SSL_get_servername(this.#live(), HOST_NAME);
+    return name === 0n ? '' : nativeText(name);
+  }
+
   get cipher(): string {
     return nativeText(openssl.SSL_CIPHER_get_name(openssl.SSL_get_current_cipher(this.#live())));
   }
@@ -224,7 +251,8 @@ export class Ssl {
     if (code === SSL_ERROR_ZERO_RETURN) return CLOSED;
     const reason = takeErrorReason();
     const refused = verificationProblem(this.#address);
-    if (refused !== undefined) this.failure = `the peer's certificate is refused: ${refused}`;
+    if (refused !== undefined && reason === VERIFY_FAILED)
+      this.failure = `the peer's certificate is refused: ${refused}`;
     else if (reason !== '') this.failure = reason;
     else if (code === SSL_ERROR_SYSCALL && errno !== 0 && errno !== EAGAIN)
       this.failure = errno === ECONNRESET ? 'the connection was reset' : `system error ${errno}`;

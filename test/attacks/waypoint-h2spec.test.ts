@@ -15,7 +15,7 @@ const conforms = test.macro({
     const backEnd = await startNode(t);
     // h2spec takes the frame size that the RFC presumes for every server's.
     const server = { http2: { maxFrameBytes: MIN_FRAME_BYTES } };
-    const { port } = servePlainWaypoint(t, backEnd.port, server, version);
+    const { port } = servePlainWaypoint(t, backEnd.port, { server, version });
     const { passed, failed, skipped } = await runH2spec(port);
     t.deepEqual(failed, [...notPassed]);
     t.deepEqual(skipped, []);

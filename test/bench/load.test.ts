@@ -2,10 +2,12 @@ import test from 'ava';
 import { runBulk } from '../../bench/load/bulk-client.ts';
 import { HeldConnections, runConnections } from '../../bench/load/connection-client.ts';
 import { runPingPong, runPings } from '../../bench/load/ping-client.ts';
+import { runRequests } from '../../bench/load/request-client.ts';
 import { Drain, Echo, Source } from '../../bench/load/sinks.ts';
 import { runOpenLoop } from '../../bench/harness/open-loop.ts';
 import { parseIpAddress } from '../../base/address.ts';
 import type { SharedBytes } from '../../net/byte-stream.ts';
+import { startHttp } from '../support/http1-peer.ts';
 import { listenTcp, type TcpListener } from '../../net/tcp-listener.ts';
 import type { TcpStream } from '../../net/tcp-stream.ts';
 
@@ -117,3 +119,22 @@ test('a connection that cannot be made is an error, not a rate', async (t) => {
     message: /Cannot connect/,
   });
 });
+
+for (const version of ['http1', 'http2'] as const)
+  test(`requests by ${version} are answered, and what is no answer counts as an error`, async (t) => {
+    let refused = 0;
+    const server = startHttp(
+      t,
+      ({ exchange }) => {
+        const status = refused-- > 0 ? '503' : '200';
+        exchange.respond([':status', status], { endStream: true });
+      },
+      { version: 'detect' },
+    );
+    const ask = { host, port: server.port, version, connections: 4, rate: 1000, path: '/' };
+    const answered = await runRequests({ ...ask, count: 100 });
+    t.like(answered, { count: 100, errors: 0 });
+    t.true(answered.p999Us >= answered.p50Us && answered.p50Us > 0);
+    refused = 1000;
+    t.like(await runRequests({ ...ask, count: 100 }), { count: 0, errors: 100 });
+  });

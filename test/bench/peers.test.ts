@@ -6,6 +6,7 @@ import { Echo } from '../../bench/load/sinks.ts';
 import { firstTunnels } from '../../bench/l4/pods-added.ts';
 import { readRequests } from '../../bench/l4/http-servers.ts';
 import { readWrkErrors } from '../../bench/l4/requests.ts';
+import { readH2loadErrors } from '../../bench/l7/run.ts';
 import { haproxy } from '../../bench/peers/haproxy.ts';
 import { nginx } from '../../bench/peers/nginx.ts';
 import { ProxyPair } from '../../bench/peers/proxy-pair.ts';
@@ -86,4 +87,13 @@ test('the first tunnel of each client is found in an access log', (t) => {
     line({}).slice(0, 40),
   ].join('\n');
   t.deepEqual(firstTunnels(log), new Map([['10.0.0.1', Date.parse('2026-01-01T00:00:00.250Z')]]));
+});
+
+test('errors in the report of h2load are found', (t) => {
+  const report = (counts: string): string =>
+    `requests: 9 total, 9 started, 9 done, ${counts}, 0 timeout\nstatus codes: 9 2xx\n`;
+  t.is(readH2loadErrors(report('9 succeeded, 0 failed, 0 errored')), undefined);
+  t.regex(readH2loadErrors(report('8 succeeded, 1 failed, 0 errored')) ?? '', /1 failed/);
+  t.regex(readH2loadErrors(report('0 succeeded, 0 failed, 0 errored')) ?? '', /no request/);
+  t.regex(readH2loadErrors('') ?? '', /no request/);
 });

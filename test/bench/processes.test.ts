@@ -1,5 +1,6 @@
 import test from 'ava';
 import {
+  nodeMemory,
   processMemory,
   processorTimeUs,
   processTree,
@@ -24,6 +25,19 @@ test("a process's time and memory are read from /proc", (t) => {
   const { resident, privateDirty } = processMemory([process.pid]);
   t.true(privateDirty > 1e6 && resident > privateDirty);
   t.true(Math.abs(startedAtMs(process.pid) - (Date.now() - process.uptime() * 1000)) < 1000);
+});
+
+test('pages of a file count once for a node, and are not divided among those beside it', async (t) => {
+  const children = [1, 2].map(() => startChild(['sh', '-c', 'echo started; read line']));
+  for (const child of children) for await (const _line of child.stdout) break;
+  const pids = children.map(({ pid }) => pid ?? 0);
+  const [one, both] = [nodeMemory(pids.slice(0, 1)), nodeMemory(pids)];
+  const resident = processMemory(pids.slice(0, 1)).resident;
+  t.is(one.asOwnMachine, resident, 'alone, all that is resident is its own');
+  t.true(both.asOwnMachine > one.asOwnMachine, 'what each has written counts for each');
+  t.true(both.asOwnMachine < processMemory(pids).resident, 'the program counts once');
+  t.true(one.proportional < one.asOwnMachine, 'the kernel divides it between both');
+  for (const child of children) await stopChild(child);
 });
 
 test('a process that is not there has used nothing', (t) => {

@@ -5,15 +5,15 @@ import { runProgram } from '../support/run-program.ts';
 
 const root = join(import.meta.dirname, '../..');
 
-test('npm run demo: all eight steps hold', async (t) => {
-  t.timeout(120_000);
+test('npm run demo: all steps hold', async (t) => {
+  t.timeout(180_000);
   const program = new HaloProgram('demo');
   const demo = join(root, 'cli/demo.ts');
   const { code, stdout, stderr } = await runProgram(process.execPath, [demo], {
     env: { ...process.env, ...program.env, PATH: process.env['PATH'] },
   });
-  for (const step of ['0', '1', '2', '3', '4', '5', '6', '7', '8'])
-    t.regex(stdout, new RegExp(`^${step}\\. .+\n {2}ok `, 'm'), stdout + stderr);
+  for (let step = 0; step <= 14; step++)
+    t.regex(stdout, new RegExp(`^${step}\\. .+\n(?: {7}\\|.*\n)* {2}ok `, 'm'), stdout + stderr);
   t.notRegex(stdout, /^ {2}FAIL/m, stdout);
   t.regex(stdout, /^Every observation held/m);
   t.is(code, 0);

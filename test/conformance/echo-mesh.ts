@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ExecutionContext, TestFn } from 'ava';
 import { parseAllDocuments } from 'yaml';
@@ -6,15 +6,11 @@ import { textAt } from '../../cli/object-fields.ts';
 import { startMesh, type Mesh } from '../support/mesh.ts';
 import { waypointReady } from '../support/mesh-waypoints.ts';
 import { TemporaryFolder } from '../support/temporary-folder.ts';
-import { makeTestCa } from '../support/test-ca.ts';
+import { ECHO_IMAGE, echoProgram, sendFrom } from './echo-program.ts';
 import type { EchoAnswer, EchoRequest } from './echo/messages.ts';
 
 export const MESH_NAMESPACE = 'gateway-conformance-mesh';
 export const CONSUMER_NAMESPACE = 'gateway-conformance-mesh-consumer';
-
-const PROGRAM = join(import.meta.dirname, 'echo', 'main.ts');
-const RUN = [process.execPath, '--disable-warning=ExperimentalWarning', PROGRAM];
-const IMAGE = 'registry.k8s.io/gateway-api/conformance/echo-advanced';
 
 /** The suite's mesh for all tests of a file: two echo Deployments behind a waypoint, and a client in another namespace. */
 export class EchoMesh {
@@ -24,11 +20,11 @@ export class EchoMesh {
   readonly #files = new TemporaryFolder();
 
   constructor(test: TestFn) {
-    const files = writeCertificate(this.#files.path);
-    this.#roots = files.roots;
+    const { command, roots } = echoProgram(this.#files.path);
+    this.#roots = roots;
     this.mesh = startMesh(test, {
       yaml: fixture('base'),
-      settings: { images: { [IMAGE]: [...RUN, ...files.arguments] } },
+      settings: { images: { [ECHO_IMAGE]: command } },
     });
     test.serial.before('its waypoint runs', async () => {
       await waypointReady(this.mesh, 'namespace', { namespace: MESH_NAMESPACE });
@@ -58,11 +54,7 @@ export class EchoMesh {
     namespace = MESH_NAMESPACE,
   ): Promise<readonly (readonly EchoAnswer[])[]> {
     const client = await this.pod('echo-v1', namespace);
-    const trust = ['env', `NODE_EXTRA_CA_CERTS=${this.#roots}`];
-    const command = [...trust, ...RUN, 'client', JSON.stringify(requests)];
-    const { code, stdout, stderr } = await this.mesh.exec(`${namespace}/${client}`, command);
-    if (code !== 0) throw new Error(`the client in ${namespace}/${client} failed: ${stderr}`);
-    return JSON.parse(stdout) as EchoAnswer[][];
+    return await sendFrom(this.mesh, `${namespace}/${client}`, requests, this.#roots);
   }
 
   /** The name of the only pod of a Deployment. */
@@ -80,20 +72,4 @@ export class EchoMesh {
 
 function fixture(name: string): string {
   return readFileSync(join(import.meta.dirname, 'fixtures', `${name}.yaml`), 'utf8');
-}
-
-/** What the image brings along: a certificate for its port with TLS, from a CA that the mesh knows nothing of. */
-function writeCertificate(folder: string): { arguments: string[]; roots: string } {
-  const certificate = makeTestCa().issue('spiffe://cluster.local/ns/none/sa/echo', {
-    dnsNames: ['echo', 'echo-v1', 'echo-v2'],
-  });
-  const write = (name: string, text: string): string => {
-    const path = join(folder, name);
-    writeFileSync(path, text);
-    return path;
-  };
-  const crt = write('cert.crt', certificate.chainPem.join(''));
-  const key = write('cert.key', certificate.privateKeyPem);
-  const roots = write('roots.crt', certificate.rootsPem.join(''));
-  return { arguments: [`--crt=${crt}`, `--key=${key}`], roots };
 }

@@ -11,6 +11,8 @@ export type Expected = Readonly<{
   status?: number;
   /** The Deployment that answers; absent where the waypoint does. */
   by?: string;
+  /** Of that Deployment; that of the mesh tests unless told. */
+  namespace?: string;
   /** As the backend sees it; as sent unless told. */
   path?: string;
   host?: string;
@@ -34,11 +36,20 @@ export async function expectAll(
   cases: readonly Case[],
   from = MESH_NAMESPACE,
 ): Promise<void> {
+  await compareAll(t, cases, (requests) => mesh.send(requests, from));
+}
+
+/** Makes the requests by `send`, and compares all that came of them. */
+export async function compareAll(
+  t: ExecutionContext,
+  cases: readonly Case[],
+  send: (requests: readonly EchoRequest[]) => Promise<readonly (readonly EchoAnswer[])[]>,
+): Promise<void> {
   const requests = cases.map(([request]) => ({
     ...request,
     headers: [...(request.headers ?? []), UNTOUCHED],
   }));
-  const answers = await mesh.send(requests, from);
+  const answers = await send(requests);
   const name = ({ url, headers = [] }: EchoRequest): string =>
     [url, ...headers.map((header) => header.join(': '))].join(' ');
   t.deepEqual(
@@ -76,6 +87,7 @@ function observe(answer: EchoAnswer | undefined, expected: Expected): object {
 
 function describeExpected(request: EchoRequest, expected: Expected): object {
   const { status = 200, grpcStatus = 0, by, answered = {}, seen = {} } = expected;
+  const { namespace = MESH_NAMESPACE } = expected;
   const url = new URL(request.url);
   const grpc = url.protocol === 'grpc:';
   const sentHost = request.headers?.find(([name]) => name === 'host')?.[1] ?? url.host;
@@ -84,7 +96,7 @@ function describeExpected(request: EchoRequest, expected: Expected): object {
     ...(grpc && { grpcStatus }),
     answered,
     ...(by !== undefined && {
-      ...{ by, namespace: MESH_NAMESPACE },
+      ...{ by, namespace },
       method: grpc ? 'POST' : (request.method ?? 'GET'),
       path: expected.path ?? (grpc ? GRPC_METHOD : url.pathname + url.search),
       host: expected.host ?? sentHost,

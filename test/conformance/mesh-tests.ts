@@ -1,10 +1,4 @@
-/** In which profiles of the Gateway API's conformance suite a test counts; in some tests, none. */
-export type Profile =
-  | 'MESH-HTTP core'
-  | 'MESH-HTTP extended'
-  | 'MESH-GRPC core'
-  | 'MESH-HTTP core, MESH-GRPC core'
-  | 'none';
+import type { Profile } from './profiles.ts';
 
 /** All mesh tests of the suite, by upstream's names and in its order of profiles. */
 export const MESH_TESTS = {

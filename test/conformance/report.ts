@@ -9,19 +9,22 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { TapReport } from '../support/tap-report.ts';
-import { MESH_TEST_NAMES, type MeshTestName } from './mesh-tests.ts';
 import { formatResults, type Result } from './results-page.ts';
+import { SUITE_TEST_NAMES } from './suite-tests.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 const ava = join(root, 'node_modules', 'ava', 'entrypoints', 'cli.js');
 
+const FILES = ['test/conformance/mesh.test.ts', 'test/conformance/gateway/gateway.test.ts'];
+
 const runner = spawn(
   process.execPath,
-  [...process.execArgv, ava, '--tap', 'test/conformance/mesh.test.ts'],
+  // One sandbox after the other: tests of shares and times need the machine.
+  [...process.execArgv, ava, '--tap', '--concurrency=1', ...FILES],
   { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] },
 );
 const closed = once(runner, 'close');
-const results = new Map<MeshTestName, Result>();
+const results = new Map<string, Result>();
 const report = new TapReport((text) => {
   process.stdout.write(text);
 });
@@ -32,13 +35,14 @@ for await (const line of createInterface({ input: runner.stdout })) {
 const [exitCode] = (await closed) as [number | null];
 const { passed, failed } = report.finish(exitCode ?? 'a signal');
 writeFileSync(join(root, 'docs', 'conformance.md'), formatResults(results));
-const missing = MESH_TEST_NAMES.filter((name) => !results.has(name));
+const missing = SUITE_TEST_NAMES.filter((name) => !results.has(name));
 process.stdout.write(`${passed} passed, ${failed} failed, ${missing.length} not run\n`);
 process.exitCode = failed > 0 || missing.length > 0 ? 1 : 0;
 
-/** A failing test's title is followed by the assertion's message. */
+/** A title has the file's name before it; that of a failing test is followed by the assertion's message. */
 function readResult(line: string): void {
   const [, not, title = ''] = /^(not )?ok \d+ - (.*)$/.exec(line) ?? [];
-  const name = MESH_TEST_NAMES.find((each) => title === each || title.startsWith(`${each} `));
+  const [own = ''] = (title.split(' › ').at(-1) ?? '').split(' ');
+  const name = SUITE_TEST_NAMES.find((each) => each === own);
   if (name !== undefined) results.set(name, not === undefined ? 'pass' : 'fail');
 }

@@ -2,6 +2,7 @@ import type { Target } from './oracle.ts';
 import { target as authority } from './targets/authority.ts';
 import { target as baggage } from './targets/baggage.ts';
 import { target as certificate } from './targets/certificate.ts';
+import { target as clientHello } from './targets/client-hello.ts';
 import { target as crl } from './targets/crl.ts';
 import { target as csr } from './targets/csr.ts';
 import { target as dns } from './targets/dns.ts';
@@ -27,6 +28,7 @@ export const TARGETS: ReadonlyMap<string, Target> = new Map(
     ...{ 'http1-request': http1Request, 'http1-response': http1Response },
     'http1-chunked': http1Chunked,
     ...{ regex, routes, 'route-requests': routeRequests },
+    'client-hello': clientHello,
     ...{ certificate, csr, crl, dns, yaml, xds, zds },
   }),
 );

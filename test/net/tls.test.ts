@@ -4,6 +4,7 @@ import net from 'node:net';
 import { setImmediate as nextRound } from 'node:timers/promises';
 import tls from 'node:tls';
 import test, { type ExecutionContext } from 'ava';
+import { resetSocket } from '../../base/reset-socket.ts';
 import { parseIpAddress } from '../../base/address.ts';
 import type { WorkloadCertificate } from '../../mesh/model/certificate.ts';
 import { connectTcp } from '../../net/tcp.ts';
@@ -397,3 +398,59 @@ async function writeFiles(
   await writeFile(`${directory}/key.pem`, certificate.privateKeyPem);
   return { directory };
 }
+
+/** A client of Node's with a session of ours, over a socket that the test may break. */
+async function nodeClient(
+  t: ExecutionContext,
+): Promise<{ session: TlsSession; secure: tls.TLSSocket; socket: net.Socket }> {
+  const { port, next } = serve(t, contextOf(server));
+  const accepted = next();
+  const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  const secure = tls.connect({
+    socket,
+    ...nodeOptions(client),
+    checkServerIdentity: () => undefined,
+  });
+  for (const each of [socket, secure]) each.on('error', () => undefined);
+  t.teardown(() => socket.destroy());
+  await once(secure, 'secureConnect');
+  return { session: await accepted, secure, socket };
+}
+
+test('an end that comes with bytes which the sink leaves for later is told behind them', async (t) => {
+  const { session, secure } = await nodeClient(t);
+  const collector = new Collector(session);
+  collector.capacity = () => 1 << 20; // as a socket does, which does not know how much it will take
+  collector.allowance = 4;
+  secure.end('half and half');
+  await collector.until((c) => c.received === 4);
+  session.end(); // both directions have ended now, but for what waits
+  await nextRound();
+  t.false(collector.ended);
+  collector.release();
+  await collector.until((c) => c.ended || c.error !== undefined);
+  t.is(collector.text, 'half and half');
+  t.true(session.closed);
+});
+
+test('a reset after the peer’s end is told, though nothing is left to read', async (t) => {
+  const { session, secure, socket } = await nodeClient(t);
+  const collector = new Collector(session);
+  secure.end('question');
+  await collector.until((c) => c.ended);
+  t.is(collector.error, undefined);
+  resetSocket(socket);
+  await collector.until((c) => c.error !== undefined);
+  t.is(collector.text, 'question');
+  t.true(session.closed);
+});
+
+test('a reset reaches a sink that takes nothing', async (t) => {
+  const { session, secure, socket } = await nodeClient(t);
+  const collector = new Collector(session);
+  collector.allowance = 0;
+  await new Promise((resolve) => secure.write('unread', resolve));
+  resetSocket(socket);
+  await collector.until((c) => c.error !== undefined);
+  t.is(collector.received, 0);
+});

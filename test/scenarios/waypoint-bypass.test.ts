@@ -1,12 +1,7 @@
 import test, { type ExecutionContext } from 'ava';
 import type { Peer } from '../support/mesh-peer.ts';
 import { startMesh } from '../support/mesh.ts';
-import {
-  killWaypoint,
-  waypointPods,
-  waypointReady,
-  waypointYaml,
-} from '../support/mesh-waypoints.ts';
+import { waypointPods, waypointReady, waypointYaml } from '../support/mesh-waypoints.ts';
 import { namespaceYaml, podYaml, serviceYaml } from '../support/mesh-yaml.ts';
 
 // Who may reach a server around its waypoint: nobody, in no state of the waypoint. Each server has a waypoint of its own.
@@ -103,7 +98,7 @@ const reach: Readonly<Record<State, () => Promise<void>>> = {
     // It ends again as soon as it is started again.
     await mesh.sandbox.post('/v1/images', { 'halo/waypoint': ['false'] });
     for (const kind of KINDS)
-      for (const pod of await waypointPods(mesh, waypointOf(kind))) await killWaypoint(mesh, pod);
+      for (const pod of await waypointPods(mesh, waypointOf(kind))) await mesh.kill(pod);
   },
   async unready() {
     await mesh.apply(...KINDS.map((kind) => waypoint(kind, { from: 'Same' }, WITHOUT_REPLICAS)));

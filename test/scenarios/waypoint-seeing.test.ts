@@ -84,13 +84,15 @@ test.serial('halo tap shows the requests that are asked for, and ends after so m
   const halo = join(import.meta.dirname, '../../cli/bin/halo');
   const args = ['tap', 'web.shop', '--status', '5xx', '--max', '1', '-o', 'json'];
   const tap = spawn(halo, [...args, '--name', mesh.name], { env: process.env });
+  const closed = once(tap, 'close');
   t.teardown(() => tap.kill());
   const lines: string[] = [];
   createInterface(tap.stdout).on('line', (line) => lines.push(line));
-  await once(createInterface(tap.stderr), 'line'); // watching
+  const [told] = (await once(createInterface(tap.stderr), 'line')) as [string];
+  t.true(told.startsWith('watching waypoint'), told);
   await curl(`${url}/good`);
   await curl('-H', 'authorization: Bearer hunter2', `${url}/bad?token=hunter2`);
-  const [code] = (await once(tap, 'close')) as [number];
+  const [code] = (await closed) as [number];
   t.is(code, 0);
   t.is(lines.length, 1);
   t.like(JSON.parse(lines[0] ?? ''), {

@@ -3,12 +3,7 @@ import { conditionOf, listAt, numberAt, textAt } from '../../cli/object-fields.t
 import { Metrics } from '../support/mesh-metrics.ts';
 import type { AccessRecord } from '../support/mesh-records.ts';
 import { startMesh } from '../support/mesh.ts';
-import {
-  killWaypoint,
-  waypointPods,
-  waypointReady,
-  waypointYaml,
-} from '../support/mesh-waypoints.ts';
+import { waypointPods, waypointReady, waypointYaml } from '../support/mesh-waypoints.ts';
 import { AMBIENT, namespaceYaml, podYaml, serviceYaml } from '../support/mesh-yaml.ts';
 
 const IDENTITY = 'spiffe://cluster.local/ns/shop/sa/waypoint';
@@ -160,7 +155,7 @@ test.serial(
     t.is(used['src.identity'], IDENTITY);
 
     for (const pod of await waypointPods(mesh, 'waypoint')) {
-      await killWaypoint(mesh, pod);
+      await mesh.kill(pod);
       await load.more(40);
       await waypointReady(mesh, 'waypoint', { replicas: 2 });
     }

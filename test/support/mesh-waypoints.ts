@@ -70,16 +70,3 @@ export async function waypointPods(
     .filter((pod) => pod.namespace === namespace && pod.serviceAccount === name)
     .map((pod) => `${namespace}/${pod.name}`);
 }
-
-/** Kills the process of a waypoint's pod as a crash would: its sockets go with it, and nobody is told. */
-export async function killWaypoint(mesh: Mesh, pod: string): Promise<void> {
-  // Processes of all pods are seen; the brackets keep the search from finding itself.
-  const script = `for process in /proc/[0-9]*; do
-  grep -qs 'waypoint/[m]ain.ts' $process/cmdline || continue
-  grep -qsz '^POD_NAME=${pod.split('/')[1] ?? ''}$' $process/environ || continue
-  kill -9 $(basename $process) && exit 0
-done
-exit 1`;
-  const { code, stderr } = await mesh.exec(pod, ['sh', '-c', script]);
-  if (code !== 0) throw new Error(`cannot kill ${pod}: ${stderr}`);
-}

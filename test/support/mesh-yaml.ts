@@ -47,6 +47,36 @@ export function podYaml(name: string, options: PodOptions = {}): string {
   ].join('');
 }
 
+/** A Pod that runs a program which is ready when it listens on 8080; it finds its own name in POD_NAME. */
+export function serverPodYaml(
+  name: string,
+  options: Pick<PodOptions, 'namespace' | 'node' | 'labels'> &
+    Readonly<{ image?: string; command?: readonly string[] }>,
+): string {
+  const { namespace = 'shop', node, labels = {}, image = 'local/program', command } = options;
+  return document({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, namespace, labels: { app: name, ...labels } },
+    spec: {
+      ...(node !== undefined && { nodeName: node }),
+      containers: [
+        {
+          ...{ name: 'server', image, ...(command !== undefined && { command }) },
+          env: [{ name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } }],
+          readinessProbe: { tcpSocket: { port: 8080 } },
+        },
+      ],
+    },
+  });
+}
+
+/** A Service of HTTP on port 80, from 8080 of the pods `app: <name>`, that uses the waypoint of its namespace. */
+export function waypointServiceYaml(name: string, morePorts: readonly object[] = []): string {
+  const ports = [{ name: 'http', port: 80, targetPort: 8080 }, ...morePorts];
+  return serviceYaml(name, {}, { ports }, 'shop', { 'istio.io/use-waypoint': 'waypoint' });
+}
+
 /** A Service of the pods with the label `app: <name>` unless `spec` says otherwise; `ports` as port: targetPort. */
 export function serviceYaml(
   name: string,

@@ -175,6 +175,12 @@ export class Mesh implements AsyncDisposable {
     );
   }
 
+  /** Kills the containers of a pod as a crash would: their sockets go with them, and nobody is told. */
+  async kill(pod: string): Promise<void> {
+    const [namespace = '', name = ''] = pod.split('/');
+    await this.sandbox.post('/v1/kill', { namespace, pod: name });
+  }
+
   async part(name: string, action: PartRequest['action']): Promise<void> {
     await this.sandbox.post('/v1/parts', { name, action });
   }

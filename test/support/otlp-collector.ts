@@ -1,5 +1,5 @@
 import { EventEmitter, once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { ExecutionContext } from 'ava';
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
@@ -32,31 +32,43 @@ export class OtlpCollector {
   readonly endpoint: string;
   readonly #events = new EventEmitter();
 
-  private constructor(port: number) {
-    this.endpoint = `http://127.0.0.1:${port}`;
-  }
+  readonly #server: Server;
 
-  static async listen(t: ExecutionContext): Promise<OtlpCollector> {
-    const server = createServer();
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const collector = new OtlpCollector((server.address() as AddressInfo).port);
+  private constructor(server: Server) {
+    this.#server = server;
+    this.endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     server.on('request', (request, response) => {
       const chunks: Buffer[] = [];
       request.on('data', (chunk: Buffer) => chunks.push(chunk));
       request.on('end', () => {
         const { method = '', url = '', headers } = request;
-        collector.requests.push(`${method} ${url} ${headers['content-type'] ?? ''}`);
-        if (collector.status === 200) collector.spans.push(...decode(Buffer.concat(chunks)));
-        response.writeHead(collector.status).end();
-        collector.#events.emit('request');
+        this.requests.push(`${method} ${url} ${headers['content-type'] ?? ''}`);
+        if (this.status === 200) this.spans.push(...decode(Buffer.concat(chunks)));
+        response.writeHead(this.status).end();
+        this.#events.emit('request');
       });
     });
+  }
+
+  /** On loopback, until the test ends. */
+  static async listen(t: ExecutionContext): Promise<OtlpCollector> {
+    const collector = await OtlpCollector.open(0, '127.0.0.1');
     t.teardown(() => {
-      server.close();
-      server.closeAllConnections();
+      collector.close();
     });
     return collector;
+  }
+
+  static async open(port: number, host: string): Promise<OtlpCollector> {
+    const server = createServer();
+    server.listen(port, host);
+    await once(server, 'listening');
+    return new OtlpCollector(server);
+  }
+
+  close(): void {
+    this.#server.close();
+    this.#server.closeAllConnections();
   }
 
   /** The first spans, as soon as there are so many. */

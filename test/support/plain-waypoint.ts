@@ -1,8 +1,15 @@
 import type { ExecutionContext } from 'ava';
 import { parseIpAddress } from '../../base/address.ts';
 import { systemClock } from '../../certs/clock.ts';
-import { parseAuthority } from '../../mesh/hbone/authority.ts';
 import { parseSpiffeId } from '../../mesh/model/identity.ts';
+import {
+  serviceKey,
+  type PortMapping,
+  type Service,
+  type ServiceKey,
+} from '../../mesh/model/service.ts';
+import { encodeWaypointConfigs, type WaypointConfigs } from '../../mesh/xds/waypoint-codecs.ts';
+import { DEFAULT_TRAFFIC_POLICY, type TrafficPolicy } from '../../mesh/model/traffic-policy.ts';
 import { ProxyState } from '../../mesh/proxy/state/store.ts';
 import { WaypointStore } from '../../mesh/proxy/state/waypoint-store.ts';
 import { systemClock as netClock } from '../../net/clock.ts';
@@ -10,14 +17,25 @@ import { connectHttp } from '../../net/http/client.ts';
 import type { HttpServerOptions } from '../../net/http/server.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
 import { connectTcp } from '../../net/tcp.ts';
-import { HttpSteps } from '../../waypoint/http-steps.ts';
+import type { HttpRequest } from '../../waypoint/http-request.ts';
+import type { OutlierEvent } from '../../waypoint/outlier.ts';
+import { HttpSteps, type RequestJudges } from '../../waypoint/http-steps.ts';
 import { HttpConnections, serveHttpConnection } from '../../waypoint/http.ts';
 import { Deadlines } from '../../waypoint/timeout.ts';
 import { UpstreamPool } from '../../waypoint/upstream/pool.ts';
+import { isTargetEndpoint } from '../../waypoint/upstream/target-backend.ts';
 import { UpstreamTargets } from '../../waypoint/upstream/targets.ts';
+import type { UpstreamTlsClient } from '../../waypoint/upstream/tls.ts';
 import { makeService, makeWorkload } from './workloads.ts';
 
 const VIP = '10.96.0.10';
+const PORT: PortMapping = { servicePort: 80, targetPort: 0, appProtocol: 'HTTP11' };
+
+export type PlainWaypointOptions = Omit<ServicesOptions, 'configs'> &
+  Readonly<{
+    /** What is asked of connections to the server. */
+    traffic?: Partial<TrafficPolicy>;
+  }>;
 
 export type PlainWaypoint = Readonly<{
   port: number;
@@ -25,6 +43,11 @@ export type PlainWaypoint = Readonly<{
   open: () => number;
   pool: UpstreamPool;
   faults: readonly unknown[];
+  /** Those that have ended. */
+  requests: readonly HttpRequest[];
+  targets: UpstreamTargets;
+  state: ProxyState;
+  store: WaypointStore;
 }>;
 
 /**
@@ -34,47 +57,92 @@ export type PlainWaypoint = Readonly<{
 export function servePlainWaypoint(
   t: ExecutionContext,
   backEndPort: number,
-  server: HttpServerOptions = {},
-  version: 'http2' | 'detect' = 'detect',
+  { traffic, ...options }: PlainWaypointOptions = {},
 ): PlainWaypoint {
-  const named = makeService({ name: 'web', vips: [VIP] });
-  const ports = [{ servicePort: 80, targetPort: backEndPort, appProtocol: 'HTTP11' }] as const;
-  const service = { ...named, ports };
-  const key = `shop/${service.hostname}`;
-  const state = new ProxyState();
-  state.setService(service);
-  state.setWorkload(
-    makeWorkload({
-      ...{ name: 'web', ips: ['127.0.0.1'], tunnelProtocol: 'NONE' },
-      serves: { [key]: [`80:${backEndPort}`] },
-    }),
+  const policy = { ...DEFAULT_TRAFFIC_POLICY, ...traffic };
+  const told = { service: plainService('web'), policy, ports: new Map(), subsets: [] };
+  return serveServices(
+    t,
+    { web: [backEndPort] },
+    { ...options, configs: { web: { traffic: told } } },
   );
+}
+
+/** The key of a service of serveServices(). */
+export function plainService(name: string): ServiceKey {
+  return serviceKey('shop', makeService({ name }).hostname);
+}
+
+export type ServicesOptions = Readonly<{
+  server?: HttpServerOptions;
+  version?: 'http2' | 'detect';
+  tls?: UpstreamTlsClient;
+  judges?: Partial<Pick<RequestJudges, 'authorize'>>;
+  /** By the service's name. */
+  configs?: Readonly<Record<string, Partial<Omit<WaypointConfigs, 'service'>>>>;
+  onOutlierEvent?: (target: string, event: OutlierEvent) => void;
+}>;
+
+/**
+ * As servePlainWaypoint(), with several services, of which the first is asked.
+ *
+ * @param services ports on 127.0.0.1, each an endpoint, by the service's name.
+ */
+export function serveServices(
+  t: ExecutionContext,
+  services: Readonly<Record<string, readonly number[]>>,
+  options: ServicesOptions = {},
+): PlainWaypoint {
+  const state = new ProxyState();
   const store = new WaypointStore();
+  const [first] = Object.entries(services).map(([name, ports]): Service => {
+    const service = { ...makeService({ name, vips: [VIP] }), ports: [PORT] };
+    state.setService(service);
+    for (const port of ports)
+      state.setWorkload(
+        makeWorkload({
+          ...{ name: `${name}-${port}`, ips: ['127.0.0.1'], tunnelProtocol: 'NONE' },
+          serves: { [plainService(name)]: [`80:${port}`] },
+        }),
+      );
+    for (const { typeUrl, bytes } of encodeWaypointConfigs(options.configs?.[name] ?? {}))
+      t.deepEqual(store.apply(typeUrl, [{ name: plainService(name), bytes }], [])?.rejected, []);
+    return service;
+  });
+  if (first === undefined) throw new Error('a waypoint without services');
+  const service = first;
   const clock = {
     now: () => performance.now(),
     schedule: systemClock.schedule,
     random: Math.random,
   };
-  const targets = new UpstreamTargets({ state, store, clock, self: () => undefined });
-  const pool = new UpstreamPool(async ({ address }, version, events, timeoutMs) =>
-    connectHttp(
-      await connectTcp(address, { timeoutMs }),
-      version === 'HTTP/2' ? 'http2' : 'http1',
-      {},
-      events,
-    ),
-  );
+  const { onOutlierEvent, tls } = options;
+  const targets = new UpstreamTargets({
+    ...{ state, store, clock, self: () => undefined },
+    ...(onOutlierEvent && { onOutlierEvent }),
+  });
+  const pool = new UpstreamPool(async (endpoint, version, events, timeoutMs) => {
+    const below = await connectTcp(endpoint.address, { timeoutMs });
+    const asked = isTargetEndpoint(endpoint) ? endpoint.tls : undefined;
+    const transport =
+      asked === undefined || tls === undefined
+        ? below
+        : await tls.connect(below, asked, version, [], { timeoutMs });
+    return connectHttp(transport, version === 'HTTP/2' ? 'http2' : 'http1', {}, events);
+  });
   const faults: unknown[] = [];
+  const requests: HttpRequest[] = [];
   const steps = new HttpSteps({
     ...{ store, targets, pool, deadlines: new Deadlines(netClock) },
     random: Math.random,
-    paths: 'STRICT',
+    paths: () => 'STRICT',
     judges: {
       authorize: () => undefined,
       limitRate: () => undefined,
       trace: () => undefined,
-      onRequestEnd: () => undefined,
+      onRequestEnd: (request) => requests.push(request),
       onFault: (error) => faults.push(error),
+      ...options.judges,
     },
   });
   const connections = new HttpConnections();
@@ -85,13 +153,13 @@ export function servePlainWaypoint(
       let closer: (() => void) | undefined;
       serveHttpConnection(
         stream,
-        version,
+        options.version ?? 'detect',
         {
-          target: { kind: 'service', service, port: 80, authority: parseAuthority(`${VIP}:80`) },
-          client: {
-            address: { ip: parseIpAddress('10.0.0.7'), port: 40_001 },
+          facts: {
+            remote: { ip: parseIpAddress('10.0.0.7'), port: 40_001 },
+            local: { ip: parseIpAddress(VIP), port: 80 },
             identity: parseSpiffeId('spiffe://cluster.local/ns/shop/sa/client'),
-            workload: undefined,
+            service,
           },
           live: {
             hold(close) {
@@ -102,7 +170,7 @@ export function servePlainWaypoint(
             },
           },
         },
-        { steps, connections, server },
+        { steps, connections, server: options.server ?? {} },
       );
     },
   );
@@ -112,5 +180,6 @@ export function servePlainWaypoint(
     pool[Symbol.dispose]();
     targets[Symbol.dispose]();
   });
-  return { port: listener.local.port, open: () => closers.size, pool, faults };
+  const { port } = listener.local;
+  return { ...{ port, open: () => closers.size, pool, faults, requests, targets, state, store } };
 }

@@ -81,13 +81,18 @@ export class TestLimiter implements Disposable {
 
   constructor(
     limits: readonly RateLimit[],
-    options: Readonly<{ clock?: Clock; redisUrl?: string }> = {},
+    options: Readonly<{
+      clock?: Clock;
+      redisUrl?: string;
+      processMemory?: SharedArrayBuffer;
+    }> = {},
   ) {
     this.configure(limits);
     this.limiter = new RateLimiter({
       store: this.#store,
       clock: options.clock ?? systemClock,
       ...{ metrics: this.metrics, redisUrl: options.redisUrl },
+      processMemory: options.processMemory,
       onEvent: (event) => {
         this.events.push(event);
         for (const wake of this.#waiting.splice(0)) wake();

@@ -2,6 +2,7 @@ import { EventEmitter, once } from 'node:events';
 import net from 'node:net';
 import type { ExecutionContext } from 'ava';
 import { parseIpAddress, socketAddress } from '../../base/address.ts';
+import type { BackendRetries } from '../../mesh/model/backend-policy.ts';
 import type { HttpRule, RetryPolicy } from '../../mesh/model/http-route.ts';
 import type { Service } from '../../mesh/model/service.ts';
 import { parseSpiffeId } from '../../mesh/model/identity.ts';
@@ -11,7 +12,7 @@ import { systemClock } from '../../net/clock.ts';
 import type { Http2Options } from '../../net/h2/options.ts';
 import type { HttpClientConnection } from '../../net/http/exchange.ts';
 import { connectTcp } from '../../net/tcp.ts';
-import type { Backend, TryOutcome } from '../../waypoint/backend.ts';
+import type { Backend, NoRoom, TryOutcome } from '../../waypoint/backend.ts';
 import { Downstream, type HttpVersion } from '../../waypoint/downstream.ts';
 import type { HttpRequest } from '../../waypoint/http-request.ts';
 import { NO_BACKEND } from '../../waypoint/local-reply.ts';
@@ -77,6 +78,8 @@ export class TestBackend implements Backend {
   limits = UNLIMITED;
   maxRequests = Infinity;
   maxRetries = Infinity;
+  retryPolicy: BackendRetries | undefined;
+  standIn: Backend | undefined;
   readonly outcomes: (readonly [port: number, outcome: TryOutcome])[] = [];
   active = 0;
   retries = 0;
@@ -92,10 +95,10 @@ export class TestBackend implements Backend {
     return this.endpoints.find((one) => !tried.includes(one)) ?? this.endpoints[0];
   }
 
-  beginTry(): boolean {
-    if (this.active >= this.maxRequests) return false;
+  beginTry(): NoRoom | undefined {
+    if (this.active >= this.maxRequests) return 'overflow';
     this.active++;
-    return true;
+    return undefined;
   }
 
   endTry(): void {
@@ -115,6 +118,10 @@ export class TestBackend implements Backend {
 
   endRetry(): void {
     this.retries--;
+  }
+
+  fallback(): Backend | undefined {
+    return this.standIn;
   }
 }
 

@@ -5,10 +5,13 @@ import {
   CompiledHttpPolicies,
   type HttpDecision,
 } from '../../mesh/model/compiled-http-policies.ts';
+import { socketAddress } from '../../base/address.ts';
 import type { HttpPolicy } from '../../mesh/model/http-policy.ts';
+import { parseSpiffeId } from '../../mesh/model/identity.ts';
 import { policyRefusal, policyRequest } from '../../waypoint/authorize.ts';
+import { Downstream } from '../../waypoint/downstream.ts';
 import { normalizePath } from '../../waypoint/normalize-path.ts';
-import { checkRequestHead } from '../../waypoint/request-headers.ts';
+import { RequestHead } from '../../waypoint/request-head.ts';
 import {
   httpPolicies,
   httpRequest,
@@ -17,6 +20,11 @@ import {
 } from '../support/http-policies.ts';
 
 const TARGET = 'Service/shop/web';
+const downstream = new Downstream({
+  ...{ version: 'HTTP/1.1', remote: socketAddress('10.0.0.1', 4711) },
+  ...{ local: socketAddress('10.0.0.2', 80) },
+  identity: parseSpiffeId('spiffe://cluster.local/ns/shop/sa/client'),
+});
 
 function compile(...specs: readonly PolicySpec[]): CompiledHttpPolicies {
   const compiled = new CompiledHttpPolicies();
@@ -39,13 +47,11 @@ const when = (key: string, fields: object): object => ({ when: [{ key, ...fields
 
 /** A whole request, as it comes from the wire, until policy has decided; a status where it is refused before. */
 function decideWhole(specs: readonly PolicySpec[], list: readonly string[]): string {
-  const checked = checkRequestHead(list);
-  if (checked.kind === 'refused') return String(checked.status);
-  const path = normalizePath(checked.head.target, 'STRICT');
+  const head = new RequestHead(list, downstream);
+  const path = normalizePath(head.path, 'STRICT');
   if (path.kind === 'refused') return '400';
-  const { connection } = httpRequest();
-  const options = { sni: '', trustedProxies: 0 };
-  const request = policyRequest(connection, checked.head, path.path, options);
+  head.path = path.target;
+  const request = policyRequest({ head, downstream }, { trustedProxies: 0 });
   return compile(...specs).decide([TARGET], request).kind;
 }
 

@@ -11,7 +11,8 @@ import {
   type CheckResponse,
   type HeaderValueOption,
 } from '../../mesh/proto/gen/ext-authz.ts';
-import { ExternalAuthorizerClient, type AuthorizationQuestion } from '../../waypoint/ext-authz.ts';
+import { ExternalAuthorizerClient } from '../../waypoint/ext-authz.ts';
+import type { AuthorizationQuestion } from '../../waypoint/ext-authz/question.ts';
 import { makeAuthorizer } from '../support/http-policies.ts';
 
 type Answer = (request: CheckRequest, path: string) => CheckResponse | ServiceError | undefined;

@@ -177,7 +177,7 @@ test('a pattern that cannot be used is refused with the table', (t) => {
 });
 
 test('a match on a header that no request has is refused with the table', (t) => {
-  for (const name of ['@request.auth.claims.sub', 'X-User', '', ':protocol', 'a b'])
+  for (const name of ['@request.auth.principal', 'X-User', '', ':protocol', 'a b'])
     t.throws(() => tableOf('order', header({ name, kind: 'present', absent: true })), {
       code: 'ERR_HEADER_MATCH',
     });
@@ -277,4 +277,34 @@ test('a pattern of the method sees a WebSocket that comes by HTTP/2 as the GET t
   t.is(ruleOf(':method', 'CONNECT', ':protocol', 'websocket'), 0);
   t.is(ruleOf(':method', 'HEAD'), 0);
   t.is(ruleOf(':method', 'CONNECT'), undefined);
+});
+
+test('a claim is matched in a verified token alone, whatever headers say', (t) => {
+  const rule = (headers: readonly ValueMatch[]): ((claims?: object) => boolean) => {
+    const table = tableOf('order', { headers });
+    const forged = ['@request.auth.claims.group', 'admin', 'group', 'admin'];
+    return (claims) => table.find(requestFor('/', ...forged), undefined, claims) !== undefined;
+  };
+  const exactly = { kind: 'exact', value: 'admin' } as const;
+  const admin = rule([{ name: '@request.auth.claims.group', ...exactly }]);
+  t.false(admin());
+  t.false(admin({}));
+  t.true(admin({ group: 'admin' }));
+  t.false(admin({ group: 'administrator' }));
+  t.true(admin({ group: ['user', 'admin'] }));
+  for (const group of [{ admin: true }, true, 1, null, [['admin']]]) t.false(admin({ group }));
+  t.false(admin(Object.create({ group: 'admin' }) as object), 'only what the token says itself');
+
+  const nested = rule([{ name: '@request.auth.claims.realm.role', ...exactly }]);
+  t.true(nested({ realm: { role: 'admin' } }));
+  t.false(nested({ 'realm.role': 'admin' }));
+  t.true(rule([{ name: '@request.auth.claims[a.b][c]', ...exactly }])({ 'a.b': { c: 'admin' } }));
+
+  const nobody = rule([{ name: '@request.auth.claims.group', kind: 'present', absent: true }]);
+  t.true(nobody());
+  t.false(nobody({ group: ['x'] }));
+  const café = rule([{ name: '@request.auth.claims.place', kind: 'prefix', value: 'café' }]);
+  t.true(café({ place: 'café noir' }));
+  // The table is used again: nobody's claims are another's.
+  t.false(admin());
 });

@@ -1,6 +1,7 @@
 import test from 'ava';
 import fc from 'fast-check';
-import { normalizePath, type PathNormalization } from '../../waypoint/normalize-path.ts';
+import type { PathNormalization } from '../../mesh/model/path-normalization.ts';
+import { normalizePath } from '../../waypoint/normalize-path.ts';
 
 const ALL: readonly PathNormalization[] = [
   ...(['STRICT', 'NONE', 'BASE', 'MERGE_SLASHES', 'DECODE_AND_MERGE_SLASHES'] as const),

@@ -4,6 +4,7 @@ import type { RateLimit, RateLimitRule } from '../../mesh/model/rate-limit.ts';
 import { findHeader } from '../../net/h2/headers.ts';
 import { tellRateLimits } from '../../waypoint/rate-limit.ts';
 import { Downstream } from '../../waypoint/downstream.ts';
+import { ProcessBuckets } from '../../waypoint/rate-limit/process-buckets.ts';
 import { formatFlags } from '../../waypoint/response-flags.ts';
 import { openStream } from '../support/h2-client.ts';
 import { request } from '../support/h2-frames.ts';
@@ -12,6 +13,8 @@ import { limitedRequest, limitRule, rateLimit, TestLimiter, WEB } from '../suppo
 import type { SentRequest } from '../support/rate-limits.ts';
 import { makeService } from '../support/workloads.ts';
 import { TestWaypoint } from '../support/waypoint-requests.ts';
+
+const BY_IDENTITY: Partial<RateLimitRule> = { key: [{ kind: 'identity' }] };
 
 class HandClock {
   nowMs = 1_000_000;
@@ -369,6 +372,45 @@ test('where one of two policies fails closed, the request fails, and takes nothi
   for (let index = 0; index < 5; index++) t.is(limiter.sendNow({ path: '/a' }), '500');
   t.is(limiter.sendNow(), 'pass');
   t.is(limiter.sendNow(), '429');
+});
+
+test('limiters of one process count together, each key and each rule by itself', (t) => {
+  const processMemory = ProcessBuckets.makeMemory(1024);
+  const limits = [
+    rateLimit([limitRule({ limit: { requests: 6, perMs: 3_600_000, burst: 6 }, ...BY_IDENTITY })]),
+  ];
+  using one = new TestLimiter(limits, { processMemory });
+  using other = new TestLimiter(limits, { processMemory });
+  t.is(one.passing(4, { client: 'shop/a' }), 4);
+  t.is(other.passing(4, { client: 'shop/a' }), 2);
+  t.is(one.passing(4, { client: 'shop/a' }), 0);
+  t.is(other.passing(10, { client: 'shop/b' }), 6);
+  t.deepEqual(other.outcomes(), { admitted: 8, limited: 6 });
+});
+
+test('a client is told what all limiters of the process have left', (t) => {
+  const processMemory = ProcessBuckets.makeMemory(1024);
+  const rules = [limitRule({ limit: { requests: 6, perMs: 3_600_000, burst: 6 } })];
+  const limits = [rateLimit(rules, { tellsClients: true })];
+  using one = new TestLimiter(limits, { processMemory });
+  using other = new TestLimiter(limits, { processMemory });
+  one.passing(4);
+  const sent = limitedRequest();
+  t.is(other.limiter.limitRate(sent), undefined);
+  t.is(findHeader(tellRateLimits(sent, []), 'x-ratelimit-remaining'), '1');
+});
+
+test('a request that one policy refuses takes no tokens of another, also in shared memory', (t) => {
+  const processMemory = ProcessBuckets.makeMemory(1024);
+  const hour = (requests: number): Partial<RateLimitRule> => ({
+    limit: { requests, perMs: 3_600_000, burst: requests },
+  });
+  const wide = rateLimit([limitRule({ ...hour(10), counter: 'wide' })]);
+  const narrow = rateLimit([limitRule({ ...hour(2), counter: 'narrow' })]);
+  using both = new TestLimiter([wide, narrow], { processMemory });
+  t.is(both.passing(10), 2);
+  using alone = new TestLimiter([wide], { processMemory });
+  t.is(alone.passing(20), 8);
 });
 
 function served(t: Parameters<typeof serveH2>[0], limits: readonly RateLimit[]): TestWaypoint {

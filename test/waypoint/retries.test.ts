@@ -220,6 +220,36 @@ test('a client that leaves between two tries gives its retry back', async (t) =>
   t.is(waypoint.backend.active, 0);
 });
 
+test('an answer that says when to come back is not asked again before', async (t) => {
+  const times: number[] = [];
+  const upstream = serveH2(t, (stream) => {
+    times.push(performance.now());
+    const again = times.length > 1;
+    stream.respond(again ? [':status', '200'] : [':status', '503', 'retry-after', '1'], {
+      endStream: true,
+    });
+  });
+  const waypoint = new TestWaypoint(t, [upstream.port], { rule: { retry: policy({}) } });
+  const [stream, body, told] = openStream(await waypoint.connect(t));
+  stream.end();
+  await body.until((c) => c.ended);
+  t.is(told.responses[0]?.[1], '200');
+  t.true((times[1] ?? 0) - (times[0] ?? 0) >= 995);
+});
+
+test('an answer that says to come back after the request’s time is the client’s', async (t) => {
+  const upstream = serveH2(t, (stream) => {
+    stream.respond([':status', '429', 'retry-after', '5'], { endStream: true });
+  });
+  const retry = policy({ conditions: ['retriable-status-codes'], statusCodes: [429] });
+  const waypoint = new TestWaypoint(t, [upstream.port], { rule: { retry, timeoutMs: 4000 } });
+  const [stream, body, told] = openStream(await waypoint.connect(t));
+  stream.end();
+  await body.until((c) => c.ended);
+  t.is(told.responses[0]?.[1], '429');
+  t.is((await waypoint.record()).attempts, 1);
+});
+
 test('nothing is repeated once an answer has begun', async (t) => {
   const first = await RawUpstream.listen(t);
   const waypoint = new TestWaypoint(t, [first.port, await closedPort()], {

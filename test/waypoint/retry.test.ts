@@ -1,10 +1,12 @@
 import test from 'ava';
 import type { RetryCondition } from '../../mesh/model/http-route.ts';
 import {
+  askedPauseMs,
   backoffMs,
   isRetriableFailure,
   isRetriableResponse,
   retryPlan,
+  withBackendRetries,
 } from '../../waypoint/retry.ts';
 import type { UpstreamFailure } from '../../waypoint/upstream/failure.ts';
 import { policy } from '../support/waypoint-requests.ts';
@@ -99,4 +101,51 @@ test('backoffMs() doubles up to ten times the base, all of it random', (t) => {
   t.deepEqual(most, [25, 75, 175, 250, 250, 250]);
   t.is(backoffMs(25, 3, 0), 0);
   t.is(backoffMs(25, 2, 0.5), 37.5);
+});
+
+const NOW = Date.UTC(2026, 10, 27, 12, 0, 0);
+
+const pauses = test.macro({
+  exec(t, status: number, headers: readonly string[], expected: number | undefined) {
+    t.is(askedPauseMs(retryPlan(undefined, 'GET'), status, headers, NOW), expected);
+  },
+  title: (given = '') => `askedPauseMs() ${given}`,
+});
+test('reads seconds', pauses, 503, ['retry-after', '3'], 3000);
+test('reads a date', pauses, 503, ['retry-after', 'Fri, 27 Nov 2026 12:00:02 GMT'], 2000);
+test(
+  'ignores a date that is over',
+  pauses,
+  503,
+  ['retry-after', 'Fri, 27 Nov 2026 11:00:00 GMT'],
+  undefined,
+);
+test('ignores more than its limit', pauses, 503, ['retry-after', '11'], undefined);
+for (const odd of ['', '-1', '1.5', '1e1', 'soon', '99999999999'])
+  test(`ignores ${JSON.stringify(odd)}`, pauses, 503, ['retry-after', odd], undefined);
+test('reads a reset in seconds', pauses, 429, ['x-ratelimit-reset', '4'], 4000);
+test(
+  'reads a reset in Unix time',
+  pauses,
+  429,
+  ['x-ratelimit-reset', String(NOW / 1000 + 5)],
+  5000,
+);
+test('ignores a reset of what was not limited', pauses, 503, ['x-ratelimit-reset', '4'], undefined);
+test('asks for nothing', pauses, 429, [], undefined);
+
+test('a backend’s policy bounds the pause that is heeded, and its tries', (t) => {
+  const plan = retryPlan(undefined, 'GET');
+  const heeded = withBackendRetries(plan, { hedges: false, maxRetryAfterMs: 300_000 });
+  t.is(askedPauseMs(heeded, 503, ['retry-after', '300'], NOW), 300_000);
+  const deaf = withBackendRetries(plan, { hedges: true, maxRetryAfterMs: 0, perTryTimeoutMs: 7 });
+  t.is(askedPauseMs(deaf, 503, ['retry-after', '1'], NOW), undefined);
+  t.like(deaf, { hedges: true, perTryTimeoutMs: 7, attempts: 2 });
+  t.false(withBackendRetries(retryPlan(undefined, 'POST'), { hedges: true }).hedges);
+  const own = retryPlan(policy({ perTryTimeoutMs: 50 }), 'POST');
+  t.like(withBackendRetries(own, { hedges: true, perTryTimeoutMs: 7 }), {
+    hedges: true,
+    perTryTimeoutMs: 50,
+  });
+  t.is(withBackendRetries(plan, undefined), plan);
 });

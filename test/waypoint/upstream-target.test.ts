@@ -7,7 +7,7 @@ import { UpstreamTarget, type TargetConfiguration } from '../../waypoint/upstrea
 import { HandClock } from '../support/hand-clock.ts';
 import { seededRandom } from '../support/numbers.ts';
 import { OUTLIERS_OFF } from '../support/outlier-model.ts';
-import { makeService, makeWorkload, type WorkloadFields } from '../support/workloads.ts';
+import { makeService, makeWorkload, podUid, type WorkloadFields } from '../support/workloads.ts';
 
 const KEY = 'shop/web.shop.svc.cluster.local';
 const source: BalancerSource = {
@@ -165,4 +165,43 @@ test('limits hold for a target as long as it lives, whatever its configuration',
   t.not(permit, undefined);
   scene.target.configure(configurationOf({ policy }));
   t.is(scene.target.circuitBreaker.acquire('requests'), undefined);
+});
+
+test('an endpoint that fails its checks is not chosen, unless so few are left that all are', async (t) => {
+  using scene = bench();
+  scene.target.configure(configurationOf());
+  t.deepEqual(picked(scene.target), ['web-1', 'web-2']);
+  scene.target.onChecked(podUid('web-1'), false, false);
+  t.deepEqual(picked(scene.target), ['web-2']);
+  scene.target.configure(configurationOf({ passes: ({ name }) => name !== 'web-1' }));
+  t.deepEqual(picked(scene.target), ['web-2'], 'also after a change of configuration');
+  scene.target.onChecked(podUid('web-2'), false, false);
+  t.deepEqual(picked(scene.target), ['none']);
+  const policy = { ...DEFAULT_TRAFFIC_POLICY, outliers: { ...outliers, minHealthPercent: 50 } };
+  scene.target.configure(configurationOf({ policy, passes: () => false }));
+  t.deepEqual(picked(scene.target), ['web-1', 'web-2'], 'panic');
+  scene.target.onChecked(podUid('web-1'), undefined, true);
+  await scene.time.advance(1);
+  t.deepEqual(
+    scene.target.endpoints().map(({ state }) => state.passes),
+    [true, false],
+  );
+});
+
+test('a check that passes brings an ejected endpoint back at once', async (t) => {
+  using scene = bench();
+  scene.target.configure(configurationOf());
+  const [first] = scene.target.endpoints();
+  for (let count = 0; count < 3; count++)
+    if (first !== undefined) scene.target.outliers.reportStatus(first.state, 500);
+  t.deepEqual(picked(scene.target), ['web-2']);
+  scene.target.onChecked(podUid('web-1'), true, false);
+  t.deepEqual(picked(scene.target), ['web-2'], 'it failed, and is below its threshold');
+  scene.target.onChecked(podUid('web-1'), true, true);
+  await scene.time.advance(1);
+  t.deepEqual(picked(scene.target), ['web-1', 'web-2']);
+  t.deepEqual(
+    scene.events.map(({ kind }) => kind),
+    ['ejected', 'returned'],
+  );
 });

@@ -160,9 +160,10 @@ test('the program from start to drain: readiness, pages, a pod, and the end at t
   t.regex(metrics, /^istio_xds_message_total\{url="[^"]*Address"\} 1$/m);
   t.regex(metrics, /^process_open_fds \d+$/m);
 
+  const exited = once(child, 'exit');
   child.kill('SIGTERM');
   await app.until(({ error }) => error !== undefined);
-  const [code] = (await once(child, 'exit')) as [number];
+  const [code] = (await exited) as [number];
   t.is(code, 0);
   const records = (await log)
     .split('\n')

@@ -1,65 +1,67 @@
-import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
+import { hash } from 'node:crypto';
 
-/** Where a session lives. The texts are whatever names these things for as long as it lasts. */
-export type Session = Readonly<{ backend: string; endpoint: string; expiresAtMs?: number }>;
-
-/** AES-256-GCM. NIST SP 800-38D: a nonce of 96 bits, a tag of 128. */
-const CIPHER = 'aes-256-gcm';
-const KEY_BYTES = 32;
-export const NONCE_BYTES = 12;
-const TAG_BYTES = 16;
-
-/** Nothing that we make is longer; what a client made is not worth deciphering. */
-const MAX_TOKEN_LENGTH = 1024;
-
-const SEPARATOR = '\n';
+/** What a client's token says: an endpoint, by its mark, and when its session began. */
+export type SessionToken = Readonly<{ mark: string; beganSeconds: number }>;
 
 /**
- * Tokens that clients bring back. Sealed, so that a client neither reads addresses out of them nor chooses an endpoint by
- * making one; and bound to the rule, so that no session is carried from one rule to another (GEP-1619).
+ * A token is three texts in a row: the mark of the rule, that of the endpoint, and, where sessions end after a time, the second in
+ * which this one began (base 36).
+ *
+ * Marks are truncated hashes, so every replica makes the same ones, now and after a restart, and shares no secret with others.
+ * They tell a client nothing, and can name nothing that is not an endpoint of the rule's own backends: who makes a token up, or
+ * sets its time forward, has chosen among the healthy endpoints that it would be sent to anyway.
  */
-export class SessionTokens {
-  readonly #key: Uint8Array;
+const RULE_MARK_LENGTH = 8;
+/** 132 bits: two endpoints never have the same. */
+const ENDPOINT_MARK_LENGTH = 22;
+const MARKS_LENGTH = RULE_MARK_LENGTH + ENDPOINT_MARK_LENGTH;
+/** Base 36 reaches the year 4000 with seven; what is longer is not ours. */
+const MAX_TIME_LENGTH = 8;
+/** Clocks of replicas differ. */
+const MAX_SKEW_SECONDS = 60;
 
-  /** @param secret that all replicas of the waypoint have, at least 32 random bytes. */
-  constructor(secret: Uint8Array) {
-    if (secret.length < KEY_BYTES)
-      throw new RangeError(`Cannot seal sessions: a secret of ${secret.length} bytes`);
-    this.#key = new Uint8Array(hkdfSync('sha256', secret, '', 'halo session token', KEY_BYTES));
-  }
-
-  /** @param nonce NONCE_BYTES fresh random bytes. */
-  seal(rule: string, session: Session, nonce: Uint8Array): string {
-    const cipher = createCipheriv(CIPHER, this.#key, nonce);
-    cipher.setAAD(Buffer.from(rule));
-    const { backend, endpoint, expiresAtMs } = session;
-    const text = [backend, endpoint, expiresAtMs ?? ''].join(SEPARATOR);
-    const sealed = [nonce, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()];
-    return Buffer.concat(sealed).toString('base64url');
-  }
-
-  /** @returns `undefined` for what we have not sealed for that rule, or what has expired. */
-  open(rule: string, token: string, nowMs: number): Session | undefined {
-    if (token.length > MAX_TOKEN_LENGTH) return undefined;
-    const bytes = Buffer.from(token, 'base64url');
-    if (bytes.length < NONCE_BYTES + TAG_BYTES) return undefined;
-    const decipher = createDecipheriv(CIPHER, this.#key, bytes.subarray(0, NONCE_BYTES), {
-      authTagLength: TAG_BYTES,
-    });
-    decipher.setAAD(Buffer.from(rule));
-    decipher.setAuthTag(bytes.subarray(-TAG_BYTES));
-    const text = decipher.update(bytes.subarray(NONCE_BYTES, -TAG_BYTES), undefined, 'utf8');
-    try {
-      return readSession(text + decipher.final('utf8'), nowMs);
-    } catch {
-      return undefined; // forged, of another rule, or of another secret
-    }
-  }
+/** No session is carried from one rule to another. GEP-1619. */
+export function ruleMark(rule: string): string {
+  return mark(['rule', rule], RULE_MARK_LENGTH);
 }
 
-function readSession(text: string, nowMs: number): Session | undefined {
-  const [backend = '', endpoint = '', expires = ''] = text.split(SEPARATOR);
-  if (expires === '') return { backend, endpoint };
-  const expiresAtMs = Number(expires);
-  return nowMs < expiresAtMs ? { backend, endpoint, expiresAtMs } : undefined;
+/**
+ * @param target the service, port and subset.
+ * @param endpoint its name there.
+ */
+export function endpointMark(target: string, endpoint: string): string {
+  return mark(['endpoint', target, endpoint], ENDPOINT_MARK_LENGTH);
+}
+
+function mark(parts: readonly string[], length: number): string {
+  return hash('sha256', `halo session\n${parts.join('\n')}`, 'base64url').slice(0, length);
+}
+
+/** @param beganSeconds of Unix time; `undefined` where sessions have no end of their own. */
+export function formatToken(rule: string, endpoint: string, beganSeconds?: number): string {
+  return `${rule}${endpoint}${beganSeconds?.toString(36) ?? ''}`;
+}
+
+/**
+ * @param rule the mark of the rule that the request has.
+ * @param absoluteMs after which a session is over.
+ * @returns `undefined` for what is of another rule, over, or no token.
+ */
+export function parseToken(
+  rule: string,
+  token: string,
+  absoluteMs: number | undefined,
+  nowMs: number,
+): SessionToken | undefined {
+  if (token.length < MARKS_LENGTH || token.length > MARKS_LENGTH + MAX_TIME_LENGTH)
+    return undefined;
+  if (!token.startsWith(rule)) return undefined;
+  const found = token.slice(RULE_MARK_LENGTH, MARKS_LENGTH);
+  const time = token.slice(MARKS_LENGTH);
+  if (!/^[0-9a-z]*$/.test(time)) return undefined;
+  if (absoluteMs === undefined) return { mark: found, beganSeconds: 0 };
+  const beganSeconds = parseInt(time, 36); // NaN is no time in which it could hold
+  const ageMs = nowMs - beganSeconds * 1000;
+  const isCurrent = ageMs < absoluteMs && ageMs >= -MAX_SKEW_SECONDS * 1000;
+  return isCurrent ? { mark: found, beganSeconds } : undefined;
 }

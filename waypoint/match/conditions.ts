@@ -1,5 +1,6 @@
 import { MeshError } from '../../base/errors.ts';
 import type { HttpMatch, ValueMatch } from '../../mesh/model/http-route.ts';
+import { parseClaimName } from '../../mesh/model/claims.ts';
 import { headerMatchProblem } from '../../mesh/model/http-rule-problem.ts';
 import { Regex } from '../../mesh/model/regex.ts';
 import { wireText } from '../../mesh/model/wire-text.ts';
@@ -14,11 +15,19 @@ type TextTest = Readonly<
 /** What one value must be; `absent` turns it around, also where there is no value. */
 export type ValueCondition = Readonly<{ slot: number; test: TextTest; absent: boolean }>;
 
+/** What one of a claim's texts must be. */
+export type ClaimCondition = Readonly<{
+  path: readonly string[];
+  test: TextTest;
+  absent: boolean;
+}>;
+
 /** All that a match asks of a request beside its path. */
 export type Conditions = Readonly<{
   method: string | undefined;
   headers: readonly ValueCondition[];
   parameters: readonly ValueCondition[];
+  claims: readonly ClaimCondition[];
   authority: TextTest | undefined;
   scheme: TextTest | undefined;
   sourceNamespace: string | undefined;
@@ -26,11 +35,17 @@ export type Conditions = Readonly<{
 
 /** @throws {MeshError} ERR_REGEX for a pattern that cannot be used, ERR_HEADER_MATCH for a name that no header has. */
 export function compileConditions(match: HttpMatch, names: FieldNames): Conditions {
+  const headers: ValueCondition[] = [];
+  const claims: ClaimCondition[] = [];
+  for (const header of match.headers) {
+    const path = parseClaimName(header.name);
+    if (path !== undefined) claims.push({ path, test: compileTest(header), ...turned(header) });
+    else headers.push(compileValue(checkHeader(header), names.headerSlot(header.name)));
+  }
   return {
     method: match.method,
-    headers: match.headers
-      .map(checkHeader)
-      .map((header) => compileValue(header, names.headerSlot(header.name))),
+    headers,
+    claims,
     parameters: match.queryParams.map((parameter) =>
       compileValue(parameter, names.parameterSlot(wireText(parameter.name))),
     ),
@@ -48,7 +63,11 @@ function checkHeader(match: ValueMatch): ValueMatch {
 }
 
 function compileValue(match: ValueMatch, slot: number): ValueCondition {
-  return { slot, test: compileTest(match), absent: match.absent ?? false };
+  return { slot, test: compileTest(match), ...turned(match) };
+}
+
+function turned({ absent = false }: ValueMatch): Readonly<{ absent: boolean }> {
+  return { absent };
 }
 
 function compileTest(
@@ -61,16 +80,25 @@ function compileTest(
 
 /** @throws {MeshError} ERR_REGEX_INPUT for a value that is too long for the pattern that asks for it. */
 export function conditionsHold(conditions: Conditions, request: RequestFields): boolean {
-  const { method, sourceNamespace, authority, scheme, headers, parameters } = conditions;
+  const { method, sourceNamespace, authority, scheme, headers, parameters, claims } = conditions;
   if (method !== undefined && method !== request.method) return false;
   if (sourceNamespace !== undefined && sourceNamespace !== request.sourceNamespace) return false;
   for (const condition of headers)
     if (!valueHolds(condition, request.header(condition.slot), request)) return false;
   for (const condition of parameters)
     if (!valueHolds(condition, request.parameter(condition.slot), request)) return false;
+  for (const condition of claims) if (!claimHolds(condition, request)) return false;
   if (authority !== undefined && !testHolds(authority, request.pseudo(':authority'), request))
     return false;
   return scheme === undefined || testHolds(scheme, request.pseudo(':scheme'), request);
+}
+
+export function claimHolds(
+  { path, test, absent }: ClaimCondition,
+  request: RequestFields,
+): boolean {
+  const texts = request.claimTexts(path);
+  return texts.some((text) => testHolds(test, text, request)) !== absent;
 }
 
 export function valueHolds(

@@ -1,9 +1,16 @@
+import { parseClaimName } from '../../mesh/model/claims.ts';
 import type { ExplainStep } from '../../mesh/model/explain.ts';
 import type { HttpMatch, PathMatch, ValueMatch } from '../../mesh/model/http-route.ts';
 import { Regex } from '../../mesh/model/regex.ts';
 import { wireText } from '../../mesh/model/wire-text.ts';
 import type { HeaderList } from '../../net/h2/headers.ts';
-import { compileConditions, testHolds, valueHolds, type Conditions } from './conditions.ts';
+import {
+  claimHolds,
+  compileConditions,
+  testHolds,
+  valueHolds,
+  type Conditions,
+} from './conditions.ts';
 import type { OrderedMatch } from './order.ts';
 import { lowerCase } from './path-trie.ts';
 import { FieldNames, RequestFields } from './request-fields.ts';
@@ -45,7 +52,7 @@ function unmetConditions(
   const names = new FieldNames();
   const conditions = compileConditions(match, names);
   const request = new RequestFields(names);
-  request.load(headers, sourceNamespace);
+  request.load(headers, sourceNamespace); // nobody has a token here
   const path = request.path.slice(0, request.pathLength);
   const unmet: string[] = [];
   if (match.path !== undefined && !pathHolds(match.path, path))
@@ -65,7 +72,13 @@ function unmetValues(
   request: RequestFields,
 ): readonly string[] {
   const unmet: string[] = [];
-  match.headers.forEach((header, index) => {
+  const [claims, headers] = partition(match.headers);
+  claims.forEach((claim, index) => {
+    const condition = conditions.claims[index];
+    if (condition !== undefined && !claimHolds(condition, request))
+      unmet.push(unmetValue('claim', claim, undefined));
+  });
+  headers.forEach((header, index) => {
     const condition = conditions.headers[index];
     if (condition === undefined) return;
     const value = request.header(condition.slot);
@@ -86,6 +99,14 @@ function unmetValues(
       unmet.push(unmetValue('', { name, ...wanted }, value));
   }
   return unmet;
+}
+
+/** Claims, and headers that are headers, in the order of their conditions. */
+function partition(
+  headers: readonly ValueMatch[],
+): readonly [claims: readonly ValueMatch[], headers: readonly ValueMatch[]] {
+  const isClaim = ({ name }: ValueMatch): boolean => parseClaimName(name) !== undefined;
+  return [headers.filter(isClaim), headers.filter((header) => !isClaim(header))];
 }
 
 function unmetValue(what: string, match: ValueMatch, value: string | undefined): string {

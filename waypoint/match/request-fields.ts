@@ -1,5 +1,7 @@
 import { MeshError } from '../../base/errors.ts';
+import { claimTexts } from '../../mesh/model/claims.ts';
 import type { Regex } from '../../mesh/model/regex.ts';
+import { wireText } from '../../mesh/model/wire-text.ts';
 import { findHeader, type HeaderList } from '../../net/h2/headers.ts';
 import { headerValue } from './header-value.ts';
 import { readQuery } from './query.ts';
@@ -42,6 +44,8 @@ export class RequestFields {
   /** Characters of `path` before the query. */
   pathLength = 0;
   sourceNamespace: string | undefined;
+  /** Of the token that was verified. */
+  #claims: object | undefined;
 
   readonly #names: FieldNames;
   #headers: HeaderList = NO_HEADERS;
@@ -61,9 +65,10 @@ export class RequestFields {
     this.#parameters = Array.from({ length: names.parameters.size }, () => undefined);
   }
 
-  load(headers: HeaderList, sourceNamespace: string | undefined): void {
+  load(headers: HeaderList, sourceNamespace: string | undefined, claims?: object): void {
     this.#request++;
     this.#headers = headers;
+    this.#claims = claims;
     this.sourceNamespace = sourceNamespace;
     this.#patternCost = 0;
     this.method = requestMethod(headers);
@@ -95,6 +100,11 @@ export class RequestFields {
     return this.#headerValues[slot];
   }
 
+  /** As values of fields are written. */
+  claimTexts(path: readonly string[]): readonly string[] {
+    return this.#claims === undefined ? [] : claimTexts(this.#claims, path).map(wireText);
+  }
+
   parameter(slot: number): string | undefined {
     if (this.#parametersOf !== this.#request) {
       this.#parametersOf = this.#request;
@@ -117,6 +127,7 @@ export class RequestFields {
   /** Lets go of the request: a table lives longer. */
   clear(): void {
     this.#headers = NO_HEADERS;
+    this.#claims = undefined;
     this.path = '';
     this.#pathAlone = undefined;
   }

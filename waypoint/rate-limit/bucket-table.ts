@@ -9,8 +9,14 @@ const MAX_KEYS_PER_CLIENT = MAX_KEYS / 4;
 const SWEPT_PER_KEY = 2;
 const SWEPT_WHEN_FULL = 16;
 
-type Entry = Bucket & {
+/** A bucket of a table. */
+export type KeyedBucket = Bucket & {
   readonly key: string;
+  /** Where all threads count it; see markOf(). 0 until it is asked for. */
+  mark: bigint;
+};
+
+type Entry = KeyedBucket & {
   /** Who brought it in. */
   readonly client: string;
   /** In the list of all. */
@@ -18,6 +24,7 @@ type Entry = Bucket & {
 };
 
 export type BucketTableOptions = Readonly<{
+  name?: string;
   maxKeys?: number;
   maxKeysPerClient?: number;
   /** The table holds what must not be forgotten. */
@@ -30,6 +37,8 @@ export type BucketTableOptions = Readonly<{
  * each client that has brought in its share, and one for all that come when the table is full.
  */
 export class BucketTable {
+  /** The same in all threads, and of no other table. */
+  readonly name: string;
   readonly limit: TokenLimit;
   readonly #maxKeys: number;
   readonly #maxKeysPerClient: number;
@@ -40,6 +49,7 @@ export class BucketTable {
   #hand = 0;
 
   constructor(limit: TokenLimit, options: BucketTableOptions = {}) {
+    this.name = options.name ?? '';
     this.limit = limit;
     this.#maxKeys = options.maxKeys ?? MAX_KEYS;
     this.#maxKeysPerClient = options.maxKeysPerClient ?? MAX_KEYS_PER_CLIENT;
@@ -56,7 +66,7 @@ export class BucketTable {
    * @param key not beginning with a space, which is for shared buckets.
    * @param client who would bring the key in.
    */
-  find(key: string, client: string, nowMs: number): Bucket {
+  find(key: string, client: string, nowMs: number): KeyedBucket {
     const entry = this.#byKey.get(key) ?? this.#add(key, client, nowMs);
     refill(entry, this.limit, nowMs);
     return entry;
@@ -84,7 +94,8 @@ export class BucketTable {
 
   #insert(key: string, client: string, nowMs: number): Entry {
     if (this.#all.length === 0) this.#onFirst();
-    const entry: Entry = { taken: 0, atMs: nowMs, key, client, index: this.#all.length };
+    const index = this.#all.length;
+    const entry: Entry = { taken: 0, atMs: nowMs, key, client, index, mark: 0n };
     this.#byKey.set(key, entry);
     this.#all.push(entry);
     this.#keysOf.set(client, (this.#keysOf.get(client) ?? 0) + 1);

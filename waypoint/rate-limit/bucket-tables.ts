@@ -17,7 +17,8 @@ export class BucketTables {
     const name = `${counter} ${requests} ${perMs} ${burst}`;
     const known = this.#byCounter.get(name)?.deref();
     if (known !== undefined) return known;
-    const made: BucketTable = new BucketTable(limit, { onFirst: () => void this.#held.add(made) });
+    const onFirst = (): void => void this.#held.add(made);
+    const made: BucketTable = new BucketTable(limit, { name, onFirst });
     this.#byCounter.set(name, new WeakRef(made));
     return made;
   }

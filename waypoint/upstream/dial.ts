@@ -11,14 +11,16 @@ import { connectTcp } from '../../net/tcp.ts';
 import type { WaypointParts } from '../parts.ts';
 import type { ConnectionEvents } from './connection.ts';
 import type { UpstreamVersion } from './endpoint-pool.ts';
+import { needsTls } from './tls.ts';
 import type { TargetEndpoint } from './target-backend.ts';
 
 const NO_NAMES: ReadonlyMap<string, readonly IpAddress[]> = new Map();
 
 /**
- * Makes an HTTP connection to an endpoint: in a tunnel with the waypoint's own identity, or plain outside of the mesh.
+ * Makes an HTTP connection to an endpoint: in a tunnel with the waypoint's own identity, or plain outside of the mesh; in either
+ * case with the application's TLS inside, where policy asks for it.
  *
- * @throws {MeshError} as connectTunnel() and connectTcp(); ERR_NO_ADDRESS.
+ * @throws {MeshError} as connectTunnel(), connectTcp() and UpstreamTlsClient.connect(); ERR_NO_ADDRESS.
  */
 export async function dialEndpoint(
   parts: WaypointParts,
@@ -26,13 +28,22 @@ export async function dialEndpoint(
   version: UpstreamVersion,
   events: ConnectionEvents,
   timeoutMs: number,
+  cancelled: AbortSignal = parts.gone,
 ): Promise<HttpClientConnection> {
-  const signal = AbortSignal.any([AbortSignal.timeout(timeoutMs), parts.gone]);
-  const transport = await connectEndpoint(parts, endpoint, signal, timeoutMs);
+  const signal = AbortSignal.any([AbortSignal.timeout(timeoutMs), parts.gone, cancelled]);
+  const below = await connectEndpoint(parts, endpoint, signal, timeoutMs);
+  const { tls, workload, service } = endpoint;
+  const transport = needsTls(tls, workload)
+    ? await parts.upstreamTls.connect(
+        ...([below, tls, version, peersOf(workload, service)] as const),
+        { signal, timeoutMs },
+      )
+    : below;
   return connectHttp(transport, version === 'HTTP/2' ? 'http2' : 'http1', {}, events);
 }
 
-async function connectEndpoint(
+/** A connection to an endpoint that carries bytes as they are. */
+export async function connectEndpoint(
   parts: WaypointParts,
   endpoint: TargetEndpoint,
   signal: AbortSignal,

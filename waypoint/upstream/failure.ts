@@ -37,6 +37,15 @@ export function classifyFailure(error: unknown): UpstreamFailure {
   return 'connection-termination';
 }
 
+const TLS_CODES: readonly string[] = ['ERR_TLS', 'ERR_TLS_HANDSHAKE', 'ERR_TLS_TIMEOUT'];
+
+/** What TLS with the endpoint ended with; '' when that was not the reason. */
+export function tlsFailure(error: unknown): string {
+  for (let cause = error; cause instanceof Error; cause = cause.cause)
+    if (cause instanceof MeshError && TLS_CODES.includes(cause.code)) return cause.message;
+  return '';
+}
+
 /** Words of Envoy's for the reason of a reset, which clients' tests and alerts read. */
 export function describeFailure(failure: UpstreamFailure): string {
   switch (failure) {

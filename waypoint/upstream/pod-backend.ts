@@ -19,6 +19,7 @@ export class PodBackend implements Backend {
   readonly version: UpstreamVersion;
   readonly limits = LIMITS;
   readonly service = undefined;
+  readonly retryPolicy = undefined;
   readonly #endpoint: UpstreamEndpoint;
 
   constructor(workload: Workload, port: number, downstream: HttpVersion) {
@@ -34,8 +35,8 @@ export class PodBackend implements Backend {
     return this.#endpoint;
   }
 
-  beginTry(): boolean {
-    return true;
+  beginTry(): undefined {
+    return undefined;
   }
 
   endTry(): void {
@@ -52,5 +53,9 @@ export class PodBackend implements Backend {
 
   endRetry(): void {
     // Nothing was counted.
+  }
+
+  fallback(): undefined {
+    return undefined;
   }
 }

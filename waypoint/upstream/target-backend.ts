@@ -1,20 +1,31 @@
 import type { Service } from '../../mesh/model/service.ts';
-import type { TrafficPolicy } from '../../mesh/model/traffic-policy.ts';
+import type { TrafficPolicy, UpstreamTls } from '../../mesh/model/traffic-policy.ts';
+import type { BackendRetries } from '../../mesh/model/backend-policy.ts';
 import { formatSocketAddress, parseIpAddress, type SocketAddress } from '../../base/address.ts';
 import { workloadIdentity, type Workload } from '../../mesh/model/workload.ts';
-import type { Backend, TryOutcome } from '../backend.ts';
+import type { AdaptiveConcurrency } from '../adaptive-concurrency.ts';
+import type { Backend, NoRoom, TryOutcome } from '../backend.ts';
 import type { Endpoint } from '../balance/endpoint.ts';
 import { hashRequest } from '../balance/hash-key.ts';
 import type { PickRequest } from '../balance/picker.ts';
 import type { Permit } from '../circuit-breaker.ts';
+import type { HttpVersion } from '../downstream.ts';
 import type { HttpRequest } from '../http-request.ts';
+import type { SessionEndpoints } from '../session-endpoints.ts';
 import type { UpstreamTarget } from '../upstream-target.ts';
 import type { PoolLimits, UpstreamVersion } from './endpoint-pool.ts';
 import type { UpstreamEndpoint } from './endpoint.ts';
+import { tlsKey } from './tls.ts';
 
 /** A place to send to, with what it takes to get there. */
 export type TargetEndpoint = UpstreamEndpoint &
-  Readonly<{ endpoint: Endpoint; workload: Workload; service: Service | undefined }>;
+  Readonly<{
+    endpoint: Endpoint;
+    workload: Workload;
+    service: Service | undefined;
+    /** What its application speaks TLS with; `undefined`: it speaks as it is. */
+    tls: UpstreamTls | undefined;
+  }>;
 
 /** What most first tries ask for. */
 const ANYWHERE: PickRequest = {};
@@ -24,16 +35,21 @@ const NO_ADDRESS = parseIpAddress('0.0.0.0');
 /** Made once for each endpoint, so that a pick makes nothing. */
 const places = new WeakMap<Endpoint, TargetEndpoint>();
 
-export function placeOf(endpoint: Endpoint, service: Service | undefined): TargetEndpoint {
+export function placeOf(
+  endpoint: Endpoint,
+  service: Service | undefined,
+  tls?: UpstreamTls,
+): TargetEndpoint {
   const known = places.get(endpoint);
-  if (known?.service === service && known !== undefined) return known;
+  if (known !== undefined && known.service === service && known.tls === tls) return known;
   const { workload, port } = endpoint;
   const identity = workload.tunnelProtocol === 'HBONE' ? workloadIdentity(workload) : undefined;
   const [ip] = workload.addresses;
   const address: SocketAddress = { ip: ip ?? NO_ADDRESS, port };
   const text = ip === undefined ? `${workload.hostname}:${port}` : formatSocketAddress(address);
-  const key = `${workload.uid} ${text} ${identity ?? ''}`;
-  const made = { key, text, address, workload, identity, endpoint, service };
+  const secured = tls === undefined ? '' : ` ${tlsKey(tls)}`;
+  const key = `${workload.uid} ${text} ${identity ?? ''}${secured}`;
+  const made = { key, text, address, workload, identity, endpoint, service, tls };
   places.set(endpoint, made);
   return made;
 }
@@ -44,6 +60,11 @@ export class TargetBackend implements Backend {
   readonly version: UpstreamVersion;
   readonly limits: PoolLimits;
   readonly service: Service;
+  readonly sessions: SessionEndpoints;
+  readonly retryPolicy: BackendRetries | undefined;
+  /** The target's when this was made: who began there ends there. */
+  readonly #adaptive: AdaptiveConcurrency | undefined;
+  readonly #fallback: ((downstream: HttpVersion) => Backend | undefined) | undefined;
   readonly #target: UpstreamTarget;
   readonly #policy: TrafficPolicy;
   readonly #random: () => number;
@@ -54,7 +75,10 @@ export class TargetBackend implements Backend {
       version: UpstreamVersion;
       service: Service;
       target: UpstreamTarget;
+      sessions: SessionEndpoints;
       policy: TrafficPolicy;
+      retryPolicy: BackendRetries | undefined;
+      fallback: ((downstream: HttpVersion) => Backend | undefined) | undefined;
       /** From 0 to below 1. */
       random: () => number;
     }>,
@@ -62,6 +86,10 @@ export class TargetBackend implements Backend {
     this.name = options.name;
     this.version = options.version;
     this.service = options.service;
+    this.sessions = options.sessions;
+    this.retryPolicy = options.retryPolicy;
+    this.#adaptive = options.target.adaptive;
+    this.#fallback = options.fallback;
     this.#target = options.target;
     this.#policy = options.policy;
     this.#random = options.random;
@@ -73,10 +101,14 @@ export class TargetBackend implements Backend {
     tried: readonly UpstreamEndpoint[],
   ): UpstreamEndpoint | undefined {
     const { balancer } = this.#policy;
+    const { routing } = request;
+    // A mirror of the same request is another backend's.
+    if (routing?.session !== undefined && routing.target === this && tried.length === 0)
+      return placeOf(routing.session, this.service);
     const asksNothing =
       tried.length === 0 && !('source' in balancer) && balancer.kind !== 'passthrough';
     const endpoint = this.#target.pick(asksNothing ? ANYWHERE : this.#pickRequest(request, tried));
-    return endpoint && placeOf(endpoint, this.service);
+    return endpoint && placeOf(endpoint, this.service, this.#policy.tls);
   }
 
   #pickRequest(request: HttpRequest, tried: readonly UpstreamEndpoint[]): PickRequest {
@@ -107,15 +139,25 @@ export class TargetBackend implements Backend {
     return this.#target.endpoints();
   }
 
-  beginTry(endpoint: UpstreamEndpoint): boolean {
-    const permit = this.#target.circuitBreaker.acquire('requests');
-    if (permit === undefined) return false;
-    this.#target.requestPermits.push(permit);
-    if (isTargetEndpoint(endpoint)) endpoint.endpoint.state.active++;
-    return true;
+  /** TLS with its applications. */
+  get tls(): UpstreamTls | undefined {
+    return this.#policy.tls;
   }
 
-  endTry(endpoint: UpstreamEndpoint): void {
+  beginTry(endpoint: UpstreamEndpoint): NoRoom | undefined {
+    if (this.#adaptive?.begin() === false) return 'concurrency-limit';
+    const permit = this.#target.circuitBreaker.acquire('requests');
+    if (permit === undefined) {
+      this.#adaptive?.end(undefined);
+      return 'overflow';
+    }
+    this.#target.requestPermits.push(permit);
+    if (isTargetEndpoint(endpoint)) endpoint.endpoint.state.active++;
+    return undefined;
+  }
+
+  endTry(endpoint: UpstreamEndpoint, latencyMs?: number): void {
+    this.#adaptive?.end(latencyMs);
     release(this.#target.requestPermits);
     if (isTargetEndpoint(endpoint)) endpoint.endpoint.state.active--;
   }
@@ -144,6 +186,10 @@ export class TargetBackend implements Backend {
 
   endRetry(): void {
     release(this.#target.retryPermits);
+  }
+
+  fallback({ downstream }: HttpRequest): Backend | undefined {
+    return this.#fallback?.(downstream.version);
   }
 }
 

@@ -11,7 +11,9 @@ import type { ProxyState } from '../../mesh/proxy/state/store.ts';
 import type { WaypointStore } from '../../mesh/proxy/state/waypoint-store.ts';
 import type { BalancerSource } from '../balance/levels.ts';
 import type { HttpVersion } from '../downstream.ts';
+import type { CheckedHealth, HealthResult } from '../health/checked-health.ts';
 import type { OutlierEvent } from '../outlier.ts';
+import { SessionEndpoints } from '../session-endpoints.ts';
 import { UpstreamTarget } from '../upstream-target.ts';
 import type { UpstreamVersion } from './endpoint-pool.ts';
 import { TargetBackend } from './target-backend.ts';
@@ -23,6 +25,7 @@ export type TargetsParts = Readonly<{
   clock: Clock;
   /** This waypoint, as the control plane knows it now. */
   self: () => Workload | undefined;
+  health?: CheckedHealth;
   onOutlierEvent?: (target: string, event: OutlierEvent) => void;
 }>;
 
@@ -36,6 +39,7 @@ type Known = {
   readonly asked: BackendTarget;
   readonly name: string;
   readonly target: UpstreamTarget;
+  readonly sessions: SessionEndpoints;
   service: Service;
   policy: TrafficPolicy;
   readonly backends: Map<UpstreamVersion, TargetBackend>;
@@ -62,18 +66,25 @@ export class UpstreamTargets implements Disposable {
     if ('problem' in known) return known;
     const { policy, service } = known;
     if (policy.problem !== undefined) return { problem: 'refused', reason: policy.problem };
-    // In plain text, requests would be less protected than is asked.
-    if (policy.tls !== undefined)
-      return { problem: 'refused', reason: 'TLS with applications is not supported' };
     const version = versionOf(protocolOf(service, asked.port), policy, downstream);
     let backend = known.backends.get(version);
     if (backend === undefined) {
-      const { name, target } = known;
+      const { name, target, sessions } = known;
       const { random } = this.#parts.clock;
-      backend = new TargetBackend({ name, version, service, target, policy, random });
+      const { retries: retryPolicy, fallback } =
+        this.#parts.store.config(asked.service).backend ?? {};
+      backend = new TargetBackend({
+        ...{ name, version, service, target, sessions, policy, retryPolicy, random },
+        fallback: fallback && ((from) => this.#fallback(fallback, from)),
+      });
       known.backends.set(version, backend);
     }
     return backend;
+  }
+
+  #fallback(target: BackendTarget, downstream: HttpVersion): TargetBackend | undefined {
+    const found = this.backend(target, downstream);
+    return 'problem' in found ? undefined : found;
   }
 
   /** Takes what has changed of these services: what was learnt of their endpoints stays. */
@@ -83,6 +94,17 @@ export class UpstreamTargets implements Disposable {
         this.#known.delete(key);
         known.target[Symbol.dispose]();
       }
+  }
+
+  /** Every target that was asked for, by the name that the log has. */
+  *all(): Iterable<readonly [name: string, target: UpstreamTarget]> {
+    for (const { name, target } of this.#known.values()) yield [name, target];
+  }
+
+  /** Takes what health checks have found. */
+  onChecked({ service, workload, healthy, passed }: HealthResult): void {
+    for (const { asked, target } of this.#known.values())
+      if (asked.service === service) target.onChecked(workload, healthy, passed);
   }
 
   [Symbol.dispose](): void {
@@ -110,7 +132,8 @@ export class UpstreamTargets implements Disposable {
           onOutlierEvent(name, event);
         }),
     );
-    const known = { asked, name, target, service, policy, backends: new Map() };
+    const sessions = new SessionEndpoints(key, () => target.endpoints());
+    const known = { asked, name, target, sessions, service, policy, backends: new Map() };
     this.#configure(known);
     this.#known.set(key, known);
     return known;
@@ -118,7 +141,7 @@ export class UpstreamTargets implements Disposable {
 
   /** @returns false when the target is gone. */
   #configure(known: Known): boolean {
-    const { state, self } = this.#parts;
+    const { state, self, store, health } = this.#parts;
     const { asked } = known;
     const service = state.service(asked.service);
     const policy = this.#policyOf(asked);
@@ -126,12 +149,15 @@ export class UpstreamTargets implements Disposable {
     known.service = service;
     known.policy = policy;
     known.backends.clear();
+    known.sessions.forget();
     const { list } = state.endpointView(asked.service);
     const subset = this.#subsetOf(asked);
     known.target.configure({
       ...{ service, servicePort: asked.port, policy },
       workloads: subset === undefined ? list : list.filter((one) => isOfSubset(one, subset)),
       source: sourceOf(self()),
+      passes: ({ uid }) => health?.isHealthy(asked.service, uid) ?? true,
+      adaptiveConcurrency: store.config(asked.service).backend?.adaptiveConcurrency,
       labelsOf: ({ labels }) => labels ?? NOWHERE.labels,
     });
     return true;

@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util';
 /*
  * halo/echo: says who called and what was said.
  *   HTTP on --port (8080): every request is answered with the request as text; `?status=503` and `?delay=200` (ms) as asked.
+ *     `?always=503` makes all later ones fail so, with `&every=3` each third of them; `?always=200` ends that.
  *   TCP on --tcp-port (9000): every byte comes back; --greeting sends a line first, as server-first protocols do.
  */
 const { values } = parseArgs({
@@ -17,6 +18,20 @@ const { values } = parseArgs({
   },
 });
 const me = process.env['POD_NAME'] ?? hostname();
+
+/** What later requests are answered with. */
+let always = { status: 200, every: 1 };
+let asked = 0;
+
+function statusFor(parameters: URLSearchParams): number {
+  if (!parameters.has('always'))
+    return Number(parameters.get('status')) || (++asked % always.every === 0 ? always.status : 200);
+  always = {
+    status: Number(parameters.get('always')) || 200,
+    every: Number(parameters.get('every')) || 1,
+  };
+  return 200;
+}
 
 const http = createServer((request, response) => {
   const url = new URL(request.url ?? '/', 'http://echo');
@@ -38,7 +53,7 @@ const http = createServer((request, response) => {
     ];
     const delayMs = Math.min(60_000, Number(url.searchParams.get('delay')) || 0);
     setTimeout(() => {
-      const status = Number(url.searchParams.get('status')) || 200;
+      const status = statusFor(url.searchParams);
       response.writeHead(status, { 'content-type': 'text/plain', 'x-served-by': me });
       response.end(`${lines.join('\n')}\n`);
       console.log(`${request.method} ${request.url} ${status} from ${caller}`);

@@ -12,9 +12,17 @@ import type { MeshSettings } from '../settings.ts';
 
 /** Why a part of a route cannot be done, with upstream's reason of ResolvedRefs. */
 export type ReferenceProblem = Readonly<{
-  reason: 'InvalidKind' | 'BackendNotFound' | 'UnsupportedProtocol' | 'InvalidFilter';
+  reason:
+    | 'InvalidKind'
+    | 'BackendNotFound'
+    | 'UnsupportedProtocol'
+    | 'InvalidFilter'
+    | 'RefNotPermitted';
   message: string;
 }>;
+
+/** What a route sends to its backends. */
+export type Carried = 'requests' | 'bytes' | 'datagrams';
 
 export type ResolvedBackend = Readonly<{ target: BackendTarget } | { problem: ReferenceProblem }>;
 
@@ -30,7 +38,7 @@ export function resolveBackend(
   settings: MeshSettings,
   namespace: string,
   ref: BackendObject,
-  carried: 'requests' | 'bytes',
+  carried: Carried,
 ): ResolvedBackend {
   const { group, kind, name, port } = ref;
   if (group === '' && kind === 'Service') {
@@ -54,13 +62,15 @@ function resolveService(
   settings: MeshSettings,
   { spec, ref }: Service,
   number: number | undefined,
-  carried: 'requests' | 'bytes',
+  carried: Carried,
 ): ResolvedBackend {
   const name = `Service ${ref.namespace}/${ref.name}`;
   if (spec.type === 'ExternalName')
     return notFound(`${name} is of type ExternalName: it is reached without the mesh`);
-  const port = spec.ports.find((each) => each.port === number && each.protocol === 'TCP');
-  if (port === undefined) return notFound(`${name} has no TCP port ${number ?? '(none is named)'}`);
+  const protocol = carried === 'datagrams' ? 'UDP' : 'TCP';
+  const port = spec.ports.find((each) => each.port === number && each.protocol === protocol);
+  if (port === undefined)
+    return notFound(`${name} has no ${protocol} port ${number ?? '(none is named)'}`);
   const problem = protocolProblem(name, port.port, port.appProtocol, port.name, carried);
   if (problem !== undefined) return { problem };
   const host = serviceHostname(ref.namespace, ref.name, settings);
@@ -71,7 +81,7 @@ function resolveEntry(
   { spec, ref }: ServiceEntry,
   host: string,
   number: number | undefined,
-  carried: 'requests' | 'bytes',
+  carried: Carried,
 ): ResolvedBackend {
   const name = `ServiceEntry ${ref.namespace}/${ref.name}`;
   const port = spec.ports.find((each) => each.number === number && each.protocol !== 'UDP');
@@ -97,9 +107,9 @@ function protocolProblem(
   port: number,
   declared: string,
   portName: string,
-  carried: 'requests' | 'bytes',
+  carried: Carried,
 ): ReferenceProblem | undefined {
-  if (carried === 'bytes') return undefined;
+  if (carried !== 'requests') return undefined;
   const protocol = protocolOf(declared, portName);
   const unknown = protocol === 'UNKNOWN' && declared.startsWith('kubernetes.io/');
   if (protocol !== 'TCP' && !unknown) return undefined;

@@ -45,6 +45,7 @@ export function attach(
   ref: ParentRef,
   parent: RouteParent,
 ): readonly number[] | string {
+  if (route.kind === 'UDPRoute') return 'datagrams go past the mesh';
   const name = `${parent.kind} ${parent.ref.namespace}/${parent.ref.name}`;
   if (parent.kind === 'Service') {
     const { type, clusterIP } = parent.spec;

@@ -23,10 +23,17 @@ import type {
 import type { GrpcFilterSpec, HttpFilterSpec } from '../../../mesh/kubernetes/route-filters.ts';
 import type { BackendObject } from '../../../mesh/kubernetes/route-references.ts';
 import type { ValueMatchSpec } from '../../../mesh/kubernetes/route-rules.ts';
+import { formatObject } from '../../../mesh/kubernetes/object.ts';
 import type { Route } from '../../../mesh/kubernetes/route-backends.ts';
 import type { Picture } from '../../snapshot.ts';
 import type { MeshSettings } from '../settings.ts';
-import { resolveBackend, type ReferenceProblem } from './backends.ts';
+import { mayRefer } from '../gateway/reference-grants.ts';
+import {
+  resolveBackend,
+  type Carried,
+  type ReferenceProblem,
+  type ResolvedBackend,
+} from './backends.ts';
 import { translateFilters, type FilterParts } from './filters.ts';
 
 /** What a route says, in the order in which it says it, and what of it cannot be done. */
@@ -43,27 +50,33 @@ const DEFAULT_ATTEMPTS = 2;
 /** Envoy's base interval of retries. */
 export const DEFAULT_BACKOFF_MS = 25;
 
-/** A route as waypoints have it. Host names say nothing where a Service is the parent: that was chosen by its address. */
+/**
+ * A route as waypoints have it. Host names say nothing where a Service is the parent: that was chosen by its address.
+ *
+ * @param grants whether backends of other namespaces have to grant the reference: those of a Gateway's routes.
+ */
 export function translateRoute(
   picture: Picture,
   settings: MeshSettings,
   route: Route,
+  grants: 'asks for grants' | 'needs no grants' = 'needs no grants',
 ): TranslatedRoute {
   const problems: ReferenceProblem[] = [];
   const { namespace } = route.ref;
-  const bytes = route.kind === 'TCPRoute' || route.kind === 'TLSRoute';
   const parts: FilterParts = {
     resolve: (ref) =>
-      resolveBackend(picture, settings, namespace, ref, bytes ? 'bytes' : 'requests'),
+      (grants === 'asks for grants' ? refusedReference(picture, route, ref) : undefined) ??
+      resolveBackend(picture, settings, namespace, ref, CARRIED[route.kind]),
     report: (problem) => problems.push(problem),
   };
   switch (route.kind) {
     case 'HTTPRoute':
-      return { ...usableRules(httpRules(route, parts)), problems };
+      return { ...usableRules(httpRules(route, parts), affinities(picture, route)), problems };
     case 'GRPCRoute':
-      return { ...usableRules(grpcRules(route, parts)), problems };
+      return { ...usableRules(grpcRules(route, parts), affinities(picture, route)), problems };
     case 'TCPRoute':
-    case 'TLSRoute': {
+    case 'TLSRoute':
+    case 'UDPRoute': {
       const [rule] = route.spec.rules;
       const backends = (rule?.backendRefs ?? []).map((ref) => shareOf(ref, parts));
       const name = ruleName(route, rule?.name, 0);
@@ -72,20 +85,48 @@ export function translateRoute(
   }
 }
 
+const CARRIED = {
+  ...{ HTTPRoute: 'requests', GRPCRoute: 'requests', TCPRoute: 'bytes', TLSRoute: 'bytes' },
+  UDPRoute: 'datagrams',
+} as const satisfies Readonly<Record<Route['kind'], Carried>>;
+
+/** A Service of another namespace, where nobody there has said that the route may send to it. */
+function refusedReference(
+  picture: Picture,
+  route: Route,
+  { group, kind, name, namespace = route.ref.namespace }: BackendObject,
+): ResolvedBackend | undefined {
+  if (mayRefer(picture, route.ref, { group, kind, namespace, name })) return undefined;
+  const message = `no ReferenceGrant of namespace ${namespace} lets ${formatObject(route.ref)} refer to ${kind} ${name}`;
+  return { problem: { reason: 'RefNotPermitted', message } };
+}
+
 /** All or none: without one of its rules, requests would come to a rule that is not for them. */
 function usableRules(
   rules: readonly HttpRule[],
+  conflicts: readonly string[],
 ): Readonly<{ kind: 'http'; rules: readonly HttpRule[]; unusable: readonly string[] }> {
   const unusable = rules.flatMap((rule) => {
-    const problem = httpRuleProblem(rule) ?? unsupportedPart(rule);
+    const problem = httpRuleProblem(rule);
     return problem === undefined ? [] : [`rule ${rule.name}: ${problem}`];
   });
+  unusable.push(...conflicts);
   return { kind: 'http', rules: unusable.length === 0 ? rules : [], unusable };
 }
 
-/** What no waypoint does yet, and what cannot be left out: requests would go elsewhere than is asked. */
-function unsupportedPart({ sessionPersistence }: HttpRule): string | undefined {
-  return sessionPersistence === undefined ? undefined : 'sessionPersistence is not supported';
+/** A Service that keeps clients at an endpoint by their address, and a rule that does by a token, cannot both be done. GEP-1619. */
+function affinities(picture: Picture, { ref, spec }: HttpRoute | GrpcRoute): string[] {
+  return spec.rules.flatMap(({ sessionPersistence, backendRefs }, index) =>
+    sessionPersistence === undefined
+      ? []
+      : backendRefs.flatMap(({ group, kind, namespace = ref.namespace, name }) => {
+          if (group !== '' || kind !== 'Service') return [];
+          const affinity = picture.get('Service', namespace, name)?.spec.sessionAffinity;
+          if (affinity !== 'ClientIP') return [];
+          const service = `Service ${namespace}/${name}`;
+          return [`spec.rules[${index}].sessionPersistence: ${service} has a sessionAffinity`];
+        }),
+  );
 }
 
 function ruleName(route: Route, name: string | undefined, index: number): string {
@@ -179,16 +220,19 @@ function session(
   spec: NonNullable<HttpRuleSpec['sessionPersistence']>,
   rule: string,
 ): SessionPersistence {
-  if (spec.type === 'Header' && spec.header !== undefined)
-    return { kind: 'header', name: spec.header.name.toLowerCase() };
-  const permanent = spec.cookie?.lifetimeType === 'Permanent';
+  const { type, cookie, header, absoluteTimeout } = spec;
+  // 0 turns a timeout off, as everywhere in the Gateway API.
+  const bounded = absoluteTimeout !== undefined && absoluteTimeout > 0;
+  const bound = bounded ? { absoluteMs: absoluteTimeout } : {};
+  if (type === 'Header' && header !== undefined)
+    return { kind: 'header', name: header.name.toLowerCase(), ...bound };
+  const permanent = cookie?.lifetimeType === 'Permanent';
   return {
     kind: 'cookie',
-    name: spec.cookie?.name ?? `halo-session-${hash('sha256', rule, 'hex').slice(0, 8)}`,
-    path: spec.cookie?.path ?? '/',
-    ...(permanent && spec.absoluteTimeout !== undefined
-      ? { lifetimeMs: spec.absoluteTimeout }
-      : {}),
+    name: cookie?.name ?? `halo-session-${hash('sha256', rule, 'hex').slice(0, 8)}`,
+    path: cookie?.path ?? '/',
+    ...(permanent && bounded ? { lifetimeMs: absoluteTimeout } : {}),
+    ...bound,
   };
 }
 

@@ -1,3 +1,4 @@
+import { parseClaimName } from '../../../mesh/model/claims.ts';
 import type { HttpMatch, PathMatch, ValueMatch } from '../../../mesh/model/http-route.ts';
 import { Regex } from '../../../mesh/model/regex.ts';
 import type {
@@ -44,14 +45,15 @@ export function translateMatches(
 
 function translateMatch(written: HttpMatchRequest): TranslatedMatch {
   const { uri, method, scheme, authority, ignoreUriCase, sourceNamespace } = written;
-  const claims: string[] = [];
+  const unknown: string[] = [];
   const headers: ValueMatch[] = [];
   for (const [list, absent] of [
     [written.headers, false],
     [written.withoutHeaders, true],
   ] as const)
     for (const [name, match] of list) {
-      if (name.startsWith('@')) claims.push(name);
+      if (parseClaimName(name) !== undefined) headers.push(valueMatch(name, match, absent));
+      else if (name.startsWith('@')) unknown.push(name);
       else headers.push(valueMatch(name.toLowerCase(), match, absent));
     }
   const path = uri && pathMatch(uri, ignoreUriCase);
@@ -69,8 +71,8 @@ function translateMatch(written: HttpMatchRequest): TranslatedMatch {
     ...(schemeText && { scheme: schemeText }),
     ...(sourceNamespace !== '' && { sourceNamespace }),
   };
-  if (claims.length === 0) return { match };
-  return { match, problem: `requests are not matched by claims of tokens: ${claims.join(', ')}` };
+  if (unknown.length === 0) return { match };
+  return { match, problem: `requests are not matched by ${unknown.join(', ')}` };
 }
 
 function textMatch({ exact, prefix, regex }: StringMatch): HttpMatch['authority'] {

@@ -207,6 +207,7 @@ export interface RetryPolicy {
 
 export interface SessionPersistence {
   by?: { $case: "cookie"; value: SessionPersistence_Cookie } | { $case: "header"; value: string } | undefined;
+  absoluteMs?: number | undefined;
 }
 
 export interface SessionPersistence_Cookie {
@@ -2709,7 +2710,7 @@ export const RetryPolicy: MessageFns<RetryPolicy> = {
 };
 
 function createBaseSessionPersistence(): SessionPersistence {
-  return { by: undefined };
+  return { by: undefined, absoluteMs: undefined };
 }
 
 export const SessionPersistence: MessageFns<SessionPersistence> = {
@@ -2721,6 +2722,9 @@ export const SessionPersistence: MessageFns<SessionPersistence> = {
       case "header":
         writer.uint32(18).string(message.by.value);
         break;
+    }
+    if (message.absoluteMs !== undefined) {
+      writer.uint32(25).double(message.absoluteMs);
     }
     return writer;
   },
@@ -2754,6 +2758,14 @@ export const SessionPersistence: MessageFns<SessionPersistence> = {
             message.by = { $case: "header", value: reader.string() };
             continue;
           }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.absoluteMs = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2785,6 +2797,7 @@ export const SessionPersistence: MessageFns<SessionPersistence> = {
         break;
       }
     }
+    message.absoluteMs = object.absoluteMs ?? undefined;
     return message;
   },
 };

@@ -60,6 +60,35 @@ export interface TargetSecurity {
   target: string;
   policies: HttpPolicy[];
   authentications: RequestAuthentication[];
+  /** Of a Gateway, where anything is set. */
+  settings?: WaypointSettings | undefined;
+}
+
+export interface WaypointSettings {
+  paths: WaypointSettings_Paths;
+  trustedProxies: number;
+  allowUnderscores: boolean;
+  tellClientIdentity: boolean;
+}
+
+export const WaypointSettings_Paths = {
+  STRICT: 0,
+  NONE: 1,
+  BASE: 2,
+  MERGE_SLASHES: 3,
+  DECODE_AND_MERGE_SLASHES: 4,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type WaypointSettings_Paths = typeof WaypointSettings_Paths[keyof typeof WaypointSettings_Paths];
+
+export namespace WaypointSettings_Paths {
+  export type STRICT = typeof WaypointSettings_Paths.STRICT;
+  export type NONE = typeof WaypointSettings_Paths.NONE;
+  export type BASE = typeof WaypointSettings_Paths.BASE;
+  export type MERGE_SLASHES = typeof WaypointSettings_Paths.MERGE_SLASHES;
+  export type DECODE_AND_MERGE_SLASHES = typeof WaypointSettings_Paths.DECODE_AND_MERGE_SLASHES;
+  export type UNRECOGNIZED = typeof WaypointSettings_Paths.UNRECOGNIZED;
 }
 
 export interface HttpPolicy {
@@ -96,6 +125,22 @@ export interface ExternalAuthorizer {
   allowPartialMessage: boolean;
   packAsBytes: boolean;
   includeHeaders: string[];
+  /** Where it is asked by HTTP, not by gRPC. */
+  http?: HttpAuthorization | undefined;
+}
+
+/** Names of fields: exact, `prefix*` or `*suffix`. */
+export interface HttpAuthorization {
+  pathPrefix: string;
+  additionalHeaders: FixedHeader[];
+  headersToUpstreamOnAllow: string[];
+  headersToDownstreamOnDeny: string[];
+  headersToDownstreamOnAllow: string[];
+}
+
+export interface FixedHeader {
+  name: string;
+  value: string;
 }
 
 /** All of its clauses must hold. */
@@ -176,7 +221,7 @@ export interface ClaimHeader {
 }
 
 function createBaseTargetSecurity(): TargetSecurity {
-  return { target: "", policies: [], authentications: [] };
+  return { target: "", policies: [], authentications: [], settings: undefined };
 }
 
 export const TargetSecurity: MessageFns<TargetSecurity> = {
@@ -189,6 +234,9 @@ export const TargetSecurity: MessageFns<TargetSecurity> = {
     }
     for (const v of message.authentications) {
       RequestAuthentication.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.settings !== undefined) {
+      WaypointSettings.encode(message.settings, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -230,6 +278,14 @@ export const TargetSecurity: MessageFns<TargetSecurity> = {
             message.authentications.push(RequestAuthentication.decode(reader, reader.uint32()));
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.settings = WaypointSettings.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -250,6 +306,100 @@ export const TargetSecurity: MessageFns<TargetSecurity> = {
     message.target = object.target ?? "";
     message.policies = object.policies?.map((e) => HttpPolicy.fromPartial(e)) || [];
     message.authentications = object.authentications?.map((e) => RequestAuthentication.fromPartial(e)) || [];
+    message.settings = (object.settings !== undefined && object.settings !== null)
+      ? WaypointSettings.fromPartial(object.settings)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseWaypointSettings(): WaypointSettings {
+  return { paths: 0, trustedProxies: 0, allowUnderscores: false, tellClientIdentity: false };
+}
+
+export const WaypointSettings: MessageFns<WaypointSettings> = {
+  encode(message: WaypointSettings, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.paths !== 0) {
+      writer.uint32(8).int32(message.paths);
+    }
+    if (message.trustedProxies !== 0) {
+      writer.uint32(16).uint32(message.trustedProxies);
+    }
+    if (message.allowUnderscores !== false) {
+      writer.uint32(24).bool(message.allowUnderscores);
+    }
+    if (message.tellClientIdentity !== false) {
+      writer.uint32(32).bool(message.tellClientIdentity);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WaypointSettings {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWaypointSettings();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.paths = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.trustedProxies = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.allowUnderscores = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.tellClientIdentity = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<WaypointSettings>, I>>(base?: I): WaypointSettings {
+    return WaypointSettings.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<WaypointSettings>, I>>(object: I): WaypointSettings {
+    const message = createBaseWaypointSettings();
+    message.paths = object.paths ?? 0;
+    message.trustedProxies = object.trustedProxies ?? 0;
+    message.allowUnderscores = object.allowUnderscores ?? false;
+    message.tellClientIdentity = object.tellClientIdentity ?? false;
     return message;
   },
 };
@@ -383,6 +533,7 @@ function createBaseExternalAuthorizer(): ExternalAuthorizer {
     allowPartialMessage: false,
     packAsBytes: false,
     includeHeaders: [],
+    http: undefined,
   };
 }
 
@@ -417,6 +568,9 @@ export const ExternalAuthorizer: MessageFns<ExternalAuthorizer> = {
     }
     for (const v of message.includeHeaders) {
       writer.uint32(82).string(v!);
+    }
+    if (message.http !== undefined) {
+      HttpAuthorization.encode(message.http, writer.uint32(90).fork()).join();
     }
     return writer;
   },
@@ -514,6 +668,14 @@ export const ExternalAuthorizer: MessageFns<ExternalAuthorizer> = {
             message.includeHeaders.push(reader.string());
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.http = HttpAuthorization.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -541,6 +703,185 @@ export const ExternalAuthorizer: MessageFns<ExternalAuthorizer> = {
     message.allowPartialMessage = object.allowPartialMessage ?? false;
     message.packAsBytes = object.packAsBytes ?? false;
     message.includeHeaders = object.includeHeaders?.map((e) => e) || [];
+    message.http = (object.http !== undefined && object.http !== null)
+      ? HttpAuthorization.fromPartial(object.http)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseHttpAuthorization(): HttpAuthorization {
+  return {
+    pathPrefix: "",
+    additionalHeaders: [],
+    headersToUpstreamOnAllow: [],
+    headersToDownstreamOnDeny: [],
+    headersToDownstreamOnAllow: [],
+  };
+}
+
+export const HttpAuthorization: MessageFns<HttpAuthorization> = {
+  encode(message: HttpAuthorization, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pathPrefix !== "") {
+      writer.uint32(10).string(message.pathPrefix);
+    }
+    for (const v of message.additionalHeaders) {
+      FixedHeader.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.headersToUpstreamOnAllow) {
+      writer.uint32(26).string(v!);
+    }
+    for (const v of message.headersToDownstreamOnDeny) {
+      writer.uint32(34).string(v!);
+    }
+    for (const v of message.headersToDownstreamOnAllow) {
+      writer.uint32(42).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HttpAuthorization {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHttpAuthorization();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pathPrefix = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.additionalHeaders.push(FixedHeader.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.headersToUpstreamOnAllow.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.headersToDownstreamOnDeny.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.headersToDownstreamOnAllow.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<HttpAuthorization>, I>>(base?: I): HttpAuthorization {
+    return HttpAuthorization.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<HttpAuthorization>, I>>(object: I): HttpAuthorization {
+    const message = createBaseHttpAuthorization();
+    message.pathPrefix = object.pathPrefix ?? "";
+    message.additionalHeaders = object.additionalHeaders?.map((e) => FixedHeader.fromPartial(e)) || [];
+    message.headersToUpstreamOnAllow = object.headersToUpstreamOnAllow?.map((e) => e) || [];
+    message.headersToDownstreamOnDeny = object.headersToDownstreamOnDeny?.map((e) => e) || [];
+    message.headersToDownstreamOnAllow = object.headersToDownstreamOnAllow?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseFixedHeader(): FixedHeader {
+  return { name: "", value: "" };
+}
+
+export const FixedHeader: MessageFns<FixedHeader> = {
+  encode(message: FixedHeader, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FixedHeader {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFixedHeader();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<FixedHeader>, I>>(base?: I): FixedHeader {
+    return FixedHeader.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<FixedHeader>, I>>(object: I): FixedHeader {
+    const message = createBaseFixedHeader();
+    message.name = object.name ?? "";
+    message.value = object.value ?? "";
     return message;
   },
 };

@@ -149,7 +149,7 @@ export interface CircuitBreaker {
 }
 
 export interface UpstreamTls {
-  /** simple or mutual. */
+  /** simple, mutual or mesh. */
   mode: string;
   sni: string;
   subjectAltNames: string[];
@@ -157,6 +157,9 @@ export interface UpstreamTls {
   certificate: string;
   key: string;
   insecureSkipVerify: boolean;
+  rootsFile: string;
+  certificateFile: string;
+  keyFile: string;
 }
 
 export interface RetryBudget {
@@ -1925,7 +1928,18 @@ export const CircuitBreaker: MessageFns<CircuitBreaker> = {
 };
 
 function createBaseUpstreamTls(): UpstreamTls {
-  return { mode: "", sni: "", subjectAltNames: [], roots: "", certificate: "", key: "", insecureSkipVerify: false };
+  return {
+    mode: "",
+    sni: "",
+    subjectAltNames: [],
+    roots: "",
+    certificate: "",
+    key: "",
+    insecureSkipVerify: false,
+    rootsFile: "",
+    certificateFile: "",
+    keyFile: "",
+  };
 }
 
 export const UpstreamTls: MessageFns<UpstreamTls> = {
@@ -1950,6 +1964,15 @@ export const UpstreamTls: MessageFns<UpstreamTls> = {
     }
     if (message.insecureSkipVerify !== false) {
       writer.uint32(56).bool(message.insecureSkipVerify);
+    }
+    if (message.rootsFile !== "") {
+      writer.uint32(66).string(message.rootsFile);
+    }
+    if (message.certificateFile !== "") {
+      writer.uint32(74).string(message.certificateFile);
+    }
+    if (message.keyFile !== "") {
+      writer.uint32(82).string(message.keyFile);
     }
     return writer;
   },
@@ -2023,6 +2046,30 @@ export const UpstreamTls: MessageFns<UpstreamTls> = {
             message.insecureSkipVerify = reader.bool();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.rootsFile = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.certificateFile = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.keyFile = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2047,6 +2094,9 @@ export const UpstreamTls: MessageFns<UpstreamTls> = {
     message.certificate = object.certificate ?? "";
     message.key = object.key ?? "";
     message.insecureSkipVerify = object.insecureSkipVerify ?? false;
+    message.rootsFile = object.rootsFile ?? "";
+    message.certificateFile = object.certificateFile ?? "";
+    message.keyFile = object.keyFile ?? "";
     return message;
   },
 };

@@ -1,7 +1,9 @@
 import { describeError } from '../../../base/errors.ts';
+import type { GatewayKey, GatewayListeners } from '../../model/gateway-listener.ts';
 import type { ServiceKey } from '../../model/service.ts';
 import type { SecurityTarget, TargetSecurity } from '../../model/target-security.ts';
 import { resourceError } from '../../xds/codec-fields.ts';
+import { decodeGatewayListeners, GATEWAY_LISTENERS_TYPE } from '../../xds/codec-gateway.ts';
 import { decodeTargetSecurity, TARGET_SECURITY_TYPE } from '../../xds/codec-http-policy.ts';
 import type { RawResource, ResourceRejection } from '../../xds/delta-client.ts';
 import {
@@ -19,6 +21,8 @@ export type WaypointChange = Readonly<{
   services: ReadonlySet<ServiceKey>;
   /** Whose policies are other ones. */
   securities: ReadonlySet<SecurityTarget>;
+  /** Whose listeners are other ones. */
+  gateways: ReadonlySet<GatewayKey>;
   rejected: readonly ResourceRejection[];
 }>;
 
@@ -27,11 +31,13 @@ type StoredResource = Pick<RawResource, 'name' | 'bytes'>;
 const NOTHING: ServiceConfig = {};
 const NO_SERVICES: ReadonlySet<ServiceKey> = new Set();
 const NO_TARGETS: ReadonlySet<SecurityTarget> = new Set();
+const NO_GATEWAYS: ReadonlySet<GatewayKey> = new Set();
 
 /** What the control plane has told a waypoint of the services that use it. */
 export class WaypointStore {
   readonly #services = new Map<ServiceKey, ServiceConfig>();
   readonly #securities = new Map<SecurityTarget, TargetSecurity>();
+  readonly #gateways = new Map<GatewayKey, GatewayListeners>();
 
   /**
    * What is known of a service. A kind that is absent has not arrived, or the service does not use this waypoint: the
@@ -47,6 +53,11 @@ export class WaypointStore {
    */
   security(target: SecurityTarget): TargetSecurity | undefined {
     return this.#securities.get(target);
+  }
+
+  /** What a gateway listens for; only a gateway is told, and of itself alone. */
+  listeners(gateway: GatewayKey): GatewayListeners | undefined {
+    return this.#gateways.get(gateway);
   }
 
   /** Services of which anything is known. */
@@ -66,6 +77,7 @@ export class WaypointStore {
     removed: readonly string[],
   ): WaypointChange | undefined {
     if (typeUrl === TARGET_SECURITY_TYPE) return this.#applySecurities(resources, removed);
+    if (typeUrl === GATEWAY_LISTENERS_TYPE) return this.#applyListeners(resources, removed);
     const kind = waypointKind(typeUrl);
     if (kind === undefined) return undefined;
     const services = new Set<ServiceKey>();
@@ -74,7 +86,7 @@ export class WaypointStore {
     });
     for (const name of removed)
       if (this.#remove(kind, name as ServiceKey)) services.add(name as ServiceKey);
-    return { services, securities: NO_TARGETS, rejected };
+    return { services, securities: NO_TARGETS, gateways: NO_GATEWAYS, rejected };
   }
 
   #applySecurities(
@@ -90,7 +102,23 @@ export class WaypointStore {
     });
     for (const name of removed)
       if (this.#securities.delete(name as SecurityTarget)) securities.add(name as SecurityTarget);
-    return { services: NO_SERVICES, securities, rejected };
+    return { services: NO_SERVICES, securities, gateways: NO_GATEWAYS, rejected };
+  }
+
+  #applyListeners(
+    resources: readonly StoredResource[],
+    removed: readonly string[],
+  ): WaypointChange {
+    const gateways = new Set<GatewayKey>();
+    const rejected = takeEach(resources, (name, bytes) => {
+      const listeners = decodeGatewayListeners(bytes);
+      checkName(name, listeners.gateway);
+      this.#gateways.set(listeners.gateway, listeners);
+      gateways.add(listeners.gateway);
+    });
+    for (const name of removed)
+      if (this.#gateways.delete(name as GatewayKey)) gateways.add(name as GatewayKey);
+    return { services: NO_SERVICES, securities: NO_TARGETS, gateways, rejected };
   }
 
   #set(kind: WaypointKind, name: string, bytes: Uint8Array): ServiceKey {

@@ -7,12 +7,18 @@ export function openGrpc(
   headers: Fields,
   timeoutMs: number,
 ): Readonly<{ send: () => Promise<EchoAnswer>; close: () => void }> {
-  const client = new Client(url.host, credentials.createInsecure());
+  const host = headers.find(([name]) => name === 'host')?.[1];
+  const client = new Client(
+    url.port === '' ? `${url.hostname}:80` : url.host,
+    credentials.createInsecure(),
+    host === undefined ? {} : { 'grpc.default_authority': host },
+  );
   const bytes = (message: Buffer): Buffer => message;
+  const method = url.pathname.length > 1 ? url.pathname : GRPC_METHOD;
   return {
     send: () => {
       const metadata = new Metadata();
-      for (const [name, value] of headers) metadata.add(name, value);
+      for (const [name, value] of headers) if (name !== 'host') metadata.add(name, value);
       const { promise, resolve } = Promise.withResolvers<EchoAnswer>();
       const fields: [string, string][] = [];
       const collect = (received: Metadata): void => {
@@ -26,7 +32,7 @@ export function openGrpc(
       };
       const options = { deadline: Date.now() + timeoutMs };
       client
-        .makeUnaryRequest(GRPC_METHOD, bytes, bytes, Buffer.from('{}'), metadata, options, done)
+        .makeUnaryRequest(method, bytes, bytes, Buffer.from('{}'), metadata, options, done)
         .on('metadata', collect);
       return promise;
     },

@@ -1,6 +1,8 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import type { Socket } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
 import { BYTES_PROTOCOL, type ObjectList } from '../../../deploy/sandbox/api.ts';
 import { runningSupervisor, startSandbox, stopSandbox } from '../../../deploy/sandbox/launch.ts';
@@ -13,6 +15,7 @@ import {
   useOwnState,
   type TestSandbox,
 } from '../support.ts';
+import { TemporaryFolder } from '../../support/temporary-folder.ts';
 
 useOwnState();
 
@@ -139,6 +142,54 @@ test.serial(
     await t.throwsAsync(nobody, { message: /Cannot find Pod shop\/nobody/ });
   },
 );
+
+test.serial(
+  'a container does what it wanted to before its end, and is told to end after that',
+  async (t) => {
+    const sandbox = await openSandbox(t, 'hooks', { nodes: 1 });
+    using folder = new TemporaryFolder();
+    const file = join(folder.path, 'ends');
+    const write = (what: string): string => `echo ${what} >> ${file}`;
+    const hooks = {
+      exec: { exec: { command: ['sh', '-c', `sleep 0.3; ${write('hook')}`] } },
+      sleep: { sleep: { seconds: 1 } },
+      missing: { exec: { command: ['there-is-no-such-command'] } },
+    };
+    const pods = Object.entries(hooks).map(([name, preStop]) => {
+      const command = [
+        'sh',
+        '-c',
+        `trap '${write(`told-${name}`)}; exit' TERM; while :; do sleep 0.05; done`,
+      ];
+      const metadata = { name, namespace: 'hooks' };
+      const containers = [{ name: 'c', command, lifecycle: { preStop } }];
+      return JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata, spec: { containers } });
+    });
+    const namespace = '{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"hooks"}}';
+    await sandbox.apply([namespace, ...pods].join('\n---\n'));
+    await sandbox.settled();
+    const objects = Object.keys(hooks).map((name) => ({ kind: 'Pod', namespace: 'hooks', name }));
+    await sandbox.post('/v1/delete', { objects });
+    await sandbox.settled();
+    t.deepEqual(readFileSync(file, 'utf8').split('\n'), [
+      ...['told-missing', 'hook', 'told-exec', 'told-sleep', ''],
+    ]);
+  },
+);
+
+test.serial('a container that is killed begins anew, and nobody is asked', async (t) => {
+  const sandbox = await openSandbox(t, 'kill', { nodes: 1 });
+  await sandbox.apply(SHOP);
+  await sandbox.settled();
+  const [pod = ''] = await podNames(sandbox, 'web-');
+  await sandbox.post('/v1/kill', { namespace: 'shop', pod });
+  const restarted = async (): Promise<unknown> =>
+    (await sandbox.status()).pods.find(({ name }) => name === pod)?.restarts;
+  while ((await restarted()) !== 1) await delay(50);
+  t.true((await sandbox.settled()).done);
+  const nobody = sandbox.post('/v1/kill', { namespace: 'shop', pod: 'nobody' });
+  await t.throwsAsync(nobody, { message: /no such pod/ });
+});
 
 test.serial('what cannot run says why, and a container that ends is started again', async (t) => {
   const sandbox = await openSandbox(t, 'faults', { nodes: 1 });

@@ -1,5 +1,6 @@
 import { deepStrictEqual, ok } from 'node:assert';
-import { normalizePath, type PathNormalization } from '../../../waypoint/normalize-path.ts';
+import type { PathNormalization } from '../../../mesh/model/path-normalization.ts';
+import { normalizePath } from '../../../waypoint/normalize-path.ts';
 import { splitChoice, type Target } from '../oracle.ts';
 
 const MODES: readonly PathNormalization[] = [

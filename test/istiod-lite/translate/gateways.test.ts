@@ -56,8 +56,8 @@ class Plane {
   }
 }
 
-const CLASS = 'GatewayClass istio-waypoint';
-const ALL = [CLASS, 'ServiceAccount waypoint', 'Deployment waypoint', 'Service waypoint'];
+const CLASSES = ['GatewayClass istio-waypoint', 'GatewayClass istio'];
+const ALL = [...CLASSES, 'ServiceAccount waypoint', 'Deployment waypoint', 'Service waypoint'];
 
 const SERVICE = `---
 apiVersion: v1
@@ -147,7 +147,7 @@ test('a Service that only has the name of a waypoint is not its address', (t) =>
 test('a Gateway of another shape runs nothing, and its status says why', (t) => {
   const listeners = [{ name: 'web', port: 80, protocol: 'HTTP' }];
   const plane = new Plane(waypointYaml('waypoint', { spec: { listeners } }));
-  t.deepEqual(plane.kinds, [CLASS]);
+  t.deepEqual(plane.kinds, CLASSES);
   t.is(plane.condition('Accepted'), 'False ListenersNotValid');
   t.is(plane.condition('Programmed'), 'False Invalid');
   const [listener] = plane.status().gateway?.listeners ?? [];
@@ -160,21 +160,21 @@ test('a Gateway of another shape runs nothing, and its status says why', (t) => 
 test('a Gateway with a host name of its own is somebody else’s to run', (t) => {
   const addresses = [{ type: 'Hostname', value: 'waypoint.example' }];
   const plane = new Plane(waypointYaml('waypoint', { spec: { addresses } }));
-  t.deepEqual(plane.kinds, [CLASS]);
+  t.deepEqual(plane.kinds, CLASSES);
   t.is(plane.condition('Programmed'), 'True Programmed');
   t.deepEqual(plane.status().gateway?.addresses, addresses);
 });
 
 test('a Gateway of another class is not ours', (t) => {
   const plane = new Plane(waypointYaml('waypoint', { spec: { gatewayClassName: 'nginx' } }));
-  t.deepEqual(plane.kinds, [CLASS]);
+  t.deepEqual(plane.kinds, CLASSES);
   t.throws(() => plane.status());
 });
 
 test('the objects go with their Gateway', (t) => {
   const plane = new Plane(waypointYaml('waypoint'));
   plane.write('in.yaml', '');
-  t.deepEqual(plane.kinds, [CLASS]);
+  t.deepEqual(plane.kinds, CLASSES);
 });
 
 function parameters(name: string, data: object, labels: object = {}, namespace = 'shop'): string {
@@ -254,7 +254,7 @@ const invalid: readonly (readonly [string, string, RegExp])[] = [
 for (const [what, yaml, reason] of invalid)
   test(`a waypoint is not run when its parametersRef ${what}`, (t) => {
     const plane = new Plane(yaml);
-    t.deepEqual(plane.kinds, [CLASS]);
+    t.deepEqual(plane.kinds, CLASSES);
     t.is(plane.condition('Accepted'), 'False InvalidParameters');
     t.regex(plane.status().conditions[0]?.message ?? '', reason);
   });

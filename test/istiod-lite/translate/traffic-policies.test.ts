@@ -3,9 +3,16 @@ import test from 'ava';
 import { stringify } from 'yaml';
 import { formatObject } from '../../../mesh/kubernetes/object.ts';
 import { DEFAULT_TRUST_DOMAIN } from '../../../mesh/model/identity.ts';
-import { trafficPolicyOf } from '../../../mesh/model/traffic-policy.ts';
+import { serviceKey } from '../../../mesh/model/service.ts';
+import {
+  DEFAULT_TRAFFIC_POLICY,
+  trafficPolicyOf,
+  type ServiceTrafficPolicy,
+} from '../../../mesh/model/traffic-policy.ts';
 import { Snapshot } from '../../../istiod-lite/snapshot.ts';
 import { FileSet } from '../../../istiod-lite/sources/file-set.ts';
+import { backendTlsAncestors, withBackendTls } from '../../../istiod-lite/translate/backend-tls.ts';
+import type { RouteParent } from '../../../istiod-lite/translate/routes/parents.ts';
 import { serviceHostname } from '../../../istiod-lite/translate/names.ts';
 import type { MeshSettings } from '../../../istiod-lite/translate/settings.ts';
 import {
@@ -13,9 +20,19 @@ import {
   findTrafficPolicy,
   type TrafficTarget,
 } from '../../../istiod-lite/translate/traffic-policies.ts';
+import { makeTestCa } from '../../support/test-ca.ts';
 
 // Each traffic-policies/NAME.in.yaml is a cluster; NAME.out.yaml is what a waypoint of namespace shop is told of each service.
-// UPDATE_GOLDEN=1 writes the outputs anew: read them before you commit them.
+// A Secret's data stand in {{braces}}, so that no key is kept in a file. UPDATE_GOLDEN=1 writes the outputs anew: read them before you commit them.
+
+const ca = makeTestCa();
+const { chainPem, privateKeyPem } = ca.issue('spiffe://cluster.local/ns/shop/sa/web');
+const CREDENTIALS: readonly (readonly [string, string])[] = [
+  ['{{ca}}', ca.rootPem.trim()],
+  ['{{certificate}}', chainPem.join('').trim()],
+  ['{{key}}', privateKeyPem],
+  ['{{other-key}}', makeTestCa().issue('spiffe://cluster.local/ns/shop/sa/web').privateKeyPem],
+];
 
 const folder = new URL('../testdata/traffic-policies/', import.meta.url);
 
@@ -27,29 +44,37 @@ const settings: MeshSettings = {
 
 function snapshotOf(text: string): Snapshot {
   const files = new FileSet();
-  files.setFile('in.yaml', text);
+  let filled = text;
+  for (const [name, pem] of CREDENTIALS) filled = filled.replaceAll(name, JSON.stringify(pem));
+  files.setFile('in.yaml', filled);
   const snapshot = new Snapshot();
   snapshot.apply(files.takeChanges());
   return snapshot;
 }
 
 /** Every service, as seen by a waypoint of namespace shop. */
-function targetsOf(snapshot: Snapshot): TrafficTarget[] {
-  const of = (namespace: string, hostname: string): TrafficTarget => ({
-    ...{ namespace, hostname, waypointNamespace: 'shop' },
+function targetsOf(snapshot: Snapshot): (TrafficTarget & Readonly<{ parent: RouteParent }>)[] {
+  const of = (
+    namespace: string,
+    hostname: string,
+    parent: RouteParent,
+  ): TrafficTarget & Readonly<{ parent: RouteParent }> => ({
+    ...{ namespace, hostname, waypointNamespace: 'shop', parent },
   });
   return [
-    ...[...snapshot.all('Service')].map(({ ref: { namespace, name } }) =>
-      of(namespace, serviceHostname(namespace, name, settings)),
-    ),
-    ...[...snapshot.all('ServiceEntry')].flatMap(({ ref, spec }) =>
-      spec.hosts.map((host) => of(ref.namespace, host)),
+    ...[...snapshot.all('Service')].map((service) => {
+      const { namespace, name } = service.ref;
+      return of(namespace, serviceHostname(namespace, name, settings), service);
+    }),
+    ...[...snapshot.all('ServiceEntry')].flatMap((entry) =>
+      entry.spec.hosts.map((host) => of(entry.ref.namespace, host, entry)),
     ),
   ];
 }
 
-/** Maps as objects, and Infinity as YAML has it. */
+/** Maps as objects, Infinity as YAML has it, and texts of certificates and keys by their names. */
 function readable(value: unknown): unknown {
+  if (typeof value === 'string') return CREDENTIALS.find(([, pem]) => pem === value)?.[0] ?? value;
   if (value instanceof Map) return readable(Object.fromEntries(value));
   if (Array.isArray(value)) return value.map(readable);
   if (typeof value !== 'object' || value === null) return value;
@@ -58,16 +83,34 @@ function readable(value: unknown): unknown {
 
 function translate(text: string): string {
   const snapshot = snapshotOf(text);
-  const services = targetsOf(snapshot).map(({ hostname, ...target }) => [
-    hostname,
-    findTrafficPolicy(snapshot, settings, { hostname, ...target }) ?? null,
-  ]);
+  const services = targetsOf(snapshot).map(({ parent, ...target }) => {
+    const { hostname, namespace } = target;
+    const written = findTrafficPolicy(snapshot, settings, target);
+    const untouched: ServiceTrafficPolicy = {
+      service: serviceKey(namespace, hostname),
+      ...{ policy: DEFAULT_TRAFFIC_POLICY, ports: new Map(), subsets: [] },
+    };
+    const whole = withBackendTls(snapshot, parent, written ?? untouched);
+    return [hostname, whole === untouched ? null : whole];
+  });
   const statuses = [...snapshot.all('DestinationRule')].map((rule) => {
     const { status, reason, message } = destinationRuleCondition(snapshot, settings, rule);
     return [formatObject(rule.ref), { status, reason, message: message.split('; ') }];
   });
+  const policies = [...snapshot.all('BackendTLSPolicy')].map((policy) => [
+    formatObject(policy.ref),
+    backendTlsAncestors(snapshot, settings, policy).map(({ ancestorRef, conditions }) => ({
+      ancestor: `${ancestorRef.namespace}/${ancestorRef.name}`,
+      conditions: conditions.map(
+        ({ type, status, reason, message }) => `${type} ${status} ${reason}: ${message}`,
+      ),
+    })),
+  ]);
   return stringify(
-    readable({ services: new Map(services as []), statuses: new Map(statuses as []) }),
+    readable({
+      services: new Map(services as []),
+      statuses: new Map([...statuses, ...policies] as []),
+    }),
     { lineWidth: 120, aliasDuplicateObjects: false },
   );
 }

@@ -46,22 +46,22 @@ test('readObjects() opens lists, defaults the namespace and carries kinds it doe
     `apiVersion: v1
 kind: List
 items:
-  - {apiVersion: v1, kind: Secret, metadata: {name: a}, data: {x: "1"}}
-  - {apiVersion: gateway.networking.k8s.io/v1, kind: UDPRoute, metadata: {name: b, namespace: shop}}
+  - {apiVersion: v1, kind: LimitRange, metadata: {name: a}, data: {x: "1"}}
+  - {apiVersion: networking.istio.io/v1alpha3, kind: EnvoyFilter, metadata: {name: b, namespace: shop}}
   - {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: "system:x"}}
 `,
     'a.yaml',
   );
-  // A route is carried too; that it does nothing is said, for whoever wrote it counts on it.
+  // A filter is carried too; that it does nothing is said, for whoever wrote it counts on it.
   t.deepEqual(
     problems.map(({ severity, object }) => [severity, object]),
-    [['warning', 'UDPRoute shop/b']],
+    [['warning', 'EnvoyFilter shop/b']],
   );
   t.deepEqual(
     objects.map(({ key, object }) => [key, object?.kind]),
     [
-      ['/Secret/default/a', 'Other'],
-      ['gateway.networking.k8s.io/UDPRoute/shop/b', 'Other'],
+      ['/LimitRange/default/a', 'Other'],
+      ['networking.istio.io/EnvoyFilter/shop/b', 'Other'],
       ['rbac.authorization.k8s.io/ClusterRole//system:x', 'Other'],
     ],
   );

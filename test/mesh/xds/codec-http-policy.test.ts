@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { ipFromBytes, makeCidr } from '../../../base/address.ts';
 import { policyKey, type StringMatch } from '../../../mesh/model/authorization.ts';
 import type { HttpCondition, HttpPolicy } from '../../../mesh/model/http-policy.ts';
+import { PATH_NORMALIZATIONS } from '../../../mesh/model/path-normalization.ts';
 import { serviceKey } from '../../../mesh/model/service.ts';
 import { serviceTarget, type TargetSecurity } from '../../../mesh/model/target-security.ts';
 import { TargetSecurity as Message } from '../../../mesh/proto/gen/waypoint-security.ts';
@@ -71,6 +72,17 @@ const condition: fc.Arbitrary<HttpCondition> = fc.oneof(
 
 const key = fc.tuple(name, name).map(([namespace, own]) => policyKey(namespace, own));
 const validKey = key.filter((each) => each.split('/').length === 2);
+const authorizer = fc.record({
+  ...{ name: text, host: name, failOpen: fc.boolean(), packAsBytes: fc.boolean() },
+  ...{ port: fc.integer({ min: 1, max: 65_535 }), timeoutMs: fc.nat(600_000) },
+  ...{ statusOnError: fc.integer({ min: 400, max: 599 }), maxRequestBytes: fc.nat() },
+  ...{ allowPartialMessage: fc.boolean(), includeHeaders: texts },
+});
+const http = fc.record({
+  ...{ pathPrefix: text, headersToUpstreamOnAllow: texts },
+  ...{ headersToDownstreamOnDeny: texts, headersToDownstreamOnAllow: texts },
+  additionalHeaders: fc.array(fc.record({ name: text, value: text }), { maxLength: 2 }),
+});
 const policy: fc.Arbitrary<HttpPolicy> = fc.record({
   key: validKey,
   action: fc.oneof(
@@ -78,12 +90,10 @@ const policy: fc.Arbitrary<HttpPolicy> = fc.record({
     fc.record({ kind: fc.constant('CUSTOM' as const), problem: name }),
     fc.record({
       kind: fc.constant('CUSTOM' as const),
-      authorizer: fc.record({
-        ...{ name: text, host: name, failOpen: fc.boolean(), packAsBytes: fc.boolean() },
-        ...{ port: fc.integer({ min: 1, max: 65_535 }), timeoutMs: fc.nat(600_000) },
-        ...{ statusOnError: fc.integer({ min: 400, max: 599 }), maxRequestBytes: fc.nat() },
-        ...{ allowPartialMessage: fc.boolean(), includeHeaders: texts },
-      }),
+      authorizer: fc.oneof(
+        authorizer,
+        fc.tuple(authorizer, http).map(([both, own]) => ({ ...both, http: own })),
+      ),
     }),
   ),
   dryRun: fc.boolean(),
@@ -109,7 +119,7 @@ const jwtRule = fc.record({
   outputClaimToHeaders: fc.array(fc.record({ header: text, claim: texts }), { maxLength: 2 }),
   ...{ forwardOriginalToken: fc.boolean(), spaceDelimitedClaims: texts },
 });
-const security: fc.Arbitrary<TargetSecurity> = fc.record({
+const withoutSettings = fc.record({
   target: fc.constant(serviceTarget(serviceKey('shop', 'web.shop.svc.cluster.local'))),
   policies: fc.array(policy, { maxLength: 3 }),
   authentications: fc.array(
@@ -117,6 +127,15 @@ const security: fc.Arbitrary<TargetSecurity> = fc.record({
     { maxLength: 2 },
   ),
 });
+const waypointSettings = fc.record({
+  ...{ trustedProxies: fc.nat(64), allowUnderscores: fc.boolean() },
+  ...{ tellClientIdentity: fc.boolean() },
+  paths: fc.constantFrom('STRICT' as const, ...PATH_NORMALIZATIONS),
+});
+const security: fc.Arbitrary<TargetSecurity> = fc.oneof(
+  withoutSettings,
+  fc.tuple(withoutSettings, waypointSettings).map(([one, settings]) => ({ ...one, settings })),
+);
 
 test('decodeTargetSecurity() reads what encodeTargetSecurity() writes', (t) => {
   fc.assert(

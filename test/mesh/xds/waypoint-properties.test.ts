@@ -153,15 +153,20 @@ const retry = fc.record(
   },
   { requiredKeys: ['attempts', 'conditions', 'statusCodes', 'backoffMs'] },
 );
+const absolute = { absoluteMs: amount };
 const sessionPersistence = fc.oneof(
   fc.record(
     {
       ...{ kind: fc.constant('cookie' as const), name: headerName, lifetimeMs: amount },
+      ...absolute,
       path: word.map((name) => `/${name}`),
     },
     { requiredKeys: ['kind', 'name', 'path'] },
   ),
-  fc.record({ kind: fc.constant('header' as const), name: headerName }),
+  fc.record(
+    { kind: fc.constant('header' as const), name: headerName, ...absolute },
+    { requiredKeys: ['kind', 'name'] },
+  ),
 );
 const anyRule: fc.Arbitrary<HttpRule> = fc.record(
   {
@@ -242,8 +247,9 @@ const locality = fc.record({
   failoverPriority: texts,
 });
 const tls = fc.record({
-  mode: fc.constantFrom('simple' as const, 'mutual' as const),
+  mode: fc.constantFrom('simple' as const, 'mutual' as const, 'mesh' as const),
   ...{ sni: text, subjectAltNames: texts, roots: text, certificate: text, key: text },
+  ...{ rootsFile: text, certificateFile: text, keyFile: text },
   insecureSkipVerify: fc.boolean(),
 });
 const trafficPolicy: fc.Arbitrary<TrafficPolicy> = fc.record(

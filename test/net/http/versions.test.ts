@@ -4,6 +4,7 @@ import http from 'node:http';
 import http2 from 'node:http2';
 import test, { type ExecutionContext } from 'ava';
 import { CLIENT_PREFACE } from '../../../net/h2/frame.ts';
+import { makeH2Clock } from '../../support/h2-clock.ts';
 import { answerText, RawSocket, listen, startHttp } from '../../support/http1-peer.ts';
 import { forwardTo } from '../../support/http-forwarder.ts';
 
@@ -62,6 +63,42 @@ test('what begins as the preface of HTTP/2 and goes on as something else is refu
   t.is(server.requests.length, 0);
 });
 
+test('a connection that drains before it has said anything still serves what was on its way', async (t) => {
+  const server = startHttp(t, answerText('ok'), { version: 'detect' });
+  const connected = async (count: number): Promise<void> => {
+    while (server.connections.length < count) await new Promise(setImmediate);
+  };
+  const raw = await RawSocket.connect(t, server.port);
+  await connected(1);
+  server.connections[0]?.drain();
+  raw.send(GET);
+  t.is(await raw.untilEnd(), 'end');
+  t.regex(raw.text, /^HTTP\/1.1 200 OK[^]*connection: close\r\n\r\nok$/);
+
+  const session = connect2(t, server.port);
+  await connected(2);
+  server.connections[1]?.drain();
+  const [wentAway, closed] = [once(session, 'goaway'), once(session, 'close')];
+  const stream = session.request({ ':path': '/' });
+  t.is(await body(stream), 'ok');
+  await wentAway;
+  await closed;
+  t.deepEqual(server.closed, [undefined, undefined]);
+});
+
+test('a connection that drains and says nothing ends after 5 s', async (t) => {
+  const clock = makeH2Clock();
+  const server = startHttp(t, answerText('ok'), { version: 'detect', http1: { clock } });
+  const raw = await RawSocket.connect(t, server.port);
+  while (server.connections.length === 0) await new Promise(setImmediate);
+  server.connections[0]?.drain();
+  clock.advance(4999);
+  t.deepEqual(server.closed, []);
+  clock.advance(1);
+  t.is(await raw.untilEnd(), 'end');
+  t.deepEqual(server.closed, [undefined]);
+});
+
 test('requests by HTTP/2 are held to what HTTP/1.1 is held to', async (t) => {
   const server = startHttp(t, answerText('ok'), { version: 'http2' });
   const session = connect2(t, server.port);
@@ -79,6 +116,10 @@ test('requests by HTTP/2 are held to what HTTP/1.1 is held to', async (t) => {
   t.is(await status({ ':method': 'TRACE' }), 405);
   t.is(await status({ ':method': 'CONNECT', ':authority': 'a:443' }), 405);
   t.is(await status({ x_y: '1' }), 400);
+  // Methods are case-sensitive, but some servers take one for the other (attack S9).
+  t.is(await status({ ':method': 'get' }), 400);
+  t.is(await status({ ':method': 'Post' }), 400);
+  t.is(await status({ ':scheme': 'ftp' }), 400);
   t.is(await status({ ':authority': 'a_b%00' }), 400);
   t.is(server.requests.length, 1);
 });

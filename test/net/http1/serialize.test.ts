@@ -60,6 +60,12 @@ for (const [given, write] of [
     () => formatRequestHead('GET', '/', [...HOST, 'a', 'Ċ'], true),
   ],
   [
+    'a character that becomes a letter as a byte',
+    () => formatRequestHead('GET', '/', [...HOST, 'a', 'Ł'], true),
+  ],
+  ['CR at the end of a value', () => formatRequestHead('GET', '/', [...HOST, 'a', 'b\r'], true)],
+  ['LF at the beginning of one', () => formatRequestHead('GET', '/', [...HOST, 'a', '\nb'], true)],
+  [
     'a name in upper case',
     () => formatRequestHead('GET', '/', [...HOST, 'Content-Length', '1'], true),
   ],

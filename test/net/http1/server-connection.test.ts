@@ -273,6 +273,21 @@ test('h2c is no protocol to go on with', async (t) => {
   t.is(server.requests[0]?.headers.length, 8);
 });
 
+test('an answer with a value that would begin another head is refused, and nothing of it goes out', async (t) => {
+  const { client } = await start(t, ({ exchange }) => {
+    const value = 'b\r\n\r\nHTTP/1.1 200 OK';
+    const refused = { code: 'ERR_HTTP1_HEAD' };
+    t.throws(() => exchange.sendInformational([':status', '103', 'a', value]), refused);
+    t.throws(() => exchange.respond([':status', '200', 'a', value]), refused);
+    exchange.respond([':status', '500'], { endStream: true });
+  });
+  client.send(GET);
+  t.regex(
+    await client.untilText('\r\n\r\n'),
+    /^HTTP\/1.1 500 [^\r]*\r\ncontent-length: 0\r\n\r\n$/,
+  );
+});
+
 test('101 to a request that asked for nothing cannot be sent', async (t) => {
   const { client } = await start(t, ({ exchange }) => {
     t.throws(() => exchange.respond([':status', '101']), { code: 'ERR_HTTP1_HEAD' });
@@ -407,14 +422,30 @@ test('a draining connection says so in its next answer, and ends after it', asyn
   t.true(client.text.includes('connection: close'));
 });
 
-test('a draining connection that is idle ends at once', async (t) => {
+test('a draining connection that is idle serves the request that is on its way, as its last one', async (t) => {
   const { server, client } = await start(t);
   client.send(GET);
   t.is(await client.untilText('ok'), OK);
   server.connections[0]?.drain();
+  client.send(GET, GET);
   t.is(await client.untilEnd(), 'end');
-  client.socket.end();
-  await server.untilClosed();
+  t.is(client.text, `${OK}HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok`);
+  t.is(server.requests.length, 2);
+  t.deepEqual(server.closed, [undefined]);
+});
+
+test('a draining connection without any request ends after 5 s, however often it is told', async (t) => {
+  const clock = makeH2Clock();
+  const { server, client } = await start(t, answerText('ok'), { http1: { clock } });
+  client.send(GET);
+  t.is(await client.untilText('ok'), OK);
+  server.connections[0]?.drain();
+  clock.advance(4999);
+  server.connections[0]?.drain();
+  t.deepEqual(server.closed, []);
+  clock.advance(1);
+  t.is(await client.untilEnd(), 'end');
+  t.deepEqual(server.closed, [undefined]);
 });
 
 test('a head that takes too long is a 408, an idle connection just ends', async (t) => {

@@ -1,10 +1,15 @@
 import test from 'ava';
+import { gatewayKey } from '../../../../mesh/model/gateway-listener.ts';
 import type { ServiceRoutes } from '../../../../mesh/model/http-route.ts';
 import type { ServiceKey } from '../../../../mesh/model/service.ts';
 import type { ServiceTrafficPolicy } from '../../../../mesh/model/traffic-policy.ts';
 import { serviceTarget } from '../../../../mesh/model/target-security.ts';
 import { WaypointStore } from '../../../../mesh/proxy/state/waypoint-store.ts';
 import { ADDRESS_TYPE } from '../../../../mesh/xds/codec.ts';
+import {
+  encodeGatewayListeners,
+  GATEWAY_LISTENERS_TYPE,
+} from '../../../../mesh/xds/codec-gateway.ts';
 import {
   encodeTargetSecurity,
   TARGET_SECURITY_TYPE,
@@ -38,7 +43,12 @@ test('a WaypointStore holds each kind of a service by itself, and one object of 
   const store = new WaypointStore();
   t.deepEqual(store.config(web), {});
   const first = store.apply(SERVICE_ROUTES_TYPE, [raw(routesTo(80))], []);
-  t.deepEqual(first, { services: new Set([web]), securities: new Set(), rejected: [] });
+  t.deepEqual(first, {
+    services: new Set([web]),
+    securities: new Set(),
+    gateways: new Set(),
+    rejected: [],
+  });
   const before = store.config(web);
   store.apply(SERVICE_TRAFFIC_TYPE, [{ name: web, bytes: encodeServiceTraffic(traffic) }], []);
   t.deepEqual(store.config(web), { routes: routesTo(80), traffic });
@@ -90,4 +100,18 @@ test('a WaypointStore tells a target without policies from one of which nothing 
   t.regex(wrong?.rejected[0]?.reason ?? '', /it is of "Service\/shop\/web/);
   store.apply(TARGET_SECURITY_TYPE, [], [target]);
   t.is(store.security(target), undefined);
+});
+
+test('a WaypointStore holds what a gateway listens for by its own name alone', (t) => {
+  const store = new WaypointStore();
+  const gateway = gatewayKey('shop', 'edge');
+  const listeners = { gateway, listeners: [] };
+  const bytes = encodeGatewayListeners(listeners);
+  const change = store.apply(GATEWAY_LISTENERS_TYPE, [{ name: gateway, bytes }], []);
+  t.deepEqual(change?.gateways, new Set([gateway]));
+  t.deepEqual(store.listeners(gateway), listeners);
+  const wrong = store.apply(GATEWAY_LISTENERS_TYPE, [{ name: 'shop/other', bytes }], []);
+  t.regex(wrong?.rejected[0]?.reason ?? '', /it is of "shop\/edge"/);
+  t.deepEqual(store.apply(GATEWAY_LISTENERS_TYPE, [], [gateway])?.gateways, new Set([gateway]));
+  t.is(store.listeners(gateway), undefined);
 });

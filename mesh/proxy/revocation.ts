@@ -1,8 +1,9 @@
-import { readRevocationLists, Revocations } from '../certs/crl.ts';
-import { MeshError } from '../base/errors.ts';
-import type { MetricCell, Metrics } from '../mesh/runtime/metrics.ts';
-import type { DataParts } from './parts.ts';
-import type { Pods } from './pods.ts';
+import { readRevocationLists, Revocations } from '../../certs/crl.ts';
+import { MeshError } from '../../base/errors.ts';
+import type { SessionPool } from '../hbone/pool.ts';
+import type { MetricCell, Metrics } from '../runtime/metrics.ts';
+import type { Connections } from './connections.ts';
+import type { InboundSessions } from './inbound-sessions.ts';
 
 /** Which peers are no longer who they were; there only where CRL_PATH names a file. */
 export class RevocationCheck {
@@ -52,8 +53,8 @@ export class RevocationCheck {
 /** After a new list: whoever is on it is cut off, tunnels and sessions, in and out. */
 export function cutRevoked(
   revocation: RevocationCheck,
-  { connections, pool }: Pick<DataParts, 'connections' | 'pool'>,
-  pods: Pods,
+  { connections, pool }: Readonly<{ connections: Connections; pool: SessionPool }>,
+  sessions: Pick<InboundSessions, 'closeWhere'>,
 ): void {
   for (const connection of [...connections.all()]) {
     const { peerChain, direction } = connection;
@@ -63,5 +64,5 @@ export function cutRevoked(
     if (error !== undefined) connection.cut(error);
   }
   pool.closeWhere(({ peerChain }) => revocation.check(peerChain, 'upstream') !== undefined);
-  pods.closeSessionsWhere((peerChain) => revocation.check(peerChain, 'downstream') !== undefined);
+  sessions.closeWhere((peerChain) => revocation.check(peerChain, 'downstream') !== undefined);
 }

@@ -1,9 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { readRevocationLists } from '../certs/crl.ts';
-import { describeError, MeshError } from '../base/errors.ts';
-import type { DataThreads } from '../mesh/runtime/data-threads.ts';
-import type { Logger } from '../mesh/runtime/log.ts';
-import type { ControlCalls, DataThreadCalls } from './thread-calls.ts';
+import { readRevocationLists } from '../../certs/crl.ts';
+import { describeError, MeshError } from '../../base/errors.ts';
+import type { Logger } from '../runtime/log.ts';
 import { watchFile } from './watch-file.ts';
 
 /**
@@ -21,15 +19,15 @@ export function readRevocations(path: string): Uint8Array {
   }
 }
 
-/** Gives every change of the file to the data threads; one that cannot be read leaves the lists before in force. */
+/** Tells every change of the file; one that cannot be read leaves the lists before in force. */
 export function followRevocations(
   path: string,
-  threads: DataThreads<ControlCalls, DataThreadCalls>,
+  onChange: (file: Uint8Array) => void,
   logger: Logger,
 ): Disposable {
   return watchFile(path, () => {
     try {
-      threads.notifyAll('revocations', readRevocations(path));
+      onChange(readRevocations(path));
       logger.info('revocation lists read', { path });
     } catch (error) {
       logger.error('revocation lists refused, the last good ones stay', {
