@@ -396,7 +396,7 @@ test.serial(
     const server = await HostileServer.start(t);
     server.answer = ok(`Content-Length: ${64 << 20}\r\n`, 'x'.repeat(64 << 20));
     const waypoint = servePlainWaypoint(t, server.port, {
-      http1: { headTimeoutMs: 400, bodyTimeoutMs: 400, writeTimeoutMs: 400 },
+      server: { http1: { headTimeoutMs: 400, bodyTimeoutMs: 400, writeTimeoutMs: 400 } },
     });
     const head = await RawSocket.connect(t, waypoint.port);
     const body = await RawSocket.connect(t, waypoint.port);
