@@ -9,7 +9,8 @@ import type { Deployment, NodeProcesses } from './deployment.ts';
 
 const MB = 1 << 20;
 /** Answers that take longer in all than the requests did, by more than this: the rate was not held, they wait in a queue. */
-const MAX_LATE = { part: 0.01, seconds: 0.25 } as const;
+const MAX_LATE_PART = 0.01;
+const MAX_LATE_SECONDS = 0.25;
 const TRY_MS = 1000;
 /** Each try is so much faster than the last, and takes so long. */
 const HIGHEST = { step: 1.25, seconds: 4 } as const;
@@ -38,6 +39,8 @@ export type LoadPlan = Readonly<{
   seconds: number;
   connections: number;
   body?: Body;
+  /** How much later than the last request was due the last answer may come; a quarter of a second unless told otherwise. */
+  maxLateSeconds?: number;
 }>;
 
 export type MeasurePlan = Readonly<{
@@ -122,8 +125,10 @@ export async function measure(
 /** Requests at a fixed rate over every path, and what the proxies used meanwhile. */
 async function measureLoad(
   deployment: Deployment,
-  { callsPerSecond, warmSeconds, seconds, connections, body }: LoadPlan,
+  plan: LoadPlan,
 ): Promise<Readonly<{ values: Record<string, number>; histogram: Sample['histogram'] }>> {
+  const { callsPerSecond, warmSeconds, seconds, connections, body } = plan;
+  const { maxLateSeconds = MAX_LATE_SECONDS } = plan;
   const { graph, mode } = deployment.options;
   const rate = callsPerSecond / CALLS_PER_REQUEST;
   const targets = graph.paths.map((path) => deployment.target(path[0], requestPath(path, body)));
@@ -150,7 +155,7 @@ async function measureLoad(
     );
   const dueSeconds = answer.count / rate;
   const tookSeconds = answer.count / answer.perSecond;
-  if (tookSeconds > dueSeconds * (1 + MAX_LATE.part) + MAX_LATE.seconds)
+  if (tookSeconds > dueSeconds * (1 + MAX_LATE_PART) + maxLateSeconds)
     throw new Error(
       `Cannot measure ${mode.name}: ${answer.perSecond.toFixed(0)} of ${rate.toFixed(0)} requests a second`,
     );
