@@ -16,7 +16,7 @@ import {
 import { chooseMirrors, mirrorHeaders } from './filters/mirror.ts';
 import { requestToken } from './filters/session.ts';
 import { decideFault } from './filters/fault.ts';
-import type { LocalAnswer } from './filters/respond.ts';
+import type { FilterAnswer } from './filters/respond.ts';
 import type { HttpRequest } from './http-request.ts';
 import { Mirror } from './mirror.ts';
 import { MISDIRECTED, NO_BACKEND, NO_HOST, type LocalReply } from './local-reply.ts';
@@ -326,7 +326,7 @@ function applyFilters(request: HttpRequest, chain: FilterChain): Verdict {
 }
 
 /** The fields that every answer of ours has are added to it again. */
-function replyOf({ headers, body, reason }: LocalAnswer): LocalReply {
+function replyOf({ headers, body, reason }: FilterAnswer): LocalReply {
   const kept: string[] = [];
   for (let index = 2; index < headers.length; index += 2) {
     const name = headers[index] ?? '';

@@ -7,7 +7,7 @@ import type { Abort, Delay } from './fault.ts';
 import { changeHeaders, checkHeaderChanges, type CheckedHeaderChanges } from './headers.ts';
 import type { Mirror } from './mirror.ts';
 import { redirectAnswer } from './redirect.ts';
-import { directAnswer, NO_BODY, type LocalAnswer } from './respond.ts';
+import { directAnswer, NO_BODY, type FilterAnswer } from './respond.ts';
 import { compileRewrite, rewriteRequest, type UrlRewrite } from './rewrite.ts';
 
 /** What changes a request or answers it, in the order of its rule. */
@@ -15,7 +15,7 @@ type Step = Readonly<
   | { kind: 'headers'; changes: CheckedHeaderChanges }
   | { kind: 'rewrite'; rewrite: UrlRewrite }
   | { kind: 'redirect'; redirect: Redirect }
-  | { kind: 'answer'; answer: LocalAnswer }
+  | { kind: 'answer'; answer: FilterAnswer }
 >;
 
 /** The filters of a rule or a backend, sorted by when they have their turn. */
@@ -76,7 +76,7 @@ export function compileFilters(filters: readonly HttpFilter[]): FilterChain {
 
 /** Where a request goes on with these headers, or what it is answered. */
 export type FilterOutcome = Readonly<
-  { kind: 'forward'; headers: HeaderList } | { kind: 'answer'; answer: LocalAnswer }
+  { kind: 'forward'; headers: HeaderList } | { kind: 'answer'; answer: FilterAnswer }
 >;
 
 const BAD_PATH = directAnswer(400, '', 'path_rewrite_refused');
@@ -123,6 +123,6 @@ export function filterResponse({ responseChanges }: FilterChain, response: Heade
   return headers;
 }
 
-function withoutBodyForHead(answer: LocalAnswer, request: HeaderList): LocalAnswer {
+function withoutBodyForHead(answer: FilterAnswer, request: HeaderList): FilterAnswer {
   return findHeader(request, ':method') === 'HEAD' ? { ...answer, body: NO_BODY } : answer;
 }

@@ -4,11 +4,11 @@ import { findHeader, type HeaderList } from '../../net/h2/headers.ts';
 import { headerValue } from '../match/header-value.ts';
 import { compileOrigin, type OriginTest } from './cors-origin.ts';
 import { HeaderEdit } from './header-edit.ts';
-import { NO_BODY, type LocalAnswer } from './respond.ts';
+import { NO_BODY, type FilterAnswer } from './respond.ts';
 
 /** What becomes of a request, and for those that go on, what their response is told. */
 export type CorsDecision = Readonly<
-  | { kind: 'answer'; answer: LocalAnswer }
+  | { kind: 'answer'; answer: FilterAnswer }
   /** `origin`: allowed; `foreign`: not allowed; `same`: the request came from no other origin. */
   | { kind: 'allowed'; origin: string }
   | { kind: 'foreign' | 'same' }
@@ -79,7 +79,7 @@ export class Cors {
     return [...new Set(names)].join(', ');
   }
 
-  #grant(headers: HeaderList, origin: string, method: string): LocalAnswer {
+  #grant(headers: HeaderList, origin: string, method: string): FilterAnswer {
     const { allowMethods, allowHeaders, allowCredentials, maxAgeSeconds } = this.#policy;
     const wanted = headerValue(headers, 'access-control-request-headers') ?? '';
     const fields = ['access-control-allow-origin', this.#isForAll ? '*' : origin];
@@ -100,7 +100,7 @@ function listOrEcho(allowed: readonly string[], credentials: boolean, wanted: st
 }
 
 /** 200, which every browser takes, as Envoy. */
-function preflightAnswer(fields: readonly string[], reason: string): LocalAnswer {
+function preflightAnswer(fields: readonly string[], reason: string): FilterAnswer {
   const headers = [':status', '200', ...fields, 'content-length', '0'];
   return { headers, body: NO_BODY, reason };
 }

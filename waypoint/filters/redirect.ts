@@ -6,7 +6,7 @@ import {
 } from '../../mesh/model/redirect.ts';
 import { findHeader, type HeaderList } from '../../net/h2/headers.ts';
 import { headerValue } from '../match/header-value.ts';
-import { NO_BODY, type LocalAnswer } from './respond.ts';
+import { NO_BODY, type FilterAnswer } from './respond.ts';
 import { splitTarget } from './rewrite.ts';
 
 /**
@@ -20,7 +20,7 @@ export function redirectAnswer(
   headers: HeaderList,
   port: number,
   prefix: string,
-): LocalAnswer {
+): FilterAnswer {
   const location = redirectLocation(redirect, redirectedRequest(headers, port), prefix);
   const status = String(redirect.statusCode);
   return {

@@ -1,7 +1,7 @@
 import type { HeaderList } from '../../net/h2/headers.ts';
 
 /** A response that the waypoint itself gives. */
-export type LocalAnswer = Readonly<{
+export type FilterAnswer = Readonly<{
   /** `:status` first. */
   headers: HeaderList;
   /** Not sent to HEAD; empty where the status has none. */
@@ -16,7 +16,7 @@ export const NO_BODY: Buffer = Buffer.alloc(0);
 const WITHOUT_BODY: ReadonlySet<number> = new Set([204, 304]);
 
 /** An answer with that text, made once for a rule. */
-export function directAnswer(status: number, text: string, reason: string): LocalAnswer {
+export function directAnswer(status: number, text: string, reason: string): FilterAnswer {
   if (WITHOUT_BODY.has(status))
     return { headers: [':status', String(status)], body: NO_BODY, reason };
   const body = Buffer.from(text, 'utf8');
