@@ -216,6 +216,7 @@ const steps = new HttpSteps({
       messageMetrics.begin(request);
     },
     onRequestEnd(request) {
+      security.onRequestEnd(request);
       tracing.onRequestEnd(request);
       taps.onRequestEnd(request);
       requestMetrics.count(request, request.downstream.service ?? request.endpoint?.service);
@@ -399,6 +400,7 @@ async function applyXds({
     if (own.securities.size > 0) {
       security.onChange(own.securities);
       await connections.recheck(pause);
+      await security.recheck(pause);
     }
     waiters.announce();
     return own.rejected;

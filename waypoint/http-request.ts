@@ -250,6 +250,16 @@ export class HttpRequest implements ExchangeHandler, ByteSink, TurnTask {
     this.#end();
   }
 
+  /** It must not go on, however far it is. */
+  cut(details: string): void {
+    if (this.#over) return;
+    this.details = details;
+    this.exchange.reset(INTERNAL_ERROR);
+    const taker = this.#taker;
+    this.#end();
+    taker?.onClientGone();
+  }
+
   // The exchange's handler.
 
   onTrailers(trailers: HeaderList): void {

@@ -4,6 +4,7 @@ import type { Service } from '../mesh/model/service.ts';
 import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
 import { keyOfService } from '../mesh/proxy/state/vips.ts';
 import { findHeader, type HeaderList } from '../net/h2/headers.ts';
+import { splitAuthority } from '../net/http1/authority.ts';
 import type { Downstream } from './downstream.ts';
 import { chooseBackend } from './filters/backend.ts';
 import {
@@ -29,7 +30,6 @@ import {
   type RequestSettings,
   type Verdict,
 } from './request-parts.ts';
-import { splitAuthority } from '../net/http1/authority.ts';
 import { DI, DPE, FI, NC, UH } from './response-flags.ts';
 import { refusalOfBypass } from './gateway/bypass.ts';
 import type { GatewayRoutes } from './gateway/gateway-routes.ts';

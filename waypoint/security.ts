@@ -22,6 +22,7 @@ import { JwtAuthenticator, type JwtOutcome } from './jwt.ts';
 import { applyTokens, jwtRefusal } from './jwt-request.ts';
 import type { LocalReply } from './local-reply.ts';
 import type { Verdict } from './request-parts.ts';
+import { RunningRequests } from './running-requests.ts';
 import { UAEX } from './response-flags.ts';
 
 export type SecurityOptions = Readonly<{
@@ -63,6 +64,7 @@ export class Security implements Disposable {
   readonly #authenticators = new Map<SecurityTarget, JwtAuthenticator>();
   readonly #authorizers = new AuthorizerClients();
   readonly #ofGateway: readonly SecurityTarget[];
+  readonly #running = new RunningRequests();
   #settings = STRICT_SETTINGS;
   readonly #ofServices = new WeakMap<Service, readonly SecurityTarget[]>();
 
@@ -87,6 +89,23 @@ export class Security implements Disposable {
         this.#authenticators.clear();
       } else this.#authenticators.delete(target);
     }
+  }
+
+  /**
+   * Breaks off requests that are not permitted any more, after a change. Authorizers are not asked again.
+   *
+   * @param pause awaited after each millisecond of work; one macrotask.
+   */
+  async recheck(pause: () => Promise<void>): Promise<void> {
+    await this.#running.recheck(({ downstream: { service } }, seen) => {
+      if (!this.isReady(service)) return NOT_READY.details;
+      const decision = this.#policies.decide(this.#targetsOf(service), seen);
+      return decision.kind === 'allow' ? undefined : policyRefusal(decision).details;
+    }, pause);
+  }
+
+  onRequestEnd(request: HttpRequest): void {
+    this.#running.delete(request);
   }
 
   /** How this waypoint reads requests now. */
@@ -249,9 +268,13 @@ export class Security implements Disposable {
     targets: readonly SecurityTarget[],
     identity: RequestIdentity | undefined,
   ): Verdict {
-    const decision = this.#policies.decide(targets, this.#policyRequest(request, identity));
+    const seen = this.#policyRequest(request, identity);
+    const decision = this.#policies.decide(targets, seen);
     if (decision.by !== undefined) request.policy = decision.by.policy;
-    if (decision.kind === 'allow') return undefined;
+    if (decision.kind === 'allow') {
+      this.#running.add(request, seen);
+      return undefined;
+    }
     const { status, body, details } = policyRefusal(decision);
     return { status, flags: 0, body, details };
   }

@@ -1,5 +1,6 @@
 import type { TopLevelSpec } from 'vega-lite';
 import { median } from '../harness/statistics.ts';
+import { formatColumns } from '../harness/table.ts';
 import type { ScalePoint } from './task.ts';
 
 const CURVES: readonly Readonly<{ what: string; of(point: ScalePoint): number }>[] = [
@@ -27,6 +28,22 @@ export function scaleChart(points: readonly ScalePoint[]): TopLevelSpec {
       color: { field: 'what', type: 'nominal', sort: null, title: null },
     },
   } as TopLevelSpec;
+}
+
+/** How each curve grows from one size to the next, a line each: where the powers differ, it bends. */
+export function formatGrowth(points: readonly ScalePoint[]): string {
+  const steps = points.slice(1).map((to, index) => [points[index] ?? to, to] as const);
+  const head = [
+    'grows as workloads to the power of',
+    ...steps.map(([, to]) => `to ${to.workloads}`),
+  ];
+  const lines = CURVES.map(({ what, of }) => [
+    what,
+    ...steps.map(([from, to]) =>
+      growth([from.workloads, of(from)], [to.workloads, of(to)]).toFixed(1),
+    ),
+  ]);
+  return formatColumns([head, ...lines], new Set(steps.map((_, index) => index + 1)));
 }
 
 /**

@@ -7,7 +7,7 @@ import { formatOutcome, runQuietly } from '../harness/run-quietly.ts';
 import { quantile } from '../harness/statistics.ts';
 import { runAlone } from '../l4/ztunnel-alone.ts';
 import { drawSvg } from '../ambient/charts.ts';
-import { scaleChart } from './chart.ts';
+import { formatGrowth, scaleChart } from './chart.ts';
 import { runScale, type ScalePoint } from './task.ts';
 
 /** So many pods to a node, as clusters have them. */
@@ -45,7 +45,7 @@ export async function runScaleBenchmark({
     programs: {},
     measure: (onOutcome) => measureSizes(sizes, note, onOutcome),
   });
-  process.stdout.write(formatOutcome(results));
+  process.stdout.write(formatOutcome(results) + formatGrowth(results.points));
   const chart = join(dirname(path), 'scale.svg');
   writeFileSync(chart, await drawSvg(scaleChart(results.points)));
   note(`the curve is ${chart}`);

@@ -1,7 +1,15 @@
 import type { FaultPlace } from './place.ts';
 
 /** Where the ends of a connection are. */
-export const TOPOLOGIES = ['one node', 'two nodes', 'to the outside', 'from the outside'] as const;
+export const L4_TOPOLOGIES = [
+  'one node',
+  'two nodes',
+  'to the outside',
+  'from the outside',
+] as const;
+/** With two, a program stands between them, as it would: it calls the one behind the second. */
+export const WAYPOINT_TOPOLOGIES = ['one waypoint', 'two waypoints'] as const;
+export const TOPOLOGIES = [...L4_TOPOLOGIES, ...WAYPOINT_TOPOLOGIES] as const;
 export type Topology = (typeof TOPOLOGIES)[number];
 
 /** A fault that has begun. */

@@ -1,5 +1,8 @@
 import type { AccessRecord } from '../support/mesh-records.ts';
 
+/** A pod of a Deployment: those of waypoints alone have one. */
+const WAYPOINT_POD = /^(.+)-[a-z0-9]{8,10}-[a-z0-9]{5}$/;
+
 /** What is wrong with whom the proxies took the ends of connections for; a sentence each. */
 export function auditIdentities(
   records: readonly AccessRecord[],
@@ -27,9 +30,8 @@ function flawsOf(record: AccessRecord, podOfAddress: ReadonlyMap<string, string>
       field(record, `${end}.workload`),
     ];
     const identity = field(record, `${end}.identity`);
-    // Every pod here has an account of its own, of its own name.
     if (identity !== undefined && workload !== undefined)
-      if (identity !== `spiffe://cluster.local/ns/${namespace ?? ''}/sa/${workload}`)
+      if (identity !== `spiffe://cluster.local/ns/${namespace ?? ''}/sa/${accountOf(workload)}`)
         flaws.push(`${end}.identity is not that of ${end}.workload`);
   }
   const address = field(record, 'src.addr');
@@ -47,9 +49,23 @@ function flawsOf(record: AccessRecord, podOfAddress: ReadonlyMap<string, string>
   return flaws;
 }
 
-/** Both proxies of a connection must tell of the same ends, as far as each knows them. */
+/** Every pod here has an account of its own, of its own name; that of a waypoint is of its Deployment's. */
+function accountOf(workload: string): string {
+  return WAYPOINT_POD.exec(workload)?.[1] ?? workload;
+}
+
+/**
+ * Both proxies of a connection must tell of the same ends, as far as each knows them. One that a waypoint carries has one
+ * trace too: what it was called by one is what it calls the other as.
+ */
 function isSameCall(a: AccessRecord, b: AccessRecord): boolean {
   if (a.direction === b.direction) return true; // tried again
+  const [outbound, inbound] = a.direction === 'outbound' ? [a, b] : [b, a];
+  const called = field(outbound, 'dst.workload');
+  if (called !== undefined && WAYPOINT_POD.test(called))
+    return ['workload', 'identity'].every(
+      (name) => field(outbound, `dst.${name}`) === field(inbound, `src.${name}`),
+    );
   return ['src.identity', 'src.workload', 'dst.identity', 'dst.workload'].every((name) => {
     const [one, two] = [field(a, name), field(b, name)];
     return one === undefined || two === undefined || one === two;

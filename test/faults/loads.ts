@@ -1,12 +1,15 @@
 import { OUTSIDE, type Mesh } from '../support/mesh.ts';
 import type { Peer } from '../support/mesh-peer.ts';
 import { policyYaml } from '../support/mesh-policies.ts';
+import { waypointPods, waypointReady, waypointYaml } from '../support/mesh-waypoints.ts';
 import { namespaceYaml, podYaml, serviceYaml } from '../support/mesh-yaml.ts';
 import type { Attempt, LoadReport, LoadTask } from '../support/tagged-load.ts';
-import { TOPOLOGIES, type Topology } from './fault.ts';
+import { TOPOLOGIES, WAYPOINT_TOPOLOGIES, type Topology } from './fault.ts';
 import { FaultPlace } from './place.ts';
 
 const PORT = 9000;
+/** The same over HTTP, behind waypoints. */
+const HTTP_PORT = 9002;
 /** Of `near`, beside what the loads use: for crowds of connections without tags. */
 export const ECHO_PORT = 9001;
 /** Its address on the sandbox's network. */
@@ -35,11 +38,59 @@ export const MESH_YAML = [
   ),
 ].join('');
 
-const SERVERS = ['near', 'far', 'open', OUTSIDE_SERVER] as const;
+/** The waypoints, each of which has one replica, by what is behind them. */
+export const WAYPOINTS = ['gate', 'inner'] as const;
+
+const behind = (app: string, waypoint: string, callers: readonly string[]): string =>
+  [
+    serviceYaml(
+      app,
+      {},
+      {
+        ports: [
+          { name: 'http', port: 80, targetPort: HTTP_PORT },
+          { name: 'tcp', port: 81, targetPort: PORT },
+        ],
+      },
+      'shop',
+      { 'istio.io/use-waypoint': waypoint },
+    ),
+    // Connections that the waypoint keeps for the next request are none that are left behind.
+    `---\n${JSON.stringify({
+      ...{ apiVersion: 'networking.istio.io/v1', kind: 'DestinationRule' },
+      metadata: { name: app, namespace: 'shop' },
+      spec: {
+        host: `${app}.shop.svc.cluster.local`,
+        trafficPolicy: { connectionPool: { http: { idleTimeout: '5s' } } },
+      },
+    })}\n`,
+    policyYaml(`callers-of-${app}`, {
+      targetRefs: [{ group: '', kind: 'Service', name: app }],
+      action: 'ALLOW',
+      rules: [{ from: [{ source: { principals: callers.map((one) => `*/sa/${one}`) } }] }],
+    }),
+  ].join('');
+
+/** What the topologies with waypoints have beside it. `middle` carries on to `deep` what it gets. */
+export const WAYPOINT_YAML = [
+  ...WAYPOINTS.map((name) => waypointYaml(name)),
+  podYaml('guarded', { node: 'node-2' }),
+  podYaml('middle', { node: 'node-2' }),
+  podYaml('deep', { node: 'node-1' }),
+  behind('guarded', 'gate', ['client', 'other']),
+  behind('middle', 'gate', ['client', 'other']),
+  behind('deep', 'inner', ['middle']),
+].join('');
+
+const L4_SERVERS = ['near', 'far', 'open', OUTSIDE_SERVER] as const;
+/** Each with the waypoint that calls it. */
+const WAYPOINT_SERVERS: Readonly<Record<string, string>> = { guarded: 'gate', deep: 'inner' };
 /** Whom the policies above keep out, by the server. */
 const REFUSED: Readonly<Record<string, readonly string[]>> = {
   near: ['shop/intruder', OUTSIDE_CLIENT],
   far: ['shop/intruder', OUTSIDE_CLIENT],
+  guarded: ['shop/intruder'],
+  deep: ['shop/intruder'],
 };
 
 type LoadPlan = Readonly<{
@@ -47,8 +98,10 @@ type LoadPlan = Readonly<{
   from: string;
   to: string;
   expect: LoadTask['expect'];
-  /** By the address of the Service, by its name, or by that of the pod. */
-  by: 'vip' | 'name' | 'pod';
+  /** By the address of the Service, by its name, or by that of the pod; behind a waypoint, by a Service's port. */
+  by: 'vip' | 'name' | 'pod' | 'http' | 'tcp';
+  /** The Service that is called, where it is another's. */
+  through?: string;
 }>;
 
 const PLANS: readonly LoadPlan[] = [
@@ -62,10 +115,22 @@ const PLANS: readonly LoadPlan[] = [
   { topology: 'to the outside', from: 'other', to: OUTSIDE_SERVER, expect: 'answer', by: 'pod' },
   { topology: 'from the outside', from: OUTSIDE_CLIENT, to: 'open', expect: 'answer', by: 'pod' },
   { topology: 'from the outside', from: OUTSIDE_CLIENT, to: 'near', expect: 'refused', by: 'pod' },
+  { topology: 'one waypoint', from: 'client', to: 'guarded', expect: 'answer', by: 'http' },
+  { topology: 'one waypoint', from: 'other', to: 'guarded', expect: 'answer', by: 'tcp' },
+  { topology: 'one waypoint', from: 'intruder', to: 'guarded', expect: 'refused', by: 'http' },
+  ...(['http', 'tcp'] as const).flatMap((by, index): LoadPlan[] => {
+    const common = { topology: 'two waypoints', to: 'deep', by, through: 'middle' } as const;
+    return [
+      { ...common, from: index === 0 ? 'client' : 'other', expect: 'answer' },
+      { ...common, from: 'intruder', expect: 'refused' },
+    ];
+  }),
 ];
 
 /** A connection of each load so often; a refused one need not be as frequent. */
 const PERIOD_MS = 80;
+/** Each passes five proxies and a program between. */
+const WAYPOINT_PERIOD_MS = 160;
 const REFUSED_PERIOD_MS = 250;
 const SLOW_EVERY = 12;
 
@@ -82,27 +147,45 @@ export type TopologyReport = {
 
 export type LoadReports = ReadonlyMap<Topology, TopologyReport>;
 
-/** Peers that load all topologies at once, and servers that check. */
+/** Peers that load several topologies at once, and servers that check. */
 export class Loads {
   readonly #mesh: Mesh;
+  readonly topologies: readonly Topology[];
   readonly place: FaultPlace;
   readonly #servers = new Map<string, Peer>();
   readonly #running = new Map<string, LoadPlan>();
 
-  constructor(mesh: Mesh) {
+  constructor(mesh: Mesh, topologies: readonly Topology[]) {
     this.#mesh = mesh;
+    this.topologies = topologies;
     this.place = new FaultPlace(mesh, (pod) => this.#serve(pod));
   }
 
   /** Starts every server; once for a mesh. */
   async startServers(): Promise<void> {
     await this.#mesh.outside('client');
-    await Promise.all(SERVERS.map((pod) => this.#serve(pod)));
+    this.place.servers.push(...L4_SERVERS);
+    if (this.topologies.some((topology) => isBehindWaypoint(topology))) {
+      for (const waypoint of WAYPOINTS) await waypointReady(this.#mesh, waypoint);
+      this.place.servers.push(...Object.keys(WAYPOINT_SERVERS));
+      const waypoints = await Promise.all(WAYPOINTS.map((name) => waypointPods(this.#mesh, name)));
+      this.place.pods.push('guarded', 'middle', 'deep', ...waypoints.flat());
+      await this.#forward();
+    }
+    await Promise.all(this.place.servers.map((pod) => this.#serve(pod)));
+  }
+
+  /** `middle` calls `deep` for each connection that it gets, in the same protocol. */
+  async #forward(): Promise<void> {
+    const [peer, host] = [await this.#mesh.peer('middle'), await this.#mesh.vip('deep')];
+    await peer.ask('forward', { port: HTTP_PORT, host, toPort: 80 });
+    await peer.ask('forward', { port: PORT, host, toPort: 81 });
   }
 
   /** Starts all loads. */
   async start(): Promise<void> {
-    await Promise.all(PLANS.map((plan) => this.#start(plan)));
+    const plans = PLANS.filter(({ topology }) => this.topologies.includes(topology));
+    await Promise.all(plans.map((plan) => this.#start(plan)));
   }
 
   async take(): Promise<LoadReports> {
@@ -137,14 +220,17 @@ export class Loads {
     const task: LoadTask = {
       ...{ name, expect: plan.expect, target: fullName(plan.to) },
       ...(await this.#destination(plan)),
-      periodMs: refused ? REFUSED_PERIOD_MS : PERIOD_MS,
+      periodMs: refused ? REFUSED_PERIOD_MS : periodOf(plan),
       slowEvery: refused ? 0 : SLOW_EVERY,
+      carrier: plan.by === 'http' ? 'http' : 'tcp',
     };
     await (await this.#peer(plan.from)).ask('load', { source: fullName(plan.from), task });
     this.#running.set(name, plan);
   }
 
-  async #destination({ to, by }: LoadPlan): Promise<{ host: string; port: number }> {
+  async #destination({ to, by, through = to }: LoadPlan): Promise<{ host: string; port: number }> {
+    if (by === 'http' || by === 'tcp')
+      return { host: await this.#mesh.vip(through), port: by === 'http' ? 80 : 81 };
     if (to === OUTSIDE_SERVER) return { host: OUTSIDE_IP, port: PORT };
     if (by === 'vip') return { host: await this.#mesh.vip(to), port: 80 };
     if (by === 'name') return { host: `${to}.shop`, port: 80 };
@@ -156,7 +242,14 @@ export class Loads {
       pod === OUTSIDE_SERVER ? await this.#mesh.outside('server') : await this.#mesh.peer(pod);
     this.#servers.set(pod, peer);
     const refused = REFUSED[pod] ?? [];
-    await peer.ask('serveTagged', { port: PORT, name: fullName(pod), refused });
+    const common = { port: PORT, name: fullName(pod), refused };
+    const waypoint = WAYPOINT_SERVERS[pod];
+    if (waypoint === undefined) await peer.ask('serveTagged', common);
+    else {
+      const pods = await waypointPods(this.#mesh, waypoint);
+      const callers = await Promise.all(pods.map((one) => this.#mesh.ip(one)));
+      await peer.ask('serveTagged', { ...common, callers, httpPort: HTTP_PORT });
+    }
     if (pod === 'near') await peer.listen(ECHO_PORT);
   }
 
@@ -173,6 +266,14 @@ export class Loads {
         if (to === server) reports.get(topology)?.wrong.push(...wrong);
     }
   }
+}
+
+function periodOf({ topology }: LoadPlan): number {
+  return isBehindWaypoint(topology) ? WAYPOINT_PERIOD_MS : PERIOD_MS;
+}
+
+function isBehindWaypoint(topology: Topology): boolean {
+  return WAYPOINT_TOPOLOGIES.some((one) => one === topology);
 }
 
 function addReport(reports: LoadReports, plan: LoadPlan, load: LoadReport): void {
@@ -202,8 +303,8 @@ export function loadsOf(topology: Topology): string[] {
   return PLANS.filter((plan) => plan.topology === topology && plan.expect === 'answer').map(nameOf);
 }
 
-function nameOf({ from, to }: LoadPlan): string {
-  return `${from} to ${to}`;
+function nameOf({ from, to, by }: LoadPlan): string {
+  return by === 'http' || by === 'tcp' ? `${from} to ${to} by ${by}` : `${from} to ${to}`;
 }
 
 function fullName(pod: string): string {

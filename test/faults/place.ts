@@ -1,10 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { outsidePid } from '../../bench/harness/processes.ts';
+import { outsidePid, processTree, readProc } from '../../bench/harness/processes.ts';
 import type { Mesh } from '../support/mesh.ts';
 import { runAt } from '../support/mesh-tunnels.ts';
 
 const READY_TIMEOUT_MS = 20_000;
 const POLL_MS = 10;
+/** Of a waypoint. */
+const READINESS_PORT = 15021;
 /** npm puts packages' own commands first, and one of them is called nft too. */
 const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
@@ -13,6 +15,10 @@ export class FaultPlace {
   readonly mesh: Mesh;
   /** Starts the loads' server in a pod anew, and resolves when it serves. */
   readonly serve: (pod: string) => Promise<void>;
+  /** Where the loads' servers are. */
+  readonly servers: string[] = [];
+  /** What else connections pass, beside the pods that every mesh of faults has. */
+  readonly pods: string[] = [];
 
   constructor(mesh: Mesh, serve: (pod: string) => Promise<void>) {
     this.mesh = mesh;
@@ -39,6 +45,39 @@ export class FaultPlace {
     const pid = parts.find(({ name }) => name === part)?.pid;
     process.kill(known(pid, supervisorPid, part), 'SIGKILL');
     return () => this.partReady(part, pid);
+  }
+
+  /** The process of a waypoint in its pod, as this process numbers it. */
+  async waypointPid(pod: string): Promise<number> {
+    const { supervisorPid } = await this.mesh.sandbox.status();
+    const name = `POD_NAME=${pod.split('/')[1] ?? ''}`;
+    const found = processTree(supervisorPid).find(
+      (pid) =>
+        readProc(`/proc/${pid}/cmdline`).includes('waypoint/main.ts') &&
+        readProc(`/proc/${pid}/environ`).split('\0').includes(name),
+    );
+    if (found === undefined) throw new Error(`${pod} has no process of a waypoint`);
+    return found;
+  }
+
+  /** Ends a waypoint without warning; resolves with how to wait for the process that replaces it. */
+  async killWaypoint(pod: string): Promise<() => Promise<void>> {
+    const pid = await this.waypointPid(pod);
+    process.kill(pid, 'SIGKILL');
+    return () => this.#waypointReady(pod, pid);
+  }
+
+  async #waypointReady(pod: string, but: number): Promise<void> {
+    const deadlineMs = performance.now() + READY_TIMEOUT_MS;
+    for (;;) {
+      const pid = await this.waypointPid(pod).catch(() => but);
+      if (pid !== but) {
+        const look = `curl -sf -m 1 http://127.0.0.1:${READINESS_PORT}/healthz/ready || true`;
+        if ((await this.run(pod, look)) !== '') return;
+      }
+      if (performance.now() > deadlineMs) throw new Error(`${pod} is not ready again`);
+      await delay(POLL_MS);
+    }
   }
 
   /** Resolves when a part answers that it is ready; `but`: as another process than this, as the sandbox numbers it. */

@@ -34,7 +34,7 @@ export type RoundReport = Readonly<{
   cells: ReadonlyMap<Topology, CellReport>;
 }>;
 
-/** Lets one fault happen while the loads of all topologies run, and tells what each of them met. */
+/** Lets one fault happen while the loads of several topologies run, and tells what each of them met. */
 export async function runRound(
   loads: Loads,
   fault: Fault,
@@ -48,8 +48,9 @@ export async function runRound(
   };
   await look();
   const readyMs = monotonicMs();
-  await until(look, WARM_TIMEOUT_MS, () => sum.recovered(TOPOLOGIES, readyMs));
-  const missing = TOPOLOGIES.filter((topology) => !sum.recovered([topology], readyMs));
+  const { topologies } = loads;
+  await until(look, WARM_TIMEOUT_MS, () => sum.recovered(topologies, readyMs));
+  const missing = topologies.filter((topology) => !sum.recovered([topology], readyMs));
   if (missing.length > 0) throw new Error(`no load ${missing.join(', ')} before: ${fault.name}`);
   await delay(WARM_MS);
   await look();
@@ -63,7 +64,7 @@ export async function runRound(
     await active.end();
   }
   const endedMs = monotonicMs();
-  const touched = TOPOLOGIES.filter((topology) => fault.spares[topology] === undefined);
+  const touched = topologies.filter((topology) => fault.spares[topology] === undefined);
   const recovering = fault.recovered?.(loads.place);
   await until(look, LATE_MS, () => sum.recovered(touched, endedMs));
   if (recovering !== undefined)

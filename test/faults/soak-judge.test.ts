@@ -116,6 +116,24 @@ test('a record with the identity of another pod is found, and so are two stories
   t.regex(auditIdentities([intruder], new Map()).join(), /policy refuses this caller/);
 });
 
+test('through a waypoint a connection has one trace, and what calls on is what was called', (t) => {
+  const identity = (account: string): string => `spiffe://cluster.local/ns/shop/sa/${account}`;
+  const gate = 'gate-gpnbdg9pl-lkrzr';
+  const outbound: AccessRecord = {
+    ...{ node: 'node-1', direction: 'outbound', outbound: { id: '1' } },
+    ...{ 'src.workload': 'client', 'src.namespace': 'shop', 'src.identity': identity('client') },
+    ...{ 'dst.workload': gate, 'dst.namespace': 'shop', 'dst.identity': identity('gate') },
+  };
+  const inbound: AccessRecord = {
+    ...{ node: 'node-2', direction: 'inbound', inbound: { id: '1' } },
+    ...{ 'src.workload': gate, 'src.namespace': 'shop', 'src.identity': identity('gate') },
+    ...{ 'dst.workload': 'deep', 'dst.namespace': 'shop', 'dst.identity': identity('deep') },
+  };
+  t.deepEqual(auditIdentities([outbound, inbound], new Map()), []);
+  const other = { ...inbound, 'src.workload': 'inner-98j9tmhwh-rgmgg' };
+  t.regex(auditIdentities([outbound, other], new Map()).join(), /is not that of.*two stories/s);
+});
+
 test('a seed determines the order, in which everything comes once before anything comes again', (t) => {
   const order = (seed: number): number[] => {
     const items = shuffled([1, 2, 3, 4, 5], seededRandom(seed));

@@ -3,7 +3,7 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 import { setTimeout as delay } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { resetSocket } from '../../base/reset-socket.ts';
-import { TaggedLoad, type LoadReport } from '../support/tagged-load.ts';
+import { TaggedLoad, type LoadReport, type LoadTask } from '../support/tagged-load.ts';
 import { TaggedServer, type ServerReport } from '../support/tagged-server.ts';
 
 /*
@@ -29,12 +29,20 @@ async function judged(
   {
     name = 'shop/web',
     target = 'shop/web',
-    refused = [] as string[],
-    expect = 'answer' as const,
-  } = {},
+    refused = [],
+    carrier = 'tcp',
+  }: Readonly<{
+    name?: string;
+    target?: string;
+    refused?: string[];
+    carrier?: LoadTask['carrier'];
+  }> = {},
 ): Promise<LoadReport & { served: ServerReport }> {
   const tagged = new TaggedServer(name, refused);
-  const to = await listen(t, tagged.server);
+  t.teardown(() => {
+    tagged.httpServer.closeAllConnections();
+  });
+  const to = await listen(t, carrier === 'http' ? tagged.httpServer : tagged.server);
   const middle = createServer({ allowHalfOpen: true }, (client) => {
     const server = connect({ host: '127.0.0.1', port: to, allowHalfOpen: true });
     for (const [one, other] of [
@@ -47,7 +55,16 @@ async function judged(
     between(client, server);
   });
   const port = await listen(t, middle);
-  const task = { name: 'load', host: '127.0.0.1', port, target, periodMs: 5, slowEvery: 0, expect };
+  const task: LoadTask = {
+    name: 'load',
+    host: '127.0.0.1',
+    port,
+    target,
+    periodMs: 5,
+    slowEvery: 0,
+    expect: 'answer',
+    carrier,
+  };
   const load = new TaggedLoad('shop/client', task);
   const sum = {
     began: 0,
@@ -78,6 +95,49 @@ test('all that is carried as it was sent is complete at both ends', async (t) =>
   t.deepEqual([...wrong, ...served.wrong], []);
   t.deepEqual([...new Set(attempts.map(({ how }) => how))], ['complete']);
   t.true(served.complete >= ENOUGH);
+});
+
+test('so is all that an exchange of HTTP carries', async (t) => {
+  const { attempts, wrong, served } = await judged(t, honest, { carrier: 'http' });
+  t.deepEqual([...wrong, ...served.wrong], []);
+  t.deepEqual([...new Set(attempts.map(({ how }) => how))], ['complete']);
+  t.true(served.complete >= ENOUGH);
+});
+
+test('an answer of HTTP that was cut is a clean error, and one that ends in order before its time is wrong', async (t) => {
+  const head = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n';
+  const cut = await judged(
+    t,
+    (client) => {
+      client.resume().end(`${head}5\r\n{"ser`);
+    },
+    { carrier: 'http' },
+  );
+  t.deepEqual(cut.wrong, []);
+  t.deepEqual([...new Set(cut.attempts.map(({ how }) => how))], ['ECONNRESET']);
+  const ended = await judged(
+    t,
+    (client) => {
+      client.resume().end(`${head}5\r\n{"ser\r\n0\r\n\r\n`);
+    },
+    { carrier: 'http' },
+  );
+  t.regex(ended.wrong.join(), /an end in order after 0 bytes/);
+});
+
+test('an answer of HTTP of another connection is found, and a refusal is a clean error', async (t) => {
+  const reply = (status: string, body: string): Between => {
+    const fields = `Content-Length: ${body.length}\r\n`;
+    return (client) => {
+      client.once('data', () => client.resume().end(`HTTP/1.1 ${status}\r\n${fields}\r\n${body}`));
+    };
+  };
+  const other = `${JSON.stringify({ server: 'shop/web', nonce: -1 })}\n`;
+  const found = await judged(t, reply('200 OK', other), { carrier: 'http' });
+  t.regex(found.wrong.join(), /an answer of another connection/);
+  const refused = await judged(t, reply('503 No', ''), { carrier: 'http' });
+  t.deepEqual(refused.wrong, []);
+  t.deepEqual([...new Set(refused.attempts.map(({ how }) => how))], ['HTTP_503']);
 });
 
 test('a byte that is changed is found, whichever way it went', async (t) => {

@@ -31,8 +31,9 @@ writeFileSync(crlPath, makeCrl(ca, []));
 
 const USE = { 'istio.io/use-waypoint': 'waypoint' };
 
-/** Answers with what it was asked. */
-const ECHO = `require('node:http').createServer(async (request, response) => {
+/** Answers with what it was asked, and outlives requests that are broken off. */
+const ECHO = `process.on('unhandledRejection', () => undefined);
+require('node:http').createServer(async (request, response) => {
   let body = '';
   for await (const chunk of request) body += chunk;
   const { url, headers } = request;
@@ -225,6 +226,24 @@ test.serial(
     await mesh.delete('RequestAuthentication', 'tokens');
   },
 );
+
+test.serial('a policy ends the requests that it forbids, and only those (A8)', async (t) => {
+  const client = await mesh.peer('client');
+  const [forbidden, kept] = [
+    await client.connect(await mesh.vip('echo'), 80),
+    await client.connect(await mesh.vip('echo'), 80),
+  ];
+  const head = 'HTTP/1.1\r\nHost: echo\r\nConnection: close\r\nContent-Length: 4\r\n\r\nab';
+  await forbidden.write(`POST /forbidden ${head}`);
+  await kept.write(`POST /kept ${head}`);
+  const rules = [{ to: [{ operation: { paths: ['/forbidden'] } }] }];
+  const targetRefs = [{ group: '', kind: 'Service', name: 'echo' }];
+  await mesh.apply(policyYaml('forbid', { action: 'DENY', targetRefs, rules }));
+  t.is((await forbidden.ended()).how, 'ECONNRESET');
+  await kept.write('cd');
+  t.regex((await kept.ended()).text, /"body":"abcd"/);
+  await mesh.delete('AuthorizationPolicy', 'forbid');
+});
 
 /** Of the certificate that an identity has now. */
 async function serialOf(node: string, identity: string): Promise<string> {

@@ -204,11 +204,33 @@ const operations: Operations = {
 
   self: () => ({ pid: process.pid }),
 
-  async serveTagged({ port, name: own, refused }) {
-    const tagged = new TaggedServer(own, refused);
+  async serveTagged({ port, name: own, refused, callers = [], httpPort }) {
+    const tagged = new TaggedServer(own, refused, callers);
     tagged.server.listen({ port, host: '::', backlog: 2048 });
     await once(tagged.server, 'listening');
+    if (httpPort !== undefined) {
+      tagged.httpServer.listen({ port: httpPort, host: '::', backlog: 2048 });
+      await once(tagged.httpServer, 'listening');
+    }
     taggedServers.push(tagged);
+    return {};
+  },
+
+  async forward({ port, host, toPort }) {
+    const server = createServer({ allowHalfOpen: true }, (client) => {
+      const next = connect({ host, port: toPort, allowHalfOpen: true });
+      for (const [one, other] of [
+        [client, next],
+        [next, client],
+      ] as const) {
+        one.on('error', () => {
+          resetSocket(other);
+        });
+        one.pipe(other);
+      }
+    });
+    server.listen({ port, host: '::', backlog: 2048 });
+    await once(server, 'listening');
     return {};
   },
 

@@ -68,9 +68,19 @@ export type PeerOperations = {
   self: { ask: object; answer: { pid: number } };
   /** Serves tagged connections as `name`; whoever is in `refused` must never get there. */
   serveTagged: {
-    ask: { port: number; name: string; refused: readonly string[] };
+    ask: {
+      port: number;
+      name: string;
+      refused: readonly string[];
+      /** Addresses of who stands between; each caller comes under its own otherwise. */
+      callers?: readonly string[];
+      /** Where the same is served by HTTP. */
+      httpPort?: number;
+    };
     answer: object;
   };
+  /** Carries each connection of a port on to another place, half-closes and resets too, as an application would. */
+  forward: { ask: { port: number; host: string; toPort: number }; answer: object };
   /** What its servers of tagged connections have seen since the last time. */
   takeServed: { ask: object; answer: ServerReport };
   /** Begins a load of tagged connections, in the name `source`. */

@@ -77,7 +77,7 @@ export type ServicesOptions = Readonly<{
   server?: HttpServerOptions;
   version?: 'http2' | 'detect';
   tls?: UpstreamTlsClient;
-  judges?: Partial<Pick<RequestJudges, 'authorize'>>;
+  judges?: Partial<Pick<RequestJudges, 'authorize' | 'onRequestEnd'>>;
   /** By the service's name. */
   configs?: Readonly<Record<string, Partial<Omit<WaypointConfigs, 'service'>>>>;
   onOutlierEvent?: (target: string, event: OutlierEvent) => void;
@@ -124,6 +124,7 @@ export function serveServices(
   const pool = new UpstreamPool(async (endpoint, version, events, timeoutMs) => {
     const below = await connectTcp(endpoint.address, { timeoutMs });
     const asked = isTargetEndpoint(endpoint) ? endpoint.tls : undefined;
+    if (asked !== undefined && tls === undefined) throw new Error('nobody is there to begin TLS');
     const transport =
       asked === undefined || tls === undefined
         ? below

@@ -1,5 +1,6 @@
-import { connect, type Socket } from 'node:net';
+import { connect, Socket } from 'node:net';
 import { resetSocket } from '../../base/reset-socket.ts';
+import { HttpClientStream } from './http-stream.ts';
 import { ExpectedBytes, LineReader, monotonicMs, type Tag } from './tagged-bytes.ts';
 
 /** One stream of tagged connections from a pod to a server. */
@@ -15,6 +16,8 @@ export type LoadTask = Readonly<{
   slowEvery: number;
   /** `refused`: not one byte may come back. */
   expect: 'answer' | 'refused';
+  /** Bare bytes, or the body of a request and of its answer. */
+  carrier: 'tcp' | 'http';
 }>;
 
 /**
@@ -111,7 +114,7 @@ class OneConnection {
   /** What must never be. */
   wrong: string | undefined;
   heardMs = monotonicMs();
-  readonly #socket: Socket;
+  readonly #socket: Socket | HttpClientStream;
   readonly #tag: Omit<Tag, 'sourceIp'>;
   readonly #expect: LoadTask['expect'];
   readonly #line = new LineReader();
@@ -120,12 +123,19 @@ class OneConnection {
   #answered = false;
   #how: string | undefined;
 
-  constructor({ host, port, expect }: LoadTask, tag: Omit<Tag, 'sourceIp'>, slow: boolean) {
+  constructor(
+    { host, port, expect, carrier }: LoadTask,
+    tag: Omit<Tag, 'sourceIp'>,
+    slow: boolean,
+  ) {
     this.#tag = tag;
     this.#expect = expect;
     this.#answer = new ExpectedBytes(tag, 1);
     const beganMs = this.heardMs;
-    const socket = connect({ host, port, allowHalfOpen: true });
+    const socket =
+      carrier === 'http'
+        ? new HttpClientStream(host, port)
+        : connect({ host, port, allowHalfOpen: true });
     this.#socket = socket;
     let local = '';
     socket.on('connect', () => {
@@ -160,7 +170,12 @@ class OneConnection {
 
   giveUp(how: string): void {
     this.#how ??= how;
-    resetSocket(this.#socket);
+    this.#reset();
+  }
+
+  #reset(): void {
+    if (this.#socket instanceof Socket) resetSocket(this.#socket);
+    else this.#socket.destroy();
   }
 
   #take(chunk: Buffer): void {
@@ -197,7 +212,7 @@ class OneConnection {
   #fail(what: string): void {
     this.wrong ??= what;
     this.#how ??= 'wrong';
-    resetSocket(this.#socket);
+    this.#reset();
   }
 
   #pump(payload: ExpectedBytes): void {

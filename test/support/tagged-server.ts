@@ -1,5 +1,7 @@
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
+import { createServer, Socket, type Server } from 'node:net';
 import { resetSocket } from '../../base/reset-socket.ts';
+import { HttpServerStream } from './http-stream.ts';
 import { ExpectedBytes, LineReader, type Tag } from './tagged-bytes.ts';
 import { textOf } from './peer-socket.ts';
 
@@ -18,18 +20,27 @@ export type ServerReport = {
 export class TaggedServer {
   readonly #name: string;
   readonly #refused: ReadonlySet<string>;
+  readonly #callers: ReadonlySet<string>;
   readonly server: Server;
+  /** The same by HTTP: the body of a request, and of its answer. */
+  readonly httpServer: HttpServer;
   #report = emptyReport();
 
   /**
    * @param name who this is; a tag that means another one is a fault of the mesh.
    * @param refused whom policy keeps out: a tag of theirs is a fault of the mesh.
+   * @param callers addresses of who stands between; none: each caller comes under its own.
    */
-  constructor(name: string, refused: readonly string[]) {
+  constructor(name: string, refused: readonly string[], callers: readonly string[] = []) {
     this.#name = name;
     this.#refused = new Set(refused);
+    this.#callers = new Set(callers);
     this.server = createServer({ allowHalfOpen: true }, (socket) => {
-      this.#serve(socket);
+      this.#serve(socket, socket);
+    });
+    this.httpServer = createHttpServer((request, response) => {
+      response.flushHeaders();
+      this.#serve(new HttpServerStream(request, response), request.socket);
     });
   }
 
@@ -40,9 +51,9 @@ export class TaggedServer {
     return report;
   }
 
-  #serve(socket: Socket): void {
+  #serve(socket: Socket | HttpServerStream, { remoteAddress, remotePort }: Socket): void {
     const line = new LineReader();
-    const caller = textOf(socket.remoteAddress, socket.remotePort);
+    const caller = textOf(remoteAddress, remotePort);
     let tag: Tag | undefined;
     let expected: ExpectedBytes | undefined;
     let over = false;
@@ -54,7 +65,8 @@ export class TaggedServer {
     const fail = (what: string): void => {
       if (!over) this.#report.wrong.push(`${this.#name}: ${what}, from ${caller} ${describe(tag)}`);
       over = true;
-      resetSocket(socket);
+      if (socket instanceof Socket) resetSocket(socket);
+      else socket.destroy();
     };
     const check = (chunk: Buffer): void => {
       const flaw = expected?.check(chunk);
@@ -77,7 +89,7 @@ export class TaggedServer {
         fail(`no tag but ${JSON.stringify(first.line.slice(0, 80))}`);
         return;
       }
-      const flaw = this.#judge(tag, socket);
+      const flaw = this.#judge(tag, remoteAddress);
       if (flaw !== undefined) {
         fail(flaw);
         return;
@@ -98,18 +110,19 @@ export class TaggedServer {
     });
   }
 
-  #judge(tag: Tag, socket: Socket): string | undefined {
+  #judge(tag: Tag, remoteAddress = ''): string | undefined {
     if (tag.target !== this.#name) return 'a connection to another pod';
     if (this.#refused.has(tag.source)) return 'a connection that policy refuses';
-    const seen = (socket.remoteAddress ?? '').replace(/^::ffff:/, '');
+    const seen = remoteAddress.replace(/^::ffff:/, '');
     // Nothing is known of a socket that was reset before it was served.
-    if (seen !== '' && seen !== tag.sourceIp) return `a caller under the address ${seen}`;
+    const isFrom = this.#callers.size === 0 ? seen === tag.sourceIp : this.#callers.has(seen);
+    if (seen !== '' && !isFrom) return `a caller under the address ${seen}`;
     return undefined;
   }
 }
 
 /** Writes its own line and bytes as fast as they are read, and then ends its direction. */
-function answer(socket: Socket, name: string, tag: Tag): void {
+function answer(socket: Socket | HttpServerStream, name: string, tag: Tag): void {
   const payload = new ExpectedBytes(tag, 1);
   socket.write(`${JSON.stringify({ ...tag, server: name })}\n`);
   const pump = (): void => {

@@ -8,19 +8,10 @@ import test, { type ExecutionContext } from 'ava';
 import { resetSocket } from '../../base/reset-socket.ts';
 import { policyKey } from '../../mesh/model/authorization.ts';
 import type { ExternalAuthorizer, HttpPolicy } from '../../mesh/model/http-policy.ts';
-import { parseSpiffeId } from '../../mesh/model/identity.ts';
-import { serviceKey } from '../../mesh/model/service.ts';
-import { gatewayTarget, serviceTarget } from '../../mesh/model/target-security.ts';
-import { WaypointStore } from '../../mesh/proxy/state/waypoint-store.ts';
-import { encodeTargetSecurity, TARGET_SECURITY_TYPE } from '../../mesh/xds/codec-http-policy.ts';
 import { heldBodyBytes } from '../../waypoint/held-body.ts';
-import { Security } from '../../waypoint/security.ts';
 import { makeAuthorizer } from '../support/http-policies.ts';
 import { listen, RawSocket } from '../support/http1-peer.ts';
-import { servePlainWaypoint } from '../support/plain-waypoint.ts';
-
-const SERVICE = serviceTarget(serviceKey('shop', 'web.shop.svc.cluster.local'));
-const GATEWAY = gatewayTarget('shop', 'waypoint');
+import { serveSecureWaypoint } from '../support/waypoint-security.ts';
 
 type Shown = Readonly<{ body: Buffer; partial: string | undefined }>;
 type Setup = Readonly<{
@@ -57,7 +48,6 @@ async function start(
     });
   });
   const [askedPort, backEndPort] = [await listen(t, asked), await listen(t, backEnd)];
-  const store = new WaypointStore();
   const policies = authorizers.map((fields, index): HttpPolicy => {
     const authorizer = makeAuthorizer({
       ...{ name: `asker-${index}`, port: askedPort },
@@ -70,28 +60,7 @@ async function start(
     const key = policyKey('shop', `custom-${index}`);
     return { key, action: { kind: 'CUSTOM', authorizer }, dryRun: false, rules: [{ clauses: [] }] };
   });
-  store.apply(
-    TARGET_SECURITY_TYPE,
-    [SERVICE, GATEWAY].map((target) => ({
-      name: target,
-      bytes: encodeTargetSecurity({
-        ...{ target, authentications: [] },
-        policies: target === SERVICE ? policies : [],
-      }),
-    })),
-    [],
-  );
-  const security = new Security({
-    ...{ store, gateway: GATEWAY, now: Date.now },
-    identity: parseSpiffeId('spiffe://cluster.local/ns/shop/sa/waypoint'),
-  });
-  security.onChange(new Set([SERVICE, GATEWAY]));
-  const { port } = servePlainWaypoint(t, backEndPort, {
-    judges: { authorize: (request) => security.authorize(request) },
-  });
-  t.teardown(() => {
-    security[Symbol.dispose]();
-  });
+  const { port } = serveSecureWaypoint(t, backEndPort, policies);
   return { port, shown, arrived };
 }
 

@@ -3,6 +3,7 @@ import http from 'node:http';
 import type net from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import type { HttpBackend, HttpRule } from '../../mesh/model/http-route.ts';
+import { DEFAULT_TRAFFIC_POLICY, type TrafficPolicy } from '../../mesh/model/traffic-policy.ts';
 import { plainService, serveServices, type PlainWaypoint } from '../support/plain-waypoint.ts';
 
 /** So many servers that say which one they are. */
@@ -29,6 +30,7 @@ function serveRule(
   t: ExecutionContext,
   services: Readonly<Record<string, readonly number[]>>,
   rule: Pick<HttpRule, 'backends' | 'sessionPersistence'> & Partial<HttpRule>,
+  traffic: Partial<TrafficPolicy> = {},
 ): PlainWaypoint {
   const [first = ''] = Object.keys(services);
   const rules: readonly HttpRule[] = [
@@ -37,6 +39,10 @@ function serveRule(
   return serveServices(t, services, {
     configs: {
       [first]: {
+        traffic: {
+          ...{ service: plainService(first), ports: new Map(), subsets: [] },
+          policy: { ...DEFAULT_TRAFFIC_POLICY, ...traffic },
+        },
         routes: {
           service: plainService(first),
           producer: new Map([
@@ -142,4 +148,17 @@ test('a session by header lasts its time, and a rule may keep the header from th
   t.is(again.headers.get('x-seen'), '');
   const old = `${token.slice(0, 30)}${(parseInt(token.slice(30), 36) - 3601).toString(36)}`;
   t.not((await ask(waypoint, { 'x-session': old })).headers.get('x-session'), null);
+});
+
+test('a session does not go past the TLS that its backend is to be reached by', async (t) => {
+  const ports = await serve(t, 2);
+  const rule = { backends: [backend('web')], sessionPersistence: COOKIE };
+  const cookie = valueOf(await ask(serveRule(t, { web: ports }, rule)));
+  const texts = { sni: '', roots: '', certificate: '', key: '' };
+  const files = { rootsFile: '', certificateFile: '', keyFile: '' };
+  const tls = { mode: 'simple', subjectAltNames: [], insecureSkipVerify: false } as const;
+  const waypoint = serveRule(t, { web: ports }, rule, { tls: { ...tls, ...texts, ...files } });
+  const answer = await fetch(`http://127.0.0.1:${waypoint.port}/`, { headers: { cookie } });
+  t.is(answer.status, 503);
+  t.regex(waypoint.requests[0]?.transportFailure ?? '', /TLS/);
 });

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../../certs/clock.ts';
 import type { HealthCheck } from '../../mesh/model/backend-policy.ts';
 import type { AppProtocol, Service, ServiceKey } from '../../mesh/model/service.ts';
+import type { UpstreamTls } from '../../mesh/model/traffic-policy.ts';
 import type { Workload, WorkloadUid } from '../../mesh/model/workload.ts';
 import type { HealthResult } from './checked-health.ts';
 
@@ -15,6 +16,8 @@ export type Probed = Readonly<{
   port: number;
   /** Of the service port. */
   protocol: AppProtocol | undefined;
+  /** As requests to that port have it. */
+  tls?: UpstreamTls | undefined;
 }>;
 
 /**

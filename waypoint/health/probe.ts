@@ -76,11 +76,11 @@ async function ask(
   }
 }
 
-function endpointOf({ workload, port, service }: Probed): TargetEndpoint {
+function endpointOf({ workload, port, service, tls }: Probed): TargetEndpoint {
   const key = `${workload.uid}:${port}`;
   const state = new EndpointState(key, 0);
   const endpoint = { workload, port, weight: 1, labels: new Map(), hashKey: key, state };
-  return placeOf(endpoint, service);
+  return placeOf(endpoint, service, tls);
 }
 
 function versionFor({ protocol }: Probed, probe: HealthProbe): UpstreamVersion {

@@ -104,7 +104,7 @@ export class TargetBackend implements Backend {
     const { routing } = request;
     // A mirror of the same request is another backend's.
     if (routing?.session !== undefined && routing.target === this && tried.length === 0)
-      return placeOf(routing.session, this.service);
+      return placeOf(routing.session, this.service, this.#policy.tls);
     const asksNothing =
       tried.length === 0 && !('source' in balancer) && balancer.kind !== 'passthrough';
     const endpoint = this.#target.pick(asksNothing ? ANYWHERE : this.#pickRequest(request, tried));

@@ -1,8 +1,8 @@
 import test from 'ava';
 import { drawSvg } from '../../../bench/ambient/charts.ts';
-import { growth, scaleChart } from '../../../bench/scale/chart.ts';
+import { formatGrowth, growth, scaleChart } from '../../../bench/scale/chart.ts';
 import { proxiesFor } from '../../../bench/scale/run.ts';
-import { runScale } from '../../../bench/scale/task.ts';
+import { runScale, type ScalePoint } from '../../../bench/scale/task.ts';
 
 test('a control plane with simulated nodes is measured over real streams', async (t) => {
   const report = await runScale({ workloads: 150, proxies: 3, changes: 2 });
@@ -29,18 +29,19 @@ test('growth is the power of the number of workloads', (t) => {
   t.true(Math.abs(growth([10, 1], [100, 100]) - 2) < 1e-9);
 });
 
+const point = (workloads: number): ScalePoint => ({
+  ...{ workloads, proxies: 20, ztunnelMb: 100, startMs: 1, controlMb: workloads / 10 },
+  ...{ firstMs: [5], allFirstMs: 9, firstBytes: 1, changeMs: [3], changeCpuMs: 2, changeBytes: 1 },
+});
+
+test('each curve is told by the power it grows with from size to size', (t) => {
+  const lines = formatGrowth([point(1000), point(3000), point(10_000)]).split('\n');
+  t.regex(lines[0] ?? '', / to 3000 +to 10000$/);
+  t.true(lines.some((line) => /^control plane, MB +1\.0 +1\.0$/.test(line)));
+  t.true(lines.some((line) => /^ztunnel, MB +0\.0 +0\.0$/.test(line)));
+});
+
 test('the curve is SVG that names what it shows', async (t) => {
-  const point = (workloads: number) => ({
-    ...{ workloads, proxies: 20, ztunnelMb: 100, startMs: 1, controlMb: workloads / 10 },
-    ...{
-      firstMs: [5],
-      allFirstMs: 9,
-      firstBytes: 1,
-      changeMs: [3],
-      changeCpuMs: 2,
-      changeBytes: 1,
-    },
-  });
   const svg = await drawSvg(scaleChart([point(1000), point(10_000)]));
   t.regex(svg, /^<svg /);
   t.true(svg.includes('>control plane, MB<'));

@@ -55,11 +55,15 @@ export const packetFaults: readonly Fault[] = [
     spares: {},
     holdMs: 1_000,
     begin: (place) =>
-      filtered(place, PODS, [
-        'chain input { type filter hook prerouting priority -310',
-        `${ACROSS} numgen random mod 100 < 30 drop`,
-        '}',
-      ]),
+      filtered(
+        place,
+        [...PODS, ...place.pods],
+        [
+          'chain input { type filter hook prerouting priority -310',
+          `${ACROSS} numgen random mod 100 < 30 drop`,
+          '}',
+        ],
+      ),
   },
   {
     name: 'resets are injected',
@@ -68,11 +72,15 @@ export const packetFaults: readonly Fault[] = [
     leavesHalfOpen: 'only who sent the packet is told of the reset',
     holdMs: 1_000,
     begin: (place) =>
-      filtered(place, PODS, [
-        'chain input { type filter hook input priority 10',
-        `${ACROSS} numgen random mod 100 < 3 reject with tcp reset`,
-        '}',
-      ]),
+      filtered(
+        place,
+        [...PODS, ...place.pods],
+        [
+          'chain input { type filter hook input priority 10',
+          `${ACROSS} numgen random mod 100 < 3 reject with tcp reset`,
+          '}',
+        ],
+      ),
   },
   {
     name: 'connection tracking is full',
@@ -80,27 +88,32 @@ export const packetFaults: readonly Fault[] = [
     spares: {},
     holdMs: 1_000,
     begin: (place) =>
-      filtered(place, PODS, [
-        'chain input { type filter hook input priority 10',
-        `${ACROSS} ct state new ct count over 1 drop`,
-        '}',
-        'chain output { type filter hook output priority 10',
-        'oifname "eth0" meta l4proto tcp ct state new ct count over 1 drop',
-        '}',
-      ]),
+      filtered(
+        place,
+        [...PODS, ...place.pods],
+        [
+          'chain input { type filter hook input priority 10',
+          `${ACROSS} ct state new ct count over 1 drop`,
+          '}',
+          'chain output { type filter hook output priority 10',
+          'oifname "eth0" meta l4proto tcp ct state new ct count over 1 drop',
+          '}',
+        ],
+      ),
   },
   {
     name: 'the links of pods are down',
     class: 'link down and up',
     spares: {},
     holdMs: 2_500,
-    begin: (place) => together(PODS.map((pod) => () => unplugged(place, pod))),
+    begin: (place) => together([...PODS, ...place.pods].map((pod) => () => unplugged(place, pod))),
   },
   {
     name: 'the rate of links is limited',
     class: 'rate limited',
     spares: {},
     holdMs: 1_000,
-    begin: (place) => together([...PODS, OUTSIDE].map((where) => () => slowed(place, where))),
+    begin: (place) =>
+      together([...PODS, ...place.pods, OUTSIDE].map((where) => () => slowed(place, where))),
   },
 ];

@@ -1,4 +1,5 @@
-import { OUTSIDE_SERVER } from '../loads.ts';
+import { waypointPods } from '../../support/mesh-waypoints.ts';
+import { WAYPOINTS } from '../loads.ts';
 import { together, undoneBy, type ActiveFault, type Fault } from '../fault.ts';
 import type { FaultPlace } from '../place.ts';
 
@@ -30,8 +31,6 @@ const PARTS = [
   ['istiod-lite', 'istiod-lite', {}],
 ] as const;
 
-const APPS = ['near', 'far', 'open', OUTSIDE_SERVER] as const;
-
 export const processFaults: readonly Fault[] = [
   ...PARTS.map(
     ([what, part, spares]): Fault => ({
@@ -57,11 +56,14 @@ export const processFaults: readonly Fault[] = [
     spares: {},
     holdMs: 0,
     begin: async (place) => {
-      const pids = await Promise.all(APPS.map((pod) => place.peerPid(pod)));
-      const peers = await Promise.all(APPS.map((pod) => place.mesh.peer(pod)));
+      const { servers } = place;
+      const pids = await Promise.all(servers.map((pod) => place.peerPid(pod)));
+      const peers = await Promise.all(servers.map((pod) => place.mesh.peer(pod)));
       for (const pid of pids) process.kill(pid, 'SIGKILL');
       await Promise.all(peers.map(({ ended }) => ended));
-      return together(APPS.map((pod) => () => Promise.resolve(undoneBy(() => place.serve(pod)))));
+      return together(
+        servers.map((pod) => () => Promise.resolve(undoneBy(() => place.serve(pod)))),
+      );
     },
     // The kernel ends in order what a killed process had open and nothing to read in.
     explains: /^shop\/\w+: an end in order after|^outside\/\w+: an end in order after/,
@@ -71,6 +73,53 @@ export const processFaults: readonly Fault[] = [
     class: 'process stopped',
     spares: {},
     holdMs: STOP_MS,
-    begin: async (place) => stopped(await Promise.all(APPS.map((pod) => place.peerPid(pod)))),
+    begin: async (place) =>
+      stopped(await Promise.all(place.servers.map((pod) => place.peerPid(pod)))),
+  },
+];
+
+const L4_ALONE = {
+  'one node': 'no waypoint',
+  'two nodes': 'no waypoint',
+  'to the outside': 'no waypoint',
+  'from the outside': 'no waypoint',
+} as const;
+const SECOND_ALONE = { ...L4_ALONE, 'one waypoint': 'it is not passed' } as const;
+
+/** What becomes of waypoints themselves. */
+export const waypointFaults: readonly Fault[] = [
+  ...WAYPOINTS.flatMap((waypoint): Fault[] => [
+    {
+      name: `waypoint ${waypoint} is killed`,
+      class: 'process killed',
+      spares: waypoint === 'gate' ? L4_ALONE : SECOND_ALONE,
+      holdMs: 0,
+      begin: async (place) => {
+        const [pod = ''] = await waypointPods(place.mesh, waypoint);
+        return undoneBy(await place.killWaypoint(pod));
+      },
+    },
+    {
+      name: `waypoint ${waypoint} is stopped for 3 s`,
+      class: 'process stopped',
+      spares: waypoint === 'gate' ? L4_ALONE : SECOND_ALONE,
+      holdMs: STOP_MS,
+      begin: async (place) => {
+        const [pod = ''] = await waypointPods(place.mesh, waypoint);
+        return stopped([await place.waypointPid(pod)]);
+      },
+    },
+  ]),
+  {
+    name: 'both waypoints are killed',
+    class: 'process killed',
+    spares: L4_ALONE,
+    holdMs: 0,
+    begin: async (place) => {
+      const pods = await Promise.all(WAYPOINTS.map((name) => waypointPods(place.mesh, name)));
+      return together(
+        pods.flat().map((pod) => async () => undoneBy(await place.killWaypoint(pod))),
+      );
+    },
   },
 ];

@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Mesh, type MeshOptions } from '../../support/mesh.ts';
 import { monotonicMs } from '../../support/tagged-bytes.ts';
-import type { Fault } from '../fault.ts';
+import { TOPOLOGIES, type Fault } from '../fault.ts';
 import { auditIdentities } from '../identities.ts';
 import { addressesOf, Loads, type LoadReports } from '../loads.ts';
-import { faultMeshOptions, FAULTS } from '../matrix.ts';
+import { ALL_FAULTS, faultMeshOptions } from '../matrix.ts';
 import { runRound } from '../round.ts';
 import { Churn } from './churn.ts';
 import { ErrorLedger } from './errors.ts';
@@ -64,7 +64,7 @@ export async function runSoak(options: SoakOptions): Promise<SoakReport> {
 }
 
 function meshOptions(): MeshOptions {
-  const options = faultMeshOptions();
+  const options = faultMeshOptions({ waypoints: true });
   const environment = options.settings?.partEnvironment ?? {};
   const ztunnel = {
     ...environment['ztunnel'],
@@ -92,7 +92,7 @@ class Soak {
     this.#mesh = mesh;
     this.#options = options;
     this.#ledger = new ErrorLedger(options.recoveryMs);
-    this.#loads = new Loads(mesh);
+    this.#loads = new Loads(mesh, TOPOLOGIES);
     this.#churn = new Churn(mesh);
     this.#watch = new PartWatch(mesh);
   }
@@ -132,7 +132,7 @@ class Soak {
   async #faults(): Promise<void> {
     const { minutes, seed, signal, say } = this.#options;
     const endMs = performance.now() + minutes * MINUTE_MS;
-    for (const fault of shuffled(FAULTS, seededRandom(seed))) {
+    for (const fault of shuffled(ALL_FAULTS, seededRandom(seed))) {
       const nextMs = performance.now() + FAULT_PERIOD_MS;
       if (nextMs > endMs || signal.aborted) return;
       await this.#round(this.#lengthened(fault));

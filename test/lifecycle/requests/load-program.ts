@@ -124,14 +124,25 @@ function askHttp2(sessions: Sessions): Ask {
       stream.destroy(new Error('no answer'));
     });
     if (body.length > 0) stream.end(body);
-    const responded = once(stream, 'response');
+    const responded = responseTo(stream);
     responded.catch(() => undefined); // told by the body as well
     const answer = await buffer(stream);
-    const [headers] = (await responded) as [IncomingHttpHeaders];
+    const headers = await responded;
     if (Number(headers[':status']) !== 200) throw new Error(`status ${Number(headers[':status'])}`);
     if (stream.rstCode !== 0) throw new Error(`reset with ${stream.rstCode}`);
     return answer;
   };
+}
+
+/** Rejects when there will be none: a stream may be closed without an error. */
+function responseTo(stream: ClientHttp2Stream): Promise<IncomingHttpHeaders> {
+  return new Promise((resolve, reject) => {
+    stream.on('response', resolve);
+    stream.on('error', reject);
+    stream.on('close', () => {
+      reject(new Error(`closed with ${stream.rstCode}`));
+    });
+  });
 }
 
 function overGrpc(): Ask {
@@ -202,7 +213,7 @@ async function openStream(): Promise<Held> {
     ...{ ':path': '/echo.Echo/Chat', ':method': 'POST', te: 'trailers' },
     'content-type': 'application/grpc',
   });
-  await once(stream, 'response');
+  await responseTo(stream);
   const received = new Received();
   stream.on('data', (chunk: Buffer) => {
     received.take(chunk);
