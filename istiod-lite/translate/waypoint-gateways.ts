@@ -5,11 +5,11 @@ import type { Gateway } from '../../mesh/kubernetes/gateway.ts';
 import {
   FOR_SERVICE_ACCOUNT,
   GATEWAY_NAME,
-  NAMESPACE_NAME,
   WAYPOINT_CLASS,
   WAYPOINT_INBOUND_BINDING,
 } from '../../mesh/kubernetes/labels.ts';
-import { selectorMatches, type Labels } from '../../mesh/kubernetes/selector.ts';
+import type { Labels } from '../../mesh/kubernetes/selector.ts';
+import { isAllowedNamespace } from './allowed-namespaces.ts';
 import type { Picture } from '../snapshot.ts';
 import { isReady } from './readiness.ts';
 import { serviceHostname } from './names.ts';
@@ -82,21 +82,8 @@ export function allowsNamespace(picture: Picture, gateway: Gateway, namespace: s
   const listener = gateway.spec.listeners.find(
     ({ protocol, port }) => protocol === 'HBONE' && port === WAYPOINT_PORT,
   );
-  const { from, selector } = listener?.allowedRoutes.namespaces ?? { from: 'Same' };
-  switch (from) {
-    case 'All':
-      return true;
-    case 'None':
-      return false;
-    case 'Same':
-      return gateway.ref.namespace === namespace;
-    case 'Selector': {
-      const labels = picture.get('Namespace', '', namespace)?.metadata.labels ?? new Map();
-      // Kubernetes gives every namespace this label.
-      const named = new Map([[NAMESPACE_NAME, namespace], ...labels]);
-      return selector !== undefined && selectorMatches(selector, named);
-    }
-  }
+  const namespaces = listener?.allowedRoutes.namespaces ?? { from: 'Same' };
+  return isAllowedNamespace(picture, namespaces, gateway.ref.namespace, namespace);
 }
 
 /** A label or annotation of a Gateway, or else of its class. */

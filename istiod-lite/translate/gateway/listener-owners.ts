@@ -1,8 +1,7 @@
 import type { Gateway, ListenerSet } from '../../../mesh/kubernetes/gateway.ts';
-import { NAMESPACE_NAME } from '../../../mesh/kubernetes/labels.ts';
 import { compareByAge } from '../../../mesh/kubernetes/object.ts';
 import type { ParentRef } from '../../../mesh/kubernetes/route-references.ts';
-import { selectorMatches } from '../../../mesh/kubernetes/selector.ts';
+import { isAllowedNamespace } from '../allowed-namespaces.ts';
 import { isGatewayRef, isListenerSetRef, type Picture } from '../../snapshot.ts';
 import { isIngress } from './ingress-class.ts';
 
@@ -22,22 +21,12 @@ export function allowsListenerSet(
   { spec, ref }: Gateway,
   set: ListenerSet,
 ): boolean {
-  const { namespace } = set.ref;
-  const { from, selector } = spec.allowedListeners.namespaces;
-  switch (from) {
-    case 'All':
-      return true;
-    case 'None':
-      return false;
-    case 'Same':
-      return namespace === ref.namespace;
-    case 'Selector': {
-      const labels = picture.get('Namespace', '', namespace)?.metadata.labels ?? new Map();
-      // Kubernetes gives every namespace this label.
-      const named = new Map([[NAMESPACE_NAME, namespace], ...labels]);
-      return selector !== undefined && selectorMatches(selector, named);
-    }
-  }
+  return isAllowedNamespace(
+    picture,
+    spec.allowedListeners.namespaces,
+    ref.namespace,
+    set.ref.namespace,
+  );
 }
 
 /** The gateway at the edge that a ListenerSet names. */

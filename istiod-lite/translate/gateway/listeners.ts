@@ -1,10 +1,9 @@
 import { gatewayKey, type GatewayKey } from '../../../mesh/model/gateway-listener.ts';
 import type { Gateway } from '../../../mesh/kubernetes/gateway.ts';
-import { NAMESPACE_NAME } from '../../../mesh/kubernetes/labels.ts';
 import type { Route } from '../../../mesh/kubernetes/route-backends.ts';
 import { GATEWAY_GROUP } from '../../../mesh/kubernetes/route-references.ts';
-import { selectorMatches } from '../../../mesh/kubernetes/selector.ts';
 import type { ListenerTls } from '../../../mesh/model/gateway-listener.ts';
+import { isAllowedNamespace } from '../allowed-namespaces.ts';
 import type { Picture } from '../../snapshot.ts';
 import type { ListenerStatus } from '../settings.ts';
 import { ingressName } from './ingress-class.ts';
@@ -111,22 +110,8 @@ export function allowsRoute(
   route: Route,
 ): boolean {
   if (!supportedKinds.some(({ kind }) => kind === route.kind)) return false;
-  const { from, selector } = spec.allowedRoutes.namespaces;
-  const { namespace } = route.ref;
-  switch (from) {
-    case 'All':
-      return true;
-    case 'None':
-      return false;
-    case 'Same':
-      return namespace === owner.ref.namespace;
-    case 'Selector': {
-      const labels = picture.get('Namespace', '', namespace)?.metadata.labels ?? new Map();
-      // Kubernetes gives every namespace this label.
-      const named = new Map([[NAMESPACE_NAME, namespace], ...labels]);
-      return selector !== undefined && selectorMatches(selector, named);
-    }
-  }
+  const { namespaces } = spec.allowedRoutes;
+  return isAllowedNamespace(picture, namespaces, owner.ref.namespace, route.ref.namespace);
 }
 
 function whyUnacceptable({ protocol, port }: ListenerSpec): ListenerFlaw | undefined {
