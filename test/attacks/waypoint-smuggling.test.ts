@@ -190,7 +190,7 @@ test.serial('S3: bodies that a server may not wait for hide nothing', shapes, [
   refused('an unknown expectation', post(`Expect: y 100-continue\r\nContent-Length: 35\r\n`), 417),
 ]);
 
-test.serial('S4: lines and fields that servers read in two ways hide nothing', shapes, [
+test.serial('S4, M3: lines and fields that servers read in two ways hide nothing', shapes, [
   refused('a bare LF', post('X: a\nContent-Length: 35\r\n')),
   refused('a bare CR', post('X: a\rContent-Length: 35\r\n')),
   refused('a head that ends with LF LF', 'POST /outer HTTP/1.1\nHost: a\n\n' + HIDDEN),
