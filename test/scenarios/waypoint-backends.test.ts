@@ -11,7 +11,7 @@ import { waypointPods, waypointReady, waypointYaml } from '../support/mesh-waypo
 import { namespaceYaml, podYaml } from '../support/mesh-yaml.ts';
 
 /** Well until it is told otherwise; counts who checks it. */
-const SERVER = `let status = 200, checks = 0, agent = '';
+const SERVER = `let status = 200, answers = 200, checks = 0, agent = '';
 require('node:http').createServer((request, response) => {
   if (request.url === '/healthz') {
     checks++;
@@ -20,6 +20,8 @@ require('node:http').createServer((request, response) => {
     return response.end();
   }
   if (request.url.startsWith('/become/')) status = Number(request.url.slice(8));
+  if (request.url.startsWith('/answer/')) answers = Number(request.url.slice(8));
+  else response.statusCode = answers;
   response.setHeader('x-pod', process.env.POD);
   response.end(JSON.stringify({ checks, agent }));
 }).listen(8080)`;
@@ -97,6 +99,11 @@ async function answering(count = 12): Promise<string[]> {
   return [...pods].sort();
 }
 
+async function targetsOf(service: string): Promise<readonly ReportedTarget[]> {
+  const targets = (await fetchAdminJson(admin, '/endpoints')) as readonly ReportedTarget[];
+  return targets.filter(({ target }) => target.includes(`${service}.shop`));
+}
+
 async function until(what: (events: readonly EndpointEvent[]) => boolean): Promise<void> {
   const ended = AbortSignal.timeout(20_000);
   for (;;) {
@@ -123,8 +130,7 @@ test.serial('an endpoint that fails its checks gets no requests, and is seen to'
   await become('web-1', 500);
   await until(isAbout('web-1', 'unhealthy'));
   t.deepEqual(await answering(), ['web-2']);
-  const targets = (await fetchAdminJson(admin, '/endpoints')) as readonly ReportedTarget[];
-  const [target] = targets.filter(({ target: name }) => name.includes('web.shop'));
+  const [target] = await targetsOf('web');
   t.deepEqual(target?.endpoints.map(({ condition }) => condition).sort(), [
     'available',
     'failing-checks',
@@ -167,3 +173,50 @@ test.serial('without the policy nobody is checked, and everybody is asked again'
   await answering(10);
   t.is(await counted(), before);
 });
+
+const EJECTION = `---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web, namespace: shop}
+spec:
+  host: web
+  trafficPolicy:
+    outlierDetection: {consecutive5xxErrors: 2, interval: 1s, baseEjectionTime: 5s, maxEjectionPercent: 50}
+`;
+
+test.serial(
+  'an ejection, and the return from it, are seen in state, events and metrics',
+  async (t) => {
+    await mesh.apply(EJECTION);
+    await mesh.settled();
+    // Who watches for outliers prefers the nearest, which one of them may be.
+    const [near = ''] = await answering();
+    const answer = async (status: number): Promise<void> => {
+      await curl(`http://${await mesh.ip(`shop/${near}`)}:8080/answer/${status}`);
+    };
+    await answer(500);
+    await answering();
+    t.false((await answering(6)).includes(near));
+    const events = (await fetchAdminJson(admin, '/events')) as readonly EndpointEvent[];
+    const last = events.at(-1);
+    t.like(last, { kind: 'ejected', reason: 'consecutive_5xx' });
+    t.regex(last?.endpoint ?? '', new RegExp(near));
+    const [target] = await targetsOf('web');
+    t.deepEqual(target?.endpoints.map(({ condition }) => condition).sort(), [
+      'available',
+      'ejected',
+    ]);
+    t.is(target?.ejections, 1);
+    const cluster = { cluster_name: target?.target ?? '' };
+    const ejected = async (): Promise<number> =>
+      new Metrics((await fetchAdmin(admin, '/stats/prometheus')).body).sum(
+        'envoy_cluster_outlier_detection_ejections_active',
+        cluster,
+      );
+    t.is(await ejected(), 1);
+    await answer(200);
+    await until((all) => all.at(-1)?.kind === 'returned');
+    t.true((await answering()).includes(near));
+    t.is(await ejected(), 0);
+  },
+);
