@@ -44,11 +44,11 @@ export type ServedConnection = Readonly<{
 /**
  * Serves the requests of an accepted connection until it ends.
  *
- * @param version `http2` where nothing else may be spoken: a broken preface is then a fault of HTTP/2, not a request.
+ * @param version as serveHttp().
  */
 export function serveHttpConnection(
   stream: ByteStream,
-  version: 'http2' | 'detect',
+  version: 'http2' | 'prefer-http2' | 'detect',
   { facts, live }: ServedConnection,
   parts: HttpParts,
 ): void {

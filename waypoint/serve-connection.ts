@@ -37,7 +37,7 @@ export async function serveConnection(
       return;
     case 'HTTP2':
     case 'GRPC':
-      serveRequests(acceptConnection(connection), 'http2', connection, parts);
+      serveRequests(acceptConnection(connection), 'prefer-http2', connection, parts);
       return;
     case 'TCP':
     case 'TLS':
@@ -56,7 +56,7 @@ export async function serveConnection(
 
 function serveRequests(
   stream: ByteStream,
-  version: 'http2' | 'detect',
+  version: 'prefer-http2' | 'detect',
   connection: WaypointConnection,
   { http }: WaypointParts,
 ): void {

@@ -15,28 +15,50 @@ export type DetectedServers = Readonly<{
   onClose(error?: Error): void;
 }>;
 
+/** RFC 9110 section 9.3, and PATCH (RFC 5789). The space ends a method. */
+const REQUESTS = [
+  'GET',
+  'HEAD',
+  'POST',
+  'PUT',
+  'DELETE',
+  'CONNECT',
+  'OPTIONS',
+  'TRACE',
+  'PATCH',
+].map((method) => Buffer.from(`${method} `));
+
 /**
  * A connection of either version, until its first bytes tell which: HTTP/2 when they are its preface, to the last byte
- * (RFC 9113 section 3.4), HTTP/1.1 from the first one that is not.
+ * (RFC 9113 section 3.4). Others are HTTP/1.1 where that is as likely; where HTTP/2 is expected only if they are one of its
+ * usual methods, and else they are a broken preface.
  */
 export class DetectingServer implements HttpServerConnection, ByteSink {
   readonly #transport: ByteStream;
   readonly #servers: DetectedServers;
   #server: HttpServerConnection | undefined;
-  /** The part of a preface that has come: it is not kept, because it is known. */
-  #matched = 0;
+  readonly #expectsHttp2: boolean;
+  /** What has come of a preface or a method, and its length. */
+  readonly #begun = Buffer.alloc(CLIENT_PREFACE.length);
+  #length = 0;
   #closed = false;
   /** It drains as soon as it is known what it is; what it says first is still served. */
   #draining = false;
   readonly #deadline: Deadline;
   readonly #headTimeoutMs: number;
 
-  constructor(transport: ByteStream, parameters: Http1Parameters, servers: DetectedServers) {
+  constructor(
+    transport: ByteStream,
+    expected: 'http2' | 'either',
+    parameters: Http1Parameters,
+    servers: DetectedServers,
+  ) {
     this.#transport = transport;
+    this.#expectsHttp2 = expected === 'http2';
     this.#servers = servers;
     this.#headTimeoutMs = parameters.headTimeoutMs;
     this.#deadline = new Deadline(parameters.clock, () => {
-      this.#end(this.#matched === 0 ? undefined : detectError('no whole preface in time'));
+      this.#end(this.#length === 0 ? undefined : detectError('no whole preface in time'));
     });
     this.#deadline.set(parameters.idleTimeoutMs);
     transport.setSink(this);
@@ -45,7 +67,7 @@ export class DetectingServer implements HttpServerConnection, ByteSink {
   drain(): void {
     this.#draining = true;
     if (this.#server !== undefined) this.#server.drain();
-    else if (!this.#closed && this.#matched === 0) this.#deadline.set(LAST_REQUEST_MS);
+    else if (!this.#closed && this.#length === 0) this.#deadline.set(LAST_REQUEST_MS);
   }
 
   close(): void {
@@ -58,28 +80,18 @@ export class DetectingServer implements HttpServerConnection, ByteSink {
   }
 
   onData(bytes: SharedBytes, offset: number, length: number): number {
-    const end = offset + length;
-    let at = offset;
-    let matched = this.#matched;
-    while (
-      at < end &&
-      matched < CLIENT_PREFACE.length &&
-      bytes.buffer[at] === CLIENT_PREFACE[matched]
-    ) {
-      at++;
-      matched++;
-    }
-    const before = this.#matched;
-    this.#matched = matched;
-    if (matched < CLIENT_PREFACE.length && at === end) {
+    const before = this.#length;
+    const more = Math.min(length, CLIENT_PREFACE.length - before);
+    this.#length += bytes.buffer.copy(this.#begun, before, offset, offset + more);
+    const version = this.#version(this.#begun.subarray(0, this.#length));
+    if (version === undefined) {
       if (before === 0) this.#deadline.set(this.#headTimeoutMs);
       return length;
     }
     this.#deadline.stop();
-    const known = knownPreface(before);
-    const sink = matched === CLIENT_PREFACE.length ? this.#beginHttp2() : this.#beginHttp1();
+    const sink = version === 'http2' ? this.#beginHttp2() : this.#beginHttp1();
     // Less than a head: all of it is taken.
-    if (before > 0) sink?.onData(known, HEADROOM, before);
+    if (before > 0) sink?.onData(shared(this.#begun.subarray(0, before)), HEADROOM, before);
     const taken = sink?.onData(bytes, offset, length) ?? length;
     // Of HTTP/2 not sooner: a client that hears of the end before it has asked anything need not ask.
     if (this.#draining) this.#server?.drain();
@@ -88,7 +100,7 @@ export class DetectingServer implements HttpServerConnection, ByteSink {
 
   onEnd(): void {
     if (this.#closed) return;
-    this.#end(this.#matched > 0 ? detectError('the peer ended amid its first bytes') : undefined);
+    this.#end(this.#length > 0 ? detectError('the peer ended amid its first bytes') : undefined);
   }
 
   onError(error: Error): void {
@@ -100,6 +112,15 @@ export class DetectingServer implements HttpServerConnection, ByteSink {
 
   onWritable(): void {
     // Nothing is written here.
+  }
+
+  /** Undefined while more bytes are needed to tell. */
+  #version(begun: Buffer): 'http1' | 'http2' | undefined {
+    if (isStartOf(begun, CLIENT_PREFACE))
+      return begun.length === CLIENT_PREFACE.length ? 'http2' : undefined;
+    if (!this.#expectsHttp2 || REQUESTS.some((request) => isStartOf(request, begun)))
+      return 'http1';
+    return REQUESTS.some((request) => isStartOf(begun, request)) ? undefined : 'http2';
   }
 
   #beginHttp1(): ByteSink {
@@ -169,10 +190,14 @@ class SinkWatch implements ByteStream {
   }
 }
 
-function knownPreface(length: number): SharedBytes {
-  const known = allocateShared(HEADROOM + length);
-  CLIENT_PREFACE.copy(known.buffer, HEADROOM, 0, length);
-  return known;
+function isStartOf(start: Buffer, whole: Buffer): boolean {
+  return whole.subarray(0, start.length).equals(start);
+}
+
+function shared(begun: Buffer): SharedBytes {
+  const copied = allocateShared(HEADROOM + begun.length);
+  begun.copy(copied.buffer, HEADROOM);
+  return copied;
 }
 
 function detectError(found: string): MeshError {

@@ -17,12 +17,13 @@ export type HttpServerOptions = Readonly<{
  * Serves the requests of one connection over any ByteStream, which it owns from here on. A tunnel (CONNECT without
  * `:protocol`) is refused here, whichever version asks for it.
  *
- * @param version `detect`: HTTP/2 by its whole preface, all else is HTTP/1.1.
+ * @param version `detect`: HTTP/2 by its whole preface, all else is HTTP/1.1. `prefer-http2`: HTTP/1.1 by its method, all
+ *   else is HTTP/2, and a broken preface a fault of it.
  * @throws {RangeError} for an option that HTTP/2 cannot express.
  */
 export function serveHttp(
   transport: ByteStream,
-  version: 'http1' | 'http2' | 'detect',
+  version: 'http1' | 'http2' | 'detect' | 'prefer-http2',
   options: HttpServerOptions,
   handler: HttpServerHandler,
 ): HttpServerConnection {
@@ -37,7 +38,8 @@ export function serveHttp(
     );
   if (version === 'http1') return serveHttp1(transport);
   if (version === 'http2') return serveHttp2(transport);
-  return new DetectingServer(transport, completeOptions(http1), {
+  const expected = version === 'detect' ? 'either' : 'http2';
+  return new DetectingServer(transport, expected, completeOptions(http1), {
     serveHttp1,
     serveHttp2,
     onClose: (error) => {

@@ -11,7 +11,7 @@ const CASES = 146;
 const NOT_HTTP2 = 'http2/3.5 Sends invalid connection preface';
 
 const conforms = test.macro({
-  async exec(t, version: 'http2' | 'detect', notPassed: readonly string[]) {
+  async exec(t, version: 'prefer-http2' | 'detect', notPassed: readonly string[]) {
     const backEnd = await startNode(t);
     // h2spec takes the frame size that the RFC presumes for every server's.
     const server = { http2: { maxFrameBytes: MIN_FRAME_BYTES } };
@@ -27,7 +27,7 @@ const conforms = test.macro({
 test.serial(
   'H15: a port for HTTP/2 passes every case of h2spec, the strict ones too',
   conforms,
-  'http2',
+  'prefer-http2',
   [],
 );
 test.serial(

@@ -119,7 +119,7 @@ export async function listen(t: ExecutionContext, server: net.Server): Promise<n
 export function startHttp(
   t: ExecutionContext,
   onRequest: (served: Served) => void,
-  options: HttpServerOptions & { version?: 'http1' | 'http2' | 'detect' } = {},
+  options: HttpServerOptions & { version?: Parameters<typeof serveHttp>[1] } = {},
 ): HttpServer {
   const events = new EventEmitter();
   events.setMaxListeners(0);

@@ -75,7 +75,7 @@ export function plainService(name: string): ServiceKey {
 
 export type ServicesOptions = Readonly<{
   server?: HttpServerOptions;
-  version?: 'http2' | 'detect';
+  version?: 'prefer-http2' | 'detect';
   tls?: UpstreamTlsClient;
   judges?: Partial<Pick<RequestJudges, 'authorize' | 'onRequestEnd'>>;
   /** By the service's name. */

@@ -26,9 +26,12 @@ async function body(stream: NodeJS.ReadableStream): Promise<string> {
   return text;
 }
 
-for (const size of [1, 3, 7, 23, 24, 1000])
-  test(`both versions are told apart when they come in pieces of ${size}`, async (t) => {
-    const server = startHttp(t, answerText('ok'), { version: 'detect' });
+for (const [version, size] of [1, 3, 7, 23, 24, 1000].flatMap((size) => [
+  ['detect', size] as const,
+  ['prefer-http2', size] as const,
+]))
+  test(`${version} tells both versions apart when they come in pieces of ${size}`, async (t) => {
+    const server = startHttp(t, answerText('ok'), { version });
     const raw = await RawSocket.connect(t, server.port);
     for (let at = 0; at < GET.length; at += size) {
       raw.send(GET.slice(at, at + size));
@@ -59,6 +62,23 @@ test('what begins as the preface of HTTP/2 and goes on as something else is refu
     raw.send(text.slice(3));
     t.is(await raw.untilEnd(), 'end');
     t.regex(raw.text, /^HTTP\/1.1 (400|505) /);
+  }
+  t.is(server.requests.length, 0);
+});
+
+test('where HTTP/2 is expected, what is neither its preface nor a usual method is a fault of HTTP/2', async (t) => {
+  const server = startHttp(t, answerText('ok'), { version: 'prefer-http2' });
+  for (const text of [
+    'INVALID CONNECTION PREFACE\r\n\r\n',
+    'PRINT / HTTP/1.1\r\n\r\n',
+    'GETS / HTTP/1.1\r\n',
+  ]) {
+    const raw = await RawSocket.connect(t, server.port);
+    raw.send(text.slice(0, 4));
+    await new Promise(setImmediate);
+    raw.send(text.slice(4));
+    await raw.untilEnd();
+    t.is(raw.text.charCodeAt(3), 4); // SETTINGS come first, as in every connection of HTTP/2
   }
   t.is(server.requests.length, 0);
 });
