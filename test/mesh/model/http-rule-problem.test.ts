@@ -26,7 +26,7 @@ const REFUSED: readonly (readonly [what: string, rule: HttpRule, words: RegExp])
   ['a pattern of a scheme', match({ scheme: bad }), /missing closing/],
   [
     'a header that no request has',
-    match({ headers: [{ name: '@request.auth.claims.sub', kind: 'present', absent: true }] }),
+    match({ headers: [{ name: '@request.auth.audiences', kind: 'present', absent: true }] }),
     /not a header's name/,
   ],
   [
