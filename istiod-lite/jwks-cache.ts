@@ -82,6 +82,8 @@ export class JwksCache implements Disposable {
       if (wanted.has(key)) continue;
       this.#close(key, entry);
       this.#options.files.forget(entry.source);
+      // Where they are named again they would have no age by which they end.
+      this.#set(entry, undefined);
     }
   }
 

@@ -259,6 +259,15 @@ spec: { jwtRules: [${rules}] }
   t.is(cache.get(source), undefined);
 });
 
+test('keys that nothing asks for any more leave the picture: who asks again has to fetch them', async (t) => {
+  const { cache, changes, attempt } = handCache();
+  cache.get(source);
+  await attempt(KEYS);
+  cache.retain([]);
+  t.is(changes(), 2);
+  t.is(cache.get(source), undefined);
+});
+
 /** Lets a cache fetch keys and keep them. @returns the file that has them. */
 async function keepKeys(folder: string, startMs: number, keys = KEYS): Promise<string> {
   const { cache, attempt } = handCache(folder, startMs);
