@@ -16,6 +16,7 @@ import { GeneratedFile } from './generated-file.ts';
 import { ChangeJoiner } from './joiner.ts';
 import { JwksCache } from './jwks-cache.ts';
 import { fetchJwks } from './jwks-source.ts';
+import { KeySetFiles } from './key-set-files.ts';
 import { debugPages } from './pages.ts';
 import { nodeProxies, podDirectory, runsWaypoint } from './pod-directory.ts';
 import { Snapshot } from './snapshot.ts';
@@ -100,15 +101,18 @@ export async function startControlPlane(
   );
   // Until then what is missing in the picture may only not have been read.
   let complete = false;
+  const onKeyProblem = (problem: string): void => {
+    meshLog.warn(problem);
+  };
+  const keySetFolder = config.statusDir && join(config.statusDir, 'key-sets');
   const jwks = stack.use(
     new JwksCache({
       fetch: (source) => fetchJwks(source, { allowedHosts: new Set(config.jwksAllowedHosts) }),
       onChange: (source, keys) => {
         joiner.add({ upserts: [], removals: [], keys: [{ source, keys }] });
       },
-      onProblem: (problem) => {
-        meshLog.warn(problem);
-      },
+      onProblem: onKeyProblem,
+      files: new KeySetFiles(keySetFolder, onKeyProblem),
       now: clock.now,
       schedule: (call, delayMs) => {
         const timer = setTimeout(call, delayMs);
@@ -144,6 +148,7 @@ export async function startControlPlane(
   );
   const settle = async (): Promise<void> => {
     await joiner.flush();
+    await joiner.flush(); // kept keys, which what was let through has called for
     if (!complete) return;
     xds.open(snapshot.revision);
     generated.update();
@@ -165,7 +170,9 @@ export async function startControlPlane(
     // Until then nothing is served: what is missing would be told as gone to a proxy that still has it.
     onComplete: () => {
       complete = true;
-      void settle();
+      void settle().then(() => {
+        jwks.forgetOthers();
+      });
     },
   });
   await settle();

@@ -1,6 +1,11 @@
 import { describeError } from '../base/errors.ts';
+import type { KeySetFiles } from './key-set-files.ts';
 import type { Picture } from './snapshot.ts';
-import { keySourceOf, type KeySource } from './translate/request-authentication.ts';
+import {
+  formatKeySource,
+  keySourceOf,
+  type KeySource,
+} from './translate/request-authentication.ts';
 
 /** 20 min, as istio/istio PILOT_JWT_PUB_KEY_REFRESH_INTERVAL. */
 const REFRESH_MS = 20 * 60_000;
@@ -16,6 +21,9 @@ export type JwksCacheOptions = Readonly<{
   onChange: (source: KeySource, keys: string | undefined) => void;
   /** Told once for each failed attempt; the last good keys stay. */
   onProblem: (message: string) => void;
+  /** Holds the last good keys over a restart. */
+  files: KeySetFiles;
+  /** Milliseconds since 1970. */
   now: () => number;
   /** Calls back later, and returns what takes that back. */
   schedule: (call: () => void, delayMs: number) => () => void;
@@ -30,18 +38,19 @@ type Entry = {
   closed: boolean;
 };
 
-/** The key sets of issuers, fetched when they are first asked for and kept fresh. */
+/** The key sets of issuers: what an earlier life kept, fetched when they are first asked for and kept fresh. */
 export class JwksCache implements Disposable {
   readonly #options: JwksCacheOptions;
   readonly #entries = new Map<string, Entry>();
+  #disposed = false;
 
   constructor(options: JwksCacheOptions) {
     this.#options = options;
   }
 
-  /** The keys as they were last fetched; a source that is new is fetched from now on. */
+  /** The keys as they were last fetched, by this life or an earlier one; a source that is new is fetched from now on. */
   get(source: KeySource): string | undefined {
-    const key = keyOf(source);
+    const key = formatKeySource(source);
     const known = this.#entries.get(key);
     if (known !== undefined) return known.keys;
     const entry: Entry = {
@@ -49,8 +58,9 @@ export class JwksCache implements Disposable {
       cancel: () => undefined,
     };
     this.#entries.set(key, entry);
+    this.#recall(entry);
     void this.#refresh(entry);
-    return undefined;
+    return entry.keys;
   }
 
   /** Fetches what the policies of a picture need, and nothing else any more. */
@@ -67,12 +77,26 @@ export class JwksCache implements Disposable {
 
   /** Forgets the sources that nothing asks for any more. */
   retain(sources: Iterable<KeySource>): void {
-    const wanted = new Set([...sources].map(keyOf));
-    for (const [key, entry] of this.#entries) if (!wanted.has(key)) this.#close(key, entry);
+    const wanted = new Set([...sources].map(formatKeySource));
+    for (const [key, entry] of this.#entries) {
+      if (wanted.has(key)) continue;
+      this.#close(key, entry);
+      this.#options.files.forget(entry.source);
+      // Where they are named again they would have no age by which they end.
+      this.#set(entry, undefined);
+    }
   }
 
+  /** Forgets what an earlier life kept of sources that nothing has asked for: only once the whole picture was followed. */
+  forgetOthers(): void {
+    if (this.#disposed) return;
+    this.#options.files.retain([...this.#entries.values()].map(({ source }) => source));
+  }
+
+  /** What is kept for the next life stays. */
   [Symbol.dispose](): void {
-    this.retain([]);
+    this.#disposed = true;
+    for (const [key, entry] of this.#entries) this.#close(key, entry);
   }
 
   #close(key: string, entry: Entry): void {
@@ -81,20 +105,38 @@ export class JwksCache implements Disposable {
     this.#entries.delete(key);
   }
 
+  #recall(entry: Entry): void {
+    const { files, now } = this.#options;
+    const kept = files.read(entry.source);
+    if (kept === undefined) return;
+    // A time to come is of a clock that was wrong: keys must not last longer by it than others do.
+    const nowMs = now();
+    entry.fetchedMs = Math.min(kept.fetchedMs, nowMs);
+    if (nowMs - entry.fetchedMs >= MAX_AGE_MS) {
+      files.forget(entry.source);
+      return;
+    }
+    if (kept.fetchedMs > nowMs) files.keep(entry.source, { keys: kept.keys, fetchedMs: nowMs });
+    this.#set(entry, kept.keys);
+  }
+
   async #refresh(entry: Entry): Promise<void> {
-    const { fetch, now, onProblem, schedule } = this.#options;
+    const { fetch, files, now, onProblem, schedule } = this.#options;
     let delayMs = REFRESH_MS;
     try {
       const keys = await fetch(entry.source);
       if (entry.closed) return;
       entry.fetchedMs = now();
       entry.retryMs = FIRST_RETRY_MS;
+      files.keep(entry.source, { keys, fetchedMs: entry.fetchedMs });
       this.#set(entry, keys);
     } catch (error) {
       if (entry.closed) return;
       onProblem(describeError(error));
-      if (entry.keys !== undefined && now() - entry.fetchedMs >= MAX_AGE_MS)
+      if (entry.keys !== undefined && now() - entry.fetchedMs >= MAX_AGE_MS) {
         this.#set(entry, undefined);
+        files.forget(entry.source);
+      }
       delayMs = entry.retryMs;
       entry.retryMs = Math.min(entry.retryMs * 2, MAX_RETRY_MS);
     }
@@ -106,8 +148,4 @@ export class JwksCache implements Disposable {
     entry.keys = keys;
     this.#options.onChange(entry.source, keys);
   }
-}
-
-function keyOf(source: KeySource): string {
-  return source.kind === 'uri' ? `uri ${source.uri}` : `issuer ${source.issuer}`;
 }

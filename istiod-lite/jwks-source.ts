@@ -43,18 +43,29 @@ export async function fetchJwks(source: KeySource, rules: JwksRules): Promise<st
   if (source.kind === 'uri') ({ uri } = source);
   else {
     const discovery = source.issuer.replace(/\/$/, '') + DISCOVERY_PATH;
-    const found = property(await fetchJson(discovery, rules, signal), 'jwks_uri');
+    const found = ownProperty(await fetchJson(discovery, rules, signal), 'jwks_uri');
     if (typeof found !== 'string') throw jwksError(discovery, 'it names no jwks_uri');
     uri = found;
   }
-  const keys = property(await fetchJson(uri, rules, signal), 'keys');
-  if (!Array.isArray(keys)) throw jwksError(uri, 'it has no list "keys"');
-  const usable = keys.filter((key) => PUBLIC_KEY_TYPES.includes(property(key, 'kty')));
-  if (usable.length === 0) throw jwksError(uri, 'it has no public key');
+  return publicKeysOf(await fetchJson(uri, rules, signal), uri);
+}
+
+/**
+ * A key set with its public keys alone, in one form.
+ *
+ * @param from where it was found.
+ * @throws {MeshError} ERR_JWKS where it is no key set, or has no such key.
+ */
+export function publicKeysOf(keySet: unknown, from: string): string {
+  const keys = ownProperty(keySet, 'keys');
+  if (!Array.isArray(keys)) throw jwksError(from, 'it has no list "keys"');
+  const usable = keys.filter((key) => PUBLIC_KEY_TYPES.includes(ownProperty(key, 'kty')));
+  if (usable.length === 0) throw jwksError(from, 'it has no public key');
   return JSON.stringify({ keys: usable });
 }
 
-function property(value: unknown, name: string): unknown {
+/** A property of what was parsed, whatever that is; never an inherited one. */
+export function ownProperty(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null && Object.hasOwn(value, name)
     ? Reflect.get(value, name)
     : undefined;

@@ -9,6 +9,11 @@ import type { JwtRule, RequestAuthentication } from '../../mesh/model/request-au
 /** Where the keys of a rule come from. */
 export type KeySource = Readonly<{ kind: 'uri'; uri: string } | { kind: 'issuer'; issuer: string }>;
 
+/** One text for each source, and for no other. */
+export function formatKeySource(source: KeySource): string {
+  return source.kind === 'uri' ? `uri ${source.uri}` : `issuer ${source.issuer}`;
+}
+
 /** The key set of a source as it was last fetched; `undefined` while there is none. */
 export type KeysOf = (source: KeySource) => string | undefined;
 

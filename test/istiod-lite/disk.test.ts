@@ -1,5 +1,8 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import test from 'ava';
 import { makeTokenIssuer } from '../support/tokens.ts';
@@ -20,10 +23,17 @@ metadata: { name: nobody, namespace: shop }
 spec: { action: DENY, rules: [{ from: [{ source: { namespaces: [other] } }] }] }
 `;
 
+const tokensYaml = (issuerPort: number): string => `
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: { name: tokens, namespace: shop }
+spec: { jwtRules: [{ issuer: i, jwksUri: "http://127.0.0.1:${issuerPort}/" }] }
+`;
+
 type Life = Readonly<{ code: number | null; output: string; objects: number | undefined }>;
 
-/** Runs a control plane until it serves, or ends by itself. */
-async function live(root: string, disk: keyof typeof MOUNTS): Promise<Life> {
+/** Runs a control plane until it serves and has said what is waited for, or ends by itself. */
+async function live(root: string, disk: keyof typeof MOUNTS, awaited = /^/): Promise<Life> {
   const at = (name: string): string => join(root, name);
   const script = `${MOUNTS[disk]}; shift; exec "$@"`;
   const program = [process.execPath, '--disable-warning=ExperimentalWarning', MAIN];
@@ -32,14 +42,14 @@ async function live(root: string, disk: keyof typeof MOUNTS): Promise<Life> {
       ...{ PATH: process.env['PATH'], CONFIG_DIRS: at('config'), TOKEN_JWKS: at('jwks.json') },
       ...{ CA_DIR: at('state/ca'), STATUS_DIR: at('state/status') },
       ...{ ROOT_CERT_FILE: at('state/root.pem'), LOG_FORMAT: 'json' },
-      ...{ GRPC_PORT: '0', HTTP_PORT: '0', READY_PORT: '0' },
+      ...{ JWKS_ALLOWED_HOSTS: '127.0.0.1', GRPC_PORT: '0', HTTP_PORT: '0', READY_PORT: '0' },
     },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let output = '';
   child.stdout.on('data', (bytes: Buffer) => {
     output += bytes.toString();
-    if (output.includes('"serving"')) child.kill('SIGTERM');
+    if (output.includes('"serving"') && awaited.test(output)) child.kill('SIGTERM');
   });
   const code = await new Promise<number | null>((resolve) => child.on('close', resolve));
   const objects = /"serving".*"objects":"?(\d+)/.exec(output)?.[1];
@@ -56,10 +66,14 @@ for (const [disk, error] of [
     await makeTokenIssuer().writeKeySet(at('jwks.json'));
     for (const name of ['config', 'state']) mkdirSync(at(name));
     writeFileSync(at('config/policy.yaml'), POLICY);
+    const issuer = createServer((_, response) => response.end('{"keys":[{"kty":"EC"}]}'));
+    t.teardown(() => issuer.close());
+    await once(issuer.listen(0, '127.0.0.1'), 'listening');
+    writeFileSync(at('config/tokens.yaml'), tokensYaml((issuer.address() as AddressInfo).port));
     const before = await live(folder.path, 'usual');
     t.is(before.code, 0, before.output);
     writeFileSync(at('config/policy.yaml'), 'kind: [');
-    const after = await live(folder.path, disk);
+    const after = await live(folder.path, disk, /Cannot keep the keys of uri/);
     t.is(after.code, 0, after.output);
     t.is(after.objects, before.objects, after.output);
     t.regex(after.output, /Cannot write [^"]*last-good\.db: [^"]*lost with the next restart/);
