@@ -24,7 +24,8 @@ export function translateListenerSet(picture: Picture, set: ListenerSet): Transl
   const attachments = new GatewayAttachments(picture, gateway);
   const own = attachments.listeners.filter(({ owner }) => owner.key === set.key);
   const found = ingressAddresses(picture, gateway);
-  const bad = own.filter(({ unacceptable, conflict }) => unacceptable ?? conflict);
+  // Of a set, unlike of a Gateway, a listener without what it refers to counts as one that is not valid.
+  const bad = own.filter((listener) => !isServed(listener));
   const served = own.some(isServed);
   const names = bad.map(({ spec }) => spec.name).join(', ');
   const accepted: Condition =

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import type { ExecutionContext, TestFn } from 'ava';
 import { listAt, textAt, valueAt } from '../../../cli/object-fields.ts';
@@ -42,6 +43,11 @@ export class GatewayMesh {
     test.after.always('its files go', () => {
       this.#files[Symbol.dispose]();
     });
+  }
+
+  /** The authorities of what the backends show in TLS. */
+  get rootsPem(): string {
+    return readFileSync(this.#roots, 'utf8');
   }
 
   /** These objects hold, on every proxy, from here on; they go with the test. Gateways among them are waited for. */
