@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
 import type { ExecutionContext, TestFn } from 'ava';
 import { listAt, textAt, valueAt } from '../../../cli/object-fields.ts';
@@ -19,7 +20,7 @@ export type View = Readonly<Record<string, unknown>>;
 
 /**
  * The suite's gateways and backends, and a client outside of the mesh. A request's URL names a Gateway in the place of a
- * host: `same-namespace`, or `<namespace>/<name>` by `at()`.
+ * host: `same-namespace`, or `<name>.<namespace>`; or has an address.
  */
 export class GatewayMesh {
   readonly mesh: Mesh;
@@ -94,7 +95,7 @@ export class GatewayMesh {
     const addressed = requests.map((request) => {
       const url = new URL(request.url);
       const [name = '', namespace = INFRA] = url.hostname.split('.');
-      url.hostname = this.addressOf(name, namespace);
+      if (isIP(url.hostname) === 0) url.hostname = this.addressOf(name, namespace);
       return { ...request, url: url.href };
     });
     return await sendFrom(this.mesh, `${CLIENT}/client`, addressed, this.#roots);

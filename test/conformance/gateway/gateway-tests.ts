@@ -15,6 +15,8 @@ export const GATEWAY_TESTS = {
   GatewayListenerUnsupportedProtocol: EVERY,
   GatewayModifyListeners: EVERY,
   GatewayInfrastructure: EVERY_EXTENDED,
+  GatewayStaticAddresses: EVERY_EXTENDED,
+  GatewayOptionalAddressValue: EVERY_EXTENDED,
   GatewayWithAttachedRoutes: CORE,
   GatewayInvalidTLSConfiguration: EVERY,
   GatewaySecretInvalidReferenceGrant: EVERY,
