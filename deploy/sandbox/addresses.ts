@@ -129,12 +129,17 @@ export class AddressPool {
    * @throws {MeshError} ERR_ADDRESS_TAKEN when another owner has it.
    */
   claim(ip: IpAddress, owner: string): void {
+    if (this.tryClaim(ip, owner)) return;
+    const message = `Cannot give ${ip} to ${owner}: ${this.#taken.get(ip) ?? ''} has it`;
+    throw new MeshError('ERR_ADDRESS_TAKEN', 'local', message);
+  }
+
+  /** As claim(). @returns whether the owner has it now. */
+  tryClaim(ip: IpAddress, owner: string): boolean {
     const holder = this.#taken.get(ip);
-    if (holder !== undefined && holder !== owner) {
-      const message = `Cannot give ${ip} to ${owner}: ${holder} has it`;
-      throw new MeshError('ERR_ADDRESS_TAKEN', 'local', message);
-    }
+    if (holder !== undefined && holder !== owner) return false;
     this.#taken.set(ip, owner);
+    return true;
   }
 
   give(ip: IpAddress): void {

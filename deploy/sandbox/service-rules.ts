@@ -3,6 +3,7 @@ import { SLICE_SERVICE_NAME } from '../../mesh/kubernetes/labels.ts';
 import { SERVICE_NETWORKS } from './addresses.ts';
 import type { KubernetesObject } from './api.ts';
 import { isRecord } from './documents.ts';
+import { balancedVips } from './load-balancers.ts';
 import { servicePorts, serviceVips, type Family } from './services.ts';
 
 export const SERVICE_TABLE = 'halo_services';
@@ -35,7 +36,7 @@ export function plainServices(
   return services.flatMap((service) => {
     const spec = isRecord(service['spec']) ? service['spec'] : {};
     const own = slicesByService.get(`${service.metadata.namespace}/${service.metadata.name}`) ?? [];
-    return serviceVips(service).flatMap((vip) =>
+    return [...new Set([...serviceVips(service), ...balancedVips(service)])].flatMap((vip) =>
       servicePorts(service).flatMap((port) => {
         const protocol = port.protocol.toLowerCase();
         if (protocol !== 'tcp' && protocol !== 'udp') return [];

@@ -3,6 +3,7 @@ import { cidrContains, parseIpAddress, tryParseIpAddress } from '../../base/addr
 import { AddressPool, CLUSTER_DNS_VIP, SERVICE_NETWORKS } from './addresses.ts';
 import type { KubernetesObject } from './api.ts';
 import { isRecord } from './documents.ts';
+import { LoadBalancers } from './load-balancers.ts';
 import type { ObjectStore } from './store.ts';
 
 /** Below it are the addresses that clusters give to Services they name themselves, such as cluster DNS. */
@@ -24,6 +25,7 @@ export class ServiceAddresses {
   readonly #ipv6: boolean;
   readonly #pools: Readonly<Record<Family, AddressPool>>;
   readonly #given = new Map<string, readonly string[]>();
+  readonly #balancers: LoadBalancers;
 
   constructor(store: ObjectStore, ipv6: boolean) {
     this.#store = store;
@@ -32,6 +34,7 @@ export class ServiceAddresses {
     if (v4 === undefined || v6 === undefined) throw new Error('Unreachable: two service networks');
     this.#pools = { IPv4: new AddressPool(v4, FIRST_VIP), IPv6: new AddressPool(v6, FIRST_VIP) };
     this.#pools.IPv4.claim(CLUSTER_DNS_VIP, 'kube-dns');
+    this.#balancers = new LoadBalancers(store, this.#pools);
   }
 
   /** @returns what could not be done, a sentence each. */
@@ -39,9 +42,11 @@ export class ServiceAddresses {
     const problems: string[] = [];
     const services = this.#store.list('Service');
     this.#takeBack(services);
+    this.#balancers.takeBack(services);
     for (const service of services) {
       try {
-        this.#give(service);
+        const given = this.#give(service);
+        this.#balancers.reconcile(given, serviceVips(given));
       } catch (error) {
         problems.push(describeError(error));
       }
@@ -49,14 +54,13 @@ export class ServiceAddresses {
     return problems;
   }
 
-  #give(service: KubernetesObject): void {
+  #give(service: KubernetesObject): KubernetesObject {
     const spec = isRecord(service['spec']) ? service['spec'] : {};
-    if (spec['type'] === 'ExternalName' || Array.isArray(spec['clusterIPs'])) return;
+    if (spec['type'] === 'ExternalName' || Array.isArray(spec['clusterIPs'])) return service;
     const { uid = '', namespace = '', name } = service.metadata;
     const families = this.#families(spec);
     if (spec['clusterIP'] === 'None') {
-      this.#write(service, spec, families, ['None']);
-      return;
+      return this.#write(service, spec, families, ['None']);
     }
     const asked = typeof spec['clusterIP'] === 'string' ? spec['clusterIP'] : '';
     const ips = families.map((family, index) => {
@@ -75,7 +79,7 @@ export class ServiceAddresses {
       return ip;
     });
     this.#given.set(uid, ips);
-    this.#write(service, spec, families, ips);
+    return this.#write(service, spec, families, ips);
   }
 
   #families(spec: Readonly<Record<string, unknown>>): readonly Family[] {
@@ -99,8 +103,8 @@ export class ServiceAddresses {
     spec: Readonly<Record<string, unknown>>,
     families: readonly Family[],
     ips: readonly string[],
-  ): void {
-    this.#store.put({
+  ): KubernetesObject {
+    return this.#store.put({
       ...service,
       spec: {
         type: 'ClusterIP',
@@ -111,7 +115,7 @@ export class ServiceAddresses {
         ipFamilyPolicy:
           spec['ipFamilyPolicy'] ?? (families.length > 1 ? 'PreferDualStack' : 'SingleStack'),
       },
-      status: statusOf(spec, ips) ?? service['status'] ?? { loadBalancer: {} },
+      status: service['status'] ?? { loadBalancer: {} },
     });
   }
 
@@ -124,15 +128,6 @@ export class ServiceAddresses {
       this.#given.delete(uid);
     }
   }
-}
-
-/** What balances the load of a LoadBalancer is the sandbox itself, at the Service's own addresses. */
-function statusOf(
-  spec: Readonly<Record<string, unknown>>,
-  ips: readonly string[],
-): Readonly<Record<string, unknown>> | undefined {
-  if (spec['type'] !== 'LoadBalancer') return undefined;
-  return { loadBalancer: { ingress: ips.filter((ip) => ip !== 'None').map((ip) => ({ ip })) } };
 }
 
 /** The Service's own addresses: none for a headless one. */

@@ -1,3 +1,4 @@
+import { tryParseIpAddress } from '../../base/address.ts';
 import type { ObjectBase } from './object.ts';
 import { hostname } from './gateway-values.ts';
 import type { Report } from './problem.ts';
@@ -176,6 +177,13 @@ export function validateGateway(gateway: Decoded<typeof gatewaySchema>, report: 
   const { listeners } = gateway.spec;
   if (listeners.length === 0)
     report.error(['spec', 'listeners'], 'must have at least one listener');
+  gateway.spec.addresses.forEach(({ type, value }, index) => {
+    if (type === 'IPAddress' && value !== '' && tryParseIpAddress(value) === undefined)
+      report.error(
+        ['spec', 'addresses', index, 'value'],
+        `must be an IP address: found ${JSON.stringify(value)}`,
+      );
+  });
   const names = new Set<string>();
   listeners.forEach((listener, index) => {
     if (names.has(listener.name))

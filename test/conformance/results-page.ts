@@ -1,4 +1,4 @@
-import { SUITE_TEST_NAMES, SUITE_TESTS, UPSTREAM_TESTS } from './suite-tests.ts';
+import { NOT_APPLICABLE, SUITE_TEST_NAMES, SUITE_TESTS, UPSTREAM_TESTS } from './suite-tests.ts';
 
 export type Result = 'pass' | 'fail' | 'not run';
 
@@ -13,11 +13,14 @@ export function formatResults(results: ReadonlyMap<string, Result>): string {
 
 <!-- Written by \`npm run conformance\`; do not edit. -->
 
-These are tests of the Gateway API's conformance suite, by their upstream names: ${passed} of ${rows.length} pass. Upstream has ${UPSTREAM_TESTS};
-those that are not in the table are not here yet. They run in sandboxes (\`test/conformance/\`), with routes that say the
-same as upstream's. Requests of the mesh's tests come from inside the pods of two ambient namespaces, of which one has a
-waypoint; those of the gateways' tests come from outside of the mesh, and the gateways' backends are in it. An echo
-program on Node's own HTTP and on grpc-js answers.
+These are tests of the Gateway API's conformance suite, by their upstream names: ${passed} of ${rows.length} pass. Upstream has
+${UPSTREAM_TESTS}; those that are not in the table are run upstream only where a feature is missing that is here:
+${NOT_APPLICABLE.join(' and ')}
+(TLS of a TLSRoute that ends at the listener, also beside listeners that pass it on).
+
+They run in sandboxes (\`test/conformance/\`), with routes that say the same as upstream's. Requests of the mesh's tests come
+from inside the pods of two ambient namespaces, of which one has a waypoint; those of the gateways' tests come from outside
+of the mesh, and the gateways' backends are in it. An echo program on Node's own HTTP and on grpc-js answers.
 
 Upstream compares the status, some headers and which pod has answered. Here, the path, host, method and headers that the
 backend saw and the whole of \`Location\` are compared too, and no request is tried again: what was applied is in force when

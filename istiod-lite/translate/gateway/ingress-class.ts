@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import type { IpAddress } from '../../../base/address.ts';
 import type { Gateway } from '../../../mesh/kubernetes/gateway.ts';
 import { INGRESS_CLASS, INGRESS_CONTROLLER } from '../../../mesh/kubernetes/labels.ts';
 import type { Picture } from '../../snapshot.ts';
@@ -21,6 +22,11 @@ export function isIngress(picture: Pick<Picture, 'get'>, { spec }: Gateway): boo
  */
 export function ingressName({ ref, spec }: Gateway): string {
   return shortened(`${ref.name}-${spec.gatewayClassName}`);
+}
+
+/** What the Service of an address that a Gateway asks for is called: the address is in the hash. */
+export function fixedName(gateway: Gateway, ip: IpAddress): string {
+  return shortened(`${ingressName(gateway)}-${hash('sha256', ip, 'hex').slice(0, HASH_DIGITS)}`);
 }
 
 /** The value of the label that tells a Gateway's instances. */

@@ -12,7 +12,8 @@ import {
 } from '../../../mesh/kubernetes/labels.ts';
 import type { GeneratedObject, MeshSettings } from '../settings.ts';
 import { proxyPodSpec, READINESS_PORT, STATS_PORT } from '../waypoint-objects.ts';
-import { ingressLabel, ingressName } from './ingress-class.ts';
+import { askedAddresses } from './ingress-addresses.ts';
+import { fixedName, ingressLabel, ingressName } from './ingress-class.ts';
 import { isServed, type EvaluatedListener } from './listeners.ts';
 
 /** The class of Gateways at the edge of the mesh: made where it is missing. */
@@ -29,7 +30,7 @@ export const INGRESS_GATEWAY_CLASS: GeneratedObject = {
 const SERVICE_TYPES: ReadonlySet<string> = new Set(['LoadBalancer', 'ClusterIP', 'NodePort']);
 
 /**
- * The objects that run a gateway: ServiceAccount, Deployment, and a Service with the ports of its listeners. The Deployment
+ * The objects that run a gateway: ServiceAccount, Deployment, and Services with the ports of its listeners. The Deployment
  * says nothing of replicas, so that whoever scales it has the last word.
  */
 export function ingressObjects(
@@ -75,18 +76,36 @@ export function ingressObjects(
         },
       },
     },
-    {
-      ...{ apiVersion: 'v1', kind: 'Service', metadata },
-      spec: {
-        type: serviceType(gateway),
-        selector,
-        ipFamilyPolicy: 'PreferDualStack',
-        ports: [
-          { name: 'status-port', port: READINESS_PORT, protocol: 'TCP', appProtocol: 'tcp' },
-          ...servicePorts(listeners),
-        ],
-      },
-    },
+    ...ingressServices(gateway, metadata, { selector, ports: servicePorts(listeners) }),
+  ];
+}
+
+/** One by the gateway's name, and one for each address that it asks for. */
+function ingressServices(
+  gateway: Gateway,
+  metadata: GeneratedObject['metadata'],
+  { selector, ports }: Readonly<{ selector: object; ports: readonly object[] }>,
+): GeneratedObject[] {
+  const { fixed, others } = askedAddresses(gateway);
+  const asked = serviceType(gateway);
+  const isBalanced = asked === 'LoadBalancer';
+  const service = (name: string, spec: object): GeneratedObject => ({
+    ...{ apiVersion: 'v1', kind: 'Service', metadata: { ...metadata, name } },
+    spec: { selector, ports, ...spec },
+  });
+  const status = { name: 'status-port', port: READINESS_PORT, protocol: 'TCP', appProtocol: 'tcp' };
+  return [
+    service(metadata.name, {
+      type: isBalanced && !others ? 'ClusterIP' : asked,
+      ipFamilyPolicy: 'PreferDualStack',
+      ports: [status, ...ports],
+    }),
+    ...(isBalanced ? fixed : []).map((ip) =>
+      service(fixedName(gateway, ip), {
+        ...{ type: 'LoadBalancer', loadBalancerIP: ip },
+        ...{ ipFamilyPolicy: 'SingleStack', ipFamilies: [ip.includes(':') ? 'IPv6' : 'IPv4'] },
+      }),
+    ),
   ];
 }
 

@@ -12,12 +12,8 @@ import {
 import { GatewayAttachments } from './attach.ts';
 import { ingressLabel, ingressName } from './ingress-class.ts';
 import { ingressLabels, ingressObjects } from './ingress-objects.ts';
-import {
-  condition,
-  gatewayConditions,
-  ingressAddresses,
-  listenerStatuses,
-} from './ingress-status.ts';
+import { askedAddresses, ingressAddresses } from './ingress-addresses.ts';
+import { condition, gatewayConditions, listenerStatuses } from './ingress-status.ts';
 import { listenerSetsOf } from './listener-owners.ts';
 import { acceptsAnyClient, backendCertificate } from './listener-tls.ts';
 import { translateListeners } from './listener-routes.ts';
@@ -69,25 +65,25 @@ export function translateIngress(
     ],
     gatewayListeners: translateListeners(picture, settings, gateway, attachments),
   };
+  const refused = (reason: string, message: string): Translation => ({
+    ...{ ...NOTHING, ...told },
+    conditions: [
+      condition('Accepted', 'False', reason, message),
+      condition('Programmed', 'False', 'Invalid', message),
+    ],
+    gateway: {
+      addresses: [],
+      listeners: listenerStatuses(
+        ...([attachments, { addresses: [], lacking: { reason: 'Pending', message } }] as const),
+        gateway,
+      ),
+    },
+  });
   const overlay = findOverlay(picture, settings, gateway);
-  if (overlay.kind === 'invalid')
-    return {
-      ...{ ...NOTHING, ...told },
-      conditions: [
-        condition('Accepted', 'False', 'InvalidParameters', overlay.reason),
-        condition('Programmed', 'False', 'Invalid', overlay.reason),
-      ],
-      gateway: {
-        addresses: [],
-        listeners: listenerStatuses(
-          attachments,
-          {
-            ...{ kind: 'none', reason: 'Pending', message: overlay.reason },
-          },
-          gateway,
-        ),
-      },
-    };
+  if (overlay.kind === 'invalid') return refused('InvalidParameters', overlay.reason);
+  const { unsupported } = askedAddresses(gateway);
+  if (unsupported !== undefined)
+    return refused('UnsupportedAddress', `no address is of type ${unsupported.type}`);
   const { listeners } = attachments;
   const own = listeners.filter(({ owner }) => owner.key === gateway.key);
   const found = ingressAddresses(picture, gateway);
@@ -103,7 +99,7 @@ export function translateIngress(
       ...resolvedRefs(picture, gateway),
     ],
     gateway: {
-      addresses: found.kind === 'assigned' ? found.addresses : [],
+      addresses: found.addresses,
       listeners: listenerStatuses(attachments, found, gateway),
       attachedListenerSets: listenerSetsOf(picture, gateway).length,
     },

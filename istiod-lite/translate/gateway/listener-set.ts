@@ -3,7 +3,8 @@ import { formatObject } from '../../../mesh/kubernetes/object.ts';
 import type { Picture } from '../../snapshot.ts';
 import { NOTHING, type Condition, type Translation } from '../settings.ts';
 import { GatewayAttachments } from './attach.ts';
-import { condition, ingressAddresses, listenerStatuses } from './ingress-status.ts';
+import { ingressAddresses } from './ingress-addresses.ts';
+import { condition, listenerStatuses } from './ingress-status.ts';
 import { allowsListenerSet, gatewayOfSet } from './listener-owners.ts';
 import { isServed } from './listeners.ts';
 
@@ -24,7 +25,8 @@ export function translateListenerSet(picture: Picture, set: ListenerSet): Transl
   const attachments = new GatewayAttachments(picture, gateway);
   const own = attachments.listeners.filter(({ owner }) => owner.key === set.key);
   const found = ingressAddresses(picture, gateway);
-  const bad = own.filter(({ unacceptable, conflict }) => unacceptable ?? conflict);
+  // Of a set, unlike of a Gateway, a listener without what it refers to counts as one that is not valid.
+  const bad = own.filter((listener) => !isServed(listener));
   const served = own.some(isServed);
   const names = bad.map(({ spec }) => spec.name).join(', ');
   const accepted: Condition =
@@ -35,9 +37,9 @@ export function translateListenerSet(picture: Picture, set: ListenerSet): Transl
           `not accepted: ${names}`,
         );
   const programmed = served
-    ? found.kind === 'assigned'
+    ? found.lacking === undefined
       ? condition('Programmed', 'True', 'Programmed', 'Resource programmed')
-      : condition('Programmed', 'False', 'Pending', found.message)
+      : condition('Programmed', 'False', 'Pending', found.lacking.message)
     : condition('Programmed', 'False', 'ListenersNotValid', 'no listener can be served');
   return {
     ...NOTHING,

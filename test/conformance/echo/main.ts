@@ -21,14 +21,14 @@ if (first === 'client') {
   const { values } = parseArgs({
     options: {
       ...{ port: port('8080'), tls: port('8443'), tcp: port('9090'), grpc: port('7070') },
-      ...{ h2c: port('3001'), udp: port('9091') },
+      ...{ h2c: port('3001'), udp: port('9091'), grpcs: port('7443') },
       ...{ crt: { type: 'string', default: '' }, key: { type: 'string', default: '' } },
     },
   });
   await serveEcho({
     ...{ http: Number(values.port), https: Number(values.tls) },
     ...{ tcp: Number(values.tcp), grpc: Number(values.grpc), h2c: Number(values.h2c) },
-    udp: Number(values.udp),
+    ...{ udp: Number(values.udp), grpcs: Number(values.grpcs) },
     ...{ certificate: values.crt, key: values.key },
   });
 }

@@ -23,7 +23,9 @@ export type EchoPorts = Readonly<{
   h2c: number;
   udp: number;
   grpc: number;
-  /** Files with the chain and the key for `https`. */
+  /** gRPC in TLS. */
+  grpcs: number;
+  /** Files with the chain and the key for `https` and `grpcs`. */
   certificate: string;
   key: string;
 }>;
@@ -56,7 +58,12 @@ export async function serveEcho(ports: EchoPorts): Promise<void> {
     udp.send(JSON.stringify(echo), from.port, from.address);
   });
   udp.bind(ports.udp);
-  const grpc = await serveGrpc(ports.grpc);
+  const { cert, key } = identity;
+  const inTls = ServerCredentials.createSsl(null, [{ cert_chain: cert, private_key: key }]);
+  const grpc = await serveGrpc(
+    [ports.grpc, ServerCredentials.createInsecure()],
+    [ports.grpcs, inTls],
+  );
   plain.listen(ports.http);
   secure.listen(ports.https);
   tcp.listen(ports.tcp);
@@ -165,7 +172,9 @@ function serveWebSocket(request: IncomingMessage, socket: Duplex): void {
   });
 }
 
-async function serveGrpc(port: number): Promise<GrpcServer> {
+async function serveGrpc(
+  ...ports: readonly (readonly [port: number, credentials: ServerCredentials])[]
+): Promise<GrpcServer> {
   const echo: handleUnaryCall<Buffer, Buffer> = (call, callback) => {
     const fields = Object.entries(call.metadata.toHttp2Headers());
     const headers = fields.flatMap(([name, value]) =>
@@ -184,11 +193,13 @@ async function serveGrpc(port: number): Promise<GrpcServer> {
   server.addService({ echo: method }, { echo });
   for (const name of OTHER_GRPC_METHODS)
     server.addService({ echo: { ...method, path: GRPC_METHOD.replace(/Echo$/, name) } }, { echo });
-  const { promise, resolve, reject } = Promise.withResolvers<undefined>();
-  server.bindAsync(`[::]:${port}`, ServerCredentials.createInsecure(), (error) => {
-    if (error === null) resolve(undefined);
-    else reject(error);
-  });
-  await promise;
+  for (const [port, credentials] of ports) {
+    const { promise, resolve, reject } = Promise.withResolvers<undefined>();
+    server.bindAsync(`[::]:${port}`, credentials, (error) => {
+      if (error === null) resolve(undefined);
+      else reject(error);
+    });
+    await promise;
+  }
   return server;
 }

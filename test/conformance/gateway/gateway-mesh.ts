@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
 import type { ExecutionContext, TestFn } from 'ava';
 import { listAt, textAt, valueAt } from '../../../cli/object-fields.ts';
@@ -18,7 +20,7 @@ export type View = Readonly<Record<string, unknown>>;
 
 /**
  * The suite's gateways and backends, and a client outside of the mesh. A request's URL names a Gateway in the place of a
- * host: `same-namespace`, or `<namespace>/<name>` by `at()`.
+ * host: `same-namespace`, or `<name>.<namespace>`; or has an address.
  */
 export class GatewayMesh {
   readonly mesh: Mesh;
@@ -42,6 +44,11 @@ export class GatewayMesh {
     test.after.always('its files go', () => {
       this.#files[Symbol.dispose]();
     });
+  }
+
+  /** The authorities of what the backends show in TLS. */
+  get rootsPem(): string {
+    return readFileSync(this.#roots, 'utf8');
   }
 
   /** These objects hold, on every proxy, from here on; they go with the test. Gateways among them are waited for. */
@@ -88,7 +95,7 @@ export class GatewayMesh {
     const addressed = requests.map((request) => {
       const url = new URL(request.url);
       const [name = '', namespace = INFRA] = url.hostname.split('.');
-      url.hostname = this.addressOf(name, namespace);
+      if (isIP(url.hostname) === 0) url.hostname = this.addressOf(name, namespace);
       return { ...request, url: url.href };
     });
     return await sendFrom(this.mesh, `${CLIENT}/client`, addressed, this.#roots);

@@ -228,6 +228,11 @@ const others: readonly (readonly [string, string, RegExp])[] = [
     /externalName: is required/,
   ],
   [
+    'Gateway at an address that is none',
+    'apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: a}\nspec: {gatewayClassName: x, addresses: [{type: IPAddress}, {value: example.com}], listeners: [{name: a, port: 1, protocol: HBONE}]}',
+    /addresses\[1\].value: must be an IP address: found "example.com"/,
+  ],
+  [
     'Gateway with two listeners of one name',
     'apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: a}\nspec: {gatewayClassName: x, listeners: [{name: a, port: 1, protocol: HBONE}, {name: a, port: 2, protocol: HBONE}]}',
     /is used twice/,

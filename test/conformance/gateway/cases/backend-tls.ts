@@ -2,9 +2,10 @@ import { listAt, textAt, valueAt } from '../../../../cli/object-fields.ts';
 import type { KubernetesObject } from '../../../../deploy/sandbox/api.ts';
 import { makeTestCa } from '../../../support/test-ca.ts';
 import { conditionsOf, type GatewayMesh, type View } from '../gateway-mesh.ts';
-import { gateway, httpRoute, path, route, to, when, type Manifest } from '../objects.ts';
+import { gateway, httpRoute, path, route, service, to, when, type Manifest } from '../objects.ts';
 import { ask, authorities, CA, pairOf, secret, terminate, tlsBackend } from '../tls.ts';
 import { FINE } from './attaching.ts';
+import { byMethod, expectCalls } from './grpc.ts';
 import type { Runs } from './run.ts';
 import { INFRA } from '../namespaces.ts';
 
@@ -16,6 +17,7 @@ type Names =
   | 'BackendTLSPolicyInvalidKind'
   | 'BackendTLSPolicyObservedGenerationBump'
   | 'BackendTLSPolicyTLSRouteTerminate'
+  | 'BackendTLSPolicyGRPCRoute'
   | 'GatewayTLSBackendClientCertificate'
   | 'GatewayInvalidTLSBackendConfiguration';
 
@@ -23,14 +25,14 @@ const HOST = 'abc.example.com';
 
 function policy(
   name: string,
-  service: string,
+  target: string,
   validation: object,
   more: Readonly<{ sectionName?: string }> = {},
 ): Manifest {
   return {
     ...{ apiVersion: 'gateway.networking.k8s.io/v1', kind: 'BackendTLSPolicy' },
     metadata: { name, namespace: INFRA },
-    spec: { targetRefs: [{ group: '', kind: 'Service', name: service, ...more }], validation },
+    spec: { targetRefs: [{ group: '', kind: 'Service', name: target, ...more }], validation },
   };
 }
 
@@ -195,6 +197,38 @@ export const backendTls: Runs<Names> = {
     );
     const found = await ask(mesh, { gateway: 'again', name: 'again.example.com' });
     t.like(JSON.parse(found.body), { backend: 'tls-again', sni: HOST });
+  },
+
+  async BackendTLSPolicyGRPCRoute(t, mesh) {
+    // Nothing but the route says that it is gRPC.
+    const ports = [{ name: 'btls', port: 443, targetPort: 7443 }];
+    const services = ['grpc-good', 'grpc-wrong-host', 'grpc-wrong-ca'];
+    const [good, ...wrong] = [
+      policy('grpc-good', 'grpc-good', trust('backends', 'echo'), { sectionName: 'btls' }),
+      policy('grpc-wrong-host', 'grpc-wrong-host', trust('backends', 'other.example.com')),
+      policy('grpc-wrong-ca', 'grpc-wrong-ca', trust('authorities', 'echo')),
+    ] as const;
+    const rules = services.map((name, index) =>
+      when([byMethod(['Echo', 'EchoTwo', 'EchoThree'][index] ?? '')], to(name, { port: 443 })),
+    );
+    const routed = route('GRPCRoute', 'backend-tls', ['same-namespace'], rules);
+    await mesh.use(
+      ...([t, authorities('backends', mesh.rootsPem)] as const),
+      authorities('authorities', CA.rootPem),
+      ...services.map((name) => service(name, { selector: { app: 'infra-backend-v1' }, ports })),
+      ...[routed, good, ...wrong],
+    );
+    for (const each of [good, ...wrong])
+      await mesh.expectStatus(t, each, ancestorsView, { 'same-namespace': FINE });
+    const unavailable = { grpcStatus: 14 };
+    const refused = [
+      [{ method: 'EchoTwo' }, unavailable],
+      [{ method: 'EchoThree' }, unavailable],
+    ] as const;
+    await expectCalls(t, mesh, [[{ method: 'Echo' }, { by: 'infra-backend-v1' }], ...refused]);
+    // Without its policy, gRPC without TLS is what is spoken, and this port speaks none.
+    await mesh.remove(good);
+    await expectCalls(t, mesh, [[{ method: 'Echo' }, unavailable], ...refused]);
   },
 
   async GatewayTLSBackendClientCertificate(t, mesh) {

@@ -1,6 +1,7 @@
 import { listAt, textAt, valueAt } from '../../../../cli/object-fields.ts';
+import type { KubernetesObject } from '../../../../deploy/sandbox/api.ts';
 import { expectRequests } from '../expected.ts';
-import { conditionsOf, gatewayView, listenersView } from '../gateway-mesh.ts';
+import { conditionsOf, gatewayView, listenersView, type View } from '../gateway-mesh.ts';
 import { INFRA } from '../namespaces.ts';
 import { gateway, httpRoute, routesFrom, to, type Manifest } from '../objects.ts';
 import { LISTENING } from './attaching.ts';
@@ -14,13 +15,26 @@ type Names =
   | 'GatewayInvalidRouteKind'
   | 'GatewayListenerUnsupportedProtocol'
   | 'GatewayModifyListeners'
-  | 'GatewayInfrastructure';
+  | 'GatewayInfrastructure'
+  | 'GatewayStaticAddresses'
+  | 'GatewayOptionalAddressValue';
 
 const READY = { Accepted: 'True Accepted', Programmed: 'True Programmed' };
 const HTTP = { ...LISTENING, kinds: ['HTTPRoute', 'GRPCRoute'], attachedRoutes: 0 };
 
 function conditions(object: Parameters<typeof conditionsOf>[0]): Record<string, string> {
   return conditionsOf(object);
+}
+
+/** Of the network of the sandbox's Services, and of none that there is. */
+const [USABLE, SECOND, UNUSABLE] = ['10.96.200.7', '10.96.200.8', '192.0.2.1'] as const;
+
+/** Its conditions and its addresses. */
+function addressesView(object: KubernetesObject): View {
+  const addresses = listAt(object, 'status', 'addresses').map(
+    (address) => `${textAt(address, 'type')} ${textAt(address, 'value')}`,
+  );
+  return { ...conditionsOf(object), addresses };
 }
 
 export const gateways: Runs<Names> = {
@@ -159,5 +173,71 @@ export const gateways: Runs<Names> = {
     t.is(valueAt(pod, 'metadata', 'labels', 'example.com/label'), 'a-label');
     const [owner] = listAt(pod, 'metadata', 'ownerReferences');
     t.not(textAt(owner, 'name'), '');
+  },
+
+  async GatewayStaticAddresses(t, mesh) {
+    const name = 'static-addresses';
+    const asking = (...addresses: readonly object[]): Manifest =>
+      gateway(name, [{ name: 'http', port: 8080 }], { spec: { addresses } });
+    const ip = (value: string): object => ({ value });
+    const fake = { type: 'test.example.com/fake-type', value: 'fake' };
+    const route = httpRoute('static', [name], [to('infra-backend-v1')]);
+    const served = { by: 'infra-backend-v1' };
+    const expect = async (object: Manifest, view: View): Promise<void> => {
+      await mesh.apply(object);
+      await mesh.expectStatus(t, object, addressesView, view);
+      await mesh.mesh.settled();
+    };
+    const all = asking(fake, ip(UNUSABLE), ip(USABLE));
+    t.teardown(() => mesh.remove(all, route));
+    await mesh.apply(route);
+    const refused = { Accepted: 'False UnsupportedAddress', Programmed: 'False Invalid' };
+    await expect(all, { ...refused, addresses: [] });
+    // Those that can be had are bound beside one that cannot, and one that another has.
+    const taken = mesh.addressOf('same-namespace');
+    await expect(asking(ip(UNUSABLE), ip(taken), ip(USABLE)), {
+      ...{ ...READY, Programmed: 'False AddressNotUsable', addresses: [`IPAddress ${USABLE}`] },
+    });
+    await expectRequests(t, mesh, [[{ at: `${USABLE}:8080` }, served]]);
+    await expect(asking(ip(USABLE)), { ...READY, addresses: [`IPAddress ${USABLE}`] });
+    await expectRequests(t, mesh, [[{ at: `${USABLE}:8080` }, served]]);
+    await expect(asking(ip(SECOND), ip(USABLE)), {
+      ...{ ...READY, addresses: [`IPAddress ${SECOND}`, `IPAddress ${USABLE}`] },
+    });
+    await expectRequests(t, mesh, [
+      [{ at: `${USABLE}:8080` }, served],
+      [{ at: `${SECOND}:8080` }, served],
+    ]);
+    await expect(asking(ip(SECOND)), { ...READY, addresses: [`IPAddress ${SECOND}`] });
+    const [[gone] = []] = await mesh.send([{ url: `http://${USABLE}:8080/` }]);
+    t.is(gone?.status, 0);
+  },
+
+  async GatewayOptionalAddressValue(t, mesh) {
+    const name = 'optional-address';
+    const asking = (...addresses: readonly object[]): Manifest =>
+      gateway(name, [{ name: 'http', port: 8080 }], { spec: { addresses } });
+    const object = asking({ type: 'IPAddress' });
+    await mesh.use(t, object, httpRoute('optional', [name], [to('infra-backend-v1')]));
+    const made = await mesh.mesh.object('Service', `${name}-istio`, INFRA);
+    const given = listAt(made, 'spec', 'clusterIPs').map((ip) => `IPAddress ${String(ip)}`);
+    await mesh.expectStatus(t, object, addressesView, { ...READY, addresses: given });
+    const served = { by: 'infra-backend-v1' };
+    await expectRequests(t, mesh, [[{ at: `${name}:8080` }, served]]);
+    const both = asking({ type: 'IPAddress' }, { value: USABLE });
+    await mesh.apply(both);
+    const addresses = [...given, `IPAddress ${USABLE}`];
+    await mesh.expectStatus(t, both, addressesView, { ...READY, addresses });
+    await mesh.mesh.settled();
+    await expectRequests(t, mesh, [
+      [{ at: `${name}:8080` }, served],
+      [{ at: `${USABLE}:8080` }, served],
+    ]);
+    // What balances the load here gives no names.
+    const host = asking({ type: 'Hostname' });
+    await mesh.apply(host);
+    await mesh.expectStatus(t, host, addressesView, {
+      ...{ ...READY, Programmed: 'False AddressNotAssigned', addresses: [] },
+    });
   },
 };

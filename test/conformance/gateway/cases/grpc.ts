@@ -34,7 +34,8 @@ type Call = readonly [
   expected: Expected,
 ];
 
-async function expectCalls(
+/** Makes the calls, from outside of the mesh, and compares all that came of them. */
+export async function expectCalls(
   t: ExecutionContext,
   mesh: GatewayMesh,
   calls: readonly Call[],
@@ -50,7 +51,7 @@ async function expectCalls(
   await compareAll(t, cases, (requests) => mesh.send(requests));
 }
 
-const byMethod = (method: string): Fields => ({ method: { service: SERVICE, method } });
+export const byMethod = (method: string): Fields => ({ method: { service: SERVICE, method } });
 
 export const grpc: Runs<Names> = {
   async GRPCExactMethodMatching(t, mesh) {

@@ -2,7 +2,8 @@ import { valueAt } from '../../../../cli/object-fields.ts';
 import { expectRequests, type GatewayCase } from '../expected.ts';
 import { conditionsOf, gatewayView, listenersView, parentsView } from '../gateway-mesh.ts';
 import { APP_BACKEND, INFRA, WEB_BACKEND } from '../namespaces.ts';
-import { gateway, httpRoute, routesFrom, to, type Manifest } from '../objects.ts';
+import { gateway, grant, httpRoute, routesFrom, to, type Manifest } from '../objects.ts';
+import { ask, CA, pairOf, secret, terminate } from '../tls.ts';
 import { FINE, LISTENING } from './attaching.ts';
 import type { Runs } from './run.ts';
 
@@ -13,6 +14,8 @@ type Names =
   | 'ListenerSetAllowedNamespaceSelector'
   | 'ListenerSetHostnameConflict'
   | 'ListenerSetProtocolConflict'
+  | 'ListenerSetReferenceGrant'
+  | 'ListenerSetAllowedRoutesSupportedKinds'
   | 'ListenerSetHTTPRouting'
   | 'ListenerSetAllowedRoutesNamespaces'
   | 'ListenerSetDualParentRefIndependence'
@@ -51,6 +54,7 @@ const setParent = (name: string, more: Fields = {}): Fields => ({
 const READY = { Accepted: 'True Accepted', Programmed: 'True Programmed' };
 const REFUSED = { Accepted: 'False NotAllowed', Programmed: 'False NotAllowed' };
 const HTTP = { ...LISTENING, kinds: ['HTTPRoute', 'GRPCRoute'], attachedRoutes: 0 };
+const SECRETS = { kind: 'Secret' };
 const V1 = { by: 'infra-backend-v1' };
 const V2 = { by: 'infra-backend-v2' };
 const V3 = { by: 'infra-backend-v3' };
@@ -137,6 +141,80 @@ export const listenerSets: Runs<Names> = {
       },
       tcp: stream,
     });
+  },
+
+  async ListenerSetReferenceGrant(t, mesh) {
+    const name = 'set-secrets';
+    const ref = { name: 'certificate', namespace: WEB_BACKEND };
+    const https = (host: string): Fields => ({
+      ...{ name: host, hostname: `${host}.test`, port: 443, protocol: 'HTTPS' },
+      ...terminate(ref),
+    });
+    const names = ['own.test', 'granted.test', 'refused.test'];
+    const granted = (kind: string): Manifest =>
+      grant(`of-${kind.toLowerCase()}`, WEB_BACKEND, { kind, namespace: INFRA }, SECRETS);
+    const set = listenerSet('granted', name, [https('granted')]);
+    const other = listenerSet('not-granted', name, [https('refused')], APP_BACKEND);
+    await mesh.use(
+      ...([t, secret(ref.name, pairOf(CA, ...names), WEB_BACKEND), granted('Gateway')] as const),
+      ...[gateway(name, [https('own')], takes('All')), set, other],
+      httpRoute('of-granted', [setParent('granted')], toV1),
+      httpRoute('of-refused', [setParent('not-granted', { namespace: APP_BACKEND })], toV1),
+    );
+    const invalid = 'False ListenersNotValid';
+    const refused = (host: string): Fields => ({
+      ...{ Accepted: invalid, Programmed: invalid },
+      listeners: {
+        [host]: {
+          ...{ ...HTTP, ResolvedRefs: 'False RefNotPermitted', Programmed: 'False Invalid' },
+          attachedRoutes: host === 'granted' ? 1 : 0,
+        },
+      },
+    });
+    const isServed = async (host: string): Promise<boolean> =>
+      (await ask(mesh, { gateway: name, name: `${host}.test` })).status === 200;
+    // What the Gateway itself may refer to is nothing for the sets that it takes.
+    await mesh.expectStatus(t, set, gatewayView, refused('granted'));
+    t.false(await isServed('granted'));
+    await mesh.use(t, granted('ListenerSet'));
+    await mesh.expectStatus(t, set, gatewayView, {
+      ...{ ...READY, listeners: { granted: { ...HTTP, attachedRoutes: 1 } } },
+    });
+    await mesh.expectStatus(t, other, gatewayView, refused('refused'));
+    t.true(await isServed('granted'));
+    t.false(await isServed('refused'));
+  },
+
+  async ListenerSetAllowedRoutesSupportedKinds(t, mesh) {
+    const name = 'set-kinds';
+    const kinds = (host: string, ...allowed: readonly string[]): Fields => ({
+      ...{ name: host, hostname: `${host}.test` },
+      allowedRoutes: { kinds: allowed.map((kind) => ({ kind })) },
+    });
+    const set = listenerSet('kinds', name, [
+      kinds('http-only', 'HTTPRoute'),
+      kinds('tls-only', 'TLSRoute'),
+      kinds('either', 'TLSRoute', 'HTTPRoute'),
+    ]);
+    await mesh.use(
+      ...([t, gateway(name, [{ name: 'own', hostname: 'own.test' }], takes('All')), set] as const),
+      httpRoute('of-kinds', [setParent('kinds')], toV1),
+    );
+    const unresolved = { ...HTTP, ResolvedRefs: 'False InvalidRouteKinds' };
+    const served = { kinds: ['HTTPRoute'], attachedRoutes: 1 };
+    await mesh.expectStatus(t, set, gatewayView, {
+      ...{ ...READY, Accepted: 'True ListenersNotValid' },
+      listeners: {
+        'http-only': { ...HTTP, ...served },
+        'tls-only': { ...unresolved, Programmed: 'False Invalid', kinds: [] },
+        either: { ...unresolved, ...served },
+      },
+    });
+    await expectRequests(t, mesh, [
+      [{ at: name, host: 'http-only.test' }, V1],
+      [{ at: name, host: 'either.test' }, V1],
+      [{ at: name, host: 'tls-only.test' }, NONE],
+    ]);
   },
 
   async ListenerSetHTTPRouting(t, mesh) {

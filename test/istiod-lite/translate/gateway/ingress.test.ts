@@ -36,7 +36,11 @@ class Plane {
   }
 
   generated(kind: string): GeneratedObject | undefined {
-    return [...this.#translator.generated()].find((object) => object.kind === kind);
+    return this.allGenerated(kind)[0];
+  }
+
+  allGenerated(kind: string): readonly GeneratedObject[] {
+    return [...this.#translator.generated()].filter((object) => object.kind === kind);
   }
 
   /** Of Gateway shop/edge. */
@@ -166,6 +170,77 @@ test('the type of a gateway’s Service is the one that is asked for', (t) => {
   const annotations = { 'networking.istio.io/service-type': 'ClusterIP' };
   const plane = new Plane(edge([{ name: 'http' }], {}, annotations));
   t.is(textAt(plane.generated('Service'), 'spec', 'type'), 'ClusterIP');
+});
+
+/** Type, address and families of each Service that a Gateway with these addresses gets. */
+function servicesFor(addresses: readonly object[], annotations: object = {}): readonly unknown[] {
+  const plane = new Plane(edge([{ name: 'http' }], { addresses }, annotations));
+  return plane
+    .allGenerated('Service')
+    .map((service) =>
+      ['type', 'loadBalancerIP', 'ipFamilies'].map((field) => valueAt(service, 'spec', field)),
+    );
+}
+
+test('each address that a Gateway asks for has a load balancer of its own', (t) => {
+  const v4 = { value: '192.0.2.1' };
+  const v6 = { type: 'IPAddress', value: '2001:DB8::1' };
+  const balanced = ['LoadBalancer', undefined, undefined];
+  const first = ['LoadBalancer', '192.0.2.1', ['IPv4']];
+  const inCluster = ['ClusterIP', undefined, undefined];
+  t.deepEqual(servicesFor([]), [balanced]);
+  t.deepEqual(servicesFor([{ type: 'IPAddress' }]), [balanced]);
+  t.deepEqual(servicesFor([{ type: 'Hostname', value: 'a.example.com' }]), [balanced]);
+  t.deepEqual(servicesFor([{ type: 'IPAddress' }, v4]), [balanced, first]);
+  t.deepEqual(servicesFor([v4, v6]), [
+    ...[inCluster, first],
+    ['LoadBalancer', '2001:db8::1', ['IPv6']],
+  ]);
+  // Without a load balancer there is nobody to ask.
+  const annotations = { 'networking.istio.io/service-type': 'ClusterIP' };
+  t.deepEqual(servicesFor([v4], annotations), [inCluster]);
+  t.deepEqual(servicesFor([v4, { type: 'NamedAddress', value: 'public' }]), []);
+});
+
+/** Whether a Gateway with these addresses is programmed, and its addresses, while its load balancers have given `ingress`. */
+function programmed(
+  addresses: readonly object[],
+  ingress: object,
+  ready = 'True',
+): readonly string[] {
+  const gateway = edge([{ name: 'http' }], { addresses });
+  const services = new Plane(gateway).allGenerated('Service').map((service) => ({
+    ...{ ...service, status: { loadBalancer: { ingress: [ingress] } } },
+  }));
+  const pod = {
+    ...{ apiVersion: 'v1', kind: 'Pod', spec: { containers: [{ name: 'proxy', image: 'proxy' }] } },
+    metadata: {
+      ...{ name: 'edge', namespace: 'shop' },
+      labels: { 'gateway.networking.k8s.io/gateway-name': 'edge' },
+    },
+    status: { phase: 'Running', conditions: [{ type: 'Ready', status: ready }] },
+  };
+  const status = new Plane(gateway, ...services, pod).status('Gateway', 'edge');
+  const condition = status?.conditions.find(({ type }) => type === 'Programmed');
+  const given = (status?.gateway?.addresses ?? []).map(({ value }) => value);
+  return [`${condition?.status ?? ''} ${condition?.reason ?? ''}`, ...given];
+}
+
+test('a Gateway is programmed with the addresses that it asks for, and not with others', (t) => {
+  const one = { ip: '192.0.2.1' };
+  const name = { hostname: 'a.example.com' };
+  t.deepEqual(programmed([], one), ['True Programmed', '192.0.2.1']);
+  t.deepEqual(programmed([{ value: '192.0.2.1' }], one), ['True Programmed', '192.0.2.1']);
+  t.deepEqual(programmed([{ value: '192.0.2.1' }], one, 'False'), ['False Pending']);
+  t.deepEqual(programmed([{ value: '192.0.2.2' }], one), ['False AddressNotUsable']);
+  t.deepEqual(programmed([{ value: '192.0.2.1' }, { value: '192.0.2.2' }], one), [
+    ...['False AddressNotUsable', '192.0.2.1'],
+  ]);
+  t.deepEqual(programmed([{ type: 'Hostname' }], one), ['False AddressNotAssigned']);
+  t.deepEqual(programmed([{ type: 'Hostname' }], name), ['True Programmed', 'a.example.com']);
+  const asked = (value: string): object => ({ type: 'Hostname', value });
+  t.deepEqual(programmed([asked('a.example.com')], name), ['True Programmed', 'a.example.com']);
+  t.deepEqual(programmed([asked('b.example.com')], name), ['False AddressNotUsable']);
 });
 
 test('nothing runs for a Gateway without a listener that can be served', (t) => {
