@@ -51,12 +51,6 @@ export class UpstreamPool implements Disposable {
     return size;
   }
 
-  /** The endpoint is gone, or is to be dialled anew: what runs goes on, nothing new begins on what is open. */
-  retire(endpointKey: string): void {
-    this.#http1.get(endpointKey)?.retire();
-    this.#http2.get(endpointKey)?.retire();
-  }
-
   /** Nothing new begins on what is open now. */
   retireAll(): void {
     for (const pool of this.#all()) pool.retire();

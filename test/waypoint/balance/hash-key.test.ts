@@ -1,7 +1,7 @@
 import test from 'ava';
 import type { HashSource } from '../../../mesh/model/traffic-policy.ts';
 import { hashText } from '../../../waypoint/balance/hash.ts';
-import { findCookie, findQueryParameter, hashRequest } from '../../../waypoint/balance/hash-key.ts';
+import { findQueryParameter, hashRequest } from '../../../waypoint/balance/hash-key.ts';
 import { seededRandom } from '../../support/numbers.ts';
 
 const headers = [
@@ -50,13 +50,6 @@ test('hashRequest() makes a cookie that has the same hash when it comes back', (
 test('hashRequest() makes a cookie for as long as the client stays where the ttl is 0', (t) => {
   const source = { kind: 'cookie', name: 'c', path: '', ttlMs: 0 } as const;
   t.regex(hashRequest(source, [], '', () => 0.5)?.setCookie ?? '', /^c="[0-9a-f]{16}"; HttpOnly$/);
-});
-
-test('findCookie() finds whole names only', (t) => {
-  t.is(findCookie(['cookie', 'xab=1; ab=2; abc=3'], 'ab'), '2');
-  t.is(findCookie(['cookie', 'xab=1; abc=3'], 'ab'), undefined);
-  t.is(findCookie(['cookie', 'ab'], 'ab'), undefined);
-  t.is(findCookie(['cookie', ';;  ; ab='], 'ab'), '');
 });
 
 test('findQueryParameter() looks behind the question mark only', (t) => {
