@@ -394,16 +394,23 @@ test.serial('H22: who asks to go on with HTTP/2 is not let in by it', async (t) 
   t.false((await askedOf(t)).some((line) => line.includes('PRI')));
 });
 
-test.serial('H15: a port for HTTP/2 or gRPC speaks nothing else', async (t) => {
-  const client = await RawSocket.connect(t, await openInside(t, 'attacker', 81));
-  client.send('GET /in-text HTTP/1.1\r\nHost: web\r\n\r\n');
-  await withDeadline(client.untilEnd(), END_MS, 'the end');
-  t.notRegex(client.text, /HTTP\/1/);
-  const peer = await begin(t, await openInside(t, 'attacker', 81));
-  peer.send(headers(1, E, ...request('GET', '/in-frames')));
-  t.is(await withDeadline(peer.answer(), END_MS, 'an answer'), 'HEADERS 1 200');
-  peer.socket.destroy();
-});
+test.serial(
+  'H15: a port for HTTP/2 or gRPC serves both versions, and ends what is neither',
+  async (t) => {
+    const client = await RawSocket.connect(t, await openInside(t, 'attacker', 81));
+    client.send('GET /in-text HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n');
+    await withDeadline(client.untilEnd(), END_MS, 'the end');
+    t.regex(client.text, /^HTTP\/1\.1 200 /);
+    const neither = await RawSocket.connect(t, await openInside(t, 'attacker', 81));
+    neither.send('INVALID CONNECTION PREFACE\r\n\r\n');
+    await withDeadline(neither.untilEnd(), END_MS, 'the end');
+    t.notRegex(neither.text, /HTTP\/1/);
+    const peer = await begin(t, await openInside(t, 'attacker', 81));
+    peer.send(headers(1, E, ...request('GET', '/in-frames')));
+    t.is(await withDeadline(peer.answer(), END_MS, 'an answer'), 'HEADERS 1 200');
+    peer.socket.destroy();
+  },
+);
 
 test.serial(
   'A8: a policy that comes ends what was let in before it, within a second',
