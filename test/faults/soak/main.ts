@@ -56,7 +56,7 @@ async function main(args: readonly string[]): Promise<number> {
   };
   try {
     const { failures, rounds, complete, explained } = await runSoak({
-      ...{ minutes, seed, say, recoveryMs: RECOVERY_MS },
+      ...{ minutes, seed, say, waypoints: true, recoveryMs: RECOVERY_MS },
       signal: abort.signal,
     });
     for (const failure of failures) say(`failed: ${failure}`);

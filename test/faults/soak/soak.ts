@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Mesh, type MeshOptions } from '../../support/mesh.ts';
 import { monotonicMs } from '../../support/tagged-bytes.ts';
-import { TOPOLOGIES, type Fault } from '../fault.ts';
+import { L4_TOPOLOGIES, TOPOLOGIES, type Fault } from '../fault.ts';
 import { auditIdentities } from '../identities.ts';
 import { addressesOf, Loads, type LoadReports } from '../loads.ts';
-import { ALL_FAULTS, faultMeshOptions } from '../matrix.ts';
+import { ALL_FAULTS, FAULTS, faultMeshOptions } from '../matrix.ts';
 import { runRound } from '../round.ts';
 import { Churn } from './churn.ts';
 import { ErrorLedger } from './errors.ts';
@@ -14,6 +14,8 @@ import { PartWatch } from './watch.ts';
 export type SoakOptions = Readonly<{
   minutes: number;
   seed: number;
+  /** Also with one and two waypoints in the path, and their own faults. */
+  waypoints: boolean;
   /** The longest recovery that passes; RECOVERY_MS on a machine that does nothing else. */
   recoveryMs: number;
   /** Ends it early, in order. */
@@ -57,14 +59,14 @@ const STOP_GRACE_MS = 5_000;
 
 /** Loads a mesh, changes it all the time, and lets a fault happen every ten seconds. */
 export async function runSoak(options: SoakOptions): Promise<SoakReport> {
-  await using mesh = new Mesh(meshOptions());
+  await using mesh = new Mesh(meshOptions(options));
   await mesh.start();
   const soak = new Soak(mesh, options);
   return await soak.run();
 }
 
-function meshOptions(): MeshOptions {
-  const options = faultMeshOptions({ waypoints: true });
+function meshOptions({ waypoints }: SoakOptions): MeshOptions {
+  const options = faultMeshOptions({ waypoints });
   const environment = options.settings?.partEnvironment ?? {};
   const ztunnel = {
     ...environment['ztunnel'],
@@ -92,7 +94,7 @@ class Soak {
     this.#mesh = mesh;
     this.#options = options;
     this.#ledger = new ErrorLedger(options.recoveryMs);
-    this.#loads = new Loads(mesh, TOPOLOGIES);
+    this.#loads = new Loads(mesh, options.waypoints ? TOPOLOGIES : L4_TOPOLOGIES);
     this.#churn = new Churn(mesh);
     this.#watch = new PartWatch(mesh);
   }
@@ -130,9 +132,10 @@ class Soak {
   }
 
   async #faults(): Promise<void> {
-    const { minutes, seed, signal, say } = this.#options;
+    const { minutes, seed, waypoints, signal, say } = this.#options;
+    const faults = waypoints ? ALL_FAULTS : FAULTS;
     const endMs = performance.now() + minutes * MINUTE_MS;
-    for (const fault of shuffled(ALL_FAULTS, seededRandom(seed))) {
+    for (const fault of shuffled(faults, seededRandom(seed))) {
       const nextMs = performance.now() + FAULT_PERIOD_MS;
       if (nextMs > endMs || signal.aborted) return;
       await this.#round(this.#lengthened(fault));
