@@ -9,6 +9,7 @@ import {
 import type { Picture } from '../snapshot.ts';
 import { translateIngress } from './gateway/ingress.ts';
 import { isIngress } from './gateway/ingress-class.ts';
+import { condition } from './gateway/ingress-status.ts';
 import { securityOfGateway } from './http-policies.ts';
 import { applyOverlay, findOverlay, type Overlay } from './overlay.ts';
 import {
@@ -164,13 +165,4 @@ function overlaid(
 ): Translation['generated'] & {} {
   const objects = waypointObjects(gateway, settings);
   return overlay.kind === 'none' ? objects : objects.map((object) => applyOverlay(object, overlay));
-}
-
-function condition(
-  type: string,
-  status: Condition['status'],
-  reason: string,
-  message: string,
-): Condition {
-  return { type, status, reason, message };
 }

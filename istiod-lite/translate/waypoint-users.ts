@@ -1,12 +1,8 @@
 import type { Service } from '../../mesh/kubernetes/core.ts';
-import type { Gateway } from '../../mesh/kubernetes/gateway.ts';
 import type { ServiceEntry } from '../../mesh/kubernetes/networking.ts';
-import type { ParentRef } from '../../mesh/kubernetes/route-references.ts';
 import type { Picture } from '../snapshot.ts';
-import { findEdgeParent } from './gateway/listener-owners.ts';
-import { keyOfGateway } from './gateway/listeners.ts';
 import { serviceHostname } from './names.ts';
-import { findParent } from './routes/parents.ts';
+import { routedBy } from './routed-by.ts';
 import { objectWaypoint } from './services.ts';
 import type { MeshSettings } from './settings.ts';
 import { virtualServiceWaypoints } from './virtual-users.ts';
@@ -57,29 +53,4 @@ function directUsers(
     ...routedBy(picture, settings, object, hostname),
     ...virtualServiceWaypoints(picture, settings, object, hostname),
   ]);
-}
-
-/** The waypoints and gateways that routes make send to a service, whether it uses them or not. */
-function routedBy(
-  picture: Picture,
-  settings: MeshSettings,
-  { kind, ref }: Service | ServiceEntry,
-  hostname: string,
-): string[] {
-  const routes = [
-    ...(kind === 'Service' ? picture.routesTo(kind, ref.namespace, ref.name) : []),
-    ...picture.routesTo('Hostname', '', hostname),
-  ];
-  return routes.flatMap((route) =>
-    route.spec.parentRefs.flatMap((parentRef): string[] => {
-      const gateway = findIngress(picture, parentRef, route.ref.namespace);
-      if (gateway !== undefined) return [keyOfGateway(gateway)];
-      const parent = findParent(picture, parentRef, route.ref.namespace);
-      return parent === undefined ? [] : [...objectWaypoint(picture, settings, parent).gateways];
-    }),
-  );
-}
-
-function findIngress(picture: Picture, ref: ParentRef, namespace: string): Gateway | undefined {
-  return findEdgeParent(picture, ref, namespace)?.gateway;
 }
