@@ -3,7 +3,6 @@ import { median } from '../harness/statistics.ts';
 import { REPLICAS, SENDERS } from './application.ts';
 import { makeCallGraph, shareOfCalls } from './call-graph.ts';
 import { MODES, waypointedServices, type ModeName } from './modes.ts';
-import type { Plan } from './plans.ts';
 import { valuesOf, type ModeSample } from './rows.ts';
 import type { AmbientResults } from './results.ts';
 
@@ -18,7 +17,7 @@ const WAYPOINTS = 1;
  */
 export function coefficientsOf(results: AmbientResults): Coefficients {
   const { samples, environment } = results;
-  const plan = results.settings as unknown as Plan;
+  const plan = results.settings;
   const sizes = [...new Set(samples.map(({ pods }) => pods))].sort((a, b) => a - b);
   const largest = samples.filter(({ pods }) => pods === sizes.at(-1));
   const line = (processMb: (ofSize: readonly ModeSample[], pods: number) => number): Linear =>

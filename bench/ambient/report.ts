@@ -8,7 +8,6 @@ import { makeCallGraph, shareOfCalls } from './call-graph.ts';
 import { REPLICAS, SENDERS } from './application.ts';
 import { chartsOf, drawSvg } from './charts.ts';
 import { MODES, waypointedServices, type ModeName } from './modes.ts';
-import type { Plan } from './plans.ts';
 import { metricsOf, valuesOf, type ModeSample } from './rows.ts';
 import type { AmbientResults } from './results.ts';
 
@@ -40,7 +39,7 @@ export async function writeReport(resultsPath: string, results: AmbientResults):
 /** The report as Markdown. @param prefix of the names of its figures' files. */
 export function formatReport(results: AmbientResults, prefix: string): string {
   const { samples, rows, failures, environment, quiet, startedAt } = results;
-  const plan = results.settings as unknown as Plan;
+  const plan = results.settings;
   return [
     '# One application, with and without a mesh',
     '',

@@ -27,7 +27,7 @@ export async function runAmbient({ plan, path, allowBusy, note }: AmbientRun): P
     measure: (onOutcome) => measureAll(plan, note, onOutcome),
   });
   process.stdout.write(formatOutcome(results));
-  note(`the report is ${await writeReport(path, results)}`);
+  note(`the report is ${await writeReport(path, { ...results, settings: plan })}`);
   if (!plan.judges) note('the goals are about 100 pods: they are not judged by this run');
   return passed;
 }
