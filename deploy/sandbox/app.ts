@@ -43,6 +43,7 @@ export class Sandbox implements ControlledSandbox {
   readonly cluster: Cluster;
   readonly parts: Part[] = [];
   readonly #listeners = new Set<(event: SandboxEvent) => void>();
+  readonly #lookers = new Set<() => void>();
   readonly #problems: string[] = [];
   readonly #startedAt = timestamp();
   readonly #tokens: TokenSigner;
@@ -134,6 +135,20 @@ export class Sandbox implements ControlledSandbox {
     this.#listeners.add(listener);
     return () => {
       this.#listeners.delete(listener);
+    };
+  }
+
+  /**
+   * Whoever waits for a state looks after every change of anything, and once soon: events tell only of a state that was
+   * seen to be another before, and work that is done between two checks was never seen.
+   *
+   * @returns how to stop looking.
+   */
+  onCheck(look: () => void): () => void {
+    this.#lookers.add(look);
+    this.#queueCheck();
+    return () => {
+      this.#lookers.delete(look);
     };
   }
 
@@ -258,6 +273,7 @@ export class Sandbox implements ControlledSandbox {
     const settled = this.unsettled().length === 0;
     if (settled && !this.#settled) this.#tell({ type: 'settled' });
     this.#settled = settled;
+    for (const look of this.#lookers) look();
     if (this.cluster.busy) this.#queueCheck();
   }
 

@@ -55,6 +55,7 @@ export type ControlledSandbox = Readonly<{
   unsettled(): string[];
   unenrolled(): string[];
   onEvent(listener: (event: SandboxEvent) => void): () => void;
+  onCheck(look: () => void): () => void;
   label(request: LabelRequest): KubernetesObject;
   scale(request: ScaleRequest): KubernetesObject;
   restart(request: RestartRequest): KubernetesObject;
@@ -221,8 +222,8 @@ export class ControlServer {
         resolve(look());
       };
       const timer = setTimeout(end, timeoutMs);
-      const stop = sandbox.onEvent((event) => {
-        if (event.type === goal && look().done) end();
+      const stop = sandbox.onCheck(() => {
+        if (look().done) end();
       });
       response.on('close', () => {
         clearTimeout(timer);

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
-import { BYTES_PROTOCOL, type ObjectList } from '../../../deploy/sandbox/api.ts';
+import { BYTES_PROTOCOL, type ObjectList, type WaitResult } from '../../../deploy/sandbox/api.ts';
 import { runningSupervisor, startSandbox, stopSandbox } from '../../../deploy/sandbox/launch.ts';
 import {
   connectTo,
@@ -99,6 +99,22 @@ test.serial('pods reach Services by name, over both families, at every ready pod
   await sandbox.post('/v1/scale', { namespace: 'shop', name: 'web', replicas: 1 });
   t.true((await sandbox.settled()).done);
   t.regex(await curl(sandbox, 'http://web/'), /served-by: web-/);
+});
+
+test.serial('who waits while the controllers are at work is told when they are done', async (t) => {
+  const sandbox = await openSandbox(t, 'waiting');
+  await sandbox.settled();
+  const timeoutMs = 10_000;
+  for (let round = 0; round < 100; round++) {
+    const name = `shop-${round}`;
+    const applied = sandbox.apply(
+      JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } }),
+    );
+    const startedMs = performance.now();
+    const { done } = await sandbox.get<WaitResult>(`/v1/wait?for=settled&timeoutMs=${timeoutMs}`);
+    t.true(done && performance.now() - startedMs < timeoutMs, `round ${round}`);
+    await applied;
+  }
 });
 
 test.serial('a rollout replaces every pod and serves all the while', async (t) => {
