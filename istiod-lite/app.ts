@@ -142,7 +142,7 @@ export async function startControlPlane(
       : stack.use(new LastGoodDatabase(join(config.statusDir, 'last-good.db'), { onTrouble }));
   const source = stack.use(
     new FolderSource({
-      ...{ folders: config.configDirs, onTrouble },
+      ...{ folders: config.configDirs, quietMs: config.configQuietMs, onTrouble },
       ...(lastGood === undefined ? {} : { lastGood }),
     }),
   );
