@@ -68,7 +68,7 @@ export class EnrolledPod {
   readonly #stop = new AbortController();
   #pod: AgentPod;
   #state: EnrolmentState = 'capturing';
-  #isTold = false;
+  #isAnnotated = false;
   #openPlain = NO_CONNECTIONS;
   #toldOpenPlain = 0;
   /** Settles when what was to be said of the pod has been said. */
@@ -115,7 +115,7 @@ export class EnrolledPod {
 
   /** Whether the proxy has it and its annotations say so: without these others would dial it in plain text. */
   get mayStart(): boolean {
-    return this.#state === 'enabled' && this.#isTold;
+    return this.#state === 'enabled' && this.#isAnnotated;
   }
 
   get openPlainConnections(): number {
@@ -171,7 +171,7 @@ export class EnrolledPod {
       [AMBIENT_REDIRECTION]: AMBIENT_REDIRECTION_ENABLED,
       [OPEN_PLAIN]: this.#openPlain.size === 0 ? null : String(this.#openPlain.size),
     });
-    this.#isTold = true;
+    this.#isAnnotated = true;
     if (this.#openPlain.size > 0) void this.#watchOpenPlain();
   }
 
