@@ -138,7 +138,6 @@ function routeCommand(family: number): string {
   return `route replace local ${family === 4 ? '0.0.0.0/0' : '::/0'} dev lo table ${ROUTE_TABLE}`;
 }
 
-
 /** A script after which nothing new is captured; what is captured goes on. Without our table it does nothing. */
 export const RELEASE_SCRIPT = `nft list table inet ${TABLE} > /dev/null 2>&1 || exit 0
 nft "flush chain inet ${TABLE} nat_prerouting; flush chain inet ${TABLE} nat_output"`;

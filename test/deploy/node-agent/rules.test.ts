@@ -10,8 +10,9 @@ import {
 import { parseIpAddress } from '../../../base/address.ts';
 import { hasTcpSockets, parseConnections } from '../../../deploy/node-agent/plain-connections.ts';
 import { openNetns, prepareNetns } from '../../../net/netns.ts';
-import { bindListener, connectTcp, type TcpStream } from '../../../net/tcp.ts';
+import { bindListener, connectTcp } from '../../../net/tcp.ts';
 import { TcpListener } from '../../../net/tcp-listener.ts';
+import type { TcpStream } from '../../../net/tcp-stream.ts';
 import { openNamespace } from '../support.ts';
 
 const everything = { dns: true, inbound: true, virtualInterfaces: ['tap0'] };
@@ -44,7 +45,8 @@ test('the kernel takes the rules, twice too, and nothing is left after their rem
 test('half of a capture is mended, and what cannot be set fails', async (t) => {
   const netns = await openNamespace(t);
   const rules = formatCaptureRules(everything);
-  const look = 'nft list ruleset; ip rule; ip -6 rule; ip route show table 100; ip -6 route show table 100';
+  const look =
+    'nft list ruleset; ip rule; ip -6 rule; ip route show table 100; ip -6 route show table 100';
   runInside(netns, captureScript(true), rules);
   const whole = runInside(netns, look);
   for (const lost of [
