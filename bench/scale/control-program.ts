@@ -23,8 +23,8 @@ import type { ScaleReport, ScaleTask } from './task.ts';
 const PODS_PER_FILE = 100;
 const PODS_PER_SERVICE = 10;
 const MB = 1 << 20;
-/** Two looks of releaseAfterSending() and one to spare. */
-const SETTLE_MS = 6000;
+/** For the looks of releaseAfterSending(), also where it has to rest. */
+const SETTLE_MS = 12_000;
 const ONE_IP = '11.255.255.1';
 
 const { workloads, proxies, changes } = JSON.parse(process.argv[2] ?? '{}') as ScaleTask;

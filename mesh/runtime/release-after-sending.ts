@@ -1,3 +1,4 @@
+import { trimNativeHeap } from '../../net/native-heap.ts';
 import { releaseMemory } from './release-memory.ts';
 
 /** More in buffers than there was after the last release; less is not worth stopping for. */
@@ -6,13 +7,17 @@ const MANY_BYTES = 64 << 20;
 const STILL_GROWING_BYTES = MANY_BYTES / 16;
 /** How often the buffers are looked at. */
 const LOOK_MS = 2000;
-/** However much is sent, the thread stops for it once a minute at the most. */
-const REST_MS = 60_000;
+/** However much is sent, the thread does not stop for it again so soon; */
+const REST_MS = 5000;
+/** nor for more than one percent of the time. */
+const REST_FACTOR = 100;
 
 export type ReleaseAfterSendingOptions = Readonly<{
   lookMs?: number;
   restMs?: number;
   release?: () => void;
+  /** Gives back what has become free after a release: streams let go of their buffers in turns of their own. */
+  trim?: () => void;
   /** Bytes in buffers, those included that nobody holds any more. */
   held?: () => number;
 }>;
@@ -23,20 +28,26 @@ export type ReleaseAfterSendingOptions = Readonly<{
  * disposed.
  */
 export function releaseAfterSending(options: ReleaseAfterSendingOptions = {}): Disposable {
-  const { lookMs = LOOK_MS, restMs = REST_MS, release = releaseMemory } = options;
+  const { lookMs = LOOK_MS, restMs = REST_MS } = options;
+  const { release = releaseMemory, trim = trimNativeHeap } = options;
   const held = options.held ?? ((): number => process.memoryUsage().arrayBuffers);
   let kept = held();
   let before = kept;
   let restedMs = -Infinity;
+  let isReleased = false;
   const timer = setInterval(() => {
+    if (isReleased) trim();
+    isReleased = false;
     const now = held();
     const isGrowing = now > before + STILL_GROWING_BYTES;
     before = now;
     kept = Math.min(kept, now);
     const nowMs = performance.now();
     if (isGrowing || now < kept + MANY_BYTES || nowMs < restedMs) return;
-    restedMs = nowMs + restMs;
     release();
+    const endMs = performance.now();
+    restedMs = endMs + Math.max(restMs, REST_FACTOR * (endMs - nowMs));
+    isReleased = true;
     kept = held();
     before = kept;
   }, lookMs);

@@ -9,6 +9,7 @@ test('memory is released once, when much has been sent and no more comes', async
   let held = 10 * MB;
   let looks = 0;
   let releases = 0;
+  let trims = 0;
   let growth = 0;
   using _release = releaseAfterSending({
     lookMs: LOOK_MS,
@@ -20,6 +21,9 @@ test('memory is released once, when much has been sent and no more comes', async
     release: () => {
       releases++;
       held = 100 * MB; // the rest is in use
+    },
+    trim: () => {
+      trims++;
     },
   });
   const look = async (count: number): Promise<void> => {
@@ -35,6 +39,7 @@ test('memory is released once, when much has been sent and no more comes', async
   while (releases === 0) await look(1);
   await look(3);
   t.is(releases, 1, 'what is in use is not garbage');
+  t.is(trims, 1, 'what became free after it is given back as well');
   held = 900 * MB;
   await look(5);
   t.is(releases, 1, 'not again so soon');
