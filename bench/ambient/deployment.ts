@@ -11,7 +11,9 @@ import { TemporaryFolder } from '../harness/temporary-folder.ts';
 import { LoadClient } from '../load/load-client.ts';
 import type { HttpTarget } from '../load/protocol.ts';
 import { EnvoySidecars } from '../sidecar/envoy-sidecars.ts';
+import { HaloSidecars } from '../sidecar/halo-sidecars.ts';
 import { raiseInotifyLimit } from '../sidecar/inotify-limit.ts';
+import type { Sidecars, SidecarsOf } from '../sidecar/sidecars.ts';
 import {
   APP_NAMESPACE,
   appEndpoints,
@@ -36,9 +38,15 @@ import {
   policiesYaml,
   type Additions,
 } from './mesh-objects.ts';
-import { CONTROL_PROGRAMS, waypointedServices, type Mode } from './modes.ts';
+import { CONTROL_PROGRAMS, waypointedServices, type Mode, type ModeName } from './modes.ts';
 
-/** A hundred pods on two cores, each with an Envoy that reads its configuration. */
+/** The modes with a proxy in each pod. */
+const SIDECARS: Readonly<Partial<Record<ModeName, SidecarsOf>>> = {
+  sidecar: HaloSidecars,
+  'sidecar-envoy': EnvoySidecars,
+};
+
+/** A hundred pods on two cores, each with a proxy that reads its configuration. */
 const START_TIMEOUT_MS = 300_000;
 const LOOK_EVERY_MS = 5;
 /** From when every container runs. */
@@ -70,7 +78,7 @@ export class Deployment implements AsyncDisposable {
   readonly #stack: AsyncDisposableStack;
   readonly #folder: string;
   readonly #nodes: readonly string[];
-  readonly #sidecars: EnvoySidecars | undefined;
+  readonly #sidecars: Sidecars | undefined;
   readonly #vips: ReadonlyMap<string, string>;
 
   /** Resolves when everything runs and every proxy knows it all. */
@@ -79,11 +87,11 @@ export class Deployment implements AsyncDisposable {
     const { mode, graph, late } = options;
     const folder = stack.use(new TemporaryFolder('application')).path;
     const endpoints = appEndpoints(graph, late);
-    const sidecars =
-      mode.proxies === 'pod' ? new EnvoySidecars(folder, graph, endpoints) : undefined;
+    const Chosen = SIDECARS[mode.name];
+    const sidecars = Chosen && new Chosen(folder, graph, endpoints);
     if (sidecars !== undefined) {
       const pods = SENDERS + graph.services.length * REPLICAS + late + options.beside;
-      stack.use(raiseInotifyLimit(pods * sidecars.followedFiles));
+      stack.use(raiseInotifyLimit(pods * sidecars.inotifyInstances));
     }
     const nodes = Array.from({ length: options.nodes }, (_, index) => `node-${index + 1}`);
     const inMesh = mode.proxies === 'node';
@@ -129,7 +137,7 @@ export class Deployment implements AsyncDisposable {
       outside: LoadClient;
       folder: string;
       nodes: readonly string[];
-      sidecars: EnvoySidecars | undefined;
+      sidecars: Sidecars | undefined;
       vips: ReadonlyMap<string, string>;
     }>,
     stack: AsyncDisposableStack,
@@ -235,7 +243,7 @@ export class Deployment implements AsyncDisposable {
     await this.#stack.disposeAsync();
   }
 
-  async #tellSidecars(sidecars: EnvoySidecars): Promise<void> {
+  async #tellSidecars(sidecars: Sidecars): Promise<void> {
     const lines = new Map((await this.#podLines()).map((pod) => [pod.name, pod]));
     const { graph } = this.options;
     const pods = appPods(graph, this.#nodes, this.#folder);
