@@ -1,4 +1,4 @@
-import { readlinkSync, statSync } from 'node:fs';
+import { readlinkSync, statfsSync, statSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { OUTSIDE } from '../../deploy/sandbox/addresses.ts';
 import type { PodStatusLine } from '../../deploy/sandbox/api.ts';
@@ -53,6 +53,8 @@ const LOOK_EVERY_MS = 5;
 const CALLS_TIMEOUT_MS = 60_000;
 const CALL_TIMEOUT_MS = 5000;
 const RETRY_MS = 100;
+/** linux/magic.h: the file system of namespaces. */
+const NSFS_MAGIC = 0x6e736673;
 
 export type DeploymentOptions = Readonly<{
   mode: Mode;
@@ -320,10 +322,11 @@ function ipv4(addresses: readonly string[]): string {
   return addresses.find((address) => !address.includes(':')) ?? '';
 }
 
-/** What identifies a network namespace; nothing where there is none (yet). */
+/** What identifies a network namespace; nothing where there is none (yet): first there is an empty file in its place. */
 function inode(path: string): string | undefined {
   const stats = statSync(path, { throwIfNoEntry: false });
-  return stats === undefined ? undefined : `net:[${stats.ino}]`;
+  if (stats === undefined || statfsSync(path).type !== NSFS_MAGIC) return undefined;
+  return `net:[${stats.ino}]`;
 }
 
 function netnsOf(pid: number): string | undefined {
