@@ -40,6 +40,7 @@ import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
 import { BatchSender } from './batch-sender.ts';
 import { GatewayPorts } from './gateway/gateway-ports.ts';
 import { GatewayRoutes } from './gateway/gateway-routes.ts';
+import { chooseIngressWay } from './gateway/ingress-way.ts';
 import { ServerTls } from './gateway/server-tls.ts';
 import { explainRequest } from './explain.ts';
 import { EndpointMetrics } from './endpoint-metrics.ts';
@@ -140,7 +141,8 @@ const rateLimiter = new RateLimiter({
 const health = new CheckedHealth();
 const targets = new UpstreamTargets({
   ...{ state, store, clock },
-  ...{ self: () => state.localWorkload(parts.self), health },
+  ...{ self: () => state.localWorkload(parts.self), health, network: config.network },
+  isIngress: config.role === 'gateway',
   onOutlierEvent(target, event) {
     logger.info(`endpoint ${event.kind}`, { target, ...event });
     const { kind, endpoint } = event;
@@ -416,7 +418,15 @@ async function applyXds({
   return rejected;
 }
 
+/** Behind its waypoint a gateway reaches no endpoint of a service, not even to check it. */
+function isWaypointsBusiness(key: ServiceKey): boolean {
+  const service = config.role === 'gateway' ? state.service(key) : undefined;
+  return service !== undefined && chooseIngressWay(service, Math.random).kind !== 'direct';
+}
+
 function checkEndpointsOf(services: ReadonlySet<ServiceKey>): void {
   if (checker === undefined) return;
-  for (const service of services) updateChecks(checker, state, store, service);
+  for (const service of services)
+    if (isWaypointsBusiness(service)) checker.update(service, undefined, new Map());
+    else updateChecks(checker, state, store, service);
 }
