@@ -38,6 +38,7 @@ import { closeReactor, setFaultHandler } from '../net/reactor.ts';
 import type { TcpListener } from '../net/tcp-listener.ts';
 import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
 import { BatchSender } from './batch-sender.ts';
+import { explainAtGateway } from './gateway/explain.ts';
 import { GatewayPorts } from './gateway/gateway-ports.ts';
 import { GatewayRoutes } from './gateway/gateway-routes.ts';
 import { chooseIngressWay } from './gateway/ingress-way.ts';
@@ -316,12 +317,12 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
       return null;
     },
     explain(question) {
-      const self = { name, namespace, workload: state.localWorkload(parts.self) };
+      const self = { name, namespace, identity, workload: state.localWorkload(parts.self) };
+      const told = { state, store, security, targets, self, network: config.network };
       try {
-        return explainRequest(
-          { state, store, security, targets, self, network: config.network },
-          question,
-        );
+        return config.role === 'gateway'
+          ? explainAtGateway({ ...told, gateway: gatewayRoutes }, question)
+          : explainRequest(told, question);
       } catch (error) {
         return { error: describeError(error) };
       }
