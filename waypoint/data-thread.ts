@@ -133,6 +133,7 @@ const security = new Security({
 const limitsLog = log.scope('rate-limit');
 const rateLimiter = new RateLimiter({
   ...{ store, clock: netClock, metrics, redisUrl: config.redisUrl, processMemory: limitsMemory },
+  gatewayLimits: () => store.listeners(gateway)?.limits,
   onEvent(event) {
     if (event.kind === 'available')
       limitsLog.info('global rate limits are counted', { after_ms: Math.round(event.afterMs) });
