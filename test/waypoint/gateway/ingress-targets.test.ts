@@ -80,6 +80,7 @@ test('what a gateway sends to a service goes to the instances of its waypoint wh
   t.is(scene.way(), 'waypoint-1:15008 waypoint-2:15008 for 10.96.0.1:80');
   scene.web({ waypoint: ASKS.waypoint });
   t.is(scene.way(), 'web-1:8080');
+  t.is([...scene.targets.all()].length, 1, 'the way that is not gone any more is forgotten');
 });
 
 test('a waypoint sends to the pods of a service, whatever that asks of gateways', (t) => {
