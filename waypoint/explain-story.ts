@@ -20,9 +20,10 @@ import type { Downstream } from './downstream.ts';
 import { conditionOf } from './endpoint-report.ts';
 import { filterRequest } from './filters/chain.ts';
 import type { RouteMatch } from './match.ts';
+import { normalizePath } from './normalize-path.ts';
 import type { RequestHead } from './request-head.ts';
 import { compileRule } from './routing.ts';
-import type { SecurityExplanation } from './security.ts';
+import type { Security, SecurityExplanation } from './security.ts';
 import { placeOf, type TargetBackend } from './upstream/target-backend.ts';
 import type { UpstreamTargets } from './upstream/targets.ts';
 import { describeTls } from './upstream/tls.ts';
@@ -75,8 +76,22 @@ export function askedHead(
   ];
 }
 
-/** @returns how it ends there, if it does. */
-export function explainSecurity(
+/** What normalises and judges a request before it is routed. @returns how it ends there, if it does. */
+export function explainAdmission(
+  security: Pick<Security, 'explain' | 'settings'>,
+  head: RequestHead,
+  downstream: Downstream,
+  steps: ExplainStep[],
+): Outcome | undefined {
+  const normal = normalizePath(head.path, security.settings.paths);
+  if (normal.kind === 'refused')
+    return { kind: 'refuse', status: 400, reason: 'the path has no normal form' };
+  if (normal.target !== head.path) steps.push({ step: 'path', found: normal.target });
+  head.path = normal.target;
+  return explainSecurity(security.explain({ head, downstream }), steps);
+}
+
+function explainSecurity(
   found: SecurityExplanation | undefined,
   steps: ExplainStep[],
 ): Outcome | undefined {

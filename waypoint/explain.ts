@@ -7,16 +7,15 @@ import { admit, type Target } from './admit.ts';
 import { Downstream } from './downstream.ts';
 import {
   askedHead,
+  explainAdmission,
   explainBackends,
   explainRule,
-  explainSecurity,
   forwardTo,
   type Outcome,
   type RequestQuestion,
   type Story,
   type StoryParts,
 } from './explain-story.ts';
-import { normalizePath } from './normalize-path.ts';
 import { RequestHead } from './request-head.ts';
 import { routesFor, type CompiledPort } from './routing.ts';
 import type { Security } from './security.ts';
@@ -74,13 +73,7 @@ function decide(
     return { kind: 'bytes', reason: `port ${port} carries bytes, in which no request is seen` };
 
   const head = new RequestHead(askedHead(question, 'http', authority), downstream);
-  const normal = normalizePath(head.path, parts.security.settings.paths);
-  if (normal.kind === 'refused')
-    return { kind: 'refuse', status: 400, reason: 'the path has no normal form' };
-  if (normal.target !== head.path) steps.push({ step: 'path', found: normal.target });
-  head.path = normal.target;
-
-  const refusal = explainSecurity(parts.security.explain({ head, downstream }), steps);
+  const refusal = explainAdmission(parts.security, head, downstream, steps);
   if (refusal !== undefined) return refusal;
 
   const { identity } = downstream;

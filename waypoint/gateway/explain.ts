@@ -6,15 +6,14 @@ import { canonicalAuthority, splitAuthority } from '../../net/http1/authority.ts
 import { Downstream } from '../downstream.ts';
 import {
   askedHead,
+  explainAdmission,
   explainConnectionRoute,
   explainRule,
-  explainSecurity,
   type Outcome,
   type RequestQuestion,
   type Story,
   type StoryParts,
 } from '../explain-story.ts';
-import { normalizePath } from '../normalize-path.ts';
 import { RequestHead } from '../request-head.ts';
 import type { Security } from '../security.ts';
 import type { GatewayRoutes, ListenerRoutes, PortListeners } from './gateway-routes.ts';
@@ -109,13 +108,7 @@ function explainHttp(
     edge: { scheme, ...(scheme === 'https' && { serverName: hostname }) },
   });
   const head = new RequestHead(askedHead(question, scheme, authority), downstream);
-  const normal = normalizePath(head.path, parts.security.settings.paths);
-  if (normal.kind === 'refused')
-    return { kind: 'refuse', status: 400, reason: 'the path has no normal form' };
-  if (normal.target !== head.path) steps.push({ step: 'path', found: normal.target });
-  head.path = normal.target;
-
-  const refusal = explainSecurity(parts.security.explain({ head, downstream }), steps);
+  const refusal = explainAdmission(parts.security, head, downstream, steps);
   if (refusal !== undefined) return refusal;
   if (found === undefined) return { ...noListener(hostname), kind: 'answer', status: 404 };
   steps.push(...found.explain(hostname, head.list));
