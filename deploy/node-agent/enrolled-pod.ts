@@ -67,6 +67,8 @@ export class EnrolledPod {
   #state: EnrolmentState = 'capturing';
   #openPlain: ReadonlySet<ConnectionKey> = new Set();
   #toldOpenPlain = 0;
+  /** Settles when what was to be said of the pod has been said. */
+  #told: Promise<void> = Promise.resolve();
 
   private constructor(pod: AgentPod, netns: Netns, parts: EnrolmentParts) {
     this.#pod = pod;
@@ -139,16 +141,16 @@ export class EnrolledPod {
   /** Hands the pod to the proxy until it takes it. Never rejects; ends early when the pod is released or left. */
   async announce(): Promise<void> {
     const backoff = new Backoff();
-    while (this.#state === 'capturing' && !this.#stop.signal.aborted) {
+    while (this.#isCapturing()) {
       const outcome = await this.#parts.zds.add(this.zdsPod);
       if (outcome.kind === 'acked') {
         await this.confirm();
         return;
       }
+      // Refused because it was released meanwhile, it must not be said to be on its way into the mesh.
+      if (!this.#isCapturing()) return;
       if (this.#pod.annotations[AMBIENT_REDIRECTION] === undefined)
-        await this.#parts.source.annotate(this.#pod, {
-          [AMBIENT_REDIRECTION]: AMBIENT_REDIRECTION_PENDING,
-        });
+        await this.#annotate({ [AMBIENT_REDIRECTION]: AMBIENT_REDIRECTION_PENDING });
       await backoff.wait(this.#stop.signal);
     }
   }
@@ -158,7 +160,7 @@ export class EnrolledPod {
     if (this.#state !== 'capturing') return;
     this.#state = 'enabled';
     this.#toldOpenPlain = this.#openPlain.size;
-    await this.#parts.source.annotate(this.#pod, {
+    await this.#annotate({
       [AMBIENT_REDIRECTION]: AMBIENT_REDIRECTION_ENABLED,
       [OPEN_PLAIN]: this.#openPlain.size === 0 ? null : String(this.#openPlain.size),
     });
@@ -187,14 +189,14 @@ export class EnrolledPod {
   async release(): Promise<void> {
     this.#state = 'releasing';
     this.#stop.abort();
-    const { source, zds, log } = this.#parts;
+    const { zds, log } = this.#parts;
     const { uid, namespace, name } = this.#pod;
     try {
       await runIn(this.#netns, ['sh', '-c', RELEASE_SCRIPT]);
     } catch (error) {
       log(`cannot release pod ${namespace}/${name}: ${describeError(error)}`);
     }
-    await source.annotate(this.#pod, { [AMBIENT_REDIRECTION]: null, [OPEN_PLAIN]: null });
+    await this.#annotate({ [AMBIENT_REDIRECTION]: null, [OPEN_PLAIN]: null });
     await pause(RELEASE_SETTLE_MS, new AbortController().signal);
     await zds.remove(uid);
     this.#listeners.close();
@@ -223,10 +225,7 @@ export class EnrolledPod {
     await this.#parts.zds.remove(this.#pod.uid);
     await this.#dropConnections();
     this.#close();
-    await this.#parts.source.annotate(this.#pod, {
-      [AMBIENT_REDIRECTION]: null,
-      [OPEN_PLAIN]: null,
-    });
+    await this.#annotate({ [AMBIENT_REDIRECTION]: null, [OPEN_PLAIN]: null });
   }
 
   /** The agent ends: pods stay captured. */
@@ -249,6 +248,17 @@ export class EnrolledPod {
     } catch (error) {
       this.#parts.log(`cannot end connections of pod ${this.#pod.name}: ${describeError(error)}`);
     }
+  }
+
+  /** One after another: each is tried until it is taken, and the last must win. */
+  #annotate(annotations: Readonly<Record<string, string | null>>): Promise<void> {
+    this.#told = this.#told.then(() => this.#parts.source.annotate(this.#pod, annotations));
+    return this.#told;
+  }
+
+  /** Asked anew after each wait. */
+  #isCapturing(): boolean {
+    return this.#state === 'capturing' && !this.#stop.signal.aborted;
   }
 
   #close(): void {
@@ -275,7 +285,7 @@ export class EnrolledPod {
     if (count === this.#toldOpenPlain || this.#stop.signal.aborted) return;
     this.#toldOpenPlain = count;
     const text = count === 0 ? null : String(count);
-    await this.#parts.source.annotate(this.#pod, { [OPEN_PLAIN]: text });
+    await this.#annotate({ [OPEN_PLAIN]: text });
   }
 }
 
