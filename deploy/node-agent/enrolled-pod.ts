@@ -14,6 +14,7 @@ import { openNetns, ownNetnsId, type Netns } from '../../net/netns.ts';
 import type { AgentPod, PodSource } from './pod-source.ts';
 import { PodListeners } from './pod-listeners.ts';
 import {
+  hasTcpSockets,
   listConnections,
   resetAll,
   resetConnections,
@@ -41,6 +42,8 @@ const LOOK_PERIOD_MS = 2000;
 const END_LOOKS = 5;
 const END_LOOK_PERIOD_MS = 50;
 
+const NO_CONNECTIONS: ReadonlySet<ConnectionKey> = new Set();
+
 export type EnrolmentParts = Readonly<{
   source: PodSource;
   zds: ZdsServer;
@@ -65,7 +68,8 @@ export class EnrolledPod {
   readonly #stop = new AbortController();
   #pod: AgentPod;
   #state: EnrolmentState = 'capturing';
-  #openPlain: ReadonlySet<ConnectionKey> = new Set();
+  #isAnnotated = false;
+  #openPlain = NO_CONNECTIONS;
   #toldOpenPlain = 0;
   /** Settles when what was to be said of the pod has been said. */
   #told: Promise<void> = Promise.resolve();
@@ -87,13 +91,11 @@ export class EnrolledPod {
     const enrolled = new EnrolledPod(pod, netns, parts);
     try {
       if (netns.id === ownNetnsId()) throw new Error("the pod's namespace is the node's own");
+      // A pod that is about to start has no sockets yet, and waits for us.
+      const isNew = !hasTcpSockets(netns);
       enrolled.#listeners.openAll(enrolled.options);
-      const before = await listConnections(netns);
-      await runIn(
-        netns,
-        ['sh', '-c', captureScript(parts.ipv6)],
-        formatCaptureRules(enrolled.options),
-      );
+      const before = isNew ? NO_CONNECTIONS : await listConnections(netns);
+      await enrolled.#setRules(isNew);
       // Captured before already, and found again: what is open then may well be captured.
       if (pod.annotations[AMBIENT_REDIRECTION] === undefined) enrolled.#openPlain = before;
       return enrolled;
@@ -109,6 +111,11 @@ export class EnrolledPod {
 
   get state(): EnrolmentState {
     return this.#state;
+  }
+
+  /** Whether the proxy has it and its annotations say so: without these others would dial it in plain text. */
+  get mayStart(): boolean {
+    return this.#state === 'enabled' && this.#isAnnotated;
   }
 
   get openPlainConnections(): number {
@@ -155,7 +162,7 @@ export class EnrolledPod {
     }
   }
 
-  /** The proxy has it. */
+  /** The proxy has it; resolves when the pod's annotations say so. */
   async confirm(): Promise<void> {
     if (this.#state !== 'capturing') return;
     this.#state = 'enabled';
@@ -164,6 +171,7 @@ export class EnrolledPod {
       [AMBIENT_REDIRECTION]: AMBIENT_REDIRECTION_ENABLED,
       [OPEN_PLAIN]: this.#openPlain.size === 0 ? null : String(this.#openPlain.size),
     });
+    this.#isAnnotated = true;
     if (this.#openPlain.size > 0) void this.#watchOpenPlain();
   }
 
@@ -172,11 +180,7 @@ export class EnrolledPod {
     const before = JSON.stringify(this.options);
     this.#pod = pod;
     if (JSON.stringify(this.options) === before || this.#state === 'releasing') return;
-    await runIn(
-      this.#netns,
-      ['sh', '-c', captureScript(this.#parts.ipv6)],
-      formatCaptureRules(this.options),
-    );
+    await this.#setRules(false);
   }
 
   /** Ends the plain connections that were open at enrolment. */
@@ -232,6 +236,18 @@ export class EnrolledPod {
   leave(): void {
     this.#stop.abort();
     this.#close();
+  }
+
+  /** @param isNew most likely none are there: it is tried in the quicker way first. */
+  async #setRules(isNew: boolean): Promise<void> {
+    const set = (onlyNew: boolean): Promise<string> =>
+      runIn(
+        this.#netns,
+        ['sh', '-c', captureScript(this.#parts.ipv6)],
+        formatCaptureRules(this.options, { onlyNew }),
+      );
+    if (!isNew) await set(false);
+    else await set(true).catch(() => set(false));
   }
 
   /**
