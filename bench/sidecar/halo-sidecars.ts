@@ -1,4 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
+import { compileCache } from '../../deploy/sandbox/compile-cache.ts';
 import type { AppEndpoint, AppPod } from '../ambient/application.ts';
 import type { CallGraph } from '../ambient/call-graph.ts';
 import type { Additions } from '../ambient/mesh-objects.ts';
@@ -56,6 +58,7 @@ export class HaloSidecars implements Sidecars {
     }
     for (const { name } of endpoints) this.setEndpoints(name, []);
     this.denyProbe(false);
+    warmCompileCache(folder);
   }
 
   additions({ account }: AppPod): Additions {
@@ -83,4 +86,11 @@ export class HaloSidecars implements Sidecars {
       replaceFile(join(policyFolder(this.#folder, account), POLICY_FILE), JSON.stringify(file));
     }
   }
+}
+
+/** Otherwise a hundred processes that start at once each compile a program that was just changed, and keep the compiler. */
+function warmCompileCache(folder: string): void {
+  const [node = '', ...program] = COMMAND;
+  const env = { ...process.env, NODE_COMPILE_CACHE: compileCache(folder) };
+  execFileSync(node, [...program, '--help'], { env, stdio: 'ignore' });
 }
