@@ -138,3 +138,21 @@ for (const version of ['http1', 'http2'] as const)
     refused = 1000;
     t.like(await runRequests({ ...ask, count: 100 }), { count: 0, errors: 100 });
   });
+
+test('a gRPC call is answered when its status is 0 too', async (t) => {
+  const statuses = ['0', '13'];
+  const server = startHttp(
+    t,
+    ({ exchange, headers }) => {
+      t.is(headers[1], 'POST');
+      exchange.respond([':status', '200', 'content-type', 'application/grpc']);
+      exchange.sendTrailers(['grpc-status', statuses[0] ?? '']);
+    },
+    { version: 'detect' },
+  );
+  const ask = { host, port: server.port, version: 'http2', call: 'grpc', path: '/a.B/C' } as const;
+  const plan = { ...ask, connections: 2, rate: 1000, count: 20 };
+  t.like(await runRequests(plan), { count: 20, errors: 0 });
+  statuses.shift();
+  t.like(await runRequests(plan), { count: 0, errors: 20 });
+});
