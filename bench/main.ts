@@ -9,20 +9,17 @@ import { runAmbient } from './ambient/run.ts';
 import { compareRuns, formatChanges } from './harness/compare.ts';
 import { formatProfile, functionTimes, readProfile } from './harness/profile.ts';
 import { readResults } from './harness/results.ts';
-import type { Row } from './harness/rows.ts';
 import { formatOutcome, runQuietly, type Outcome } from './harness/run-quietly.ts';
-import { VERSION_COMMANDS } from './http1/proxies.ts';
-import { runHttp1 } from './http1/run.ts';
 import { QUESTIONS } from './l4/questions.ts';
 import { PEERS, runL4 } from './l4/run.ts';
+import { VERSION_COMMANDS } from './l7/proxies.ts';
+import { QUESTIONS as L7_QUESTIONS } from './l7/questions.ts';
 import { runL7 } from './l7/run.ts';
 import { runScaleBenchmark } from './scale/run.ts';
-import { ENVOY_VERSION_COMMAND } from './peers/envoy.ts';
 
 /*
  * npm run bench -- l4 [options]       one run; see README.md beside this file
- * npm run bench -- http1 [options]    the same, of HTTP/1.1
- * npm run bench -- l7 [options]       the same, of waypoints
+ * npm run bench -- l7 [options]       the same, of waypoints and of plain HTTP proxies
  * npm run bench -- ambient [options]  no mesh, this one and sidecars under one application
  * npm run bench -- scale [options]    control plane and proxy with thousands of workloads
  * npm run bench -- coefficients FILE   has `halo cost` reckon with a run of "ambient"
@@ -32,17 +29,18 @@ import { ENVOY_VERSION_COMMAND } from './peers/envoy.ts';
 
 const USAGE = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only QUESTION,...] [--env NAME=VALUE]
                               [--out FILE] [--allow-busy]
-       npm run bench -- http1 [--rounds N] [--seconds S] [--out FILE] [--allow-busy]
-       npm run bench -- l7 [--rounds N] [--seconds S] [--out FILE] [--allow-busy]
+       npm run bench -- l7 [--rounds N] [--seconds S] [--only QUESTION,...] [--connections N,...] [--quick] [--out FILE]
+                              [--allow-busy]
        npm run bench -- ambient [--quick | --full] [--pods N,...] [--modes MODE,...] [--rounds N] [--out FILE]
                               [--allow-busy]
        npm run bench -- scale [--full] [--out FILE] [--allow-busy]
        npm run bench -- coefficients FILE
        npm run bench -- compare A B
        npm run bench -- profile FILE...
-questions: ${QUESTIONS.map(({ name }) => name).join(', ')}
+questions of l4: ${QUESTIONS.map(({ name }) => name).join(', ')}
+questions of l7: ${L7_QUESTIONS.map(({ name }) => name).join(', ')};
+                 waypoint and proxy: all of them
 `;
-const L7_PROGRAMS = { envoy: ENVOY_VERSION_COMMAND, ...VERSION_COMMANDS } as const;
 const FOLDER = join(import.meta.dirname, 'results');
 const COEFFICIENTS = join(import.meta.dirname, '../cli/cost/coefficients.json');
 /** The exit codes of the `halo` command: 1 failed, 2 not understood. */
@@ -51,6 +49,10 @@ const [OK, FAILED, USAGE_ERROR] = [0, 1, 2];
 const PROFILE_LINES = 30;
 /** Fewer rounds prove nothing. Design: at least 5. */
 const MIN_ROUNDS = 5;
+/** To see whether all works and where things stand. */
+const QUICK_ROUNDS = 2;
+/** The part of them for rows without a goal. */
+const FEW_ROUNDS = 0.4;
 
 const OPTIONS = {
   rounds: { type: 'string', default: String(MIN_ROUNDS) },
@@ -64,8 +66,7 @@ process.exitCode = await main(process.argv.slice(2));
 async function main([command, ...args]: readonly string[]): Promise<number> {
   try {
     if (command === 'l4') return await benchL4(args);
-    if (command === 'http1') return await benchRows('http1', VERSION_COMMANDS, runHttp1, args);
-    if (command === 'l7') return await benchRows('l7', L7_PROGRAMS, runWaypointAndProxy, args);
+    if (command === 'l7') return await benchL7(args);
     if (command === 'ambient') return await benchAmbient(args);
     if (command === 'scale') return await benchScale(args);
     if (command === 'coefficients' && args.length === 1) return writeCoefficients(args[0] ?? '');
@@ -89,7 +90,7 @@ async function benchL4(args: readonly string[]): Promise<number> {
       env: { type: 'string', multiple: true, default: [] },
     },
   });
-  const questions = selectQuestions(values.only);
+  const questions = selectQuestions(QUESTIONS, values.only);
   const environment = Object.fromEntries(values.env.map(readVariable));
   const programs = Object.fromEntries(
     PEERS.map(({ name, versionCommand }) => [name, versionCommand]),
@@ -100,35 +101,32 @@ async function benchL4(args: readonly string[]): Promise<number> {
   );
 }
 
-/** All of layer 7: a waypoint against Envoy, then a plain proxy against nginx and HAProxy. */
-async function runWaypointAndProxy(settings: RowsSettings): Promise<readonly Row[]> {
-  const waypoint = await runL7(settings);
-  const onRows = (rows: readonly Row[]): void => {
-    settings.onRows([...waypoint, ...rows]);
-  };
-  return [...waypoint, ...(await runHttp1({ ...settings, onRows }))];
-}
-
-type RowsSettings = Measuring &
-  Readonly<{ note(text: string): void; onRows(rows: readonly Row[]): void }>;
-
-/** A benchmark that asks all it has. */
-async function benchRows(
-  benchmark: string,
-  programs: Readonly<Record<string, readonly string[]>>,
-  measure: (settings: RowsSettings) => Promise<readonly Row[]>,
-  args: readonly string[],
-): Promise<number> {
+/** A waypoint against Envoy, then a plain proxy against nginx, HAProxy and Envoy. */
+async function benchL7(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
-    options: { ...OPTIONS, seconds: { type: 'string', default: '1' } },
+    options: {
+      ...{ ...OPTIONS, rounds: { type: 'string' }, seconds: { type: 'string', default: '0.8' } },
+      ...{ only: { type: 'string' }, connections: { type: 'string' } },
+      quick: { type: 'boolean', default: false },
+    },
   });
-  return await bench(benchmark, values, programs, {}, async (measuring, onOutcome) => {
-    const onRows = (rows: readonly Row[]): void => {
-      onOutcome({ rows, failures: [] });
-    };
-    return { rows: await measure({ ...measuring, note, onRows }), failures: [] };
-  });
+  const questions = selectQuestions(L7_QUESTIONS, values.only);
+  const connections = (values.connections ?? (values.quick ? '32' : '1,32,256'))
+    .split(',')
+    .map((text) => readNumber('connections', text));
+  const rounds = values.rounds ?? String(values.quick ? QUICK_ROUNDS : MIN_ROUNDS);
+  const more = { questions: questions.map(({ name }) => name), connections };
+  return await bench(
+    'l7',
+    { ...values, rounds },
+    VERSION_COMMANDS,
+    more,
+    (measuring, onOutcome) => {
+      const fewRounds = Math.max(1, Math.round(measuring.rounds * FEW_ROUNDS));
+      return runL7({ ...measuring, fewRounds, connections, questions, note, onOutcome });
+    },
+  );
 }
 
 type Measuring = Readonly<{ rounds: number; ms: number; warmMs: number }>;
@@ -209,13 +207,18 @@ function showProfiles(files: readonly string[]): number {
   return OK;
 }
 
-function selectQuestions(only: string | undefined): typeof QUESTIONS {
-  if (only === undefined) return QUESTIONS;
+/** @param only names of questions, or of what several of them are about, such as `waypoint`. */
+function selectQuestions<Question extends Readonly<{ name: string; job?: string }>>(
+  questions: readonly Question[],
+  only: string | undefined,
+): readonly Question[] {
+  if (only === undefined) return questions;
   const names = only.split(',');
-  const unknown = names.find((name) => !QUESTIONS.some((question) => question.name === name));
+  const isNamed = ({ name, job }: Question, by: string): boolean => name === by || job === by;
+  const unknown = names.find((by) => !questions.some((question) => isNamed(question, by)));
   if (unknown !== undefined)
     throw benchError('ERR_BENCH_USAGE', `there is no question ${JSON.stringify(unknown)}`);
-  return QUESTIONS.filter(({ name }) => names.includes(name));
+  return questions.filter((question) => names.some((by) => isNamed(question, by)));
 }
 
 function readNumber(option: string, text: string): number {

@@ -16,7 +16,7 @@ export class RequestLog {
   }
 
   write(request: HttpRequest): void {
-    this.#writer.write(this.#format(request));
+    this.#writer.write(this.#format(request), 'soon');
   }
 
   #format(request: HttpRequest): string {

@@ -17,6 +17,8 @@ export type Results = Readonly<{
   rows: readonly Row[];
   /** Questions that could not be asked, and why. */
   failures: readonly Readonly<{ question: string; error: string }>[];
+  /** Who is not compared with, in what and why: a line each. */
+  notCompared?: readonly string[];
 }>;
 
 export function writeResults(path: string, results: Results): void {

@@ -4,7 +4,7 @@ import { lookAtLoad, watchOthers } from './machine-load.ts';
 import { writeResults, type Results } from './results.ts';
 import { formatRows } from './table.ts';
 
-export type Outcome = Pick<Results, 'rows' | 'failures'>;
+export type Outcome = Pick<Results, 'rows' | 'failures' | 'notCompared'>;
 
 export type QuietRun<T extends Outcome> = Readonly<{
   benchmark: string;
@@ -57,9 +57,12 @@ export async function runQuietly<T extends Outcome>({
   return { results, passed: !missed && valid && results.failures.length === 0 };
 }
 
-/** The table of a run, and what could not be measured. */
-export function formatOutcome({ rows, failures }: Outcome): string {
-  const lines = failures.map(({ question, error }) => `not measured: ${question}: ${error}\n`);
+/** The table of a run, what could not be measured, and what is not compared. */
+export function formatOutcome({ rows, failures, notCompared = [] }: Outcome): string {
+  const lines = [
+    ...failures.map(({ question, error }) => `not measured: ${question}: ${error}\n`),
+    ...notCompared.map((line) => `not compared: ${line}\n`),
+  ];
   return formatRows(rows) + lines.join('');
 }
 

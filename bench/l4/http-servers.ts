@@ -1,10 +1,10 @@
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { startChild, stopChild } from '../harness/child.ts';
 import { TemporaryFolder } from '../harness/temporary-folder.ts';
-import { HTTP_PORT } from '../load/protocol.ts';
-import { httpServerConfiguration } from '../peers/nginx.ts';
+import { HTTP2_PORT, HTTP_PORT } from '../load/protocol.ts';
+import { httpServerConfiguration, type HttpServerPorts } from '../peers/nginx.ts';
 import type { Rig } from './rig.ts';
 import type { Route } from './routes.ts';
 
@@ -18,26 +18,43 @@ export type HttpServers = AsyncDisposable &
     requests(place: Route['server']): Promise<number>;
   }>;
 
-/** nginx in both servers' pods: it answers at once, and counts. @param pages of its own, by name: their text. */
+/** nginx in both servers' pods: it answers at once, and counts. @param pages of its own: by path, what they hold. */
 export async function startHttpServers(
   rig: Rig,
-  pages: Readonly<Record<string, string>> = {},
+  pages: Readonly<Record<string, Buffer>> = {},
 ): Promise<HttpServers> {
   await using stack = new AsyncDisposableStack();
   const requests = async (place: Route['server']): Promise<number> =>
     readRequests(await rig.client(place).ask('get', statusPage));
   for (const place of PLACES) {
-    const folder = stack.use(new TemporaryFolder('http')).path;
-    const file = join(folder, 'http.conf');
-    writeFileSync(file, httpServerConfiguration(folder, HTTP_PORT, 'open_file_cache max=8;'));
-    for (const [name, text] of Object.entries(pages)) writeFileSync(join(folder, name), text);
-    const command = ['nginx', '-p', folder, '-e', 'stderr', '-c', file];
-    const child = startChild(rig.enter(place, command));
-    stack.defer(() => stopChild(child));
+    const ports = { http1: HTTP_PORT, http2: HTTP2_PORT };
+    stack.use(startHttpServer(ports, pages, (command) => rig.enter(place, command)));
     await firstAnswer(() => requests(place));
   }
   const started = stack.move();
   return { requests, [Symbol.asyncDispose]: () => started.disposeAsync() };
+}
+
+/** @param enter makes a command run where the server is to be. */
+export function startHttpServer(
+  ports: HttpServerPorts,
+  pages: Readonly<Record<string, Buffer>>,
+  enter: (command: readonly string[]) => readonly string[] = (command) => command,
+): AsyncDisposable {
+  const folder = new TemporaryFolder('http');
+  const file = join(folder.path, 'http.conf');
+  writeFileSync(file, httpServerConfiguration(folder.path, ports));
+  for (const [name, bytes] of Object.entries(pages)) {
+    mkdirSync(dirname(join(folder.path, name)), { recursive: true });
+    writeFileSync(join(folder.path, name), bytes);
+  }
+  const child = startChild(enter(['nginx', '-p', folder.path, '-e', 'stderr', '-c', file]));
+  return {
+    async [Symbol.asyncDispose]() {
+      await stopChild(child);
+      folder[Symbol.dispose]();
+    },
+  };
 }
 
 const statusPage = { host: '127.0.0.1', port: HTTP_PORT, path: '/status' };

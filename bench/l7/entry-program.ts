@@ -17,11 +17,10 @@ const sessions: HboneSession[] = [];
 let opening: Promise<HboneSession> | undefined;
 
 /** On a session that has room, without a wait in which another takes it; sessions are opened one after another. */
-async function openAnyTunnel(): Promise<Tunnel> {
+async function openAnyTunnel(authority: string): Promise<Tunnel> {
   for (;;) {
     const free = sessions.find((session) => session.availableTunnels() > 0);
-    if (free !== undefined)
-      return await openTunnel(free, { authority: task.authority, headers: [] });
+    if (free !== undefined) return await openTunnel(free, { authority, headers: [] });
     opening ??= openSession();
     await opening;
   }
@@ -44,9 +43,9 @@ async function openSession(): Promise<HboneSession> {
   }
 }
 
-async function serve(downstream: TcpStream): Promise<void> {
+async function serve(downstream: TcpStream, authority: string): Promise<void> {
   try {
-    const { stream } = await openAnyTunnel();
+    const { stream } = await openAnyTunnel(authority);
     new Relay(downstream, stream, () => undefined);
   } catch (error) {
     console.error(error);
@@ -54,8 +53,9 @@ async function serve(downstream: TcpStream): Promise<void> {
   }
 }
 
-listenTcp(
-  { address: { ip: parseIpAddress('127.0.0.1'), port: task.listenPort }, backlog: 4096 },
-  (stream) => void serve(stream),
-);
+for (const { listenPort, authority } of task.ways)
+  listenTcp(
+    { address: { ip: parseIpAddress('127.0.0.1'), port: listenPort }, backlog: 4096 },
+    (stream) => void serve(stream, authority),
+  );
 process.on('SIGTERM', () => process.exit(0));

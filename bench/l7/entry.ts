@@ -3,13 +3,12 @@ import type { WorkloadCertificate } from '../../mesh/model/certificate.ts';
 
 /** A way into the mesh for load that speaks no HBONE: TCP on loopback, one tunnel for each connection. */
 export type EntryTask = Readonly<{
-  listenPort: number;
+  /** Where it listens, and the authority of the tunnels from there. */
+  ways: readonly Readonly<{ listenPort: number; authority: string }>[];
   /** The waypoint. */
   to: Readonly<{ host: string; port: number }>;
   /** Whom the waypoint has to prove to be. */
   peers: readonly string[];
-  /** Of the tunnels. */
-  authority: string;
   certificate: WorkloadCertificate;
 }>;
 

@@ -8,6 +8,8 @@ export const SOURCE_PORT = 9002;
 export const SINK_PORT = 9003;
 /** An HTTP server (nginx) beside it. */
 export const HTTP_PORT = 9080;
+/** The same server by HTTP/2 without TLS. */
+export const HTTP2_PORT = 9081;
 export const LOAD_PORTS: readonly number[] = [ECHO_PORT, SOURCE_PORT, SINK_PORT, HTTP_PORT];
 
 type To = Readonly<{ host: string; port: number }>;
@@ -39,11 +41,15 @@ export type LoadOperations = {
     ask: To & Readonly<{ connections: number; rate: number; count: number; bytes: number }>;
     answer: Latencies;
   };
-  /** Requests at a fixed rate, as pings; those that are not answered with 200 are errors. */
+  /**
+   * Requests at a fixed rate, as pings; those that are not answered with 200 are errors. A gRPC call sends an empty
+   * message, and has to end with status 0 too.
+   */
   requests: {
     ask: To &
       Readonly<{
         version: 'http1' | 'http2';
+        call?: 'get' | 'grpc';
         connections: number;
         rate: number;
         count: number;

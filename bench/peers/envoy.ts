@@ -10,8 +10,10 @@ export const ENVOY_VERSION_COMMAND = [ENVOY, '--version'] as const;
 export type EnvoyWaypoint = Readonly<{
   /** Where it takes tunnels. */
   listen: Readonly<{ host: string; port: number }>;
-  /** The node proxy of the endpoint, and the authority of the tunnels to it. */
-  endpoint: Readonly<{ host: string; port: number; authority: string; peer: string }>;
+  /** By the authority that is asked for: what the endpoint is asked for, and the version that it speaks there. */
+  ways: readonly Readonly<{ from: string; to: string; version: 'http1' | 'http2' }>[];
+  /** The node proxy of the endpoint. */
+  endpoint: Readonly<{ host: string; port: number; peer: string }>;
   /** Paths of PEM files. */
   certificate: CertificateFiles;
   trustDomain: string;
@@ -26,13 +28,16 @@ const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 const HTTP2 = { initial_stream_window_size: 4 << 20, initial_connection_window_size: 16 << 20 };
 /** More than there are connections: one session, as ours. */
 const MAX_STREAMS = 1000;
+const UNLIMITED = {
+  circuit_breakers: { thresholds: [{ max_connections: 100_000, max_requests: 100_000 }] },
+};
 
 /**
- * Envoy as Istio configures it for a waypoint: a listener that ends CONNECT, a listener inside with the routes, and one
- * that begins CONNECT. mTLS on both sides, identities checked, a line of access log for each request.
+ * Envoy as Istio configures it for a waypoint: a listener that ends CONNECT, and for each port listeners inside, one with
+ * the routes and one that begins CONNECT. mTLS on both sides, identities checked, a line of access log for each request.
  */
 export function envoyWaypoint(waypoint: EnvoyWaypoint): string {
-  const { listen, endpoint } = waypoint;
+  const { listen, endpoint, ways } = waypoint;
   return JSON.stringify({
     bootstrap_extensions: [
       {
@@ -48,49 +53,92 @@ export function envoyWaypoint(waypoint: EnvoyWaypoint): string {
           filter_chains: [
             {
               transport_socket: tls('Downstream', waypoint, `spiffe://${waypoint.trustDomain}/`),
-              filters: [terminate()],
+              filters: [terminate(waypoint)],
             },
           ],
         },
-        { ...internal('main_internal'), filter_chains: [{ filters: [routes(waypoint)] }] },
-        { ...internal('connect_originate'), filter_chains: [{ filters: [originate(endpoint)] }] },
+        ...ways.flatMap(({ to }, index) => [
+          internal(mainOf(index), routes(waypoint, originateOf(index))),
+          internal(originateOf(index), originate(to)),
+        ]),
       ],
       clusters: [
-        toInternal('main_internal'),
-        toInternal('connect_originate'),
+        ...ways.flatMap(({ version }, index) => [
+          toInternal(mainOf(index), 'http1'),
+          toInternal(originateOf(index), version),
+        ]),
         {
           ...{ name: 'hbone', type: 'STATIC', connect_timeout: '5s' },
           load_assignment: assignment('hbone', socket(endpoint.host, endpoint.port)),
           transport_socket: tls('Upstream', waypoint, endpoint.peer),
-          typed_extension_protocol_options: {
-            [HTTP_OPTIONS]: {
-              '@type': `type.googleapis.com/${HTTP_OPTIONS}`,
-              explicit_http_config: {
-                http2_protocol_options: { ...HTTP2, max_concurrent_streams: MAX_STREAMS },
-              },
-            },
-          },
+          ...httpOptions('http2'),
         },
       ],
     },
   });
 }
 
-function terminate(): object {
-  return manager('terminate', {
-    http2_protocol_options: { ...HTTP2, allow_connect: true, max_concurrent_streams: MAX_STREAMS },
-    upgrade_configs: [{ upgrade_type: 'CONNECT' }],
-    route_config: routeTo('main_internal', {
-      match: { connect_matcher: {} },
-      route: {
-        ...{ cluster: 'main_internal', timeout: '0s' },
-        upgrade_configs: [{ upgrade_type: 'CONNECT', connect_config: {} }],
-      },
-    }),
+export type EnvoyProxy = Readonly<{
+  listen: Readonly<{ host: string; port: number }>;
+  server: Readonly<{ host: string; port: number; version: 'http1' | 'http2' }>;
+}>;
+
+/** Envoy as a plain reverse proxy of several ports: without TLS, log and names for requests. */
+export function envoyProxy(proxies: readonly EnvoyProxy[]): string {
+  return JSON.stringify({
+    static_resources: {
+      listeners: proxies.map(({ listen }, index) => ({
+        name: originateOf(index),
+        address: socket(listen.host, listen.port),
+        filter_chains: [
+          {
+            filters: [
+              manager('proxy', {
+                generate_request_id: false,
+                route_config: routeTo('server', everything(originateOf(index))),
+              }),
+            ],
+          },
+        ],
+      })),
+      clusters: proxies.map(({ server }, index) => ({
+        ...{ name: originateOf(index), type: 'STATIC', connect_timeout: '5s' },
+        load_assignment: assignment(originateOf(index), socket(server.host, server.port)),
+        ...UNLIMITED,
+        ...httpOptions(server.version),
+      })),
+    },
   });
 }
 
-function routes({ accessLog }: EnvoyWaypoint): object {
+function mainOf(way: number): string {
+  return `main_${way}`;
+}
+
+function originateOf(way: number): string {
+  return `originate_${way}`;
+}
+
+function terminate({ ways }: EnvoyWaypoint): object {
+  return manager('terminate', {
+    http2_protocol_options: { ...HTTP2, allow_connect: true, max_concurrent_streams: MAX_STREAMS },
+    upgrade_configs: [{ upgrade_type: 'CONNECT' }],
+    route_config: {
+      name: 'terminate',
+      virtual_hosts: ways.map(({ from }, index) =>
+        virtualHost(mainOf(index), from, {
+          match: { connect_matcher: {} },
+          route: {
+            ...{ cluster: mainOf(index), timeout: '0s' },
+            upgrade_configs: [{ upgrade_type: 'CONNECT', connect_config: {} }],
+          },
+        }),
+      ),
+    },
+  });
+}
+
+function routes({ accessLog }: EnvoyWaypoint, to: string): object {
   return manager('web', {
     server_name: 'istio-envoy',
     access_log: [
@@ -102,14 +150,15 @@ function routes({ accessLog }: EnvoyWaypoint): object {
         },
       },
     ],
-    route_config: routeTo('connect_originate', {
-      match: { prefix: '/' },
-      route: { cluster: 'connect_originate', timeout: '0s' },
-    }),
+    route_config: routeTo('web', everything(to)),
   });
 }
 
-function originate({ authority }: EnvoyWaypoint['endpoint']): object {
+function everything(cluster: string): object {
+  return { match: { prefix: '/' }, route: { cluster, timeout: '0s' } };
+}
+
+function originate(authority: string): object {
   return {
     name: 'tcp_proxy',
     typed_config: {
@@ -136,20 +185,40 @@ function manager(prefix: string, more: object): object {
 }
 
 function routeTo(name: string, route: object): object {
-  return { name, virtual_hosts: [{ name, domains: ['*'], routes: [route] }] };
+  return { name, virtual_hosts: [virtualHost(name, '*', route)] };
 }
 
-function internal(name: string): object {
-  return { name, internal_listener: {} };
+function virtualHost(name: string, domain: string, route: object): object {
+  return { name, domains: [domain], routes: [route] };
 }
 
-function toInternal(name: string): object {
+function internal(name: string, filter: object): object {
+  return { name, internal_listener: {}, filter_chains: [{ filters: [filter] }] };
+}
+
+/** What a cluster speaks; HTTP/1.1 is what one speaks of which nothing is said. */
+function httpOptions(version: 'http1' | 'http2'): object {
+  if (version === 'http1') return {};
+  return {
+    typed_extension_protocol_options: {
+      [HTTP_OPTIONS]: {
+        '@type': `type.googleapis.com/${HTTP_OPTIONS}`,
+        explicit_http_config: {
+          http2_protocol_options: { ...HTTP2, max_concurrent_streams: MAX_STREAMS },
+        },
+      },
+    },
+  };
+}
+
+function toInternal(name: string, version: 'http1' | 'http2'): object {
   return {
     ...{ name, type: 'STATIC', connect_timeout: '5s' },
     load_assignment: assignment(name, {
       envoy_internal_address: { server_listener_name: name, endpoint_id: name },
     }),
-    circuit_breakers: { thresholds: [{ max_connections: 100_000, max_requests: 100_000 }] },
+    ...UNLIMITED,
+    ...httpOptions(version),
     transport_socket: {
       name: 'envoy.transport_sockets.internal_upstream',
       typed_config: {

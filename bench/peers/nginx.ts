@@ -73,8 +73,20 @@ ${servers.join('\n')}
   command: (configFile, files) => ['nginx', '-p', files.folder, '-e', 'stderr', '-c', configFile],
 };
 
-/** An HTTP server that answers at once, behind all who are measured, and gives the files of its folder. @param more of `http`. */
-export function httpServerConfiguration(folder: string, port: number, more = ''): string {
+export type HttpServerPorts = Readonly<{
+  /** HTTP/1.1, and the page that tells how many requests there were. */
+  http1: number;
+  /** HTTP/2 without TLS, by prior knowledge; gRPC too. */
+  http2?: number;
+}>;
+
+/**
+ * An HTTP server that answers at once, behind all who are measured, and gives the files of its folder. Those under
+ * `/bench.Web/` are the answers to gRPC calls: message and status as gRPC has them on a wire, whatever was asked. `mirror`
+ * makes nginx read the question first, as a server of gRPC does: it would answer at once and reset what comes then.
+ */
+export function httpServerConfiguration(folder: string, { http1, http2 }: HttpServerPorts): string {
+  const listenHttp2 = `listen [::]:${http2} ipv6only=off http2 backlog=4096;`;
   return `user root;
 worker_processes 1;
 daemon off;
@@ -83,14 +95,23 @@ error_log stderr error;
 events { worker_connections 10000; }
 http {
   access_log off;
+  log_not_found off;
   keepalive_requests 1000000000;
-  ${more}
+  open_file_cache max=8;
   server {
     root ${folder};
-    listen [::]:${port} ipv6only=off backlog=4096;
+    listen [::]:${http1} ipv6only=off backlog=4096;
+    ${http2 === undefined ? '' : listenHttp2}
     location = /status { stub_status; }
     location = / { default_type text/plain; return 200 "ok\\n"; }
     location / { default_type text/plain; }
+    location /bench.Web/ {
+      default_type application/grpc;
+      add_trailer grpc-status 0;
+      error_page 405 =200 $uri;
+      mirror /read;
+    }
+    location = /read { internal; return 204; }
   }
 }
 `;

@@ -2,8 +2,12 @@ import { fstatSync, writeSync } from 'node:fs';
 
 /** Takes whole lines; never throws. */
 export interface LineWriter {
-  /** Never waits for a reader. */
-  write(line: string): void;
+  /**
+   * Never waits for a reader.
+   *
+   * @param when `soon`: it may wait some milliseconds for others, which is for lines that are many. Lines keep their order.
+   */
+  write(line: string, when?: 'now' | 'soon'): void;
   /** Writes what is waiting; waits up to a second for a slow reader, so it is for the end of a thread. */
   flush(): void;
 }
@@ -16,6 +20,11 @@ const PIPE_BUF_BYTES = 4096;
 const FILE_WRITE_BYTES = 64 * 1024;
 /** How soon a descriptor that was full is tried again. */
 const RETRY_MS = 20;
+/**
+ * How long a line may wait for others. A write of its own for each costs a thread that is woken for each request a round of
+ * Node's loop, and more system calls than the request itself. Envoy keeps lines for up to a second (file_flush_interval).
+ */
+const SOON_MS = 20;
 const FLUSH_TRIES = 1000 / RETRY_MS;
 
 /**
@@ -32,6 +41,7 @@ export function openLineWriter(
   let waitingBytes = 0;
   let dropped = 0;
   let scheduled = false;
+  let soon: NodeJS.Timeout | undefined;
   let full = false;
 
   const schedule = (): void => {
@@ -44,6 +54,28 @@ export function openLineWriter(
     // An immediate, not a microtask: also from a native callback it runs at the end of the loop's turn.
     if (full) setTimeout(run, RETRY_MS).unref();
     else setImmediate(run);
+  };
+
+  const scheduleSoon = (): void => {
+    if (waitingBytes >= FILE_WRITE_BYTES) schedule();
+    if (scheduled) return;
+    soon ??= setTimeout(() => {
+      soon = undefined;
+      if (!scheduled) writeWaiting();
+    }, SOON_MS).unref();
+  };
+
+  /** @returns whether there was room. */
+  const add = (line: string): boolean => {
+    const bytes = Buffer.from(line);
+    const room = waitingBytes + bytes.length <= MAX_WAITING_BYTES;
+    if (!room || waiting.length >= MAX_WAITING_LINES) {
+      dropped++;
+      return false;
+    }
+    waiting.push(bytes);
+    waitingBytes += bytes.length;
+    return true;
   };
 
   const writeWaiting = (): void => {
@@ -72,16 +104,10 @@ export function openLineWriter(
   };
 
   return {
-    write(line) {
-      const bytes = Buffer.from(line);
-      const room = waitingBytes + bytes.length <= MAX_WAITING_BYTES;
-      if (!room || waiting.length >= MAX_WAITING_LINES) {
-        dropped++;
-        return;
-      }
-      waiting.push(bytes);
-      waitingBytes += bytes.length;
-      schedule();
+    write(line, when = 'now') {
+      if (!add(line)) return;
+      if (when === 'now') schedule();
+      else scheduleSoon();
     },
     flush() {
       for (let tries = 0; tries < FLUSH_TRIES; tries++) {

@@ -38,7 +38,19 @@ export class AbuseCounter {
 
   /** We reset a stream that its peer may be sending on: what is under way then is no abuse. */
   excuseStream(): void {
-    this.#excused = Math.min(this.#excused + FRAMES_UNDER_WAY, MAX_EXCUSED_FRAMES);
+    this.#excuse(FRAMES_UNDER_WAY);
+  }
+
+  /**
+   * A stream was answered and has ended in order: its peer may reset it yet. Servers that answer before they have read the
+   * request do so (RFC 9113 section 8.1), and clients that let go of a stream; one frame for each is all they need.
+   */
+  excuseReset(): void {
+    this.#excuse(1);
+  }
+
+  #excuse(frames: number): void {
+    this.#excused = Math.min(this.#excused + frames, MAX_EXCUSED_FRAMES);
   }
 
   /** @throws {Http2Violation} ENHANCE_YOUR_CALM once there are too many in one second. */

@@ -217,7 +217,10 @@ export class Session
   onStreamClosed(stream: Http2Stream): void {
     this.streams.remove(stream.id, stream.input.ended);
     if (this.#over) return;
-    if (stream.answered && !stream.input.ended) this.#abuse.excuseStream();
+    if (stream.answered) {
+      if (stream.input.ended) this.#abuse.excuseReset();
+      else this.#abuse.excuseStream();
+    }
     if (this.#goingAway && this.streams.size === 0) runNextTurn(this);
     if (!this.isServer) this.#handler.onAvailable?.();
   }

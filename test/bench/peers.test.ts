@@ -6,7 +6,7 @@ import { Echo } from '../../bench/load/sinks.ts';
 import { firstTunnels } from '../../bench/l4/pods-added.ts';
 import { readRequests } from '../../bench/l4/http-servers.ts';
 import { readWrkErrors } from '../../bench/l4/requests.ts';
-import { readH2loadErrors } from '../../bench/l7/run.ts';
+import { readH2loadErrors } from '../../bench/l7/measure.ts';
 import { haproxy } from '../../bench/peers/haproxy.ts';
 import { nginx } from '../../bench/peers/nginx.ts';
 import { ProxyPair } from '../../bench/peers/proxy-pair.ts';

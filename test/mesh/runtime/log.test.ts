@@ -65,6 +65,35 @@ test('lines of a turn reach a file in order', async (t) => {
   t.is(readFileSync(join(folder, 'log'), 'utf8'), lines.join(''));
 });
 
+test('lines that may wait go out together, in order with those that may not, and before the end', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'halo-log-'));
+  t.teardown(() => {
+    rmSync(folder, { recursive: true });
+  });
+  const path = join(folder, 'log');
+  const written = (): string => readFileSync(path, 'utf8');
+  const fd = openSync(path, 'w');
+  const writer = openLineWriter(fd);
+  writer.write('a\n', 'soon');
+  await new Promise(setImmediate);
+  t.is(written(), '');
+  while (written() === '') await new Promise(setImmediate);
+  t.is(written(), 'a\n');
+  writer.write('b\n', 'soon');
+  writer.write('c\n');
+  await new Promise(setImmediate);
+  t.is(written(), 'a\nb\nc\n');
+  writer.write('d\n', 'soon');
+  writer.flush();
+  t.is(written(), 'a\nb\nc\nd\n');
+  // Nor do many wait for the time.
+  const many = 'x'.repeat(1000).concat('\n');
+  for (let line = 0; line < 70; line++) writer.write(many, 'soon');
+  await new Promise(setImmediate);
+  t.is(written().length, 8 + 70 * many.length);
+  closeSync(fd);
+});
+
 const threadsScript = `
   import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
   import { openLog, DEFAULT_LOG_LEVELS } from './mesh/runtime/log.ts';

@@ -10,7 +10,10 @@ import {
   WINDOW_UPDATE,
 } from '../../../net/h2/frame.ts';
 import type { Http2Stream } from '../../../net/h2/stream.ts';
-import { frame, headers, request, u32 } from '../../support/h2-frames.ts';
+import { startClient } from '../../support/h2-client.ts';
+import { makeH2Clock } from '../../support/h2-clock.ts';
+import { Collector } from '../../support/collect.ts';
+import { frame, headers, request, rstStream, u32 } from '../../support/h2-frames.ts';
 import { RawPeer, serveH2 } from '../../support/h2-peer.ts';
 
 const E = FLAG_END_STREAM;
@@ -66,6 +69,54 @@ test('invalid requests (H9)', calm, 300, (n) => headers(id(n), E, ...request(), 
 test('refused requests', calm, 500, (n) => open(n));
 test('window updates without DATA', calm, 5000, () => frame(WINDOW_UPDATE, 0, 0, u32(1)));
 test('unknown frames', calm, 6000, () => frame(77, 0, 0));
+
+test('a flood of resets of one stream that has ended is cut off', async (t) => {
+  const answer = await flood(
+    t,
+    2500,
+    (n) => (n === 0 ? headers(1, E, ...request()) : rst(0)),
+    (stream) => {
+      stream.respond([':status', '200'], { endStream: true });
+    },
+  );
+  t.is(answer, 'GOAWAY 11');
+});
+
+/** More than a second may hold of what is of no use; the clock of these tests stands still. */
+const MANY = 1200;
+
+test('a client may reset each stream that has ended', async (t) => {
+  const server = serveH2(
+    t,
+    (stream) => {
+      stream.respond([':status', '200'], { endStream: true });
+    },
+    { clock: makeH2Clock() },
+  );
+  const peer = await RawPeer.connect(server.port);
+  await peer.begin();
+  for (let index = 0; index < MANY; index++) {
+    peer.send(headers(id(index), E, ...request()));
+    if (index % 50 === 49) await peer.next((f) => f.type === HEADERS && f.streamId === id(index));
+    peer.send(rst(index));
+  }
+  await peer.ping();
+  t.deepEqual(server.closed, []);
+  peer.socket.destroy();
+});
+
+test('a server that has answered before it read the request may reset each stream', async (t) => {
+  const { connection, peer } = await startClient(t, { clock: makeH2Clock() });
+  for (let index = 0; index < MANY; index++) {
+    const stream = connection.openStream(request(), {}, { endStream: true });
+    if (stream === undefined) throw new Error('no stream');
+    const body = new Collector(stream);
+    peer.send(headers(stream.id, E, ':status', '200'), rstStream(stream.id, 0));
+    await body.until(({ ended, error }) => ended || error !== undefined);
+  }
+  await peer.ping();
+  t.is(connection.activeStreams, 0);
+});
 
 test('resets of tunnels that were open are ordinary ends', async (t) => {
   const server = serveH2(t, (stream) => {

@@ -1,0 +1,44 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { startChild, stopChild } from '../harness/child.ts';
+import { processTree } from '../harness/processes.ts';
+import { TemporaryFolder } from '../harness/temporary-folder.ts';
+import { readRequests, startHttpServer } from '../l4/http-servers.ts';
+import { LoadClient } from '../load/load-client.ts';
+import { firstAnswers } from './first-answer.ts';
+import type { Job, Subject } from './job.ts';
+import { BACKEND_PORTS, portOf, PROXIES } from './proxies.ts';
+import { MessageFile, PAGES, WORKS } from './works.ts';
+
+/** A plain reverse proxy on loopback, without TLS and rules; nginx answers behind all of them. */
+export async function startProxyJob(stack: AsyncDisposableStack): Promise<Job> {
+  stack.use(startHttpServer(BACKEND_PORTS, PAGES));
+  const client = stack.use(new LoadClient((command) => command));
+  const status = { host: '127.0.0.1', port: BACKEND_PORTS.http1, path: '/status' };
+  const job: Omit<Job, 'subjects'> = {
+    name: 'proxy',
+    notCompared: PROXIES.flatMap((proxy) =>
+      WORKS.flatMap((work) => {
+        const why = proxy.cannot(work);
+        return why === undefined ? [] : [`${proxy.name} as a proxy, ${work.title}: ${why}`];
+      }),
+    ),
+    messageFile: stack.use(new MessageFile()).path,
+    enter: (command) => command,
+    requests: async () => readRequests(await client.ask('get', status)),
+    askAtRate: (ask) => client.ask('requests', ask),
+  };
+  const folder = stack.use(new TemporaryFolder('proxies')).path;
+  const subjects: Subject[] = [];
+  for (const proxy of PROXIES) {
+    const file = join(folder, proxy.name);
+    writeFileSync(file, proxy.configuration(folder));
+    const child = startChild(proxy.command(file, folder));
+    stack.defer(() => stopChild(child));
+    child.stdout.resume();
+    const subject: Subject = { name: proxy.name, pids: [], port: (work) => portOf(proxy, work) };
+    await firstAnswers(job, subject);
+    subjects.push({ ...subject, pids: child.pid === undefined ? [] : processTree(child.pid) });
+  }
+  return { ...job, subjects };
+}
