@@ -98,16 +98,7 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
     gates.certificate.open();
   });
   certificates.hold(identity);
-  if (config.crlPath !== undefined)
-    stack.use(
-      followRevocations(
-        config.crlPath,
-        (file) => {
-          threads.notifyAll('revocations', file);
-        },
-        logger,
-      ),
-    );
+  stack.use(followRevocations(config.crlPath, threads, logger));
 
   const sockets = new GatewaySockets({
     gateway: gatewayKey(namespace, serviceAccount),

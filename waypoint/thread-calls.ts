@@ -4,6 +4,7 @@ import type { RequestExplanation } from '../mesh/model/explain.ts';
 import type { SpiffeId } from '../mesh/model/identity.ts';
 import type { Rejection } from '../mesh/proxy/state/apply.ts';
 import type { DrainCalls } from '../mesh/proxy/drain-threads.ts';
+import type { RevocationCalls } from '../mesh/proxy/follow-revocations.ts';
 import type { ProfileCalls } from '../mesh/proxy/thread-profiles.ts';
 import type { LogFormat } from '../mesh/runtime/log-line.ts';
 import type { LogLevels } from '../mesh/runtime/log.ts';
@@ -38,7 +39,8 @@ export type GatewayPort = Readonly<{ port: number; transport: Transport }>;
 
 /** What the control thread asks of a data thread. */
 export type DataThreadCalls = ProfileCalls &
-  DrainCalls & {
+  DrainCalls &
+  RevocationCalls & {
     applyXds: { request: XdsDelta; response: readonly Rejection[] };
     /** Serves a socket that listens on 15008; the descriptor becomes the thread's. */
     listen: { request: { fd: number }; response: null };
@@ -48,8 +50,6 @@ export type DataThreadCalls = ProfileCalls &
     closePort: { request: GatewayPort; response: null };
     certificate: { request: WorkloadCertificate; response: null };
     metrics: { request: null; response: MetricsSnapshot };
-    /** The file of CRL_PATH has changed. */
-    revocations: { request: Uint8Array; response: null };
     /** How many connections are open. */
     connections: { request: null; response: number };
     /** The parts of `/config_dump` that a thread knows, as JSON text. */

@@ -85,16 +85,7 @@ export async function startZtunnel(
     },
   });
   useSources({ certificates, holders });
-  if (config.crlPath !== undefined)
-    stack.use(
-      followRevocations(
-        config.crlPath,
-        (file) => {
-          threads.notifyAll('revocations', file);
-        },
-        logger,
-      ),
-    );
+  stack.use(followRevocations(config.crlPath, threads, logger));
   const firstCertificate = certificates.subscribe(() => {
     logStart(log, 'first certificate');
     firstCertificate();

@@ -7,6 +7,7 @@ import type { LiveConnection } from '../mesh/admin/config-dump.ts';
 import type { DemandKey } from '../mesh/proxy/state/answered.ts';
 import type { Rejection } from '../mesh/proxy/state/apply.ts';
 import type { DrainCalls } from '../mesh/proxy/drain-threads.ts';
+import type { RevocationCalls } from '../mesh/proxy/follow-revocations.ts';
 import type { ProfileCalls } from '../mesh/proxy/thread-profiles.ts';
 import type { LogFormat } from '../mesh/runtime/log-line.ts';
 import type { LogLevels } from '../mesh/runtime/log.ts';
@@ -90,7 +91,8 @@ export type ExplainRequest = Readonly<
 
 /** What the control thread asks of a data thread. */
 export type DataThreadCalls = ProfileCalls &
-  DrainCalls & {
+  DrainCalls &
+  RevocationCalls & {
     applyXds: { request: XdsDelta; response: XdsResult };
     addPod: { request: PodHandover; response: null };
     /** Tunnels to this proxy's own metrics; at most once. */
@@ -98,8 +100,6 @@ export type DataThreadCalls = ProfileCalls &
     /** No new connections; those that are open go on. */
     removePod: { request: { uid: string }; response: null };
     certificate: { request: WorkloadCertificate; response: null };
-    /** The file of CRL_PATH has changed. */
-    revocations: { request: Uint8Array; response: null };
     metrics: { request: null; response: MetricsSnapshot };
     /** The live connections by pod uid. */
     connections: {
