@@ -1,6 +1,12 @@
 import test from 'ava';
 import { startMesh, type Mesh } from '../support/mesh.ts';
-import { namespaceYaml, podYaml } from '../support/mesh-yaml.ts';
+import {
+  httpServiceYaml,
+  namespaceYaml,
+  objectsYaml,
+  podYaml,
+  serverPodYaml,
+} from '../support/mesh-yaml.ts';
 import { gateway, httpRoute, type Manifest } from '../conformance/gateway/objects.ts';
 import { conditionOf, listAt, textAt } from '../../cli/object-fields.ts';
 
@@ -9,29 +15,6 @@ const SERVER = `require('node:http').createServer((request, response) => {
   const { url, headers, socket } = request;
   response.end(JSON.stringify({ url, headers, peer: socket.remoteAddress }));
 }).listen(8080)`;
-
-const WEB: Manifest = {
-  ...{ apiVersion: 'v1', kind: 'Pod' },
-  metadata: { name: 'web', namespace: 'shop', labels: { app: 'web' } },
-  spec: {
-    containers: [
-      {
-        ...{ name: 'web', image: 'local/node', command: [process.execPath, '-e', SERVER] },
-        readinessProbe: { tcpSocket: { port: 8080 } },
-      },
-    ],
-  },
-};
-
-function service(labels: Readonly<Record<string, string>> = {}): Manifest {
-  return {
-    ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: 'web', namespace: 'shop', labels } },
-    spec: {
-      selector: { app: 'web' },
-      ports: [{ name: 'http', port: 80, targetPort: 8080 }],
-    },
-  };
-}
 
 function policy(
   name: string,
@@ -49,23 +32,22 @@ const denied = (path: string): object => ({
   rules: [{ to: [{ operation: { paths: [path] } }] }],
 });
 
-const yaml = (...objects: readonly Manifest[]): string =>
-  objects.map((object) => `---\n${JSON.stringify(object)}\n`).join('');
-
 const mesh = startMesh(test, {
   nodes: 1,
   yaml: [
     namespaceYaml('shop'),
-    yaml({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'edge' } }, WEB, service()),
+    namespaceYaml('edge', {}),
+    serverPodYaml('web', { program: SERVER }),
+    httpServiceYaml('web'),
     podYaml('outsider', { namespace: 'edge' }),
-  ].join('---\n'),
+  ].join(''),
 });
 
 let address = '';
 
 test.serial.before('a gateway runs, with a route to a pod in the mesh', async () => {
   await mesh.apply(
-    yaml(
+    objectsYaml(
       gateway('public', [{ name: 'http', allowedRoutes: { namespaces: { from: 'All' } } }], {
         namespace: 'edge',
       }),
@@ -134,9 +116,9 @@ test.serial('a gateway reaches pods in the mesh under its own identity', async (
     },
     'shop',
   );
-  await mesh.apply(yaml(only));
+  await mesh.apply(objectsYaml(only));
   t.is((await ask(mesh, '/')).status, '200');
-  await mesh.apply(yaml({ ...only, spec: { ...(only['spec'] as object), rules: [] } }));
+  await mesh.apply(objectsYaml({ ...only, spec: { ...(only['spec'] as object), rules: [] } }));
   t.is((await ask(mesh, '/')).status, '503');
   await mesh.delete('AuthorizationPolicy', 'only-the-gateway', 'shop');
   t.is((await ask(mesh, '/')).status, '200');
@@ -146,7 +128,7 @@ test.serial(
   'policies for a gateway, for its pods and for its namespace hold at the gateway',
   async (t) => {
     await mesh.apply(
-      yaml(
+      objectsYaml(
         policy('by-target', {
           targetRefs: [{ group: 'gateway.networking.k8s.io', kind: 'Gateway', name: 'public' }],
           ...denied('/by-target'),
@@ -174,9 +156,9 @@ test.serial(
   'a service that wants its waypoint between gateways and its pods is not reached past it',
   async (t) => {
     const labels = { 'istio.io/use-waypoint': 'missing', 'istio.io/ingress-use-waypoint': 'true' };
-    await mesh.apply(yaml(service(labels)));
+    await mesh.apply(httpServiceYaml('web', { labels }));
     t.is((await ask(mesh, '/')).status, '503');
-    await mesh.apply(yaml(service()));
+    await mesh.apply(httpServiceYaml('web'));
     t.is((await ask(mesh, '/')).status, '200');
   },
 );

@@ -1,7 +1,14 @@
 import test from 'ava';
+import { curlIn } from '../support/mesh-curl.ts';
 import { startMesh } from '../support/mesh.ts';
 import { waypointReady, waypointYaml } from '../support/mesh-waypoints.ts';
-import { namespaceYaml, podYaml } from '../support/mesh-yaml.ts';
+import {
+  httpServiceYaml,
+  namespaceYaml,
+  podYaml,
+  serverPodYaml,
+  waypointServiceYaml,
+} from '../support/mesh-yaml.ts';
 
 /** Says who it is, and what it was asked. */
 const SERVER = `const seen = [];
@@ -11,34 +18,12 @@ require('node:http').createServer(async (request, response) => {
   const { url, headers } = request;
   if (url === '/seen') return response.end(JSON.stringify(seen));
   seen.push({ url, host: headers.host, body });
-  response.setHeader('x-pod', process.env.POD);
+  response.setHeader('x-pod', process.env.POD_NAME);
   response.end(JSON.stringify({ url, headers, body }));
 }).listen(8080)`;
 
-function serverYaml(name: string, labels: Readonly<Record<string, string>>): string {
-  return `---\n${JSON.stringify({
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name, namespace: 'shop', labels },
-    spec: {
-      containers: [
-        {
-          ...{ name: 'web', image: 'local/node', command: [process.execPath, '-e', SERVER] },
-          env: [{ name: 'POD', value: name }],
-          readinessProbe: { tcpSocket: { port: 8080 } },
-        },
-      ],
-    },
-  })}\n`;
-}
-
-function service(name: string, selector: object, labels: object = {}): string {
-  return `---\n${JSON.stringify({
-    apiVersion: 'v1',
-    kind: 'Service',
-    metadata: { name, namespace: 'shop', labels },
-    spec: { selector, ports: [{ name: 'http', port: 80, targetPort: 8080 }] },
-  })}\n`;
+function serverYaml(version: string): string {
+  return serverPodYaml(version, { labels: { app: 'web', version }, program: SERVER });
 }
 
 const ROUTE = `---
@@ -73,29 +58,19 @@ const mesh = startMesh(test, {
   yaml: [
     namespaceYaml('shop'),
     podYaml('client', { node: 'node-1' }),
-    serverYaml('one', { app: 'web', version: 'one' }),
-    serverYaml('two', { app: 'web', version: 'two' }),
-    service('one', { version: 'one' }),
-    service('two', { version: 'two' }),
+    serverYaml('one'),
+    serverYaml('two'),
+    httpServiceYaml('one', { selector: { version: 'one' } }),
+    httpServiceYaml('two', { selector: { version: 'two' } }),
     waypointYaml('waypoint'),
-    service('web', { app: 'web' }, { 'istio.io/use-waypoint': 'waypoint' }),
-    service('bytes', { app: 'web' }, { 'istio.io/use-waypoint': 'waypoint' }),
+    waypointServiceYaml('web'),
+    waypointServiceYaml('bytes', { selector: { app: 'web' } }),
     ROUTE,
     TCP_ROUTE,
   ].join(''),
 });
 
-async function curl(...args: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await mesh.exec('shop/client', [
-    'curl',
-    '-sS',
-    '-m',
-    '10',
-    ...args,
-  ]);
-  if (code !== 0) throw new Error(`curl ${args.join(' ')} ended with ${code}: ${stderr}`);
-  return stdout;
-}
+const curl = curlIn(mesh, 'shop/client');
 
 test.before('the waypoint runs', async () => {
   await waypointReady(mesh, 'waypoint');
