@@ -12,15 +12,16 @@ import {
 
 /** Says who it is, and what it was asked. */
 const SERVER = `const seen = [];
-require('node:http').createServer(async (request, response) => {
+const server = require('node:http').createServer({ keepAliveTimeout: 0 }, async (request, response) => {
   let body = '';
   for await (const chunk of request) body += chunk;
   const { url, headers } = request;
   if (url === '/seen') return response.end(JSON.stringify(seen));
+  if (url === '/connections') return server.getConnections((error, count) => response.end(String(count)));
   seen.push({ url, host: headers.host, body });
   response.setHeader('x-pod', process.env.POD_NAME);
   response.end(JSON.stringify({ url, headers, body }));
-}).listen(8080)`;
+}).listen(8080);`;
 
 function serverYaml(version: string): string {
   return serverPodYaml(version, { labels: { app: 'web', version }, program: SERVER });
@@ -179,4 +180,15 @@ test.serial('a RateLimitPolicy lets so many requests of one account through', as
     statuses.push(/^HTTP\/1.1 (\d+)/.exec(await curl('-i', `${url}/limited`))?.[1] ?? '');
   t.deepEqual(statuses, ['200', '200', '200', '200', '200', '429', '429']);
   t.regex(await curl('-i', `${url}/a`), /^HTTP\/1.1 200/);
+});
+
+test.serial('connections to an endpoint that leaves its service are not kept', async (t) => {
+  t.regex(await curl('-i', `http://${await mesh.vip('web')}/a`), /^x-pod: one/m);
+  // Plain, past the waypoint, by a connection that counts itself.
+  const connections = async (): Promise<number> =>
+    Number(await curl(`http://${await mesh.ip('shop/one')}:8080/connections`));
+  t.true((await connections()) > 1);
+  await mesh.apply(httpServiceYaml('one', { selector: { version: 'none' } }));
+  while ((await connections()) > 1) continue;
+  t.pass();
 });

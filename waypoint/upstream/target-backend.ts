@@ -43,15 +43,24 @@ export function placeOf(
   const known = places.get(endpoint);
   if (known !== undefined && known.service === service && known.tls === tls) return known;
   const { workload, port } = endpoint;
+  const made = { ...reachOf(workload, port, tls), workload, endpoint, service, tls };
+  places.set(endpoint, made);
+  return made;
+}
+
+/** Where a workload's port is, and how it is reached. */
+export function reachOf(
+  workload: Workload,
+  port: number,
+  tls: UpstreamTls | undefined,
+): Pick<UpstreamEndpoint, 'key' | 'text' | 'address' | 'identity'> {
   const identity = workload.tunnelProtocol === 'HBONE' ? workloadIdentity(workload) : undefined;
   const [ip] = workload.addresses;
   const address: SocketAddress = { ip: ip ?? NO_ADDRESS, port };
   const text = ip === undefined ? `${workload.hostname}:${port}` : formatSocketAddress(address);
   const secured = tls === undefined ? '' : ` ${tlsKey(tls)}`;
   const key = `${workload.uid} ${text} ${identity ?? ''}${secured}`;
-  const made = { key, text, address, workload, identity, endpoint, service, tls };
-  places.set(endpoint, made);
-  return made;
+  return { key, text, address, identity };
 }
 
 /** A port of a service, or of one of its subsets, as requests of one configuration see it. */
