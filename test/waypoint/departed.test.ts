@@ -56,7 +56,13 @@ test('end when its service is gone', departs, true, [], [SERVICE]);
 test('end when it leaves the service', departs, true, [workload({ serves: {} })], []);
 test('end when its address changes', departs, true, [workload({ ips: ['10.0.0.2'] })], []);
 test('end when its identity changes', departs, true, [workload({ serviceAccount: 'other' })], []);
-test('end when it is reached in another way', departs, true, [workload({ tunnelProtocol: 'NONE' })], []);
+test(
+  'end when it is reached in another way',
+  departs,
+  true,
+  [workload({ tunnelProtocol: 'NONE' })],
+  [],
+);
 test(
   'end when its service names other identities',
   ...([departs, true, [service(['spiffe://cluster.local/ns/shop/sa/other'])], []] as const),
