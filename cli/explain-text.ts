@@ -1,5 +1,6 @@
 import type {
   ExplainStep,
+  GatewayExplanation,
   InboundExplanation,
   OutboundExplanation,
   PolicyExplanation,
@@ -14,10 +15,12 @@ export type Explanation = Readonly<{
   destination: string;
   /** Where the source's own proxy sends it; absent when the source is not in the mesh. */
   outbound?: OutboundExplanation;
-  /** Absent when it ends at the first hop, or outside the mesh. */
-  inbound?: InboundExplanation;
+  /** What a gateway would do with a client's request, where the story begins there. */
+  gateway?: GatewayExplanation;
   /** What its waypoint would do with a request, where one was asked about. */
   waypoint?: RequestExplanation;
+  /** Absent when it ends before the last hop, or outside the mesh. */
+  inbound?: InboundExplanation;
   allowed: boolean;
   /** The end of the story in one line. */
   verdict: string;
@@ -25,7 +28,8 @@ export type Explanation = Readonly<{
 
 /** The story of one connection, for people. */
 export function formatExplanation(terminal: Terminal, explanation: Explanation): string {
-  const { source, destination, outbound, inbound, waypoint, allowed, verdict } = explanation;
+  const { source, destination, outbound, gateway, waypoint, inbound, allowed, verdict } =
+    explanation;
   const sections = [`${paint(terminal, 'bold', printable(`${source} -> ${destination}`))}\n`];
   if (outbound !== undefined)
     sections.push(
@@ -35,13 +39,13 @@ export function formatExplanation(terminal: Terminal, explanation: Explanation):
         outboundLines(terminal, outbound),
       ),
     );
+  if (gateway !== undefined)
+    sections.push(hop(terminal, `Gateway ${gateway.gateway}`, requestLines(terminal, gateway)));
+  if (waypoint !== undefined)
+    sections.push(hop(terminal, `Waypoint ${waypoint.waypoint}`, requestLines(terminal, waypoint)));
   if (inbound !== undefined)
     sections.push(
       hop(terminal, `Into ${podName(inbound.workload)}`, inboundLines(terminal, inbound)),
-    );
-  if (waypoint !== undefined)
-    sections.push(
-      hop(terminal, `Waypoint ${waypoint.waypoint}`, waypointLines(terminal, waypoint)),
     );
   const style: Style = allowed ? 'good' : 'bad';
   sections.push(`${paint(terminal, style, printable(verdict))}\n`);
@@ -97,10 +101,14 @@ function inboundLines(terminal: Terminal, explanation: InboundExplanation): stri
   return lines;
 }
 
-function waypointLines(terminal: Terminal, explanation: RequestExplanation): string[] {
+function requestLines(
+  terminal: Terminal,
+  explanation: RequestExplanation | GatewayExplanation,
+): string[] {
   const { request, steps, backends, outcome } = explanation;
   const total = backends.reduce((sum, { weight }) => sum + weight, 0);
-  const lines = [stepTable([{ step: 'request', found: request }, ...steps])];
+  const client = 'client' in explanation ? [{ step: 'client', found: explanation.client }] : [];
+  const lines = [stepTable([...client, { step: 'request', found: request }, ...steps])];
   if (backends.length > 0) {
     const rows = backends.flatMap<readonly Cell[]>(({ backend, weight, problem, endpoints }) => {
       const share = `${total === 0 ? 0 : Math.round((weight * 1000) / total) / 10} %`;
@@ -115,6 +123,9 @@ function waypointLines(terminal: Terminal, explanation: RequestExplanation): str
       ]);
     });
     lines.push('', formatTable(terminal, ['BACKEND', 'SHARE', 'ENDPOINT', 'STATE'], rows), '');
+    for (const { backend, waypoint } of backends)
+      if (waypoint !== undefined)
+        lines.push(printable(`${backend} is reached through its waypoint ${waypoint}`));
     for (const { backend, tls } of backends)
       if (tls !== undefined) lines.push(printable(`TLS with ${backend}: ${tls}`));
     for (const { backend, policy } of backends)

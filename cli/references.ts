@@ -1,6 +1,7 @@
 import { tryParseIpAddress, type IpAddress } from '../base/address.ts';
 import { MeshError } from '../base/errors.ts';
 import type { KubernetesObject, ObjectReference } from '../deploy/sandbox/api.ts';
+import { GATEWAY_NAME } from '../mesh/kubernetes/labels.ts';
 import { usageError } from './command.ts';
 import { didYouMean } from './nearest.ts';
 import { conditionOf, listAt, namespaceOf, numberAt, textAt, textsAt } from './object-fields.ts';
@@ -9,7 +10,8 @@ import type { Sandbox } from './sandbox.ts';
 export const DEFAULT_NAMESPACE = 'default';
 
 /**
- * Finds the pod that a text means: `name`, `namespace/name`, or `deploy/name` for a ready pod of a Deployment.
+ * Finds the pod that a text means: `name`, `namespace/name`, or `deploy/name` and `gateway/name` for a ready pod of a
+ * Deployment or of a Gateway.
  * Without a namespace, `default` is asked first, then all, as long as the name is found only once.
  *
  * @throws {MeshError} ERR_NOT_FOUND, naming what was likely meant.
@@ -24,6 +26,8 @@ export async function findPod(
   if (['pod', 'pods', 'po'].includes(before)) return findNamed(sandbox, 'Pod', after, namespace);
   if (['deploy', 'deployment', 'deployments'].includes(before))
     return podOfDeployment(sandbox, after, namespace);
+  if (['gateway', 'gateways', 'gtw'].includes(before))
+    return podOfGateway(sandbox, after, namespace);
   return findNamed(sandbox, 'Pod', after, before);
 }
 
@@ -53,15 +57,34 @@ async function podOfDeployment(
 ): Promise<KubernetesObject> {
   const deployment = await findNamed(sandbox, 'Deployment', name, namespace);
   const labels = Object.entries(matchLabelsOf(deployment));
+  return podWithLabels(sandbox, deployment, labels);
+}
+
+async function podOfGateway(
+  sandbox: Sandbox,
+  name: string,
+  namespace: string | undefined,
+): Promise<KubernetesObject> {
+  const gateway = await findNamed(sandbox, 'Gateway', name, namespace);
+  return podWithLabels(sandbox, gateway, [[GATEWAY_NAME, name]]);
+}
+
+/** One that is ready, if any is. @param owner what is named where there is no pod. */
+async function podWithLabels(
+  sandbox: Sandbox,
+  owner: KubernetesObject,
+  labels: readonly (readonly [string, string])[],
+): Promise<KubernetesObject> {
   const pods = await sandbox.objects({
     kind: 'Pod',
-    namespace: namespaceOf(deployment),
+    namespace: namespaceOf(owner),
     selector: labels.map(([key, value]) => `${key}=${value}`).join(','),
   });
   const alive = pods.filter((pod) => pod.metadata.deletionTimestamp === undefined);
   const pod = alive.find((one) => conditionOf(one, 'Ready') === 'True') ?? alive[0];
   if (pod !== undefined && labels.length > 0) return pod;
-  throw notFound(`Cannot find a pod of Deployment ${namespaceOf(deployment)}/${name}`);
+  const { kind, metadata } = owner;
+  throw notFound(`Cannot find a pod of ${kind} ${namespaceOf(owner)}/${metadata.name}`);
 }
 
 function matchLabelsOf(deployment: KubernetesObject): Record<string, string> {
@@ -71,7 +94,7 @@ function matchLabelsOf(deployment: KubernetesObject): Record<string, string> {
 
 async function findNamed(
   sandbox: Sandbox,
-  kind: 'Pod' | 'Service' | 'Deployment',
+  kind: 'Pod' | 'Service' | 'Deployment' | 'Gateway',
   name: string,
   namespace: string | undefined,
 ): Promise<KubernetesObject> {
@@ -138,7 +161,7 @@ export async function findDestination(
 }
 
 /** `host:80`, `[fd00::1]:80`, or either without a port; an IPv6 address without a port needs no brackets. */
-function splitPort(text: string): { host: string; port: number | undefined } {
+export function splitPort(text: string): { host: string; port: number | undefined } {
   const [, v6, host, port] = /^(?:\[([^\]]*)\]|([^:]*))(?::(\d{1,5}))?$/.exec(text) ?? [];
   const name = v6 ?? host;
   if (name === undefined || name === '') {
@@ -182,7 +205,8 @@ function podDestination(pod: KubernetesObject, wanted: number | undefined): Dest
   return { ip, port: wanted ?? onlyPort(ports, label), label };
 }
 
-function onlyPort(ports: readonly number[], label: string): number {
+/** @throws {MeshError} ERR_USAGE where there is not one alone. */
+export function onlyPort(ports: readonly number[], label: string): number {
   const [port, second] = ports;
   if (port !== undefined && second === undefined) return port;
   const found = ports.length === 0 ? 'it declares none' : `it has ${ports.join(', ')}`;

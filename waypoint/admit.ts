@@ -9,11 +9,19 @@ import { isInstance, waypointsOf } from '../mesh/proxy/state/gateway.ts';
 import type { ProxyState } from '../mesh/proxy/state/store.ts';
 import { keyOfService } from '../mesh/proxy/state/vips.ts';
 
+export type ServiceTarget = Readonly<{
+  kind: 'service';
+  service: Service;
+  port: number;
+  authority: Authority;
+  /** The service's own waypoint, where a gateway must not go past it. */
+  waypoint?: GatewayAddress;
+}>;
+
 /** What a tunnel is for: a service, or one workload at its own address. */
-export type Target = Readonly<
-  | { kind: 'service'; service: Service; port: number; authority: Authority }
-  | { kind: 'workload'; workload: Workload; port: number; authority: Authority }
->;
+export type Target =
+  | ServiceTarget
+  | Readonly<{ kind: 'workload'; workload: Workload; port: number; authority: Authority }>;
 
 export type Admission = Readonly<
   | { kind: 'admit'; target: Target }

@@ -39,8 +39,10 @@ import { closeReactor, setFaultHandler } from '../net/reactor.ts';
 import type { TcpListener } from '../net/tcp-listener.ts';
 import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
 import { BatchSender } from './batch-sender.ts';
+import { explainAtGateway } from './gateway/explain.ts';
 import { GatewayPorts } from './gateway/gateway-ports.ts';
 import { GatewayRoutes } from './gateway/gateway-routes.ts';
+import { chooseIngressWay } from './gateway/ingress-way.ts';
 import { ServerTls } from './gateway/server-tls.ts';
 import { explainRequest } from './explain.ts';
 import { EndpointMetrics } from './endpoint-metrics.ts';
@@ -133,6 +135,7 @@ const security = new Security({
 const limitsLog = log.scope('rate-limit');
 const rateLimiter = new RateLimiter({
   ...{ store, clock: netClock, metrics, redisUrl: config.redisUrl, processMemory: limitsMemory },
+  gatewayLimits: () => store.listeners(gateway)?.limits,
   onEvent(event) {
     if (event.kind === 'available')
       limitsLog.info('global rate limits are counted', { after_ms: Math.round(event.afterMs) });
@@ -142,7 +145,8 @@ const rateLimiter = new RateLimiter({
 const health = new CheckedHealth();
 const targets = new UpstreamTargets({
   ...{ state, store, clock },
-  ...{ self: () => state.localWorkload(parts.self), health },
+  ...{ self: () => state.localWorkload(parts.self), health, network: config.network },
+  isIngress: config.role === 'gateway',
   onOutlierEvent(target, event) {
     logger.info(`endpoint ${event.kind}`, { target, ...event });
     const { kind, endpoint } = event;
@@ -317,12 +321,12 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
       return null;
     },
     explain(question) {
-      const self = { name, namespace, workload: state.localWorkload(parts.self) };
+      const self = { name, namespace, identity, workload: state.localWorkload(parts.self) };
+      const told = { state, store, security, targets, self, network: config.network };
       try {
-        return explainRequest(
-          { state, store, security, targets, self, network: config.network },
-          question,
-        );
+        return config.role === 'gateway'
+          ? explainAtGateway({ ...told, gateway: gatewayRoutes }, question)
+          : explainRequest(told, question);
       } catch (error) {
         return { error: describeError(error) };
       }
@@ -420,7 +424,15 @@ async function applyXds({
   return rejected;
 }
 
+/** Behind its waypoint a gateway reaches no endpoint of a service, not even to check it. */
+function isWaypointsBusiness(key: ServiceKey): boolean {
+  const service = config.role === 'gateway' ? state.service(key) : undefined;
+  return service !== undefined && chooseIngressWay(service, Math.random).kind !== 'direct';
+}
+
 function checkEndpointsOf(services: ReadonlySet<ServiceKey>): void {
   if (checker === undefined) return;
-  for (const service of services) updateChecks(checker, state, store, service);
+  for (const service of services)
+    if (isWaypointsBusiness(service)) checker.update(service, undefined, new Map());
+    else updateChecks(checker, state, store, service);
 }

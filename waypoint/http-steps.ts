@@ -1,3 +1,4 @@
+import { unreachable } from '../base/unreachable.ts';
 import type { HttpBackend, HttpRule } from '../mesh/model/http-route.ts';
 import type { PathNormalization } from '../mesh/model/path-normalization.ts';
 import type { Service } from '../mesh/model/service.ts';
@@ -31,14 +32,13 @@ import {
   type Verdict,
 } from './request-parts.ts';
 import { DI, DPE, FI, NC, UH } from './response-flags.ts';
-import { refusalOfBypass } from './gateway/bypass.ts';
 import type { GatewayRoutes } from './gateway/gateway-routes.ts';
 import { compileRule, routesFor } from './routing.ts';
 import { findSession, sessionField } from './sessions.ts';
 import type { Deadlines } from './timeout.ts';
 import type { UpstreamPool } from './upstream/pool.ts';
 import { PodBackend } from './upstream/pod-backend.ts';
-import type { UpstreamTargets } from './upstream/targets.ts';
+import type { NoBackend, UpstreamTargets } from './upstream/targets.ts';
 
 /** What decides about requests beside their routes. */
 export type RequestJudges = Readonly<{
@@ -210,27 +210,13 @@ export class HttpSteps implements RequestParts {
     if (refused !== undefined) return { kind: 'reply', reply: refused };
     const found = targets.backend(backend.target, downstream.version);
     if ('chooseEndpoint' in found) {
-      const bypass = downstream.edge && refusalOfBypass(found.service);
-      if (bypass !== undefined)
-        return { kind: 'reply', reply: { ...NO_HOST, details: `waypoint_required{${bypass}}` } };
       if (routing !== undefined) {
         routing.target = found;
         routing.session = session?.endpoint;
       }
       return { kind: 'backend', backend: found };
     }
-    if (found.problem === 'unknown service')
-      return { kind: 'reply', reply: { ...NO_BACKEND, flags: NC, details: 'cluster_not_found' } };
-    if (found.problem === 'unknown subset') return { kind: 'reply', reply: NO_HOST };
-    return {
-      kind: 'reply',
-      reply: {
-        status: 503,
-        flags: UH,
-        details: `traffic_policy_refused{${found.reason}}`,
-        body: '',
-      },
-    };
+    return { kind: 'reply', reply: withoutBackend(found) };
   }
 
   #podBackend(downstream: Downstream): BackendChoice {
@@ -337,6 +323,24 @@ function replyOf({ headers, body, reason }: FilterAnswer): LocalReply {
     ...{ status: Number(findHeader(headers, ':status')), flags: 0, details: reason },
     ...{ body: body.toString('utf8'), headers: kept },
   };
+}
+
+function withoutBackend({ problem, reason }: NoBackend): LocalReply {
+  switch (problem) {
+    case 'unknown service':
+      return { ...NO_BACKEND, flags: NC, details: 'cluster_not_found' };
+    case 'unknown subset':
+      return NO_HOST;
+    case 'waypoint':
+      return { ...NO_HOST, details: `waypoint_unavailable{${reason}}` };
+    case 'refused':
+      return {
+        ...{ status: 503, flags: UH, body: '' },
+        details: `traffic_policy_refused{${reason}}`,
+      };
+    default:
+      return unreachable(problem);
+  }
 }
 
 /** A backend that keeps its share of the requests and cannot take them. */

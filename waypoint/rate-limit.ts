@@ -1,5 +1,5 @@
 import { MeshError } from '../base/errors.ts';
-import type { ServiceRateLimits, TokenLimit } from '../mesh/model/rate-limit.ts';
+import type { RateLimit, TokenLimit } from '../mesh/model/rate-limit.ts';
 import { keyOfService } from '../mesh/proxy/state/vips.ts';
 import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
 import type { Metrics } from '../mesh/runtime/metrics.ts';
@@ -30,6 +30,8 @@ import type { Verdict } from './request-parts.ts';
 
 export type RateLimiterOptions = Readonly<{
   store: Pick<WaypointStore, 'config'>;
+  /** Those of this gateway, as they are now. */
+  gatewayLimits?: () => readonly RateLimit[] | undefined;
   clock: Clock;
   metrics: Metrics;
   /** Where global limits are counted; without one they cannot be. */
@@ -39,10 +41,12 @@ export type RateLimiterOptions = Readonly<{
   processMemory?: SharedArrayBuffer | undefined;
 }>;
 
+const NO_LIMITS: readonly RateLimit[] = [];
+
 type GlobalCount = Readonly<{ rule: CompiledRule; counting: Counting; key: string }>;
 
 /**
- * Counts requests by the RateLimitPolicies of their services, and refuses those for which there are no tokens. A request
+ * Counts requests by the RateLimitPolicies of their services or of the gateway, and refuses those for which there are no tokens. A request
  * that one policy refuses takes no tokens of the others. Local limits are answered at once; where there are global ones,
  * Redis is asked once for all of them.
  */
@@ -52,7 +56,7 @@ export class RateLimiter implements Disposable {
   readonly #shared: SharedBuckets | undefined;
   readonly #tables = new BucketTables();
   readonly #tokens: LocalTokens;
-  readonly #compiled = new WeakMap<ServiceRateLimits, CompiledLimits>();
+  readonly #compiled = new WeakMap<readonly RateLimit[], CompiledLimits>();
   /** Of the request that is judged now. */
   readonly #localRules: CompiledRule[] = [];
   readonly #localCountings: Counting[] = [];
@@ -80,9 +84,7 @@ export class RateLimiter implements Disposable {
   }
 
   limitRate(request: LimitedRequest): Verdict | Promise<Verdict> {
-    const { service } = request.downstream;
-    if (service === undefined) return undefined; // policies are attached to services
-    const { limits } = this.#options.store.config(keyOfService(service));
+    const limits = this.#limitsOf(request.downstream);
     if (limits === undefined) return NOT_CONFIGURED;
     const compiled = this.#compile(limits);
     if (compiled.isEmpty) return undefined;
@@ -104,7 +106,15 @@ export class RateLimiter implements Disposable {
     }
   }
 
-  #compile(limits: ServiceRateLimits): CompiledLimits {
+  /** `undefined` where they have not arrived. */
+  #limitsOf({ service, edge }: LimitedRequest['downstream']): readonly RateLimit[] | undefined {
+    const { store, gatewayLimits } = this.#options;
+    if (service !== undefined) return store.config(keyOfService(service)).limits?.limits;
+    // A gateway's come with its listeners; to pods at their own addresses nothing can be attached.
+    return (edge && gatewayLimits?.()) ?? NO_LIMITS;
+  }
+
+  #compile(limits: readonly RateLimit[]): CompiledLimits {
     let compiled = this.#compiled.get(limits);
     if (compiled === undefined) {
       const nowMs = Math.floor(this.#options.clock.now());

@@ -1,15 +1,18 @@
 import type { IpAddress, SocketAddress } from '../base/address.ts';
 import { parseIpAddress } from '../base/address.ts';
+import { unreachable } from '../base/unreachable.ts';
 import type { Authority } from '../mesh/hbone/authority.ts';
 import { selectEndpoint } from '../mesh/model/endpoint.ts';
+import type { GatewayAddress } from '../mesh/model/gateway-address.ts';
 import type { SpiffeId } from '../mesh/model/identity.ts';
 import { HBONE_PORT } from '../mesh/model/ports.ts';
 import type { Service } from '../mesh/model/service.ts';
 import type { Workload, WorkloadUid } from '../mesh/model/workload.ts';
+import { selectGateway } from '../mesh/proxy/gateway-hop.ts';
 import { addressOf, peersOf, type Resolve } from '../mesh/proxy/next-hop.ts';
 import type { ProxyState } from '../mesh/proxy/state/store.ts';
 import { keyOfService } from '../mesh/proxy/state/vips.ts';
-import type { Target } from './admit.ts';
+import type { ServiceTarget, Target } from './admit.ts';
 
 /** One way from the waypoint to what was asked for. */
 export type UpstreamRoute = Readonly<
@@ -48,7 +51,8 @@ export function selectUpstream(state: ProxyState, request: RouteRequest): Upstre
     if (tried.has(workload.uid)) return noUpstream(`${workload.uid} was tried`);
     return routeToWorkload(request, workload, port, undefined);
   }
-  const { service, port, authority } = target;
+  const { service, port, authority, waypoint } = target;
+  if (waypoint !== undefined) return routeToWaypoint(state, request, target, waypoint);
   const { loadBalancing } = service;
   if (loadBalancing.mode === 'PASSTHROUGH' && authority.kind === 'address')
     return { kind: 'plain', connectTo: authority.address, service };
@@ -61,6 +65,37 @@ export function selectUpstream(state: ProxyState, request: RouteRequest): Upstre
   });
   if (choice.kind === 'none') return noUpstream(choice.reason, service);
   return routeToWorkload(request, choice.workload, choice.port, service);
+}
+
+/** What is behind it is the waypoint's to choose. */
+function routeToWaypoint(
+  state: ProxyState,
+  { self, tried, resolved, random }: RouteRequest,
+  { service, authority }: ServiceTarget,
+  waypoint: GatewayAddress,
+): UpstreamRoute {
+  const destination = authority.kind === 'address' ? authority.address : NO_ADDRESS;
+  const request = { source: self, network: self.network, destination, tried, resolved, random };
+  const hop = selectGateway({ state, request }, waypoint, 'waypoint');
+  const unusable = (reason: string): UpstreamRoute =>
+    noUpstream(`the waypoint of ${service.hostname} cannot be used: ${reason}`, service);
+  switch (hop.kind) {
+    case 'resolve':
+      return hop;
+    case 'none':
+      return unusable(hop.reason);
+    case 'ask':
+      return unusable(`${hop.key} is not known`);
+    case 'found':
+      if (hop.connectTo === undefined)
+        return unusable(`it is in network ${hop.workload.network}, not in ours`);
+      return {
+        ...{ kind: 'hbone', connectTo: hop.connectTo, authority, service },
+        ...{ peers: peersOf(hop.workload, hop.service), workload: hop.workload },
+      };
+    default:
+      return unreachable(hop);
+  }
 }
 
 function routeToWorkload(

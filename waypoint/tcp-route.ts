@@ -4,7 +4,7 @@ import type { Service } from '../mesh/model/service.ts';
 import { chooseWeighted } from '../mesh/model/weighted-choice.ts';
 import { RefusedError } from '../mesh/proxy/refused-error.ts';
 import type { ProxyState } from '../mesh/proxy/state/store.ts';
-import type { Target } from './admit.ts';
+import type { ServiceTarget } from './admit.ts';
 
 /**
  * Where a connection goes on to by a route of its port. A backend that cannot be used keeps its share of the connections, which
@@ -19,7 +19,7 @@ export function followTcpRoute(
   authorityOf: (service: Service, port: number) => Authority,
   state: ProxyState,
   random: number,
-): Target {
+): ServiceTarget {
   const backend = chooseWeighted(backends, ({ weight }) => weight, random);
   if (backend === undefined) throw new RefusedError(503, `${name} has no backend`);
   const { target: to, problem = 'has no target' } = backend;

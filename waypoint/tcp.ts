@@ -75,7 +75,8 @@ type Search = Readonly<{
 
 /** @throws {RefusedError} 503 where a policy asks for what cannot be done. */
 function tlsOf({ store }: WaypointParts, target: Target): UpstreamTls | undefined {
-  if (target.kind !== 'service') return undefined;
+  // Behind its own waypoint, TLS is for that to speak.
+  if (target.kind !== 'service' || target.waypoint !== undefined) return undefined;
   const { traffic } = store.config(keyOfService(target.service));
   const { problem, tls } = trafficPolicyOf(traffic, target.port) ?? {};
   if (problem !== undefined) throw new RefusedError(503, problem);

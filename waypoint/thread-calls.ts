@@ -1,6 +1,6 @@
 import type { WorkloadCertificate } from '../mesh/model/certificate.ts';
 import type { EndpointEvent, ReportedTarget } from '../mesh/model/endpoint-report.ts';
-import type { RequestExplanation } from '../mesh/model/explain.ts';
+import type { GatewayExplanation, RequestExplanation } from '../mesh/model/explain.ts';
 import type { SpiffeId } from '../mesh/model/identity.ts';
 import type { Rejection } from '../mesh/proxy/state/apply.ts';
 import type { DrainCalls } from '../mesh/proxy/drain-threads.ts';
@@ -13,7 +13,7 @@ import type { WaypointConfig } from './config.ts';
 import type { Transport } from './gateway/gateway-routes.ts';
 import type { TapFilter } from './tap-filter.ts';
 import type { TappedBatch } from './tap-record.ts';
-import type { RequestQuestion } from './explain.ts';
+import type { RequestQuestion } from './explain-story.ts';
 import type { HealthResult } from './health/checked-health.ts';
 import type { SpanRecord } from './span-record.ts';
 
@@ -58,7 +58,7 @@ export type DataThreadCalls = ProfileCalls &
     endpoints: { request: null; response: readonly ReportedTarget[] };
     explain: {
       request: RequestQuestion;
-      response: RequestExplanation | Readonly<{ error: string }>;
+      response: RequestExplanation | GatewayExplanation | Readonly<{ error: string }>;
     };
     /** Requests that pass are told, by `tapped`, until this is undone. */
     tap: { request: Readonly<{ id: number; filter: TapFilter }>; response: null };

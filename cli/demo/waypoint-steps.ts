@@ -186,13 +186,9 @@ async function explain(
 ): Promise<Readonly<{ explanation: Explanation; text: string }>> {
   const source = `${NAMESPACE}/customer`;
   const request = { method: 'GET', path, headers: [] };
-  const explanation = await explainConnection(
-    mesh.sandbox,
-    source,
-    destination,
-    undefined,
+  const explanation = await explainConnection(mesh.sandbox, source, destination, undefined, {
     request,
-  );
+  });
   const story = formatExplanation(report.plain, explanation);
   // The hops below it were shown before.
   const last = story.slice(story.indexOf('Waypoint '));

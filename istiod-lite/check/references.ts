@@ -2,8 +2,14 @@ import { serviceOfSlice, type Service } from '../../mesh/kubernetes/core.ts';
 import { formatObject } from '../../mesh/kubernetes/object.ts';
 import type { KubernetesObject } from '../../mesh/kubernetes/resources.ts';
 import { labelsMatch } from '../../mesh/kubernetes/selector.ts';
+import {
+  INGRESS_USE_WAYPOINT,
+  TOPOLOGY_NETWORK,
+  USE_WAYPOINT,
+} from '../../mesh/kubernetes/labels.ts';
+import { clusterNetwork } from '../translate/settings.ts';
 import { findEdgeParent } from '../translate/gateway/listener-owners.ts';
-import { resolveWaypoint } from '../translate/waypoints.ts';
+import { resolveWaypoint, usesForIngress } from '../translate/waypoints.ts';
 import type { Route } from '../../mesh/kubernetes/route-backends.ts';
 import { parentKind } from '../../mesh/kubernetes/route-references.ts';
 import { warning, type CheckedMesh, type Finding } from './mesh.ts';
@@ -13,6 +19,12 @@ import type { CheckedWorkload } from './workloads.ts';
 export function checkReferences(mesh: CheckedMesh, object: KubernetesObject): Finding[] {
   const findings = [...checkNamespace(mesh, object), ...checkWorkload(mesh, object)];
   switch (object.kind) {
+    case 'WorkloadEntry':
+      return [...findings, ...checkNetworks(mesh, [object.spec.network])];
+    case 'ServiceEntry': {
+      const networks = object.spec.endpoints.map(({ network }) => network);
+      return [...findings, ...checkNetworks(mesh, networks)];
+    }
     case 'Service':
       return [...findings, ...checkService(mesh, object)];
     case 'EndpointSlice': {
@@ -99,6 +111,39 @@ function waypointOf(
   });
 }
 
+/** Other networks are reached through gateways, of which nothing tells the proxies here. */
+function checkNetworks(
+  { snapshot, settings }: CheckedMesh,
+  networks: readonly string[],
+): Finding[] {
+  const own = clusterNetwork(snapshot, settings);
+  return [...new Set(networks)]
+    .filter((network) => network !== '' && network !== own)
+    .map((network) =>
+      warning(
+        `is not reached: it is in network ${network}, and no gateway to that is known`,
+        own === ''
+          ? `leave the network out, or say that it is this one: label ${TOPOLOGY_NETWORK} of namespace ${settings.rootNamespace}`
+          : `leave the network out where it is this one, ${own}`,
+      ),
+    );
+}
+
+/** It has no waypoint, and wants it to be between gateways and its pods. */
+function checkIngress({ snapshot }: CheckedMesh, { ref, metadata }: Service): Finding[] {
+  const { namespace } = ref;
+  // Of a namespace the label is a default for those that have a waypoint.
+  if (!metadata.labels.has(INGRESS_USE_WAYPOINT)) return [];
+  return usesForIngress(snapshot, { namespace, labels: metadata.labels })
+    ? [
+        warning(
+          `label ${INGRESS_USE_WAYPOINT} has no effect: it uses no waypoint`,
+          `add label ${USE_WAYPOINT}`,
+        ),
+      ]
+    : [];
+}
+
 function checkService(mesh: CheckedMesh, service: Service): Finding[] {
   const { selector, type } = service.spec;
   const { namespace, name } = service.ref;
@@ -115,7 +160,7 @@ function checkService(mesh: CheckedMesh, service: Service): Finding[] {
     serviceAccounts: () =>
       new Set(endpoints.map(({ serviceAccount }) => serviceAccount || undefined)),
   });
-  if (waypoint === undefined) return [];
+  if (waypoint === undefined) return checkIngress(mesh, service);
   const bypassed = endpoints.find((each) => waypointOf(mesh, each).waypoint === undefined);
   if (bypassed === undefined) return [];
   return [

@@ -6,6 +6,7 @@ import type { ObjectOf } from '../../mesh/kubernetes/resources.ts';
 import type { TargetReference } from '../../mesh/kubernetes/security.ts';
 import type { Picture } from '../snapshot.ts';
 import type { RouteParent } from './routes/parents.ts';
+import { isIngress } from './gateway/ingress-class.ts';
 import { objectWaypoint } from './services.ts';
 import type { Condition, MeshSettings } from './settings.ts';
 
@@ -75,10 +76,10 @@ function targetProblem(
   if (object === undefined) return { reason: 'TargetNotFound', message: `${shown} does not exist` };
   if (object.kind === 'Gateway') {
     const { gatewayClassName } = object.spec;
-    if (gatewayClassName !== WAYPOINT_CLASS)
+    if (gatewayClassName !== WAYPOINT_CLASS && !isIngress(picture, object))
       return {
         reason: 'Invalid',
-        message: `${shown} is no waypoint: its class is ${gatewayClassName}`,
+        message: `${shown} is no waypoint or gateway of this mesh: its class is ${gatewayClassName}`,
       };
   } else if (!hasWaypoint(object))
     return {

@@ -1,5 +1,6 @@
 import { unreachable } from '../../base/unreachable.ts';
 import type { Service } from '../../mesh/kubernetes/core.ts';
+import type { Gateway } from '../../mesh/kubernetes/gateway.ts';
 import type { ServiceEntry } from '../../mesh/kubernetes/networking.ts';
 import type {
   RateLimitMatchSpec,
@@ -51,9 +52,22 @@ export function serviceRateLimits(
   return { service, limits };
 }
 
+/** What limits the requests that come to a gateway. */
+export function gatewayRateLimits(
+  picture: Picture,
+  settings: MeshSettings,
+  { kind, ref: { namespace, name } }: Gateway,
+): readonly RateLimit[] {
+  const policy = policyOf(picture, 'RateLimitPolicy', namespace, { kind, name });
+  return policy === undefined
+    ? []
+    : [toRateLimit(policy, `Gateway/${namespace}/${name}`, settings)];
+}
+
+/** @param counted what a rule that is not shared counts the requests to. */
 function toRateLimit(
   { ref, spec }: RateLimitPolicy,
-  service: ServiceKey,
+  counted: string,
   settings: MeshSettings,
 ): RateLimit {
   const policy = policyKey(ref.namespace, ref.name);
@@ -65,7 +79,7 @@ function toRateLimit(
     rules: spec.rules.map((rule, index): RateLimitRule => {
       const name = rule.name ?? String(index);
       return {
-        ...{ name, counter: `${policy}/${name}${rule.shared ? '' : `@${service}`}` },
+        ...{ name, counter: `${policy}/${name}${rule.shared ? '' : `@${counted}`}` },
         match: toMatch(rule.match, ref.namespace, settings),
         key: toKey(rule),
         ...limitOf(rule),

@@ -247,7 +247,11 @@ function refuse(
   };
 }
 
-function usesForIngress(picture: Picture, user: WaypointUser): boolean {
+/** Whether it asks for its waypoint to be between gateways and its pods. */
+export function usesForIngress(
+  picture: Picture,
+  user: Pick<WaypointUser, 'namespace' | 'labels'>,
+): boolean {
   const owner = picture.get('Namespace', '', user.namespace);
   const value =
     user.labels.get(INGRESS_USE_WAYPOINT) ?? owner?.metadata.labels.get(INGRESS_USE_WAYPOINT);

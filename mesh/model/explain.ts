@@ -61,10 +61,25 @@ export type InboundExplanation = Readonly<{
 }>;
 
 /** What a waypoint would do with a request, as JSON. */
-export type RequestExplanation = Readonly<{
-  direction: 'waypoint';
-  waypoint: string;
-  source: Readonly<{ ip: string; identity: string }>;
+export type RequestExplanation = RequestStory &
+  Readonly<{
+    direction: 'waypoint';
+    /** Its pod. */
+    waypoint: string;
+    source: Readonly<{ ip: string; identity: string }>;
+  }>;
+
+/** What a gateway would do with a request from outside of the mesh, as JSON. */
+export type GatewayExplanation = RequestStory &
+  Readonly<{
+    direction: 'gateway';
+    /** Its pod. */
+    gateway: string;
+    /** The client's address. */
+    client: string;
+  }>;
+
+type RequestStory = Readonly<{
   /** `<method> <authority><path>`. */
   request: string;
   steps: readonly ExplainStep[];
@@ -78,6 +93,26 @@ export type RequestExplanation = Readonly<{
     policy?: string;
     rule?: number;
   }>;
+  /** Whom the proxy asks next: the first endpoint that is available. Absent where it ends here, or nobody knows. */
+  next?: NextHop;
+}>;
+
+/** How a proxy of requests reaches an endpoint, and with what. */
+export type NextHop = Readonly<{
+  via: 'waypoint' | 'direct' | 'plain';
+  workload: string;
+  node: string;
+  connectTo: string;
+  /** Of the tunnel; absent in plain text. */
+  authority?: string;
+  /** As whom the proxy comes there. */
+  source: Readonly<{ ip: string; identity: string }>;
+  /** The request as the rule has left it. */
+  request: Readonly<{
+    method: string;
+    path: string;
+    headers: readonly (readonly [name: string, value: string])[];
+  }>;
 }>;
 
 export type BackendExplanation = Readonly<{
@@ -87,6 +122,8 @@ export type BackendExplanation = Readonly<{
   policy?: string;
   /** Why it answers with an error. */
   problem?: string;
+  /** The waypoint that stands between a gateway and it; its endpoints are that waypoint's. */
+  waypoint?: string;
   /** How TLS is spoken with its application; absent: it is not. */
   tls?: string;
   endpoints: readonly Readonly<{

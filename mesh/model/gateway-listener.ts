@@ -1,5 +1,6 @@
 import type { Brand } from '../../base/brand.ts';
 import type { HttpRoutes, TcpRoute } from './http-route.ts';
+import type { RateLimit } from './rate-limit.ts';
 
 /** A gateway by its Gateway: `<namespace>/<name>`. */
 export type GatewayKey = Brand<string, 'GatewayKey'>;
@@ -14,6 +15,8 @@ export type GatewayListeners = Readonly<{
   listeners: readonly GatewayListener[];
   /** What is shown to backends whose TLS asks for a certificate. */
   clientCertificate?: ListenerCertificate;
+  /** What counts the requests of all its listeners, whatever service they go to; every one must let a request pass. */
+  limits?: readonly RateLimit[];
 }>;
 
 /** One listener of a Gateway, with the routes that are attached to it. */

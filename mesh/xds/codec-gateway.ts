@@ -21,6 +21,7 @@ import {
   type ListenerTls as ListenerTlsMessage,
 } from '../proto/gen/waypoint-gateway.ts';
 import { decodePolicyKey, decodePort, resourceError } from './codec-fields.ts';
+import { decodeRateLimit, encodeRateLimit } from './codec-limits.ts';
 import { decodeHttp, decodeTcp, encodeHttp, encodeTcp } from './codec-routes.ts';
 import { decodeName, decodeWholly, required } from './codec-values.ts';
 
@@ -40,6 +41,7 @@ export function decodeGatewayListeners(bytes: Uint8Array): GatewayListeners {
     return {
       gateway: message.gateway as GatewayKey,
       listeners: message.listeners.map(decodeListener),
+      ...(message.limits.length > 0 && { limits: message.limits.map(decodeRateLimit) }),
       ...(message.clientCertificate && {
         clientCertificate: decodeCertificate(message.clientCertificate),
       }),
@@ -53,11 +55,12 @@ export function decodeGatewayListeners(bytes: Uint8Array): GatewayListeners {
 
 /** The bytes of a gateway's listeners; equal listeners give equal bytes. */
 export function encodeGatewayListeners(told: GatewayListeners): Uint8Array {
-  const { gateway, listeners, clientCertificate } = told;
+  const { gateway, listeners, clientCertificate, limits = [] } = told;
   return GatewayListenersMessage.encode({
     gateway,
     listeners: listeners.map(encodeListener),
     clientCertificate,
+    limits: limits.map(encodeRateLimit),
   }).finish();
 }
 

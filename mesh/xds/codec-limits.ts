@@ -37,7 +37,7 @@ export function decodeServiceRateLimits(bytes: Uint8Array): ServiceRateLimits {
   const message = decodeWholly(ServiceRateLimitsMessage, bytes, 'a ServiceRateLimits resource');
   try {
     const { service, limits } = message;
-    return { service: decodeServiceKey(service), limits: limits.map(decodeLimit) };
+    return { service: decodeServiceKey(service), limits: limits.map(decodeRateLimit) };
   } catch (error) {
     if (!(error instanceof MeshError)) throw error;
     const name = JSON.stringify(message.service.slice(0, 512));
@@ -49,11 +49,16 @@ export function decodeServiceRateLimits(bytes: Uint8Array): ServiceRateLimits {
 export function encodeServiceRateLimits({ service, limits }: ServiceRateLimits): Uint8Array {
   return ServiceRateLimitsMessage.encode({
     service,
-    limits: limits.map((limit) => ({ ...limit, rules: limit.rules.map(encodeRule) })),
+    limits: limits.map(encodeRateLimit),
   }).finish();
 }
 
-function decodeLimit({
+export function encodeRateLimit(limit: RateLimit): RateLimitMessage {
+  return { ...limit, rules: limit.rules.map(encodeRule) };
+}
+
+/** @throws {MeshError} ERR_XDS_RESOURCE with what was not understood. */
+export function decodeRateLimit({
   policy,
   scope,
   failOpen,

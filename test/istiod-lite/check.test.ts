@@ -148,6 +148,23 @@ const cases: readonly (readonly [string, string, readonly RegExp[]])[] = [
     [/warning: .*has no effect for Gateway ingress/],
   ],
   [
+    'a Service that wants a waypoint between gateways and its pods, and has none',
+    'apiVersion: v1\nkind: Service\nmetadata: { name: x, namespace: shop, labels: { istio.io/ingress-use-waypoint: "true" } }\nspec: { selector: { app: web }, ports: [{ port: 80 }] }\n',
+    [
+      /warning: Service shop\/x: label istio.io\/ingress-use-waypoint has no effect: it uses no waypoint; add label istio.io\/use-waypoint/,
+    ],
+  ],
+  [
+    'endpoints in a network to which no gateway leads',
+    'apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: { name: x, namespace: shop }\nspec: { address: 192.0.2.1, network: far }\n---\n' +
+      'apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: { name: x, namespace: shop }\n' +
+      'spec: { hosts: [x.example], resolution: STATIC, ports: [{ number: 80, name: http, protocol: HTTP }], endpoints: [{ address: 192.0.2.1, network: far }, { address: 192.0.2.2 }] }\n',
+    [
+      /warning: WorkloadEntry shop\/x: is not reached: it is in network far, and no gateway to that is known; leave/,
+      /warning: ServiceEntry shop\/x: is not reached: it is in network far/,
+    ],
+  ],
+  [
     'a route of a Service without a waypoint',
     'apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: x, namespace: shop }\nspec: { parentRefs: [{ group: "", kind: Service, name: web }], rules: [{ backendRefs: [{ name: wbe, port: 80 }] }] }\n',
     [

@@ -96,7 +96,7 @@ test.serial('halo explain tells what the waypoint does with a request, and so it
   const url = `http://${await mesh.vip('web')}`;
   const ask = (method: string, path: string): ReturnType<typeof explainConnection> =>
     explainConnection(mesh.sandbox, 'shop/client', 'web.shop:80', undefined, {
-      ...{ method, path, headers: [] },
+      request: { method, path, headers: [] },
     });
   const allowed = await ask('GET', '/split');
   t.true(allowed.allowed, allowed.verdict);
@@ -110,6 +110,9 @@ test.serial('halo explain tells what the waypoint does with a request, and so it
       ['unusable', 10, false, []],
     ],
   );
+  // Behind the waypoint, the pod's own proxy is asked about the waypoint.
+  t.is(allowed.inbound?.peer.identity, 'spiffe://cluster.local/ns/shop/sa/waypoint');
+  t.is(allowed.inbound?.outcome.kind, 'admit');
   const denied = await ask('DELETE', '/split');
   t.false(denied.allowed);
   t.like(denied.waypoint?.outcome, {

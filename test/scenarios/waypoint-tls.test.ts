@@ -188,9 +188,7 @@ test.serial(
         'shop/client',
         `${service}.shop:80`,
         undefined,
-        {
-          ...{ method: 'GET', path: '/', headers: [] },
-        },
+        { request: { method: 'GET', path: '/', headers: [] } },
       );
       return formatExplanation(PEOPLE, found);
     };

@@ -118,7 +118,7 @@ export function serveServices(
   };
   const { onOutlierEvent, tls } = options;
   const targets = new UpstreamTargets({
-    ...{ state, store, clock, self: () => undefined },
+    ...{ state, store, clock, self: () => undefined, network: '', isIngress: false },
     ...(onOutlierEvent && { onOutlierEvent }),
   });
   const pool = new UpstreamPool(async (endpoint, version, events, timeoutMs) => {

@@ -52,17 +52,20 @@ export type SentRequest = Readonly<{
   /** `<namespace>/<service account>`; '' for a client without an identity. */
   client?: string;
   address?: string;
+  /** To a gateway, from outside of the mesh. */
+  toGateway?: true;
 }>;
 
 export function limitedRequest(sent: SentRequest = {}): LimitedRequest {
   const { method = 'GET', path = '/', headers = [], client = 'shop/client' } = sent;
   const [namespace = '', account = ''] = client.split('/');
+  const isStranger = sent.toGateway === true || client === '';
   const downstream = new Downstream({
     version: 'HTTP/2',
     remote: { ip: parseIpAddress(sent.address ?? '10.0.0.7'), port: 40_001 },
     local: { ip: parseIpAddress('10.96.0.10'), port: 80 },
-    service: WEB,
-    ...(client !== '' && {
+    ...(sent.toGateway === true ? { edge: { scheme: 'http' } } : { service: WEB }),
+    ...(!isStranger && {
       identity: parseSpiffeId(`spiffe://cluster.local/ns/${namespace}/sa/${account}`),
     }),
   });
@@ -85,6 +88,7 @@ export class TestLimiter implements Disposable {
       clock?: Clock;
       redisUrl?: string;
       processMemory?: SharedArrayBuffer;
+      gatewayLimits?: readonly RateLimit[];
     }> = {},
   ) {
     this.configure(limits);
@@ -93,6 +97,7 @@ export class TestLimiter implements Disposable {
       clock: options.clock ?? systemClock,
       ...{ metrics: this.metrics, redisUrl: options.redisUrl },
       processMemory: options.processMemory,
+      gatewayLimits: () => options.gatewayLimits,
       onEvent: (event) => {
         this.events.push(event);
         for (const wake of this.#waiting.splice(0)) wake();

@@ -427,6 +427,22 @@ function served(t: Parameters<typeof serveH2>[0], limits: readonly RateLimit[]):
   });
 }
 
+test('a gateway counts what comes to it by its own policies, and by the addresses of its clients', (t) => {
+  const perAddress = limitRule({ limit: ONE, key: [{ kind: 'client-address' }] });
+  using limiter = new TestLimiter([rateLimit([limitRule({ limit: ONE })])], {
+    ...{ clock: new HandClock(), gatewayLimits: [rateLimit([perAddress])] },
+  });
+  t.is(limiter.sendNow({ toGateway: true, address: '192.0.2.1' }), 'pass');
+  t.is(limiter.sendNow({ toGateway: true, address: '192.0.2.1' }), '429');
+  t.is(limiter.sendNow({ toGateway: true, address: '192.0.2.2' }), 'pass');
+  t.is(limiter.sendNow(), 'pass', 'what is counted for a service is counted apart');
+});
+
+test('a gateway without policies counts nothing', (t) => {
+  using limiter = new TestLimiter([rateLimit([limitRule({ limit: ONE })])]);
+  t.is(limiter.passing(5, { toGateway: true }), 5);
+});
+
 test('responses tell what is left, and the one too many is answered with 429 and when to come again', async (t) => {
   const limit = { requests: 2, perMs: 60_000, burst: 2 };
   const waypoint = served(t, [rateLimit([limitRule({ limit })], { tellsClients: true })]);

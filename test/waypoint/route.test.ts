@@ -2,7 +2,7 @@ import test from 'ava';
 import { formatSocketAddress, parseIpAddress, parseSocketAddress } from '../../base/address.ts';
 import { formatAuthority } from '../../mesh/hbone/authority.ts';
 import { ProxyState } from '../../mesh/proxy/state/store.ts';
-import type { Target } from '../../waypoint/admit.ts';
+import type { ServiceTarget, Target } from '../../waypoint/admit.ts';
 import { selectUpstream, type RouteRequest, type UpstreamRoute } from '../../waypoint/route.ts';
 import {
   gatewayAt,
@@ -32,7 +32,7 @@ function route(state: ProxyState, target: Target, asked: Partial<RouteRequest> =
   return shape(selectUpstream(state, { target, self, ...rest }));
 }
 
-function toService(state: ProxyState, authority = '10.96.0.1:80'): Target {
+function toService(state: ProxyState, authority = '10.96.0.1:80'): ServiceTarget {
   const service = state.service(keyOf(WEB));
   if (service === undefined) throw new Error('no service');
   const address = parseSocketAddress(authority);
@@ -144,4 +144,35 @@ test('a workload is reached at the port that was asked for, once', (t) => {
     route(state, target, { tried: new Set([podUid('web-1')]) }),
     'no healthy upstream: Kubernetes//Pod/shop/web-1 was tried',
   );
+});
+
+const WAYPOINT = 'shop/waypoint.shop.svc.cluster.local';
+const INSTANCES = { [WAYPOINT]: ['15008'] };
+
+function behind(instances: readonly WorkloadFields[]): { state: ProxyState; target: Target } {
+  const state = mesh([{ name: 'web-1', ips: ['10.0.0.1'], serves: SERVES }, ...instances]);
+  state.setService(makeService({ name: 'waypoint', vips: ['10.96.0.9'], ports: ['15008'] }));
+  return { state, target: { ...toService(state), waypoint: gatewayAt(WAYPOINT) } };
+}
+
+test('what must go through a waypoint is asked of one of its instances, by the address of the Service', (t) => {
+  const { state, target } = behind([
+    { name: 'waypoint-1', ips: ['10.0.0.11'], tunnelProtocol: 'NONE', serves: INSTANCES },
+    { name: 'waypoint-2', ips: ['10.0.0.12'], tunnelProtocol: 'NONE', serves: INSTANCES },
+  ]);
+  t.is(
+    route(state, target),
+    'hbone 10.0.0.11:15008 10.96.0.1:80 spiffe://cluster.local/ns/shop/sa/waypoint-1',
+  );
+  const tried = new Set([podUid('waypoint-1')]);
+  t.regex(route(state, target, { tried }), /^hbone 10\.0\.0\.12:15008 10\.96\.0\.1:80 /);
+  t.regex(
+    route(state, target, { tried: new Set([...tried, podUid('waypoint-2')]) }),
+    /^no healthy upstream: the waypoint of web\..* cannot be used: .* 2 tried/,
+  );
+});
+
+test('a waypoint without an instance is not gone past', (t) => {
+  const { state, target } = behind([]);
+  t.regex(route(state, target), /^no healthy upstream: the waypoint of .* has no endpoints$/);
 });

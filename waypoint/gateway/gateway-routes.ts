@@ -1,3 +1,4 @@
+import type { ExplainStep } from '../../mesh/model/explain.ts';
 import type {
   GatewayListener,
   GatewayListeners,
@@ -39,6 +40,16 @@ export class ListenerRoutes {
    */
   rule(hostname: string, headers: HeaderList): RouteMatch | undefined {
     return this.#tables.first(hostname, (table) => table.find(headers));
+  }
+
+  /** Why rule() answers as it does. @throws as rule(). */
+  explain(hostname: string, headers: HeaderList): readonly ExplainStep[] {
+    const steps: ExplainStep[] = [];
+    this.#tables.first(hostname, (table) => {
+      steps.push(...table.explain(headers));
+      return table.find(headers);
+    });
+    return steps;
   }
 
   /** The route for a connection; without TLS, of no name: ''. */

@@ -8,7 +8,7 @@ import type { ByteStream } from '../../net/byte-stream.ts';
 import type { WaypointParts } from '../parts.ts';
 import { followTcpRoute } from '../tcp-route.ts';
 import { serveTcp } from '../tcp.ts';
-import { refusalOfBypass } from './bypass.ts';
+import { authorityOf, chooseIngressWay } from './ingress-way.ts';
 
 /** A client of the gateway: who, at which address of it, and its record. */
 export type EdgeConnection = Readonly<{
@@ -30,20 +30,15 @@ export async function serveRoute(
 ): Promise<void> {
   const self = parts.state.localWorkload(parts.self);
   if (self === undefined) throw new RefusedError(503, 'this gateway is not known');
-  const target = followTcpRoute(route, authorityOf, parts.state, Math.random());
-  const bypass = target.kind === 'service' ? refusalOfBypass(target.service) : undefined;
-  if (bypass !== undefined) throw new RefusedError(503, bypass);
-  if (target.kind === 'service') live.ends.service = target.service;
+  const asked = (service: Service, port: number): Authority =>
+    authorityOf(service, parts.network, port);
+  const followed = followTcpRoute(route, asked, parts.state, Math.random());
+  live.ends.service = followed.service;
+  const way = chooseIngressWay(followed.service, Math.random);
+  if (way.kind === 'refused') throw new RefusedError(503, way.reason);
+  const target = way.kind === 'direct' ? followed : { ...followed, waypoint: way.waypoint };
   const client = { address: remote, identity: undefined, workload: undefined };
   // What is attached to the service is for its waypoint to enforce; here, what is attached to the gateway.
   const options = { accept: () => downstream, secured: { remote, local } };
   await serveTcp({ target, client, self, live }, parts, options);
-}
-
-/** As a client in the mesh would ask for the service: by its address, or by name where it has none. */
-function authorityOf({ addresses, hostname }: Service, port: number): Authority {
-  const [address] = addresses;
-  return address === undefined
-    ? { kind: 'hostname', hostname, port }
-    : { kind: 'address', address: { ip: address.ip, port } };
 }

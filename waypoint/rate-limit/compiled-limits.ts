@@ -3,7 +3,6 @@ import type {
   RateLimit,
   RateLimitKeyPart,
   RateLimitRule,
-  ServiceRateLimits,
   TokenLimit,
 } from '../../mesh/model/rate-limit.ts';
 import type { HttpRequest } from '../http-request.ts';
@@ -34,7 +33,7 @@ type KeyPart = Readonly<
 /** A longer key is kept by its hash: keys are what clients choose, and so is their length. */
 const MAX_KEY_LENGTH = 128;
 
-/** The limits of one service, made to be asked. */
+/** The limits of one service or of a gateway, made to be asked. */
 export class CompiledLimits {
   readonly #policies: readonly (readonly CompiledRule[])[];
   readonly #fields: RequestFields;
@@ -44,7 +43,7 @@ export class CompiledLimits {
    * @throws {MeshError} ERR_REGEX or ERR_HEADER_MATCH for a rule that cannot be used.
    */
   constructor(
-    { limits }: ServiceRateLimits,
+    limits: readonly RateLimit[],
     tableOf: (rule: RateLimitRule, limit: TokenLimit) => BucketTable,
   ) {
     const names = new FieldNames();

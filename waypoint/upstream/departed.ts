@@ -16,11 +16,14 @@ export function departedBy(
 ): (endpoint: UpstreamEndpoint) => boolean {
   return (place) => {
     if (!isTargetEndpoint(place)) return false;
-    const { service, endpoint, tls, key } = place;
+    const { endpoint, tls, through, key } = place;
+    // Of a waypoint in front of a service it is the instances that come and go.
+    const service = through?.waypoint ?? place.service;
     const { uid } = endpoint.workload;
     if (workloads.has(uid)) {
       const workload = state.workload(uid);
-      if (workload === undefined || reachOf(workload, endpoint.port, tls).key !== key) return true;
+      if (workload === undefined || reachOf(workload, endpoint.port, tls, through).key !== key)
+        return true;
     }
     if (service === undefined) return false;
     const name = serviceKey(service.namespace, service.hostname);

@@ -49,7 +49,7 @@ export async function connectEndpoint(
   signal: AbortSignal,
   timeoutMs: number,
 ): Promise<ByteStream> {
-  const { workload, service } = endpoint;
+  const { workload, service, through } = endpoint;
   const self = parts.state.localWorkload(parts.self);
   if (self === undefined)
     throw new MeshError('ERR_NO_ADDRESS', 'local', 'Cannot connect: this waypoint is not known');
@@ -59,7 +59,7 @@ export async function connectEndpoint(
     ip: await findAddress(parts, endpoint),
     port: endpoint.endpoint.port,
   };
-  if (workload.tunnelProtocol === 'NONE')
+  if (workload.tunnelProtocol === 'NONE' && through === undefined)
     return await connectPlain(parts, address, { signal, timeoutMs });
   const own: SocketAddress = { ip: self.addresses[0] ?? address.ip, port: 0 };
   const tunnel = await connectTunnel(
@@ -69,9 +69,17 @@ export async function connectEndpoint(
       tcpOptions: (limit) => ({ signal: limit }),
     },
     {
-      connectTo: { ip: address.ip, port: HBONE_PORT },
-      authority: { kind: 'address', address },
-      peers: peersOf(workload, service),
+      ...(through === undefined
+        ? {
+            connectTo: { ip: address.ip, port: HBONE_PORT },
+            authority: { kind: 'address', address },
+            peers: peersOf(workload, service),
+          }
+        : {
+            connectTo: address,
+            authority: through.authority,
+            peers: peersOf(workload, through.waypoint),
+          }),
     },
     {
       // Requests of many clients share the connection, so it speaks for none of them.
@@ -87,13 +95,13 @@ export async function connectEndpoint(
 }
 
 async function findAddress(parts: WaypointParts, endpoint: TargetEndpoint): Promise<IpAddress> {
-  const { workload, service, address } = endpoint;
+  const { workload, service, address, through } = endpoint;
   const request = { destination: address, resolved: NO_NAMES, random: Math.random };
-  let found = addressOf(request, workload, service);
+  let found = addressOf(request, workload, through?.waypoint ?? service);
   if (typeof found === 'object') {
     const addresses = await parts.resolveHostname(found.hostname);
     const resolved = new Map([[found.hostname, addresses]]);
-    found = addressOf({ ...request, resolved }, workload, service);
+    found = addressOf({ ...request, resolved }, workload, through?.waypoint ?? service);
   }
   if (typeof found !== 'string') throw noAddress(endpoint, 'it has no address');
   return found;

@@ -2,6 +2,7 @@ import type { Service } from '../../mesh/model/service.ts';
 import type { TrafficPolicy, UpstreamTls } from '../../mesh/model/traffic-policy.ts';
 import type { BackendRetries } from '../../mesh/model/backend-policy.ts';
 import { formatSocketAddress, parseIpAddress, type SocketAddress } from '../../base/address.ts';
+import { formatAuthority, type Authority } from '../../mesh/hbone/authority.ts';
 import { workloadIdentity, type Workload } from '../../mesh/model/workload.ts';
 import type { AdaptiveConcurrency } from '../adaptive-concurrency.ts';
 import type { Backend, NoRoom, TryOutcome } from '../backend.ts';
@@ -25,7 +26,12 @@ export type TargetEndpoint = UpstreamEndpoint &
     service: Service | undefined;
     /** What its application speaks TLS with; `undefined`: it speaks as it is. */
     tls: UpstreamTls | undefined;
+    /** The waypoint of which it is an instance; `undefined`: it serves by itself. */
+    through: Through | undefined;
   }>;
+
+/** What stands in front of a service, and what it is asked for. */
+export type Through = Readonly<{ waypoint: Service; authority: Authority }>;
 
 /** What most first tries ask for. */
 const ANYWHERE: PickRequest = {};
@@ -39,11 +45,14 @@ export function placeOf(
   endpoint: Endpoint,
   service: Service | undefined,
   tls?: UpstreamTls,
+  through?: Through,
 ): TargetEndpoint {
   const known = places.get(endpoint);
-  if (known !== undefined && known.service === service && known.tls === tls) return known;
+  if (known !== undefined && known.service === service && known.tls === tls)
+    if (known.through === through) return known;
   const { workload, port } = endpoint;
-  const made = { ...reachOf(workload, port, tls), workload, endpoint, service, tls };
+  const reach = reachOf(workload, port, tls, through);
+  const made = { ...reach, workload, endpoint, service, tls, through };
   places.set(endpoint, made);
   return made;
 }
@@ -53,13 +62,17 @@ export function reachOf(
   workload: Workload,
   port: number,
   tls: UpstreamTls | undefined,
+  through: Through | undefined,
 ): Pick<UpstreamEndpoint, 'key' | 'text' | 'address' | 'identity'> {
-  const identity = workload.tunnelProtocol === 'HBONE' ? workloadIdentity(workload) : undefined;
+  // Waypoints take tunnels, whatever is said of their pods.
+  const isTunnel = workload.tunnelProtocol === 'HBONE' || through !== undefined;
+  const identity = isTunnel ? workloadIdentity(workload) : undefined;
   const [ip] = workload.addresses;
   const address: SocketAddress = { ip: ip ?? NO_ADDRESS, port };
   const text = ip === undefined ? `${workload.hostname}:${port}` : formatSocketAddress(address);
   const secured = tls === undefined ? '' : ` ${tlsKey(tls)}`;
-  const key = `${workload.uid} ${text} ${identity ?? ''}${secured}`;
+  const asked = through === undefined ? '' : ` ${formatAuthority(through.authority)}`;
+  const key = `${workload.uid} ${text} ${identity ?? ''}${secured}${asked}`;
   return { key, text, address, identity };
 }
 
@@ -76,6 +89,7 @@ export class TargetBackend implements Backend {
   readonly #fallback: ((downstream: HttpVersion) => Backend | undefined) | undefined;
   readonly #target: UpstreamTarget;
   readonly #policy: TrafficPolicy;
+  readonly #through: Through | undefined;
   readonly #random: () => number;
 
   constructor(
@@ -88,6 +102,8 @@ export class TargetBackend implements Backend {
       policy: TrafficPolicy;
       retryPolicy: BackendRetries | undefined;
       fallback: ((downstream: HttpVersion) => Backend | undefined) | undefined;
+      /** The waypoint whose instances the target's endpoints are. */
+      through?: Through;
       /** From 0 to below 1. */
       random: () => number;
     }>,
@@ -101,6 +117,7 @@ export class TargetBackend implements Backend {
     this.#fallback = options.fallback;
     this.#target = options.target;
     this.#policy = options.policy;
+    this.#through = options.through;
     this.#random = options.random;
     this.limits = limitsOf(options.policy);
   }
@@ -113,11 +130,15 @@ export class TargetBackend implements Backend {
     const { routing } = request;
     // A mirror of the same request is another backend's.
     if (routing?.session !== undefined && routing.target === this && tried.length === 0)
-      return placeOf(routing.session, this.service, this.#policy.tls);
+      return this.#placeOf(routing.session);
     const asksNothing =
       tried.length === 0 && !('source' in balancer) && balancer.kind !== 'passthrough';
     const endpoint = this.#target.pick(asksNothing ? ANYWHERE : this.#pickRequest(request, tried));
-    return endpoint && placeOf(endpoint, this.service, this.#policy.tls);
+    return endpoint && this.#placeOf(endpoint);
+  }
+
+  #placeOf(endpoint: Endpoint): TargetEndpoint {
+    return placeOf(endpoint, this.service, this.#policy.tls, this.#through);
   }
 
   #pickRequest(request: HttpRequest, tried: readonly UpstreamEndpoint[]): PickRequest {
@@ -146,6 +167,11 @@ export class TargetBackend implements Backend {
   /** All that there are, available or not. */
   endpoints(): readonly Endpoint[] {
     return this.#target.endpoints();
+  }
+
+  /** What stands in front of it; `undefined`: it is reached directly. */
+  get through(): Through | undefined {
+    return this.#through;
   }
 
   /** TLS with its applications. */

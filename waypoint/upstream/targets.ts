@@ -1,22 +1,27 @@
 import type { Clock } from '../../certs/clock.ts';
 import type { BackendTarget } from '../../mesh/model/http-filter.ts';
 import type { AppProtocol, Service, ServiceKey } from '../../mesh/model/service.ts';
+import type { GatewayAddress } from '../../mesh/model/gateway-address.ts';
 import {
+  DEFAULT_TRAFFIC_POLICY,
   trafficPolicyOf,
   type Subset,
   type TrafficPolicy,
 } from '../../mesh/model/traffic-policy.ts';
 import type { Workload } from '../../mesh/model/workload.ts';
+import { describeGateway, findGateway, waypointsOf } from '../../mesh/proxy/state/gateway.ts';
 import type { ProxyState } from '../../mesh/proxy/state/store.ts';
+import { keyOfService } from '../../mesh/proxy/state/vips.ts';
 import type { WaypointStore } from '../../mesh/proxy/state/waypoint-store.ts';
 import type { BalancerSource } from '../balance/levels.ts';
 import type { HttpVersion } from '../downstream.ts';
+import { authorityOf, chooseIngressWay, type IngressWay } from '../gateway/ingress-way.ts';
 import type { CheckedHealth, HealthResult } from '../health/checked-health.ts';
 import type { OutlierEvent } from '../outlier.ts';
 import { SessionEndpoints } from '../session-endpoints.ts';
 import { UpstreamTarget } from '../upstream-target.ts';
 import type { UpstreamVersion } from './endpoint-pool.ts';
-import { TargetBackend } from './target-backend.ts';
+import { TargetBackend, type Through } from './target-backend.ts';
 
 export type TargetsParts = Readonly<{
   state: ProxyState;
@@ -25,13 +30,17 @@ export type TargetsParts = Readonly<{
   clock: Clock;
   /** This waypoint, as the control plane knows it now. */
   self: () => Workload | undefined;
+  /** The network of this cluster. */
+  network: string;
+  /** For clients from outside of the mesh: then services may ask for their waypoints to be between. */
+  isIngress: boolean;
   health?: CheckedHealth;
   onOutlierEvent?: (target: string, event: OutlierEvent) => void;
 }>;
 
 /** Why there is no backend for a request. */
 export type NoBackend = Readonly<{
-  problem: 'unknown service' | 'unknown subset' | 'refused';
+  problem: 'unknown service' | 'unknown subset' | 'refused' | 'waypoint';
   reason: string;
 }>;
 
@@ -42,6 +51,9 @@ type Known = {
   readonly sessions: SessionEndpoints;
   service: Service;
   policy: TrafficPolicy;
+  /** The waypoint whose instances its endpoints are; `undefined`: they are the service's own. */
+  readonly waypoint: GatewayAddress | undefined;
+  through: Through | undefined;
   readonly backends: Map<UpstreamVersion, TargetBackend>;
 };
 
@@ -61,25 +73,42 @@ export class UpstreamTargets implements Disposable {
 
   /** The backend for requests to a target; made when it is first asked for. */
   backend(asked: BackendTarget, downstream: HttpVersion): TargetBackend | NoBackend {
-    const key = `${asked.service} ${asked.port} ${asked.subset ?? ''}`;
-    const known = this.#known.get(key) ?? this.#make(key, asked);
+    const way = this.#parts.isIngress ? this.#ingressWay(asked) : undefined;
+    if (way?.kind === 'refused') return { problem: 'waypoint', reason: way.reason };
+    const waypoint = way?.kind === 'waypoint' ? way.waypoint : undefined;
+    const own = `${asked.service} ${asked.port} ${asked.subset ?? ''}`;
+    const key = waypoint === undefined ? own : `${own} ${describeGateway(waypoint)}`;
+    const known = this.#known.get(key) ?? this.#make(key, asked, waypoint);
     if ('problem' in known) return known;
     const { policy, service } = known;
     if (policy.problem !== undefined) return { problem: 'refused', reason: policy.problem };
     const version = versionOf(protocolOf(service, asked.port), policy, downstream);
     let backend = known.backends.get(version);
     if (backend === undefined) {
-      const { name, target, sessions } = known;
-      const { random } = this.#parts.clock;
-      const { retries: retryPolicy, fallback } =
-        this.#parts.store.config(asked.service).backend ?? {};
-      backend = new TargetBackend({
-        ...{ name, version, service, target, sessions, policy, retryPolicy, random },
-        fallback: fallback && ((from) => this.#fallback(fallback, from)),
-      });
+      backend = this.#makeBackend(known, version);
       known.backends.set(version, backend);
     }
     return backend;
+  }
+
+  #ingressWay({ service: key }: BackendTarget): IngressWay | undefined {
+    const { state, clock } = this.#parts;
+    const service = state.service(key);
+    return service && chooseIngressWay(service, clock.random);
+  }
+
+  #makeBackend(known: Known, version: UpstreamVersion): TargetBackend {
+    const { asked, name, service, target, sessions, policy, through } = known;
+    const { clock, store } = this.#parts;
+    const made = { name, version, service, target, sessions, policy, random: clock.random };
+    // What is attached to the service is for its waypoint to follow, which would do it a second time.
+    if (through !== undefined)
+      return new TargetBackend({ ...made, through, retryPolicy: undefined, fallback: undefined });
+    const { retries: retryPolicy, fallback } = store.config(asked.service).backend ?? {};
+    return new TargetBackend({
+      ...{ ...made, retryPolicy },
+      fallback: fallback && ((from) => this.#fallback(fallback, from)),
+    });
   }
 
   #fallback(target: BackendTarget, downstream: HttpVersion): TargetBackend | undefined {
@@ -89,11 +118,15 @@ export class UpstreamTargets implements Disposable {
 
   /** Takes what has changed of these services: what was learnt of their endpoints stays. */
   onChange(services: ReadonlySet<ServiceKey>): void {
-    for (const [key, known] of this.#known)
-      if (services.has(known.asked.service) && !this.#configure(known)) {
-        this.#known.delete(key);
-        known.target[Symbol.dispose]();
-      }
+    for (const [key, known] of this.#known) {
+      const { asked, through } = known;
+      const concerns =
+        services.has(asked.service) ||
+        (through !== undefined && services.has(keyOfService(through.waypoint)));
+      if (!concerns || this.#configure(known)) continue;
+      this.#known.delete(key);
+      known.target[Symbol.dispose]();
+    }
   }
 
   /** Every target that was asked for, by the name that the log has. */
@@ -112,19 +145,29 @@ export class UpstreamTargets implements Disposable {
     this.#known.clear();
   }
 
-  #make(key: string, asked: BackendTarget): Known | NoBackend {
+  #make(
+    key: string,
+    asked: BackendTarget,
+    waypoint: GatewayAddress | undefined,
+  ): Known | NoBackend {
     const { state, clock, onOutlierEvent } = this.#parts;
     const service = state.service(asked.service);
     if (service === undefined)
       return { problem: 'unknown service', reason: `${asked.service} is not known` };
-    const policy = this.#policyOf(asked);
+    const policy = this.#policyOf(asked, waypoint);
     if (policy === undefined)
       return {
         problem: 'unknown subset',
         reason: `${asked.service} has no subset ${asked.subset ?? ''}`,
       };
+    if (waypoint !== undefined && this.#serviceOf(waypoint) === undefined)
+      return {
+        problem: 'waypoint',
+        reason: `waypoint ${describeGateway(waypoint)} of ${service.hostname} is no service that is known`,
+      };
     const subset = asked.subset === undefined ? '' : `/${asked.subset}`;
-    const name = `inbound-vip|${asked.port}|http${subset}|${service.hostname}`;
+    const through = waypoint === undefined ? '' : `|waypoint|${describeGateway(waypoint)}`;
+    const name = `inbound-vip|${asked.port}|http${subset}|${service.hostname}${through}`;
     const target = new UpstreamTarget(
       clock,
       onOutlierEvent &&
@@ -132,38 +175,66 @@ export class UpstreamTargets implements Disposable {
           onOutlierEvent(name, event);
         }),
     );
-    const sessions = new SessionEndpoints(key, () => target.endpoints());
-    const known = { asked, name, target, sessions, service, policy, backends: new Map() };
+    // Which pod a client stays at is its waypoint's to say.
+    const sessions = new SessionEndpoints(key, () =>
+      waypoint === undefined ? target.endpoints() : [],
+    );
+    const known: Known = {
+      ...{ asked, name, target, sessions, service, policy, waypoint, through: undefined },
+      backends: new Map(),
+    };
     this.#configure(known);
     this.#known.set(key, known);
     return known;
   }
 
-  /** @returns false when the target is gone. */
+  /** @returns false when the target is gone, or is reached by another way now. */
   #configure(known: Known): boolean {
-    const { state, self, store, health } = this.#parts;
-    const { asked } = known;
+    const { state, self, store, health, isIngress } = this.#parts;
+    const { asked, waypoint } = known;
     const service = state.service(asked.service);
-    const policy = this.#policyOf(asked);
+    const policy = this.#policyOf(asked, waypoint);
     if (service === undefined || policy === undefined) return false;
+    if (isIngress && !mayGo(service, waypoint)) return false;
+    const instances = waypoint && this.#serviceOf(waypoint);
+    if (waypoint !== undefined && instances === undefined) return false;
     known.service = service;
     known.policy = policy;
+    known.through = instances && {
+      waypoint: instances,
+      authority: authorityOf(service, this.#parts.network, asked.port),
+    };
     known.backends.clear();
     known.sessions.forget();
+    const shared = { policy, source: sourceOf(self()), labelsOf };
+    if (waypoint !== undefined && instances !== undefined) {
+      const { list } = state.endpointView(keyOfService(instances));
+      const servicePort = waypoint.hboneMtlsPort;
+      known.target.configure({ ...shared, service: instances, servicePort, workloads: list });
+      return true;
+    }
     const { list } = state.endpointView(asked.service);
     const subset = this.#subsetOf(asked);
     known.target.configure({
-      ...{ service, servicePort: asked.port, policy },
+      ...{ ...shared, service, servicePort: asked.port },
       workloads: subset === undefined ? list : list.filter((one) => isOfSubset(one, subset)),
-      source: sourceOf(self()),
       passes: ({ uid }) => health?.isHealthy(asked.service, uid) ?? true,
       adaptiveConcurrency: store.config(asked.service).backend?.adaptiveConcurrency,
-      labelsOf: ({ labels }) => labels ?? NOWHERE.labels,
     });
     return true;
   }
 
-  #policyOf({ service, port, subset }: BackendTarget): TrafficPolicy | undefined {
+  #serviceOf(waypoint: GatewayAddress): Service | undefined {
+    const found = findGateway(this.#parts.state, waypoint, this.#parts.self()?.namespace ?? '');
+    return found?.kind === 'service' ? found.service : undefined;
+  }
+
+  /** Between a gateway and a waypoint the policy of the service does not hold; its subsets are not there to be chosen. */
+  #policyOf(
+    { service, port, subset }: BackendTarget,
+    waypoint: GatewayAddress | undefined,
+  ): TrafficPolicy | undefined {
+    if (waypoint !== undefined) return subset === undefined ? DEFAULT_TRAFFIC_POLICY : undefined;
     return trafficPolicyOf(this.#parts.store.config(service).traffic, port, subset);
   }
 
@@ -171,6 +242,18 @@ export class UpstreamTargets implements Disposable {
     const { traffic } = this.#parts.store.config(service);
     return subset === undefined ? undefined : traffic?.subsets.find(({ name }) => name === subset);
   }
+}
+
+/** Whether a gateway may reach the service by this way, its share aside. */
+function mayGo(service: Service, waypoint: GatewayAddress | undefined): boolean {
+  const { kind } = chooseIngressWay(service, Math.random);
+  if (waypoint === undefined) return kind === 'direct';
+  const known = describeGateway(waypoint);
+  return kind === 'waypoint' && waypointsOf(service).some((one) => describeGateway(one) === known);
+}
+
+function labelsOf({ labels }: Workload): ReadonlyMap<string, string> {
+  return labels ?? NOWHERE.labels;
 }
 
 function isOfSubset({ labels }: Workload, subset: Subset): boolean {

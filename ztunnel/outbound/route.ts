@@ -6,17 +6,20 @@ import { HBONE_PORT } from '../../mesh/model/ports.ts';
 import type { Service } from '../../mesh/model/service.ts';
 import { workloadIdentity, type Workload } from '../../mesh/model/workload.ts';
 import { unansweredAddress, unansweredGateway } from '../../mesh/proxy/state/answered.ts';
-import { addressOf, parseSans, peersOf } from '../../mesh/proxy/next-hop.ts';
-import { comesFromGateway, describeGateway } from '../../mesh/proxy/state/gateway.ts';
-import type { ProxyState } from '../../mesh/proxy/state/store.ts';
-import { keyOfService } from '../../mesh/proxy/state/vips.ts';
 import {
   chooseEndpoint,
   selectGateway,
   type Ask,
   type GatewayHop,
-  type RouteContext,
-} from './next-hop.ts';
+} from '../../mesh/proxy/gateway-hop.ts';
+import { addressOf, parseSans, peersOf } from '../../mesh/proxy/next-hop.ts';
+import {
+  chooseWaypoint,
+  comesFromGateway,
+  describeGateway,
+} from '../../mesh/proxy/state/gateway.ts';
+import type { ProxyState } from '../../mesh/proxy/state/store.ts';
+import { keyOfService } from '../../mesh/proxy/state/vips.ts';
 import {
   describeRoute,
   type OutboundRequest,
@@ -25,6 +28,13 @@ import {
 } from './outbound-route.ts';
 
 type Reject = Extract<OutboundRoute, { kind: 'reject' }>;
+
+/** What a selection works with; `note` is there only when somebody asked why. */
+type RouteContext = Readonly<{
+  state: ProxyState;
+  request: OutboundRequest;
+  note: ((step: string, found: () => string) => void) | undefined;
+}>;
 
 /**
  * Decides where a captured connection goes. Asked again after a failure, with what was tried, it finds the next best way.
@@ -92,15 +102,6 @@ function isCaller({ state, request, note }: RouteContext, waypoint: GatewayAddre
   const from = comesFromGateway(state, waypoint, source);
   if (from) note?.('caller', () => 'the waypoint itself');
   return from;
-}
-
-function chooseWaypoint(service: Service, random: () => number): GatewayAddress | undefined {
-  const { weightedWaypoints } = service;
-  const total = weightedWaypoints.reduce((sum, { weight }) => sum + weight, 0);
-  if (total === 0) return service.waypoint;
-  let left = random() * total;
-  const chosen = weightedWaypoints.find(({ weight }) => (left -= weight) < 0);
-  return (chosen ?? weightedWaypoints.findLast(({ weight }) => weight > 0))?.destination;
 }
 
 /** @param wanted what the waypoint stands in front of: a service, or a workload. */

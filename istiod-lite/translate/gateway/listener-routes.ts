@@ -8,6 +8,7 @@ import type {
 import type { Gateway } from '../../../mesh/kubernetes/gateway.ts';
 import type { Route } from '../../../mesh/kubernetes/route-backends.ts';
 import type { Picture } from '../../snapshot.ts';
+import { gatewayRateLimits } from '../rate-limits.ts';
 import { translateRoute, type TranslatedRoute } from '../routes/rules.ts';
 import type { MeshSettings } from '../settings.ts';
 import type { Attachment, GatewayAttachments } from './attach.ts';
@@ -28,8 +29,10 @@ export function translateListeners(
     return made;
   };
   const { certificate } = backendCertificate(picture, gateway);
+  const limits = gatewayRateLimits(picture, settings, gateway);
   return {
     gateway: keyOfGateway(gateway),
+    ...(limits.length > 0 && { limits }),
     ...(certificate && { clientCertificate: certificate }),
     listeners: attachments.listeners.filter(isServed).map(
       (listener): GatewayListener => ({

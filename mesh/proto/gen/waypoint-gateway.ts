@@ -6,6 +6,7 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import { RateLimit } from "./waypoint-limits.ts";
 import { HttpRoutes, TcpRoute } from "./waypoint-routes.ts";
 
 /**
@@ -18,7 +19,11 @@ export interface GatewayListeners {
   gateway: string;
   listeners: GatewayListener[];
   /** Shown to backends that ask for one. */
-  clientCertificate?: ListenerCertificate | undefined;
+  clientCertificate?:
+    | ListenerCertificate
+    | undefined;
+  /** Of all requests that come to it. */
+  limits: RateLimit[];
 }
 
 export interface GatewayListener {
@@ -74,7 +79,7 @@ export interface ClientValidation {
 }
 
 function createBaseGatewayListeners(): GatewayListeners {
-  return { gateway: "", listeners: [], clientCertificate: undefined };
+  return { gateway: "", listeners: [], clientCertificate: undefined, limits: [] };
 }
 
 export const GatewayListeners: MessageFns<GatewayListeners> = {
@@ -87,6 +92,9 @@ export const GatewayListeners: MessageFns<GatewayListeners> = {
     }
     if (message.clientCertificate !== undefined) {
       ListenerCertificate.encode(message.clientCertificate, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.limits) {
+      RateLimit.encode(v!, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -128,6 +136,14 @@ export const GatewayListeners: MessageFns<GatewayListeners> = {
             message.clientCertificate = ListenerCertificate.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.limits.push(RateLimit.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -150,6 +166,7 @@ export const GatewayListeners: MessageFns<GatewayListeners> = {
     message.clientCertificate = (object.clientCertificate !== undefined && object.clientCertificate !== null)
       ? ListenerCertificate.fromPartial(object.clientCertificate)
       : undefined;
+    message.limits = object.limits?.map((e) => RateLimit.fromPartial(e)) || [];
     return message;
   },
 };

@@ -9,7 +9,7 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { TextMatch, ValueMatch } from "./waypoint-routes.ts";
 
 /**
- * How many requests to one service a waypoint lets pass.
+ * How many requests to one service a waypoint lets pass; those of a gateway are in its GatewayListeners.
  * Ours alone: what of it is not understood must be refused; see waypoint-routes.proto.
  */
 

@@ -2,6 +2,7 @@ import type { IpAddress } from '../../../base/address.ts';
 import type { GatewayAddress } from '../../model/gateway-address.ts';
 import type { SpiffeId } from '../../model/identity.ts';
 import { serviceKey, type Service } from '../../model/service.ts';
+import { chooseWeighted } from '../../model/weighted-choice.ts';
 import { workloadIdentity, type Workload } from '../../model/workload.ts';
 import type { ProxyState } from './store.ts';
 import { keyOfService } from './vips.ts';
@@ -68,6 +69,18 @@ export function waypointsOf(service: Service): readonly GatewayAddress[] {
     .filter(({ weight }) => weight > 0)
     .map(({ destination }) => destination);
   return service.waypoint === undefined ? weighted : [service.waypoint, ...weighted];
+}
+
+/**
+ * The waypoint for a connection to a service, with the canary's share; `undefined` where it has none.
+ *
+ * @param random from 0 to below 1.
+ */
+export function chooseWaypoint(service: Service, random: () => number): GatewayAddress | undefined {
+  const { waypoint, weightedWaypoints } = service;
+  const total = weightedWaypoints.reduce((sum, { weight }) => sum + weight, 0);
+  if (total === 0) return waypoint;
+  return chooseWeighted(weightedWaypoints, ({ weight }) => weight, random())?.destination;
 }
 
 /** In words, for explanations and reasons. */

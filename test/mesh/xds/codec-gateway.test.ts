@@ -2,6 +2,7 @@ import test from 'ava';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { gatewayKey, type GatewayListeners } from '../../../mesh/model/gateway-listener.ts';
 import type { ServiceKey } from '../../../mesh/model/service.ts';
+import { limitRule, rateLimit } from '../../support/rate-limits.ts';
 import { decodeGatewayListeners, encodeGatewayListeners } from '../../../mesh/xds/codec-gateway.ts';
 
 const web = 'shop/web.shop.svc.cluster.local' as ServiceKey;
@@ -12,6 +13,7 @@ const route = {
 const tls = { certificates: [{ chainPem: 'chain', keyPem: 'a-private-key' }] };
 const listeners: GatewayListeners = {
   gateway: gatewayKey('shop', 'edge'),
+  limits: [rateLimit([limitRule({ match: { methods: ['GET'] } })])],
   listeners: [
     {
       ...{ name: 'https', port: 443, hostname: '*.example.com' },

@@ -276,3 +276,44 @@ test('of an HTTPRoute and a GRPCRoute with a host name in common the older one i
   t.is(plane.accepted('HTTPRoute', 'second'), 'False Conflicted');
   t.is(plane.accepted('HTTPRoute', 'elsewhere'), 'True Accepted');
 });
+
+function rateLimitPolicy(gateway: string): object {
+  return {
+    ...{ apiVersion: 'halo.dev/v1alpha1', kind: 'RateLimitPolicy' },
+    metadata: { name: 'limit', namespace: 'shop' },
+    spec: {
+      targetRefs: [{ group: 'gateway.networking.k8s.io', kind: 'Gateway', name: gateway }],
+      rules: [{ limit: { requests: 5, per: '1s' } }],
+    },
+  };
+}
+
+test('a RateLimitPolicy for a Gateway is told to that gateway, which counts by itself', (t) => {
+  const plane = new Plane(edge([{ name: 'http' }]), rateLimitPolicy('edge'));
+  const [first, second] = plane.listeners()?.limits ?? [];
+  t.is(second, undefined);
+  t.like(first, { policy: 'shop/limit', scope: 'local' });
+  t.like(first?.rules[0], {
+    counter: 'shop/limit/0@Gateway/shop/edge',
+    limit: { requests: 5, perMs: 1000, burst: 5 },
+  });
+  const [condition] = plane.status('RateLimitPolicy', 'limit')?.conditions ?? [];
+  t.like(condition, { type: 'Accepted', status: 'True', message: 'attached to Gateway edge' });
+});
+
+test('a RateLimitPolicy for the Gateway of somebody else is not accepted', (t) => {
+  const other = {
+    ...{ apiVersion: API, kind: 'Gateway', metadata: { name: 'other', namespace: 'shop' } },
+    spec: {
+      gatewayClassName: 'nginx',
+      listeners: [{ name: 'http', protocol: 'HTTP', port: 80 }],
+    },
+  };
+  const plane = new Plane(edge([{ name: 'http' }]), other, rateLimitPolicy('other'));
+  t.is(plane.listeners()?.limits, undefined);
+  const [condition] = plane.status('RateLimitPolicy', 'limit')?.conditions ?? [];
+  t.like(condition, {
+    ...{ status: 'False', reason: 'Invalid' },
+    message: 'Gateway shop/other is no waypoint or gateway of this mesh: its class is nginx',
+  });
+});

@@ -1,27 +1,32 @@
 import type { SocketAddress } from '../../base/address.ts';
-import { selectEndpoint, type EndpointChoice } from '../../mesh/model/endpoint.ts';
-import type { GatewayAddress } from '../../mesh/model/gateway-address.ts';
-import type { Service } from '../../mesh/model/service.ts';
-import type { Workload } from '../../mesh/model/workload.ts';
-import { addressOf, type Resolve } from '../../mesh/proxy/next-hop.ts';
-import { unansweredGateway } from '../../mesh/proxy/state/answered.ts';
-import { describeGateway, findGateway } from '../../mesh/proxy/state/gateway.ts';
-import type { ProxyState } from '../../mesh/proxy/state/store.ts';
-import { keyOfService } from '../../mesh/proxy/state/vips.ts';
-import type { OutboundRequest, OutboundRoute } from './outbound-route.ts';
+import { selectEndpoint, type EndpointChoice, type EndpointSource } from '../model/endpoint.ts';
+import type { GatewayAddress } from '../model/gateway-address.ts';
+import type { Service } from '../model/service.ts';
+import type { Workload, WorkloadUid } from '../model/workload.ts';
+import { addressOf, type AddressRequest, type Resolve } from './next-hop.ts';
+import { unansweredGateway, type DemandKey } from './state/answered.ts';
+import { describeGateway, findGateway } from './state/gateway.ts';
+import type { ProxyState } from './state/store.ts';
+import { keyOfService } from './state/vips.ts';
 
-/** What a selection works with; `note` is there only when somebody asked why. */
-export type RouteContext = Readonly<{
+/** Ask again when the control plane has answered for this key. */
+export type Ask = Readonly<{ kind: 'ask'; key: DemandKey }>;
+
+/** Who looks for a next hop, and what it has tried. */
+export type HopContext = Readonly<{
   state: ProxyState;
-  request: OutboundRequest;
-  note: ((step: string, found: () => string) => void) | undefined;
+  request: AddressRequest &
+    Readonly<{
+      source: Readonly<{ namespace: string } & Omit<EndpointSource, 'network'>>;
+      /** The network that it is in. */
+      network: string;
+      tried: ReadonlySet<WorkloadUid>;
+    }>;
 }>;
-
-export type Ask = Extract<OutboundRoute, { kind: 'ask' }>;
 
 /** Chooses an endpoint of a service for the caller, among those that have not been tried. */
 export function chooseEndpoint(
-  { state, request }: RouteContext,
+  { state, request }: HopContext,
   service: Service,
   servicePort: number,
   mode: 'standard' | 'waypoint' | 'gateway',
@@ -51,7 +56,7 @@ export type GatewayHop = Readonly<
 
 /** Chooses an instance of a waypoint or network gateway that has not been tried. */
 export function selectGateway(
-  context: RouteContext,
+  context: HopContext,
   address: GatewayAddress,
   mode: 'waypoint' | 'gateway',
 ): GatewayHop {
