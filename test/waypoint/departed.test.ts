@@ -4,6 +4,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { setImmediate as pause } from 'node:timers/promises';
 import test from 'ava';
+import { parseIpAddress } from '../../base/address.ts';
 import type { ServiceKey } from '../../mesh/model/service.ts';
 import type { WorkloadUid } from '../../mesh/model/workload.ts';
 import { applyDelta, type MeshResource } from '../../mesh/proxy/state/apply.ts';
@@ -121,6 +122,26 @@ test('idle connections to an endpoint that left are closed at once, running requ
   t.is(await running, 'first last');
   await busyClosed;
   t.is(waypoint.pool.size, 0);
+});
+
+test('connections to an instance of the waypoint in front of a service stay while it is one', (t) => {
+  const [web, waypoint] = [makeService({ name: 'web' }), makeService({ name: 'waypoint' })];
+  const name = 'shop/waypoint.shop.svc.cluster.local';
+  const instance = { ...WEB, name: 'waypoint-1', serves: { [name]: ['15008:15008'] } };
+  const state = new ProxyState();
+  for (const each of [web, waypoint]) state.setService(each);
+  state.setWorkload(makeWorkload(instance));
+  const address = { ip: parseIpAddress('10.96.0.1'), port: 80 };
+  const through = { waypoint, authority: { kind: 'address', address } } as const;
+  const endpoint = makeEndpoint('waypoint-1', { workload: instance });
+  const place = placeOf(endpoint, web, undefined, through);
+  const changed = {
+    workloads: new Set<WorkloadUid>(),
+    services: new Set([keyOf(SERVICE), keyOf(name)]),
+  };
+  t.false(departedBy(changed, state)(place));
+  state.setWorkload(makeWorkload({ ...instance, serves: {} }));
+  t.true(departedBy(changed, state)(place));
 });
 
 test('a new connection is dialled to the endpoint as it is known when it is asked for', async (t) => {
