@@ -121,17 +121,6 @@ export function parseCidr(text: string): Cidr {
   return makeCidr(ip, prefix);
 }
 
-/**
- * Reads a network from 4 or 16 bytes in network order and its prefix length, as protobuf messages carry it.
- *
- * @throws {MeshError} ERR_ADDRESS for other byte lengths and for a prefix that the bytes do not have.
- */
-export function cidrFromBytes(bytes: Uint8Array, prefix: number): Cidr {
-  const ip = ipFromBytes(bytes);
-  // A mapped IPv4 network came with a prefix that counts the 96 mapping bits too.
-  return makeCidr(ip, prefix - (bytes.length * 8 - widthOf(ip)));
-}
-
 /** The network of that prefix length which holds `ip`. */
 export function makeCidr(ip: IpAddress, prefix: number): Cidr {
   const bytes = ipToBytes(ip);

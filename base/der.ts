@@ -214,6 +214,6 @@ export function readTime(value: DerValue, what: string): number {
   return date.getTime();
 }
 
-export function derError(what: string, found: string): MeshError {
+function derError(what: string, found: string): MeshError {
   return new MeshError('ERR_DER', 'local', `Cannot read ${what}: found ${found}`);
 }

@@ -1,10 +1,6 @@
 import { MeshError } from '../base/errors.ts';
-import type { TrustDomain } from '../mesh/model/identity.ts';
 import { splitCertificates } from './pem.ts';
 import { maySignCertificates, readCertificate } from './x509.ts';
-
-/** The roots of each trust domain, PEM each. Values: a change makes another one. */
-export type TrustBundle = ReadonlyMap<TrustDomain, readonly string[]>;
 
 /** A rotation has two, several clusters a few; a reader must try them all. */
 const MAX_ROOTS = 64;
@@ -37,14 +33,4 @@ export function formatRoots(roots: readonly string[]): string {
 /** True where everyone who trusts `smaller` also trusts `larger`. */
 export function containsRoots(larger: readonly string[], smaller: readonly string[]): boolean {
   return smaller.every((root) => larger.includes(root));
-}
-
-/** A bundle with more roots for one trust domain. */
-export function addRoots(
-  bundle: TrustBundle,
-  trustDomain: TrustDomain,
-  roots: readonly string[],
-): TrustBundle {
-  const merged = mergeRoots(bundle.get(trustDomain) ?? [], roots);
-  return new Map([...bundle, [trustDomain, merged]]);
 }

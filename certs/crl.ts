@@ -26,7 +26,7 @@ export type RevocationList = Readonly<{
 
 const WHAT = 'a revocation list';
 /** Some 200,000 entries; a file of more is no list of workload certificates, which live for a day. */
-export const MAX_CRL_FILE_BYTES = 8 << 20;
+const MAX_CRL_FILE_BYTES = 8 << 20;
 const MAX_LISTS = 64;
 const BLOCK = /-----BEGIN X509 CRL-----([A-Za-z0-9+/=\s]+)-----END X509 CRL-----/g;
 

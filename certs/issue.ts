@@ -188,7 +188,7 @@ export function signCertificate(signer: Signer, template: CertificateTemplate): 
 }
 
 /** The identifier of a key: 160 bits of a SHA-256 of its SubjectPublicKeyInfo. RFC 5280 section 4.2.1.2 leaves the method free. */
-export function makeKeyId(publicKey: Uint8Array): Buffer {
+function makeKeyId(publicKey: Uint8Array): Buffer {
   return createHash('sha256').update(publicKey).digest().subarray(0, 20);
 }
 

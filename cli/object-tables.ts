@@ -126,7 +126,7 @@ export function formatObjects(
 }
 
 /** How long an object has existed, in its two largest units. */
-export function ageOf(object: KubernetesObject, nowMs: number): string {
+function ageOf(object: KubernetesObject, nowMs: number): string {
   const created = Date.parse(object.metadata.creationTimestamp ?? '');
   return Number.isNaN(created)
     ? ''

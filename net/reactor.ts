@@ -1,5 +1,5 @@
 import { EpollSet } from './epoll-set.ts';
-import { EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD } from './native/libc.ts';
+import { EPOLL_CTL_ADD, EPOLL_CTL_DEL } from './native/libc.ts';
 import { runContinuations } from './native/continuations.ts';
 import { LoopSeat } from './native/libuv.ts';
 import './native/self-check.ts';
@@ -74,11 +74,6 @@ class Reactor {
     this.#handlers[fd] = handler;
     if (this.#watched++ === 0) this.#loop.keepAlive(true);
     this.#schedule();
-  }
-
-  /** Changes which events are told; not for EXCLUSIVE ones, which the kernel lets nobody change. */
-  rewatch(fd: number, mask: number): void {
-    this.#epoll.control(EPOLL_CTL_MOD, fd, mask, this.#generations[fd] ?? 0);
   }
 
   unwatch(fd: number): void {
@@ -216,10 +211,6 @@ function reactor(): Reactor {
 /** Tells `handler` of the descriptor's events, until unwatch(). */
 export function watch(fd: number, mask: number, handler: EventHandler): void {
   reactor().watch(fd, mask, handler);
-}
-
-export function rewatch(fd: number, mask: number): void {
-  reactor().rewatch(fd, mask);
 }
 
 /** Idempotent; before the descriptor is handed on, or closed where it may have copies. */

@@ -37,7 +37,7 @@ import { TcpStream } from './tcp-stream.ts';
 /** 10 s, as istio/ztunnel's limit for connecting to a workload. */
 export const CONNECT_TIMEOUT_MS = 10_000;
 /** The backlog that istio/ztunnel asks for; the kernel caps it by net.core.somaxconn. */
-export const LISTEN_BACKLOG = 128;
+const LISTEN_BACKLOG = 128;
 
 export type TcpBindOptions = Readonly<{
   /** `::` serves IPv4 too; port 0 lets the kernel choose. */

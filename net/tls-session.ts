@@ -8,12 +8,9 @@ import { runNextTurn, tellMoved, type TurnTask } from './reactor.ts';
 import { sessionTally } from './session-tally.ts';
 import { type Carrier, type CarrierUser } from './tls-carrier.ts';
 import type { TlsContext } from './tls-context.ts';
+import { incoming, READ_BYTES, TlsInput } from './tls-input.ts';
 import { type Remainder, TlsOutput } from './tls-output.ts';
 
-/** One delivery at the most: several records, one behind the other. */
-const READ_BYTES = 256 << 10;
-/** RFC 8446 section 5.1: a record holds at most this much. */
-const RECORD_BYTES = 16 << 10;
 /** So that a session in bulk does not hold up the others, nor a message behind it: what a session also sends in a turn. */
 const DELIVERIES_PER_TURN = 2;
 /** More than this is not encrypted at once, so that what a slow socket leaves over stays small. */
@@ -22,8 +19,6 @@ const WRITE_BYTES = 256 << 10;
 /** Without it an attacker could cut a stream and have it taken for a short one. */
 const TRUNCATED = 'the connection ended without a TLS end';
 const RESET = 'the connection was reset';
-
-const incoming = allocateShared(HEADROOM + READ_BYTES);
 
 /**
  * A TLS session as a stream of bytes.
@@ -39,13 +34,6 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   #sink: ByteSink | undefined;
   #state: 'handshaking' | 'open' | 'closed' = 'handshaking';
   #readable = false;
-  /** The peer has ended or broken the connection: no further event will come, so reading goes on until that shows. */
-  #ending = false;
-  /**
-   * The kernel has told of input that OpenSSL may not have asked for: a short read that came before says nothing about it.
-   * So it is from the handshake on, until a read finds nothing.
-   */
-  #toldMeanwhile = true;
   #paused = false;
   /** While the sink was given something, it asked for more, or another one took its place. */
   #asked = false;
@@ -63,6 +51,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   #broken: string | undefined;
   /** It broke while there was no sink to tell. */
   #untold: MeshError | undefined;
+  readonly #input: TlsInput;
   readonly #output: TlsOutput;
   /** Decrypted, and not taken by the sink. */
   #pending: Remainder | undefined;
@@ -90,6 +79,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     this.#side = role === 'client' ? 'upstream' : 'downstream';
     this.#ssl = new Ssl(context.native, role, carrier.descriptor, serverName);
     this.#output = new TlsOutput(carrier);
+    this.#input = new TlsInput(this.#ssl);
     try {
       carrier.begin(this);
     } catch (error) {
@@ -179,9 +169,9 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   }
 
   onReadable(ending: boolean, reset: boolean): void {
-    if (this.#readable) this.#toldMeanwhile = true;
+    if (this.#readable) this.#input.toldAgain();
     this.#readable = true;
-    if (ending) this.#ending = true;
+    if (ending) this.#input.ending();
     if (reset) this.#wasReset = true;
     this.#advance();
   }
@@ -286,7 +276,10 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
         this.#paused = true;
         return;
       }
-      const { length, outcome } = this.#readRecords(room);
+      const outcome = this.#input.read(room);
+      const { length } = this.#input;
+      // Reading can write: an answer to a key update, an alert.
+      if (outputLength() > 0) this.#output.flush();
       if (length > 0) {
         this.bytesRead += length;
         tellMoved(length);
@@ -309,37 +302,12 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   /** Everything that came has been read. */
   #onDrained(): void {
     this.#readable = false;
-    this.#toldMeanwhile = false;
+    this.#input.drained();
     if (this.#inputEnded && !this.#peerEnded) this.#breakOff(TRUNCATED);
   }
 
   #isClosed(): boolean {
     return this.#state === 'closed';
-  }
-
-  /**
-   * Reads records one behind the other until the room ends or there are none. outcome 1: there may be more. A small
-   * message mostly comes alone: to ask once more, only to hear that there is nothing, would cost each a system call.
-   */
-  #readRecords(room: number): { length: number; outcome: number } {
-    let length = 0;
-    let outcome = 1;
-    do {
-      const got = this.#ssl.read(incoming, HEADROOM + length, room - length);
-      if (got <= 0) outcome = got;
-      else {
-        length += got;
-        if (got < RECORD_BYTES && this.#isDrained()) outcome = WANT;
-      }
-    } while (outcome > 0 && room - length >= RECORD_BYTES);
-    // Reading can write: an answer to a key update, an alert.
-    if (outputLength() > 0) this.#output.flush();
-    return { length, outcome };
-  }
-
-  /** Without asking the kernel: the next input brings an event. */
-  #isDrained(): boolean {
-    return !this.#toldMeanwhile && !this.#ending && this.#ssl.cameShort;
   }
 
   #keep(offset: number, length: number): void {

@@ -15,6 +15,7 @@ import {
 import { followRevocations, readRevocations } from '../mesh/proxy/follow-revocations.ts';
 import { gatewayKey } from '../mesh/model/gateway-listener.ts';
 import { drainThreads } from '../mesh/proxy/drain-threads.ts';
+import { readinessRoutes, statsRoutes } from '../mesh/proxy/proxy-pages.ts';
 import { DataThreads } from '../mesh/runtime/data-threads.ts';
 import type { Logger } from '../mesh/runtime/log.ts';
 import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
@@ -33,7 +34,7 @@ import { bindListener } from '../net/tcp.ts';
 import type { WaypointConfig } from './config.ts';
 import { GatewaySockets } from './gateway/gateway-sockets.ts';
 import { EndpointEvents } from './endpoint-events.ts';
-import { adminRoutes, readinessRoutes, statsRoutes } from './pages.ts';
+import { adminRoutes } from './pages.ts';
 import { ProcessBuckets } from './rate-limit/process-buckets.ts';
 import { SpanExports } from './span-exports.ts';
 import { TapStreams } from './tap-streams.ts';
@@ -98,16 +99,7 @@ export async function startWaypoint(context: ProgramContext<WaypointConfig>): Pr
     gates.certificate.open();
   });
   certificates.hold(identity);
-  if (config.crlPath !== undefined)
-    stack.use(
-      followRevocations(
-        config.crlPath,
-        (file) => {
-          threads.notifyAll('revocations', file);
-        },
-        logger,
-      ),
-    );
+  stack.use(followRevocations(config.crlPath, threads, logger));
 
   const sockets = new GatewaySockets({
     gateway: gatewayKey(namespace, serviceAccount),

@@ -71,6 +71,7 @@ import type {
 } from './thread-calls.ts';
 import { Deadlines } from './timeout.ts';
 import { Tracing } from './tracing.ts';
+import { departedBy } from './upstream/departed.ts';
 import { connectEndpoint, dialEndpoint } from './upstream/dial.ts';
 import { UpstreamPool } from './upstream/pool.ts';
 import { isTargetEndpoint } from './upstream/target-backend.ts';
@@ -415,6 +416,7 @@ async function applyXds({
   if (delta === undefined) return [];
   const { changed, rejected } = await applyDelta(state, delta, pause);
   targets.onChange(changed.services);
+  upstreams.retire(departedBy(changed, state));
   checkEndpointsOf(changed.services);
   waiters.announce();
   if (changed.policies.size + changed.workloads.size + changed.services.size > 0)

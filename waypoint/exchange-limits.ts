@@ -1,5 +1,7 @@
 import type { ServerExchange } from '../net/http/exchange.ts';
-import { Deadline, type Deadlines, type DeadlineOwner } from './timeout.ts';
+import { parseGrpcTimeout } from './grpc.ts';
+import type { HttpRequest } from './http-request.ts';
+import { Deadline, type Deadlines, type DeadlineOwner, requestTimeoutMs } from './timeout.ts';
 
 /** Who ends an exchange whose time is up. */
 export interface LimitedExchange {
@@ -65,4 +67,14 @@ export class ExchangeLimits implements DeadlineOwner {
     this.#movedBytes = movedBytes;
     this.#deadlines.set(deadline, this.#idleMs);
   }
+}
+
+/** Of the request's time, which began with it, whatever came before this; `undefined`: without end. */
+export function timeLeftMs(
+  { head, startMs }: HttpRequest,
+  ruleMs: number | undefined,
+): number | undefined {
+  const grpcMs = head.isGrpc ? parseGrpcTimeout(head.grpcTimeout) : undefined;
+  const timeoutMs = requestTimeoutMs(ruleMs, grpcMs);
+  return timeoutMs === undefined ? undefined : timeoutMs - (performance.now() - startMs);
 }

@@ -2,7 +2,7 @@ import type { HeaderList } from '../net/h2/headers.ts';
 import { findHeader } from '../net/h2/headers.ts';
 
 /** Statuses of gRPC that are named here. */
-export const GRPC_UNKNOWN = 2;
+const GRPC_UNKNOWN = 2;
 export const GRPC_UNAVAILABLE = 14;
 const MAX_GRPC_STATUS = 16;
 

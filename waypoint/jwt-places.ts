@@ -14,7 +14,7 @@ export type FoundToken = Readonly<{ text: string; place: TokenPlace; rules: read
 const MAX_TOKENS = 8;
 
 /** Whether a rule says where its tokens are, instead of looking at the usual places. */
-export function hasOwnPlaces({ fromHeaders, fromParams, fromCookies }: JwtRule): boolean {
+function hasOwnPlaces({ fromHeaders, fromParams, fromCookies }: JwtRule): boolean {
   return fromHeaders.length + fromParams.length + fromCookies.length > 0;
 }
 
@@ -74,7 +74,7 @@ function fromHeader(rule: JwtRule, name: string, value: string): string | undefi
 }
 
 /** Names and values of a target's query, decoded. */
-export function queryOf(target: string): Iterable<[name: string, value: string]> {
+function queryOf(target: string): Iterable<[name: string, value: string]> {
   const question = target.indexOf('?');
   return question === -1 ? [] : new URLSearchParams(target.slice(question + 1)).entries();
 }

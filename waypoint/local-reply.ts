@@ -28,7 +28,7 @@ export const NO_BACKEND = reply(500, 0, 'direct_response');
 export const REQUEST_TIMEOUT = reply(
   ...([504, UT, 'upstream_response_timeout', 'upstream request timeout'] as const),
 );
-export const PER_TRY_TIMEOUT = reply(
+const PER_TRY_TIMEOUT = reply(
   ...([504, UT, 'upstream_per_try_timeout', 'upstream request timeout'] as const),
 );
 /** Nothing moved while the request was still coming. */

@@ -1,21 +1,10 @@
 import type { CertificateManager } from '../certs/manager.ts';
-import type { Json } from '../mesh/admin/config-dump.ts';
-import { profileRoutes } from '../mesh/admin/profile-routes.ts';
 import { jsonPage, textPage, type AdminResponse, type AdminRoute } from '../mesh/admin/server.ts';
-import {
-  loggingRoute,
-  metricsRoutes,
-  quitRoute,
-  readinessRoute,
-} from '../mesh/admin/standard-routes.ts';
 import { dumpCertificates } from '../mesh/proxy/dump-certificates.ts';
 import { dumpConfig } from '../mesh/proxy/dump-config.ts';
 import type { StateDump } from '../mesh/proxy/dump-state.ts';
-import { profiledThreads } from '../mesh/proxy/thread-profiles.ts';
+import { getRoute, proxyRoutes, type ProxyPageParts } from '../mesh/proxy/proxy-pages.ts';
 import type { DataThreads } from '../mesh/runtime/data-threads.ts';
-import type { Log } from '../mesh/runtime/log.ts';
-import type { Metrics, MetricsSnapshot } from '../mesh/runtime/metrics.ts';
-import type { Readiness } from '../mesh/runtime/readiness.ts';
 import type { WaypointConfig } from './config.ts';
 import type { EndpointEvents } from './endpoint-events.ts';
 import { joinReports } from './endpoint-report.ts';
@@ -23,67 +12,37 @@ import { readTapFilter } from './tap-filter.ts';
 import type { TapStreams } from './tap-streams.ts';
 import type { ControlCalls, DataThreadCalls } from './thread-calls.ts';
 
-export type PageParts = Readonly<{
-  config: WaypointConfig;
-  log: Log;
-  metrics: Metrics;
-  readiness: Readiness;
-  threads: DataThreads<ControlCalls, DataThreadCalls>;
-  certificates: CertificateManager;
-  taps: TapStreams;
-  events: EndpointEvents;
-  /** Of the stream to the control plane. */
-  xdsStatus: () => Json;
-  stop: (reason: string) => void;
-}>;
+export type PageParts = Omit<ProxyPageParts, 'threads'> &
+  Readonly<{
+    config: WaypointConfig;
+    threads: DataThreads<ControlCalls, DataThreadCalls>;
+    certificates: CertificateManager;
+    taps: TapStreams;
+    events: EndpointEvents;
+  }>;
 
 /** The pages of the admin port: loopback and unix socket only. */
 export function adminRoutes(parts: PageParts): readonly AdminRoute[] {
-  const get = (path: string, description: string, handle: AdminRoute['handle']): AdminRoute => ({
-    ...{ method: 'GET', path, description, handle },
-  });
   return [
-    get('/config_dump', 'Everything that this proxy knows', () => configDump(parts)),
-    get(
+    getRoute('/config_dump', 'Everything that this proxy knows', () => configDump(parts)),
+    getRoute(
       '/tap',
       'Requests as they end: ?service=&method=&path=&status=&source=&header=name:value',
       (request) => tapPage(parts, request.query),
     ),
-    get(
+    getRoute(
       '/explain',
       'What becomes of a request: ?source=&identity=&target=&method=&path=',
       (request) => explain(parts, request.query),
     ),
-    get('/endpoints', 'What requests are sent to, and how each endpoint is', async () =>
+    getRoute('/endpoints', 'What requests are sent to, and how each endpoint is', async () =>
       jsonPage(joinReports(await parts.threads.callAll('endpoints', null))),
     ),
-    get('/events', 'What happened to endpoints: ejections and health checks', () =>
+    getRoute('/events', 'What happened to endpoints: ejections and health checks', () =>
       jsonPage(parts.events.all()),
     ),
-    get('/xds', 'The stream to the control plane', () => jsonPage(parts.xdsStatus())),
-    ...metricsRoutes(() => collectMetrics(parts)),
-    ...readinessRoutes(parts.readiness),
-    loggingRoute(parts.log.levels(), async (levels) => {
-      parts.log.setLevels(levels);
-      await parts.threads.callAll('logLevels', levels);
-    }),
-    ...profileRoutes(profiledThreads(parts.threads)),
-    quitRoute(parts.stop),
+    ...proxyRoutes(parts),
   ];
-}
-
-/** The pages of the metrics port. */
-export function statsRoutes(parts: PageParts): readonly AdminRoute[] {
-  return metricsRoutes(() => collectMetrics(parts));
-}
-
-/** The page of the readiness port. */
-export function readinessRoutes(readiness: Readiness): readonly AdminRoute[] {
-  return [readinessRoute(readiness, '/healthz/ready')];
-}
-
-async function collectMetrics({ metrics, threads }: PageParts): Promise<MetricsSnapshot[]> {
-  return [metrics.snapshot(), ...(await threads.callAll('metrics', null))];
 }
 
 async function configDump({ threads, certificates, config }: PageParts): Promise<AdminResponse> {

@@ -6,7 +6,7 @@ import { ReplayedStream } from './replayed-stream.ts';
 export type SniffedProtocol = 'HTTP11' | 'HTTP2' | 'TCP';
 
 /** Where the server speaks first, the client waits: so long, then it is TCP. */
-export const SNIFF_TIMEOUT_MS = 1_000;
+const SNIFF_TIMEOUT_MS = 1_000;
 /** A request line may be as long as this and not be told from TCP by its end. */
 const MAX_SNIFFED_BYTES = 8_192;
 /** RFC 9113 section 3.4. */

@@ -4,10 +4,11 @@ import type { GatewayExplanation, RequestExplanation } from '../mesh/model/expla
 import type { SpiffeId } from '../mesh/model/identity.ts';
 import type { Rejection } from '../mesh/proxy/state/apply.ts';
 import type { DrainCalls } from '../mesh/proxy/drain-threads.ts';
+import type { RevocationCalls } from '../mesh/proxy/follow-revocations.ts';
+import type { PageCalls } from '../mesh/proxy/proxy-pages.ts';
 import type { ProfileCalls } from '../mesh/proxy/thread-profiles.ts';
 import type { LogFormat } from '../mesh/runtime/log-line.ts';
 import type { LogLevels } from '../mesh/runtime/log.ts';
-import type { MetricsSnapshot } from '../mesh/runtime/metrics.ts';
 import type { WaypointConfig } from './config.ts';
 import type { Transport } from './gateway/gateway-routes.ts';
 import type { TapFilter } from './tap-filter.ts';
@@ -38,7 +39,9 @@ export type GatewayPort = Readonly<{ port: number; transport: Transport }>;
 
 /** What the control thread asks of a data thread. */
 export type DataThreadCalls = ProfileCalls &
-  DrainCalls & {
+  DrainCalls &
+  RevocationCalls &
+  PageCalls & {
     applyXds: { request: XdsDelta; response: readonly Rejection[] };
     /** Serves a socket that listens on 15008; the descriptor becomes the thread's. */
     listen: { request: { fd: number }; response: null };
@@ -47,16 +50,12 @@ export type DataThreadCalls = ProfileCalls &
     /** Takes no more connections at the port. */
     closePort: { request: GatewayPort; response: null };
     certificate: { request: WorkloadCertificate; response: null };
-    metrics: { request: null; response: MetricsSnapshot };
-    /** The file of CRL_PATH has changed. */
-    revocations: { request: Uint8Array; response: null };
     /** How many connections are open. */
     connections: { request: null; response: number };
     /** The parts of `/config_dump` that a thread knows, as JSON text. */
     dump: { request: null; response: string };
     /** What it sends to, and how that is. */
     endpoints: { request: null; response: readonly ReportedTarget[] };
-    logLevels: { request: LogLevels; response: null };
     explain: {
       request: RequestQuestion;
       response: RequestExplanation | GatewayExplanation | Readonly<{ error: string }>;

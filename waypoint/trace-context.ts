@@ -25,7 +25,7 @@ const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{
 const LENGTH = 55;
 
 /** A `traceparent` with a form that can be gone on with. */
-export function isTraceparent(text: string): boolean {
+function isTraceparent(text: string): boolean {
   if (!TRACEPARENT.test(text)) return false;
   return text.length === LENGTH || (!text.startsWith('00') && text.charAt(LENGTH) === '-');
 }

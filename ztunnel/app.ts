@@ -9,6 +9,7 @@ import {
   xdsServer,
 } from '../mesh/proxy/control-plane.ts';
 import { drainThreads } from '../mesh/proxy/drain-threads.ts';
+import { readinessRoutes, statsRoutes } from '../mesh/proxy/proxy-pages.ts';
 import type { Logger } from '../mesh/runtime/log.ts';
 import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
@@ -28,7 +29,7 @@ import { DemandHolders } from './demand-holders.ts';
 import { followRevocations } from '../mesh/proxy/follow-revocations.ts';
 import { logStart } from './log-start.ts';
 import { serveSelf } from './serve-self.ts';
-import { adminRoutes, readinessRoutes, statsRoutes } from './pages.ts';
+import { adminRoutes } from './pages.ts';
 import { PodManager } from './pod-manager.ts';
 import type { StartedThreads } from './start-data-threads.ts';
 import { XdsApplier } from './xds-applier.ts';
@@ -85,16 +86,7 @@ export async function startZtunnel(
     },
   });
   useSources({ certificates, holders });
-  if (config.crlPath !== undefined)
-    stack.use(
-      followRevocations(
-        config.crlPath,
-        (file) => {
-          threads.notifyAll('revocations', file);
-        },
-        logger,
-      ),
-    );
+  stack.use(followRevocations(config.crlPath, threads, logger));
   const firstCertificate = certificates.subscribe(() => {
     logStart(log, 'first certificate');
     firstCertificate();

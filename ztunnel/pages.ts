@@ -1,71 +1,33 @@
-import { dumpPods, type Json } from '../mesh/admin/config-dump.ts';
-import { profileRoutes } from '../mesh/admin/profile-routes.ts';
+import { dumpPods } from '../mesh/admin/config-dump.ts';
 import { jsonPage, textPage, type AdminResponse, type AdminRoute } from '../mesh/admin/server.ts';
-import {
-  loggingRoute,
-  metricsRoutes,
-  quitRoute,
-  readinessRoute,
-} from '../mesh/admin/standard-routes.ts';
 import type { CertificateManager } from '../certs/manager.ts';
 import type { WorkloadUid } from '../mesh/model/workload.ts';
 import { dumpCertificates } from '../mesh/proxy/dump-certificates.ts';
 import { dumpConfig } from '../mesh/proxy/dump-config.ts';
 import type { StateDump } from '../mesh/proxy/dump-state.ts';
-import { profiledThreads } from '../mesh/proxy/thread-profiles.ts';
+import { getRoute, proxyRoutes, type ProxyPageParts } from '../mesh/proxy/proxy-pages.ts';
 import type { DataThreads } from '../mesh/runtime/data-threads.ts';
-import type { Log } from '../mesh/runtime/log.ts';
-import type { Metrics, MetricsSnapshot } from '../mesh/runtime/metrics.ts';
-import type { Readiness } from '../mesh/runtime/readiness.ts';
 import type { ZtunnelConfig } from './config.ts';
 import type { PodManager } from './pod-manager.ts';
 import type { ControlCalls, DataThreadCalls, ExplainRequest } from './thread-calls.ts';
 
-export type PageParts = Readonly<{
-  config: ZtunnelConfig;
-  log: Log;
-  metrics: Metrics;
-  readiness: Readiness;
-  threads: DataThreads<ControlCalls, DataThreadCalls>;
-  certificates: CertificateManager;
-  pods: PodManager;
-  /** Of the stream to the control plane. */
-  xdsStatus: () => Json;
-  stop: (reason: string) => void;
-}>;
+export type PageParts = Omit<ProxyPageParts, 'threads'> &
+  Readonly<{
+    config: ZtunnelConfig;
+    threads: DataThreads<ControlCalls, DataThreadCalls>;
+    certificates: CertificateManager;
+    pods: PodManager;
+  }>;
 
 /** The pages of the admin port: loopback and unix socket only. */
 export function adminRoutes(parts: PageParts): readonly AdminRoute[] {
-  const get = (path: string, description: string, handle: AdminRoute['handle']): AdminRoute => ({
-    ...{ method: 'GET', path, description, handle },
-  });
   return [
-    get('/config_dump', 'Everything that this proxy knows', () => configDump(parts)),
-    get('/explain', 'Why a connection is carried or refused', ({ query }) => explain(parts, query)),
-    get('/xds', 'The stream to the control plane', () => jsonPage(parts.xdsStatus())),
-    ...metricsRoutes(() => collectMetrics(parts)),
-    ...readinessRoutes(parts.readiness),
-    loggingRoute(parts.log.levels(), async (levels) => {
-      parts.log.setLevels(levels);
-      await parts.threads.callAll('logLevels', levels);
-    }),
-    ...profileRoutes(profiledThreads(parts.threads)),
-    quitRoute(parts.stop),
+    getRoute('/config_dump', 'Everything that this proxy knows', () => configDump(parts)),
+    getRoute('/explain', 'Why a connection is carried or refused', ({ query }) =>
+      explain(parts, query),
+    ),
+    ...proxyRoutes(parts),
   ];
-}
-
-/** The pages of the metrics port. */
-export function statsRoutes(parts: PageParts): readonly AdminRoute[] {
-  return metricsRoutes(() => collectMetrics(parts));
-}
-
-/** The page of the readiness port. */
-export function readinessRoutes(readiness: Readiness): readonly AdminRoute[] {
-  return [readinessRoute(readiness, '/healthz/ready')];
-}
-
-async function collectMetrics({ metrics, threads }: PageParts): Promise<MetricsSnapshot[]> {
-  return [metrics.snapshot(), ...(await threads.callAll('metrics', null))];
 }
 
 async function configDump(parts: PageParts): Promise<AdminResponse> {

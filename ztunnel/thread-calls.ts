@@ -7,10 +7,11 @@ import type { LiveConnection } from '../mesh/admin/config-dump.ts';
 import type { DemandKey } from '../mesh/proxy/state/answered.ts';
 import type { Rejection } from '../mesh/proxy/state/apply.ts';
 import type { DrainCalls } from '../mesh/proxy/drain-threads.ts';
+import type { RevocationCalls } from '../mesh/proxy/follow-revocations.ts';
+import type { PageCalls } from '../mesh/proxy/proxy-pages.ts';
 import type { ProfileCalls } from '../mesh/proxy/thread-profiles.ts';
 import type { LogFormat } from '../mesh/runtime/log-line.ts';
 import type { LogLevels } from '../mesh/runtime/log.ts';
-import type { MetricsSnapshot } from '../mesh/runtime/metrics.ts';
 import type { ZtunnelConfig } from './config.ts';
 
 /** The one data thread that answers names, for all pods; see DnsProxy. */
@@ -90,7 +91,9 @@ export type ExplainRequest = Readonly<
 
 /** What the control thread asks of a data thread. */
 export type DataThreadCalls = ProfileCalls &
-  DrainCalls & {
+  DrainCalls &
+  RevocationCalls &
+  PageCalls & {
     applyXds: { request: XdsDelta; response: XdsResult };
     addPod: { request: PodHandover; response: null };
     /** Tunnels to this proxy's own metrics; at most once. */
@@ -98,9 +101,6 @@ export type DataThreadCalls = ProfileCalls &
     /** No new connections; those that are open go on. */
     removePod: { request: { uid: string }; response: null };
     certificate: { request: WorkloadCertificate; response: null };
-    /** The file of CRL_PATH has changed. */
-    revocations: { request: Uint8Array; response: null };
-    metrics: { request: null; response: MetricsSnapshot };
     /** The live connections by pod uid. */
     connections: {
       request: null;
@@ -112,7 +112,6 @@ export type DataThreadCalls = ProfileCalls &
       request: ExplainRequest;
       response: OutboundExplanation | InboundExplanation | { error: string };
     };
-    logLevels: { request: LogLevels; response: null };
     /** What the start has left behind can go; what it has compiled is kept for the next one. */
     startIsOver: { request: null; response: null };
   };

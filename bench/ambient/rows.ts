@@ -1,5 +1,4 @@
 import { makeRow, type Better, type Budget, type Row } from '../harness/rows.ts';
-import { median } from '../harness/statistics.ts';
 import type { ModeName } from './modes.ts';
 import type { Sample } from './measure.ts';
 
@@ -148,8 +147,4 @@ export function valuesOf(
     const own = sample.values[value] ?? NaN;
     return aboveNone ? own - (base.get(sample.repetition) ?? NaN) : own;
   });
-}
-
-export function medianOf(samples: readonly ModeSample[], mode: ModeName, value: string): number {
-  return median(valuesOf(samples, mode, value));
 }

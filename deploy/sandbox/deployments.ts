@@ -52,7 +52,7 @@ export function parseDeployment(object: KubernetesObject): DeploymentSpec {
 }
 
 /** Names a template: equal templates have equal hashes. */
-export function templateHash(spec: DeploymentSpec): string {
+function templateHash(spec: DeploymentSpec): string {
   const { labels, annotations, podSpec } = spec;
   const digest = createHash('sha256').update(JSON.stringify({ labels, annotations, podSpec }));
   return [...digest.digest().subarray(0, 9)].map(suffixLetter).join('');
@@ -162,9 +162,7 @@ function makePod(
 }
 
 /** The Deployment that a pod was made for. */
-export function ownerOf(
-  pod: KubernetesObject,
-): Readonly<{ deployment: string; uid: string }> | undefined {
+function ownerOf(pod: KubernetesObject): Readonly<{ deployment: string; uid: string }> | undefined {
   const owner = pod.metadata.ownerReferences?.find(
     (reference) => reference['kind'] === 'ReplicaSet',
   );

@@ -15,7 +15,7 @@ export type ExecFrame = Readonly<{ channel: ExecChannel; payload: Buffer }>;
 const CHANNELS: readonly ExecChannel[] = ['stdin', 'stdout', 'stderr', 'exit'];
 const HEADER_BYTES = 5;
 /** Pipes deliver 64 KiB at most; more is no frame of ours. */
-export const MAX_EXEC_PAYLOAD_BYTES = 1 << 20;
+const MAX_EXEC_PAYLOAD_BYTES = 1 << 20;
 
 export function encodeExecFrame(channel: ExecChannel, payload: Uint8Array): Buffer {
   const frame = Buffer.allocUnsafe(HEADER_BYTES + payload.length);

@@ -6,7 +6,7 @@ import { isRecord } from './documents.ts';
 import { balancedVips } from './load-balancers.ts';
 import { servicePorts, serviceVips, type Family } from './services.ts';
 
-export const SERVICE_TABLE = 'halo_services';
+const SERVICE_TABLE = 'halo_services';
 
 export type PlainBackend = Readonly<{ ip: string; port: number; node: string }>;
 

@@ -11,7 +11,7 @@ import type { ObjectStore } from './store.ts';
 import { formatReference, referenceOf } from './store.ts';
 
 /** Annotation that the node agent writes: plain connections open at enrolment that are still open. */
-export const OPEN_PLAIN_ANNOTATION = 'halo.dev/open-plain-connections';
+const OPEN_PLAIN_ANNOTATION = 'halo.dev/open-plain-connections';
 
 /** A pod as `halo status` shows it. */
 export function describePod(pod: KubernetesObject): PodStatusLine {

@@ -1,4 +1,4 @@
-import type { Service } from '../../mesh/kubernetes/core.ts';
+import { serviceOfSlice, type Service } from '../../mesh/kubernetes/core.ts';
 import { formatObject } from '../../mesh/kubernetes/object.ts';
 import type { KubernetesObject } from '../../mesh/kubernetes/resources.ts';
 import { labelsMatch } from '../../mesh/kubernetes/selector.ts';
@@ -11,7 +11,7 @@ import { clusterNetwork } from '../translate/settings.ts';
 import { findEdgeParent } from '../translate/gateway/listener-owners.ts';
 import { resolveWaypoint, usesForIngress } from '../translate/waypoints.ts';
 import type { Route } from '../../mesh/kubernetes/route-backends.ts';
-import { parentKind, serviceOfSlice } from '../snapshot.ts';
+import { parentKind } from '../../mesh/kubernetes/route-references.ts';
 import { warning, type CheckedMesh, type Finding } from './mesh.ts';
 import type { CheckedWorkload } from './workloads.ts';
 

@@ -5,7 +5,7 @@ import type {
 import type { Service } from '../../mesh/kubernetes/core.ts';
 import type { ServiceEntry } from '../../mesh/kubernetes/networking.ts';
 import { compareByAge, formatObject } from '../../mesh/kubernetes/object.ts';
-import { GATEWAY_GROUP } from '../../mesh/kubernetes/route-references.ts';
+import { GATEWAY_GROUP, ISTIO_GROUP } from '../../mesh/kubernetes/route-references.ts';
 import type { ServiceTrafficPolicy, TrafficPolicy } from '../../mesh/model/traffic-policy.ts';
 import type { Picture } from '../snapshot.ts';
 import { rootsOf } from './credentials.ts';
@@ -19,7 +19,6 @@ import { NO_CREDENTIALS, type TlsChoice } from './upstream-tls.ts';
 /** As upstream's for everything of the Gateway API. */
 const CONTROLLER = 'istio.io/gateway-controller';
 const MAX_ANCESTORS = 16;
-const ISTIO_GROUP = 'networking.istio.io';
 
 /**
  * What BackendTLSPolicies of a service add to what is written of it: over the TLS of a DestinationRule, for who wants TLS

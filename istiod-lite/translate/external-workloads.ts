@@ -1,7 +1,7 @@
 import { tryParseIpAddress } from '../../base/address.ts';
 import { serviceKey, type PortMapping, type ServiceKey } from '../../mesh/model/service.ts';
 import type { Locality, Workload, WorkloadUid } from '../../mesh/model/workload.ts';
-import type { EndpointSlice } from '../../mesh/kubernetes/core.ts';
+import { serviceOfSlice, type EndpointSlice } from '../../mesh/kubernetes/core.ts';
 import {
   AMBIENT_REDIRECTION,
   AMBIENT_REDIRECTION_ENABLED,
@@ -15,7 +15,7 @@ import type {
   WorkloadEntry,
 } from '../../mesh/kubernetes/networking.ts';
 import type { Labels } from '../../mesh/kubernetes/selector.ts';
-import { serviceOfSlice, type Picture } from '../snapshot.ts';
+import type { Picture } from '../snapshot.ts';
 import { mtlsPolicies } from './peer-authentication.ts';
 import { selectedPolicies } from './policies.ts';
 import { entryPortsAtEndpoint } from './ports.ts';

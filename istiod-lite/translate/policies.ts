@@ -70,7 +70,7 @@ export function translatePolicy(policy: AuthorizationPolicy, settings: MeshSetti
 }
 
 /** Whether ztunnel gets the policy at all: only then may a workload name it. */
-export function isForZtunnel(policy: AuthorizationPolicy, settings: MeshSettings): boolean {
+function isForZtunnel(policy: AuthorizationPolicy, settings: MeshSettings): boolean {
   return !hasTarget(policy) && whyUnsupported(policy, settings) === undefined;
 }
 
@@ -119,7 +119,7 @@ function scopeOf(policy: AuthorizationPolicy, settings: MeshSettings): MeshPolic
 }
 
 /** The attributes of a rule that only a waypoint sees. */
-export function l7AttributesOf(rule: AuthorizationRule): string[] {
+function l7AttributesOf(rule: AuthorizationRule): string[] {
   const found = new Set<string>();
   for (const { source } of rule.from ?? [])
     for (const field of L7_SOURCE) if ((source?.[field] ?? []).length > 0) found.add(field);

@@ -1,7 +1,7 @@
 import { formatObject } from '../../mesh/kubernetes/object.ts';
-import type { ParentRef } from '../../mesh/kubernetes/route-references.ts';
+import { parentKind, type ParentRef } from '../../mesh/kubernetes/route-references.ts';
 import type { Route } from '../../mesh/kubernetes/route-backends.ts';
-import { parentKind, type Picture } from '../snapshot.ts';
+import type { Picture } from '../snapshot.ts';
 import {
   attach,
   attachmentsOf,

@@ -4,7 +4,8 @@ import type { KnownObject, KubernetesObject } from '../../mesh/kubernetes/resour
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../mesh/xds/codec.ts';
 import { WAYPOINT_TYPES } from '../../mesh/xds/waypoint-codecs.ts';
 import { Breather } from '../breather.ts';
-import { trackedPicture, type Snapshot, type SnapshotChange } from '../snapshot.ts';
+import type { Snapshot, SnapshotChange } from '../snapshot.ts';
+import { trackedPicture } from '../tracked-picture.ts';
 import { resourcesOf, type MeshResource } from './mesh-resource.ts';
 import type {
   Condition,

@@ -16,7 +16,7 @@ import { serviceHostname } from './names.ts';
 import { clusterNetwork, type GatewayStatusAddress, type MeshSettings } from './settings.ts';
 
 /** Every waypoint listens here; istio/istio pilot ambient index, the port of GatewayAddress. */
-export const WAYPOINT_PORT = 15008;
+const WAYPOINT_PORT = 15008;
 
 /** Where a Gateway is reached, once it can be. */
 export function addressOf(

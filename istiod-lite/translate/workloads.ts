@@ -1,7 +1,7 @@
 import { tryParseIpAddress, type IpAddress } from '../../base/address.ts';
 import { serviceKey, type PortMapping, type ServiceKey } from '../../mesh/model/service.ts';
 import type { Locality, Workload, WorkloadUid } from '../../mesh/model/workload.ts';
-import type { Pod, Service } from '../../mesh/kubernetes/core.ts';
+import { serviceOfSlice, type Pod, type Service } from '../../mesh/kubernetes/core.ts';
 import {
   AMBIENT_REDIRECTION,
   AMBIENT_REDIRECTION_ENABLED,
@@ -21,7 +21,6 @@ import {
 } from '../../mesh/kubernetes/labels.ts';
 import { labelsMatch, type Labels } from '../../mesh/kubernetes/selector.ts';
 import type { Picture } from '../snapshot.ts';
-import { serviceOfSlice } from '../snapshot.ts';
 import { mtlsPolicies } from './peer-authentication.ts';
 import { selectedPolicies } from './policies.ts';
 import { containerPort, entryPortsAtEndpoint, portsAtEndpoint } from './ports.ts';

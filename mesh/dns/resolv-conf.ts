@@ -6,7 +6,7 @@ const MAX_NAMESERVERS = 3;
 const DNS_PORT = 53;
 
 /** The resolvers of a resolv.conf(5), in their order; at most three. Lines that name none are skipped. */
-export function parseResolvConf(text: string): readonly SocketAddress[] {
+function parseResolvConf(text: string): readonly SocketAddress[] {
   const found: SocketAddress[] = [];
   for (const line of text.split('\n')) {
     const [word, address = ''] = line.trim().split(/\s+/);

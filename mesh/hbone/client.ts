@@ -5,7 +5,7 @@ import { Http2StreamError } from '../../net/h2/errors.ts';
 import type { HboneSession } from './session.ts';
 
 /** 10 s for the peer's proxy to reach its application, and as much again for the way, as its own limit is 10 s. */
-export const TUNNEL_TIMEOUT_MS = 20_000;
+const TUNNEL_TIMEOUT_MS = 20_000;
 
 export type TunnelRequestHeaders = Readonly<{
   authority: string;

@@ -1,3 +1,4 @@
+import { SLICE_SERVICE_NAME } from './labels.ts';
 import type { ObjectBase } from './object.ts';
 import type { FieldPath, Report } from './problem.ts';
 import {
@@ -59,7 +60,7 @@ const container = fields(
   'ignore',
 );
 
-export const podSpecSchema = fields(
+const podSpecSchema = fields(
   {
     nodeName: text(),
     hostNetwork: bool(),
@@ -226,6 +227,11 @@ export type Deployment = ObjectBase &
 export type ReplicaSet = ObjectBase &
   Readonly<{ kind: 'ReplicaSet' }> &
   Decoded<typeof replicasSchema>;
+
+/** The Service that a slice belongs to. */
+export function serviceOfSlice(slice: EndpointSlice): string | undefined {
+  return slice.metadata.labels.get(SLICE_SERVICE_NAME);
+}
 
 /** What the Kubernetes API refuses in a Service, as far as the mesh relies on it. */
 export function validateService(service: Decoded<typeof serviceSchema>, report: Report): void {

@@ -283,7 +283,7 @@ const OTHER_CLUSTER_KINDS = new Set([
  * Policies of the mesh that are enforced upstream and not by this version: they are carried, and reported, because
  * whoever wrote one counts on it.
  */
-export const UNENFORCED_KINDS: ReadonlyMap<string, string> = new Map([
+const UNENFORCED_KINDS: ReadonlyMap<string, string> = new Map([
   ['networking.istio.io/Sidecar', 'has no effect: there are no sidecars'],
   ['networking.istio.io/EnvoyFilter', 'has no effect: there is no Envoy'],
   ['extensions.istio.io/WasmPlugin', 'has no effect: there is no Envoy'],

@@ -20,6 +20,7 @@ import {
 } from './schema.ts';
 
 export const GATEWAY_GROUP = 'gateway.networking.k8s.io';
+export const ISTIO_GROUP = 'networking.istio.io';
 
 const parentRef = fields({
   group: withDefault(group(), GATEWAY_GROUP),
@@ -32,6 +33,32 @@ const parentRef = fields({
 
 /** What a route attaches to. */
 export type ParentRef = Decoded<typeof parentRef>;
+
+/** The kinds that waypoints route for. */
+export type ParentKind = 'Service' | 'ServiceEntry';
+
+/** Which of these kinds a reference of a route means; `undefined` for others, such as a Gateway. */
+export function parentKind({ group, kind }: ParentRef): ParentKind | undefined {
+  if (group === '' && kind === 'Service') return kind;
+  if (group === ISTIO_GROUP && kind === 'ServiceEntry') return kind;
+  return undefined;
+}
+
+/** Whether a reference of a route means a Gateway. */
+export function isGatewayRef({ group, kind }: Pick<ParentRef, 'group' | 'kind'>): boolean {
+  return group === GATEWAY_GROUP && kind === 'Gateway';
+}
+
+/** Whether a reference of a route means a ListenerSet. */
+export function isListenerSetRef({ group, kind }: Pick<ParentRef, 'group' | 'kind'>): boolean {
+  return group === GATEWAY_GROUP && kind === 'ListenerSet';
+}
+
+/** Which of the two a reference of a route means; `undefined` for others. */
+export function edgeKind(ref: ParentRef): 'Gateway' | 'ListenerSet' | undefined {
+  if (isGatewayRef(ref)) return 'Gateway';
+  return isListenerSetRef(ref) ? 'ListenerSet' : undefined;
+}
 
 /** At most 32 parents, each named in one way only. */
 export const parentRefs: Schema<readonly ParentRef[]> = checked(

@@ -231,7 +231,6 @@ export const trafficPolicy = fields({
 });
 
 export type TrafficPolicySpec = Decoded<typeof trafficPolicy>;
-export type PortTrafficSpec = TrafficPolicySpec['portLevelSettings'][number];
 export type TrafficGroups = Pick<
   TrafficPolicySpec,
   'loadBalancer' | 'connectionPool' | 'outlierDetection' | 'tls'

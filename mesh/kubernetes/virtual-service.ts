@@ -280,8 +280,6 @@ const tcpRoute = fields({
   route: l4Route,
 });
 
-export type VirtualTcpRoute = Decoded<typeof tcpRoute>;
-
 const tlsRoute = fields({
   match: list(fields({ ...l4Match, sniHosts: required(list(text())), sourceSubnet: text() })),
   route: l4Route,

@@ -88,7 +88,7 @@ export function ruleHolds(rule: PolicyRule, connection: PolicyConnection): boole
 }
 
 /** True without matches; an empty match is skipped, so a clause of only empty ones is false. */
-export function clauseHolds(clause: PolicyClause, connection: PolicyConnection): boolean {
+function clauseHolds(clause: PolicyClause, connection: PolicyConnection): boolean {
   if (clause.matches.length === 0) return true;
   return clause.matches.some((match) => !isEmptyMatch(match) && matchHolds(match, connection));
 }

@@ -78,7 +78,7 @@ const TEXT_DIMENSIONS: Readonly<Record<TextAttribute, number>> = {
 };
 
 /** A bit for each time that a field comes, and one bit less than an integer has. */
-export const MAX_REPEATED_FIELDS = 30;
+const MAX_REPEATED_FIELDS = 30;
 
 /** A header field or claim that policies name; it goes when they no longer do. */
 type NamedTable = RepeatedField & {

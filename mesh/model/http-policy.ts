@@ -99,7 +99,7 @@ export type HttpPolicy = Readonly<{
 }>;
 
 /** Whether only HTTP has the attribute: on other traffic it is not there to be looked at. */
-export function isHttpAttribute(attribute: HttpAttribute): boolean {
+function isHttpAttribute(attribute: HttpAttribute): boolean {
   return attribute.startsWith('request.');
 }
 

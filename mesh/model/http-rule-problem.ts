@@ -52,7 +52,7 @@ const PSEUDO = [':authority', ':method', ':path', ':scheme'];
 const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9a-z-]+$/;
 
 /** As headerMatchProblem(), of a rule's match: claims of tokens stand among its headers, by names that none has. */
-export function matchNameProblem(name: string): string | undefined {
+function matchNameProblem(name: string): string | undefined {
   return parseClaimName(name) === undefined ? headerMatchProblem(name) : undefined;
 }
 
@@ -124,7 +124,7 @@ const COOKIE_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const COOKIE_PATH = /^\/[\x21-\x3a\x3c-\x7e]*$/;
 
 /** A name or a path that would make other attributes or fields out of a token. */
-export function sessionPersistenceProblem(persistence: SessionPersistence): string | undefined {
+function sessionPersistenceProblem(persistence: SessionPersistence): string | undefined {
   const { kind, name } = persistence;
   if (kind === 'header') return fieldNameProblem(name);
   if (!COOKIE_NAME.test(name)) return `${JSON.stringify(name)} is not the name of a cookie`;

@@ -44,7 +44,7 @@ export function nearestAllow(
 }
 
 /** What of one rule a connection does not meet, in words; `undefined` for a rule that nothing can meet. */
-export function unmetByRule(
+function unmetByRule(
   rule: PolicyRule,
   connection: PolicyConnection,
 ): readonly string[] | undefined {

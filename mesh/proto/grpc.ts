@@ -20,7 +20,7 @@ import {
 import { AggregatedDiscoveryServiceClient } from './gen/discovery.ts';
 
 /** 5 s, as istio/ztunnel src/tls/control.rs. */
-export const CONTROL_PLANE_CONNECT_TIMEOUT_MS = 5_000;
+const CONTROL_PLANE_CONNECT_TIMEOUT_MS = 5_000;
 /** A client that pings more often than each 15 s is sent away by Istio's server. */
 const KEEPALIVE_MS = 30_000;
 const KEEPALIVE_TIMEOUT_MS = 10_000;

@@ -4,6 +4,12 @@ import { describeError, MeshError } from '../../base/errors.ts';
 import type { Logger } from '../runtime/log.ts';
 import { watchFile } from './watch-file.ts';
 
+/** What data threads are told of revocations. */
+export type RevocationCalls = {
+  /** The file of CRL_PATH, as it is now. */
+  revocations: { request: Uint8Array; response: null };
+};
+
 /**
  * Reads the file of CRL_PATH.
  *
@@ -19,15 +25,16 @@ export function readRevocations(path: string): Uint8Array {
   }
 }
 
-/** Tells every change of the file; one that cannot be read leaves the lists before in force. */
+/** Tells the data threads every change of the file; one that cannot be read leaves the lists before in force. */
 export function followRevocations(
-  path: string,
-  onChange: (file: Uint8Array) => void,
+  path: string | undefined,
+  threads: Readonly<{ notifyAll(name: keyof RevocationCalls, file: Uint8Array): void }>,
   logger: Logger,
-): Disposable {
+): Disposable | undefined {
+  if (path === undefined) return undefined;
   return watchFile(path, () => {
     try {
-      onChange(readRevocations(path));
+      threads.notifyAll('revocations', readRevocations(path));
       logger.info('revocation lists read', { path });
     } catch (error) {
       logger.error('revocation lists refused, the last good ones stay', {

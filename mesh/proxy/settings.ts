@@ -97,7 +97,7 @@ export function parseServerAddress(text: string): ServerAddress {
   return { host: hostname.replace(/^\[|\]$/g, ''), port: checkPort(Number(port || 443)) };
 }
 
-export function splitList(list: string): string[] {
+function splitList(list: string): string[] {
   return list
     .split(',')
     .map((item) => item.trim())

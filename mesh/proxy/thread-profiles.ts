@@ -9,7 +9,7 @@ export type ProfileCalls = {
   heapProfile: { request: null; response: string | null };
 };
 
-type Threads = Readonly<{
+export type ProfiledThreads = Readonly<{
   count: number;
   link(index: number): Readonly<{
     call<Name extends keyof ProfileCalls>(
@@ -20,7 +20,7 @@ type Threads = Readonly<{
 }>;
 
 /** The threads of a proxy, for its pages of profiles: this one and the data threads. */
-export function profiledThreads(threads: Threads): ReadonlyMap<string, ProfiledThread> {
+export function profiledThreads(threads: ProfiledThreads): ReadonlyMap<string, ProfiledThread> {
   const heap = new HeapSampling();
   const control: ProfiledThread = {
     profileCpu,

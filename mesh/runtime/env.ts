@@ -1,4 +1,3 @@
-import { parseSocketAddress, type SocketAddress } from '../../base/address.ts';
 import { describeError, MeshError } from '../../base/errors.ts';
 import { formatDurationMs, parseDurationMs } from './duration.ts';
 
@@ -149,18 +148,6 @@ export function listSetting(
   const accepts = `list separated by "${separator}"`;
   return setting(name, accepts, options, parse, (items) => items.join(separator), {
     emptyIsValue: true,
-  });
-}
-
-/** `10.0.0.1:80` or `[fd00::1]:80`. */
-export function socketAddressSetting<D extends SocketAddress | undefined>(
-  name: string,
-  options: SettingOptions<D> & Readonly<{ defaultText?: string }>,
-): Setting<SocketAddress | D> {
-  return parsedSetting(name, {
-    ...options,
-    accepts: 'socket address such as 127.0.0.1:80 or [::1]:80',
-    parse: orUndefined(parseSocketAddress),
   });
 }
 

@@ -12,7 +12,7 @@ import {
 } from './messages.ts';
 
 /** As istio-cni's read deadline for an ack. */
-export const ACK_TIMEOUT_MS = 5000;
+const ACK_TIMEOUT_MS = 5000;
 /** A proxy and the one that replaces it, and what is left of earlier ones; more is no proxy of this node. */
 const MAX_CONNECTIONS = 16;
 /** One request is in flight; behind it wait at most this many before the peer is taken for dead. */

@@ -196,12 +196,6 @@ export function formatLastChunk(trailers: HeaderList): string {
   return `0\r\n${formatFields(allowedTrailers(trailers))}\r\n`;
 }
 
-/** What goes before a chunk's bytes; CR LF goes behind them. `bytes` is more than 0: 0 would end the body. */
-export function formatChunkSize(bytes: number): string {
-  if (!Number.isSafeInteger(bytes) || bytes <= 0) throw headError(`a chunk of ${bytes} bytes`);
-  return `${bytes.toString(16)}\r\n`;
-}
-
 function formatFields(fields: HeaderList): string {
   let text = '';
   for (let index = 0; index < fields.length; index += 2) {

@@ -79,7 +79,6 @@ export const EPOLL_EVENT_BYTES = process.arch === 'x64' ? 12 : 16;
 export const EPOLL_DATA_OFFSET = process.arch === 'x64' ? 4 : 8;
 export const EPOLL_CTL_ADD = 1;
 export const EPOLL_CTL_DEL = 2;
-export const EPOLL_CTL_MOD = 3;
 
 /** The kernel wrote into errno what these mean; anything else is not an answer that a stream socket gives. */
 const streamErrnos = new Set([

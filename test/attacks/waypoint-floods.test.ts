@@ -23,7 +23,12 @@ import { startMesh } from '../support/mesh.ts';
 import { policyYaml } from '../support/mesh-policies.ts';
 import { genuineCertificate } from '../support/mesh-tunnels.ts';
 import { waypointPods, waypointReady, waypointYaml } from '../support/mesh-waypoints.ts';
-import { namespaceYaml, podYaml } from '../support/mesh-yaml.ts';
+import {
+  namespaceYaml,
+  podYaml,
+  serverPodYaml,
+  waypointServiceYaml,
+} from '../support/mesh-yaml.ts';
 import { openPodNetns, openPodRelay } from '../support/pod-relay.ts';
 
 /** Says `ok`, to some paths never, to others more than anybody keeps; tells what it was asked. */
@@ -41,29 +46,15 @@ const serve = (request, response) => {
 require('node:http').createServer(serve).listen(8080);
 require('node:http2').createServer(serve).listen(8081);`;
 
-const SERVER_YAML = `---\n${JSON.stringify({
-  ...{ apiVersion: 'v1', kind: 'Pod' },
-  metadata: { name: 'web', namespace: 'shop', labels: { app: 'web' } },
-  spec: {
-    containers: [
-      {
-        ...{ name: 'web', image: 'local/node', command: [process.execPath, '-e', SERVER] },
-        readinessProbe: { tcpSocket: { port: 8081 } },
-      },
-    ],
-  },
-})}\n---\n${JSON.stringify({
-  ...{ apiVersion: 'v1', kind: 'Service' },
-  metadata: { name: 'web', namespace: 'shop', labels: { 'istio.io/use-waypoint': 'waypoint' } },
-  spec: {
-    selector: { app: 'web' },
-    ports: [
-      { name: 'http', port: 80, targetPort: 8080 },
+const SERVER_YAML = [
+  serverPodYaml('web', { program: SERVER, port: 8081 }),
+  waypointServiceYaml('web', {
+    morePorts: [
       { name: 'http2', port: 81, targetPort: 8081 },
       { name: 'tcp', port: 82, targetPort: 8080 },
     ],
-  },
-})}\n`;
+  }),
+].join('');
 
 const E = FLAG_END_STREAM;
 const IDENTITY = 'spiffe://cluster.local/ns/shop/sa/attacker';

@@ -3,7 +3,6 @@ import test from 'ava';
 import fc from 'fast-check';
 import {
   cidrContains,
-  cidrFromBytes,
   familyOf,
   formatCidr,
   formatSocketAddress,
@@ -234,15 +233,6 @@ for (const text of [
     t.throws(() => parseCidr(text), { code: 'ERR_ADDRESS' });
   });
 }
-
-test('cidrFromBytes() counts the prefix of a mapped network from its IPv4 part', (t) => {
-  t.is(formatCidr(cidrFromBytes(Uint8Array.of(10, 1, 2, 3), 16)), '10.1.0.0/16');
-  const mapped = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 2, 3);
-  t.is(formatCidr(cidrFromBytes(mapped, 112)), '10.1.0.0/16');
-  t.throws(() => cidrFromBytes(mapped, 16), { code: 'ERR_ADDRESS' });
-  t.throws(() => cidrFromBytes(Uint8Array.of(10, 1, 2, 3), 33), { code: 'ERR_ADDRESS' });
-  t.throws(() => cidrFromBytes(Uint8Array.of(10, 1), 8), { code: 'ERR_ADDRESS' });
-});
 
 test('isLoopback() knows 127.0.0.0/8 and ::1 only', (t) => {
   t.true(

@@ -1,5 +1,6 @@
 import test from 'ava';
-import { Snapshot, trackedPicture } from '../../istiod-lite/snapshot.ts';
+import { Snapshot } from '../../istiod-lite/snapshot.ts';
+import { trackedPicture } from '../../istiod-lite/tracked-picture.ts';
 import { readObjects } from '../../mesh/kubernetes/read.ts';
 import type { KubernetesObject } from '../../mesh/kubernetes/resources.ts';
 import { denyYaml, podYaml, serviceYaml } from './support/control-plane.ts';

@@ -60,7 +60,9 @@ const mesh = startMesh(test, {
     namespaceYaml('shop'),
     podYaml('client', { node: 'node-1' }),
     server,
-    waypointServiceYaml('web', [{ name: 'grpc', port: 7070, appProtocol: 'kubernetes.io/h2c' }]),
+    waypointServiceYaml('web', {
+      morePorts: [{ name: 'grpc', port: 7070, appProtocol: 'kubernetes.io/h2c' }],
+    }),
     waypointYaml('waypoint'),
   ].join(''),
   settings: {

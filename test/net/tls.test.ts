@@ -436,9 +436,11 @@ test('an end that comes with bytes which the sink leaves for later is told behin
 test('a reset after the peer’s end is told, though nothing is left to read', async (t) => {
   const { session, secure, socket } = await nodeClient(t);
   const collector = new Collector(session);
+  const finished = once(secure, 'finish');
   secure.end('question');
   await collector.until((c) => c.ended);
   t.is(collector.error, undefined);
+  await finished; // while the end of TCP is being sent, nothing can be reset; see resetSocket()
   resetSocket(socket);
   await collector.until((c) => c.error !== undefined);
   t.is(collector.text, 'question');

@@ -5,10 +5,17 @@ import test from 'ava';
 import { podAdminSocket } from '../../deploy/sandbox/api.ts';
 import { fetchAdmin, fetchAdminJson, type AdminTarget } from '../../mesh/admin/client.ts';
 import type { EndpointEvent, ReportedTarget } from '../../mesh/model/endpoint-report.ts';
+import { curlIn } from '../support/mesh-curl.ts';
 import { Metrics } from '../support/mesh-metrics.ts';
 import { startMesh } from '../support/mesh.ts';
 import { waypointPods, waypointReady, waypointYaml } from '../support/mesh-waypoints.ts';
-import { namespaceYaml, podYaml } from '../support/mesh-yaml.ts';
+import {
+  httpServiceYaml,
+  namespaceYaml,
+  podYaml,
+  serverPodYaml,
+  waypointServiceYaml,
+} from '../support/mesh-yaml.ts';
 
 /** Well until it is told otherwise; counts who checks it. */
 const SERVER = `let status = 200, answers = 200, checks = 0, agent = '';
@@ -22,34 +29,12 @@ require('node:http').createServer((request, response) => {
   if (request.url.startsWith('/become/')) status = Number(request.url.slice(8));
   if (request.url.startsWith('/answer/')) answers = Number(request.url.slice(8));
   else response.statusCode = answers;
-  response.setHeader('x-pod', process.env.POD);
+  response.setHeader('x-pod', process.env.POD_NAME);
   response.end(JSON.stringify({ checks, agent }));
 }).listen(8080)`;
 
 function pod(name: string, app: string): string {
-  return `---\n${JSON.stringify({
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name, namespace: 'shop', labels: { app } },
-    spec: {
-      containers: [
-        {
-          ...{ name: 'web', image: 'local/node', command: [process.execPath, '-e', SERVER] },
-          env: [{ name: 'POD', value: name }],
-          readinessProbe: { tcpSocket: { port: 8080 } },
-        },
-      ],
-    },
-  })}\n`;
-}
-
-function service(name: string, labels: object = {}): string {
-  return `---\n${JSON.stringify({
-    apiVersion: 'v1',
-    kind: 'Service',
-    metadata: { name, namespace: 'shop', labels },
-    spec: { selector: { app: name }, ports: [{ name: 'http', port: 80, targetPort: 8080 }] },
-  })}\n`;
+  return serverPodYaml(name, { labels: { app }, program: SERVER });
 }
 
 const POLICY = `---
@@ -68,12 +53,13 @@ const mesh = startMesh(test, {
     podYaml('client', { node: 'node-1' }),
     ...[pod('web-1', 'web'), pod('web-2', 'web'), pod('spare-1', 'spare')],
     waypointYaml('waypoint'),
-    service('web', { 'istio.io/use-waypoint': 'waypoint' }),
-    service('spare'),
+    waypointServiceYaml('web'),
+    httpServiceYaml('spare'),
     POLICY,
   ].join(''),
 });
 
+const curl = curlIn(mesh, 'shop/client');
 let admin: AdminTarget = { kind: 'unix', path: '' };
 
 test.before('the waypoint runs', async () => {
@@ -83,19 +69,12 @@ test.before('the waypoint runs', async () => {
   admin = { kind: 'unix', path: podAdminSocket(mesh.sandbox.paths, metadata.uid ?? '') };
 });
 
-async function curl(url: string): Promise<string> {
-  const command = ['curl', '-sS', '-i', '-m', '10', url];
-  const { code, stdout, stderr } = await mesh.exec('shop/client', command);
-  if (code !== 0) throw new Error(`curl ${url} ended with ${code}: ${stderr}`);
-  return stdout;
-}
-
 /** Which pods have answered to so many requests. */
 async function answering(count = 12): Promise<string[]> {
   const url = `http://${await mesh.vip('web')}/`;
   const pods = new Set<string>();
   for (let index = 0; index < count; index++)
-    pods.add(/^x-pod: (\S+)/m.exec(await curl(url))?.[1] ?? 'nobody');
+    pods.add(/^x-pod: (\S+)/m.exec(await curl('-i', url))?.[1] ?? 'nobody');
   return [...pods].sort();
 }
 

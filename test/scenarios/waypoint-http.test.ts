@@ -1,44 +1,30 @@
 import test from 'ava';
+import { curlIn } from '../support/mesh-curl.ts';
 import { startMesh } from '../support/mesh.ts';
 import { waypointReady, waypointYaml } from '../support/mesh-waypoints.ts';
-import { namespaceYaml, podYaml } from '../support/mesh-yaml.ts';
+import {
+  httpServiceYaml,
+  namespaceYaml,
+  podYaml,
+  serverPodYaml,
+  waypointServiceYaml,
+} from '../support/mesh-yaml.ts';
 
 /** Says who it is, and what it was asked. */
 const SERVER = `const seen = [];
-require('node:http').createServer(async (request, response) => {
+const server = require('node:http').createServer({ keepAliveTimeout: 0 }, async (request, response) => {
   let body = '';
   for await (const chunk of request) body += chunk;
   const { url, headers } = request;
   if (url === '/seen') return response.end(JSON.stringify(seen));
+  if (url === '/connections') return server.getConnections((error, count) => response.end(String(count)));
   seen.push({ url, host: headers.host, body });
-  response.setHeader('x-pod', process.env.POD);
+  response.setHeader('x-pod', process.env.POD_NAME);
   response.end(JSON.stringify({ url, headers, body }));
-}).listen(8080)`;
+}).listen(8080);`;
 
-function serverYaml(name: string, labels: Readonly<Record<string, string>>): string {
-  return `---\n${JSON.stringify({
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name, namespace: 'shop', labels },
-    spec: {
-      containers: [
-        {
-          ...{ name: 'web', image: 'local/node', command: [process.execPath, '-e', SERVER] },
-          env: [{ name: 'POD', value: name }],
-          readinessProbe: { tcpSocket: { port: 8080 } },
-        },
-      ],
-    },
-  })}\n`;
-}
-
-function service(name: string, selector: object, labels: object = {}): string {
-  return `---\n${JSON.stringify({
-    apiVersion: 'v1',
-    kind: 'Service',
-    metadata: { name, namespace: 'shop', labels },
-    spec: { selector, ports: [{ name: 'http', port: 80, targetPort: 8080 }] },
-  })}\n`;
+function serverYaml(version: string): string {
+  return serverPodYaml(version, { labels: { app: 'web', version }, program: SERVER });
 }
 
 const ROUTE = `---
@@ -73,29 +59,19 @@ const mesh = startMesh(test, {
   yaml: [
     namespaceYaml('shop'),
     podYaml('client', { node: 'node-1' }),
-    serverYaml('one', { app: 'web', version: 'one' }),
-    serverYaml('two', { app: 'web', version: 'two' }),
-    service('one', { version: 'one' }),
-    service('two', { version: 'two' }),
+    serverYaml('one'),
+    serverYaml('two'),
+    httpServiceYaml('one', { selector: { version: 'one' } }),
+    httpServiceYaml('two', { selector: { version: 'two' } }),
     waypointYaml('waypoint'),
-    service('web', { app: 'web' }, { 'istio.io/use-waypoint': 'waypoint' }),
-    service('bytes', { app: 'web' }, { 'istio.io/use-waypoint': 'waypoint' }),
+    waypointServiceYaml('web'),
+    waypointServiceYaml('bytes', { selector: { app: 'web' } }),
     ROUTE,
     TCP_ROUTE,
   ].join(''),
 });
 
-async function curl(...args: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await mesh.exec('shop/client', [
-    'curl',
-    '-sS',
-    '-m',
-    '10',
-    ...args,
-  ]);
-  if (code !== 0) throw new Error(`curl ${args.join(' ')} ended with ${code}: ${stderr}`);
-  return stdout;
-}
+const curl = curlIn(mesh, 'shop/client');
 
 test.before('the waypoint runs', async () => {
   await waypointReady(mesh, 'waypoint');
@@ -204,4 +180,15 @@ test.serial('a RateLimitPolicy lets so many requests of one account through', as
     statuses.push(/^HTTP\/1.1 (\d+)/.exec(await curl('-i', `${url}/limited`))?.[1] ?? '');
   t.deepEqual(statuses, ['200', '200', '200', '200', '200', '429', '429']);
   t.regex(await curl('-i', `${url}/a`), /^HTTP\/1.1 200/);
+});
+
+test.serial('connections to an endpoint that leaves its service are not kept', async (t) => {
+  t.regex(await curl('-i', `http://${await mesh.vip('web')}/a`), /^x-pod: one/m);
+  // Plain, past the waypoint, by a connection that counts itself.
+  const connections = async (): Promise<number> =>
+    Number(await curl(`http://${await mesh.ip('shop/one')}:8080/connections`));
+  t.true((await connections()) > 1);
+  await mesh.apply(httpServiceYaml('one', { selector: { version: 'none' } }));
+  while ((await connections()) > 1) continue;
+  t.pass();
 });

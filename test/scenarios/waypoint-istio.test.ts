@@ -1,4 +1,5 @@
 import test from 'ava';
+import { curlIn } from '../support/mesh-curl.ts';
 import { startMesh } from '../support/mesh.ts';
 import { waypointReady, waypointYaml } from '../support/mesh-waypoints.ts';
 import {
@@ -27,7 +28,7 @@ require('node:http').createServer((request, response) => {
 
 function serverOf(version: string): string {
   const labels = { app: 'web', version };
-  return serverPodYaml(version, { labels, command: [process.execPath, '-e', SERVER] });
+  return serverPodYaml(version, { labels, program: SERVER });
 }
 
 const DESTINATION_RULE = `---
@@ -103,12 +104,7 @@ test.before('the waypoint runs', async () => {
   await waypointReady(mesh, 'waypoint');
 });
 
-async function curl(...args: readonly string[]): Promise<string> {
-  const command = ['curl', '-sS', '-m', '10', ...args];
-  const { code, stdout, stderr } = await mesh.exec('shop/client', command);
-  if (code !== 0) throw new Error(`curl ${args.join(' ')} ended with ${code}: ${stderr}`);
-  return stdout;
-}
+const curl = curlIn(mesh, 'shop/client');
 
 type Answer = Readonly<{ status: number; pod: string; head: string; body: string }>;
 

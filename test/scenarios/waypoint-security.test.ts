@@ -5,10 +5,19 @@ import { leafCertificates, type ConfigDump } from '../../cli/ztunnel-tables.ts';
 import { privateKeyPem } from '../../certs/keys.ts';
 import { makeCrl } from '../support/crl.ts';
 import { JWT_ISSUER, makeJwtSigner } from '../support/jwt.ts';
+import { curlIn } from '../support/mesh-curl.ts';
 import { startMesh } from '../support/mesh.ts';
 import { waypointReady, waypointYaml } from '../support/mesh-waypoints.ts';
 import { policyYaml } from '../support/mesh-policies.ts';
-import { namespaceYaml, podYaml, serviceYaml } from '../support/mesh-yaml.ts';
+import {
+  namespaceYaml,
+  objectsYaml,
+  podYaml,
+  serverPodYaml,
+  serviceYaml,
+  USE_WAYPOINT,
+  waypointServiceYaml,
+} from '../support/mesh-yaml.ts';
 import { TemporaryFolder } from '../support/temporary-folder.ts';
 import { makeTestCa } from '../support/test-ca.ts';
 
@@ -29,8 +38,6 @@ for (const [name, text] of Object.entries({
 mkdirSync(join(temporary.path, 'lists'));
 writeFileSync(crlPath, makeCrl(ca, []));
 
-const USE = { 'istio.io/use-waypoint': 'waypoint' };
-
 /** Answers with what it was asked, and outlives requests that are broken off. */
 const ECHO = `process.on('unhandledRejection', () => undefined);
 require('node:http').createServer(async (request, response) => {
@@ -47,36 +54,14 @@ const AUTHORIZER = `require('node:http').createServer(async (request, response) 
   response.writeHead(body === 'please' ? 200 : 403).end('say please');
 }).listen(8080)`;
 
-function serverYaml(name: string, namespace: string, program: string): string {
-  const labels = { app: name };
-  return `---\n${JSON.stringify({
-    ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace, labels } },
-    spec: {
-      containers: [
-        {
-          ...{ name: 'server', image: 'local/node', command: [process.execPath, '-e', program] },
-          readinessProbe: { tcpSocket: { port: 8080 } },
-        },
-      ],
-    },
-  })}\n`;
-}
-
 function document(apiVersion: string, kind: string, name: string, spec: object): string {
-  return `---\n${JSON.stringify({ apiVersion, kind, metadata: { name, namespace: 'shop' }, spec })}\n`;
-}
-
-function httpServiceYaml(name: string): string {
-  const metadata = { name, namespace: 'shop', labels: USE };
-  const ports = [{ name: 'http', port: 80, targetPort: 8080 }];
-  const spec = { selector: { app: name }, ports };
-  return `---\n${JSON.stringify({ apiVersion: 'v1', kind: 'Service', metadata, spec })}\n`;
+  return objectsYaml({ apiVersion, kind, metadata: { name, namespace: 'shop' }, spec });
 }
 
 function meshConfigYaml(mesh: object): string {
   const metadata = { name: 'istio', namespace: 'istio-system' };
   const data = { mesh: JSON.stringify(mesh) };
-  return `---\n${JSON.stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata, data })}\n`;
+  return objectsYaml({ apiVersion: 'v1', kind: 'ConfigMap', metadata, data });
 }
 
 const WAYPOINT = { 'ambient.istio.io/xfcc-include-client-identity': 'true' };
@@ -95,12 +80,12 @@ const mesh = startMesh(test, {
     podYaml('revoked', { node: 'node-1' }),
     podYaml('web', { node: 'node-2' }),
     waypointYaml('waypoint', { annotations: WAYPOINT }),
-    serviceYaml('web', { 80: 80 }, {}, 'shop', USE),
-    serverYaml('echo', 'shop', ECHO),
-    httpServiceYaml('echo'),
+    serviceYaml('web', { 80: 80 }, {}, 'shop', USE_WAYPOINT),
+    serverPodYaml('echo', { program: ECHO }),
+    waypointServiceYaml('echo'),
     namespaceYaml('istio-system', {}),
     namespaceYaml('auth', {}),
-    serverYaml('authorizer', 'auth', AUTHORIZER),
+    serverPodYaml('authorizer', { namespace: 'auth', program: AUTHORIZER }),
     serviceYaml('authorizer', { 80: 8080 }, {}, 'auth'),
     meshConfigYaml({ extensionProviders: [{ name: 'asker', envoyExtAuthzHttp: EXT_AUTHZ }] }),
   ].join(''),
@@ -123,15 +108,12 @@ test.after.always('nothing is left', () => {
 
 type Echo = Readonly<{ url: string; headers: Readonly<Record<string, string>>; body: string }>;
 
+const curlClient = curlIn(mesh, 'shop/client');
+
+/** The last argument is a path of the service. */
 async function curl(...args: readonly string[]): Promise<string> {
-  const url = `http://${await mesh.vip('echo')}`;
-  const command = ['curl', '-sS', '-m', '10', '--path-as-is', ...args.slice(0, -1)];
-  const { stdout, stderr } = await mesh.exec('shop/client', [
-    ...command,
-    `${url}${args.at(-1) ?? ''}`,
-  ]);
-  if (stderr !== '') throw new Error(stderr);
-  return stdout;
+  const url = `http://${await mesh.vip('echo')}${args.at(-1) ?? ''}`;
+  return curlClient('--path-as-is', ...args.slice(0, -1), url);
 }
 
 test.serial(

@@ -6,36 +6,21 @@ import test from 'ava';
 import { explainConnection } from '../../cli/explain-connection.ts';
 import { podAdminSocket } from '../../deploy/sandbox/api.ts';
 import { fetchAdmin } from '../../mesh/admin/client.ts';
+import { curlIn } from '../support/mesh-curl.ts';
 import { Metrics } from '../support/mesh-metrics.ts';
 import { startMesh } from '../support/mesh.ts';
 import { waypointPods, waypointReady, waypointYaml } from '../support/mesh-waypoints.ts';
-import { namespaceYaml, podYaml } from '../support/mesh-yaml.ts';
+import {
+  namespaceYaml,
+  podYaml,
+  serverPodYaml,
+  waypointServiceYaml,
+} from '../support/mesh-yaml.ts';
 
 const SERVER = `require('node:http').createServer((request, response) => {
   response.statusCode = request.url.startsWith('/bad') ? 503 : 200;
   response.end(JSON.stringify(request.headers));
 }).listen(8080)`;
-
-const server = `---\n${JSON.stringify({
-  apiVersion: 'v1',
-  kind: 'Pod',
-  metadata: { name: 'web-1', namespace: 'shop', labels: { app: 'web' } },
-  spec: {
-    containers: [
-      {
-        ...{ name: 'web', image: 'local/node', command: [process.execPath, '-e', SERVER] },
-        readinessProbe: { tcpSocket: { port: 8080 } },
-      },
-    ],
-  },
-})}\n`;
-
-const service = `---\n${JSON.stringify({
-  apiVersion: 'v1',
-  kind: 'Service',
-  metadata: { name: 'web', namespace: 'shop', labels: { 'istio.io/use-waypoint': 'waypoint' } },
-  spec: { selector: { app: 'web' }, ports: [{ name: 'http', port: 80, targetPort: 8080 }] },
-})}\n`;
 
 const RULES = `---
 apiVersion: gateway.networking.k8s.io/v1
@@ -61,9 +46,9 @@ const mesh = startMesh(test, {
   yaml: [
     namespaceYaml('shop'),
     podYaml('client', { node: 'node-1' }),
-    server,
+    serverPodYaml('web-1', { labels: { app: 'web' }, program: SERVER }),
     waypointYaml('waypoint'),
-    service,
+    waypointServiceYaml('web'),
     RULES,
   ].join(''),
 });
@@ -72,12 +57,7 @@ test.before('the waypoint runs', async () => {
   await waypointReady(mesh, 'waypoint');
 });
 
-async function curl(...args: readonly string[]): Promise<string> {
-  const command = ['curl', '-sS', '-m', '10', ...args];
-  const { code, stdout, stderr } = await mesh.exec('shop/client', command);
-  if (code !== 0) throw new Error(`curl ${args.join(' ')} ended with ${code}: ${stderr}`);
-  return stdout;
-}
+const curl = curlIn(mesh, 'shop/client');
 
 test.serial('halo tap shows the requests that are asked for, and ends after so many', async (t) => {
   const url = `http://${await mesh.vip('web')}`;

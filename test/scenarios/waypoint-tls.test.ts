@@ -2,9 +2,17 @@ import test, { type ExecutionContext } from 'ava';
 import { explainConnection } from '../../cli/explain-connection.ts';
 import { formatExplanation } from '../../cli/explain-text.ts';
 import { isRecord } from '../../deploy/sandbox/documents.ts';
+import { curlIn } from '../support/mesh-curl.ts';
 import { startMesh } from '../support/mesh.ts';
 import { waypointReady, waypointYaml } from '../support/mesh-waypoints.ts';
-import { namespaceYaml, podYaml } from '../support/mesh-yaml.ts';
+import {
+  namespaceYaml,
+  objectsYaml,
+  podYaml,
+  serverPodYaml,
+  serviceYaml,
+  USE_WAYPOINT,
+} from '../support/mesh-yaml.ts';
 import { makeTestCa } from '../support/test-ca.ts';
 
 const ca = makeTestCa();
@@ -20,51 +28,29 @@ const SERVER = `require('node:https').createServer({
 }, ({ socket, url }, response) => {
   const { servername: sni, authorized } = socket;
   const client = socket.getPeerCertificate().subjectaltname ?? '';
-  response.end(JSON.stringify({ pod: process.env.POD, sni, authorized, client, url }));
+  response.end(JSON.stringify({ pod: process.env.POD_NAME, sni, authorized, client, url }));
 }).listen(8443)`;
 
-function document(object: object): string {
-  return `---\n${JSON.stringify(object)}\n`;
+function serverYaml(name: string, labels: Readonly<Record<string, string>> = {}): string {
+  const pair = { CHAIN: server.chainPem.join(''), KEY: server.privateKeyPem };
+  const env = { ...pair, ROOT: ca.rootPem };
+  return serverPodYaml(name, { labels, program: SERVER, env, port: 8443 });
 }
 
-function serverYaml(name: string, labels: object = {}): string {
-  const env = {
-    ...{ POD: name, CHAIN: server.chainPem.join(''), KEY: server.privateKeyPem },
-    ROOT: ca.rootPem,
-  };
-  return document({
-    ...{ apiVersion: 'v1', kind: 'Pod' },
-    metadata: { name, namespace: 'shop', labels: { app: name, ...labels } },
-    spec: {
-      containers: [
-        {
-          ...{ name: 'web', image: 'local/node', command: [process.execPath, '-e', SERVER] },
-          env: Object.entries(env).map(([key, value]) => ({ name: key, value })),
-          readinessProbe: { tcpSocket: { port: 8443 } },
-        },
-      ],
-    },
-  });
-}
-
-function serviceYaml(name: string, app: string, port: object = {}): string {
-  const labels = { 'istio.io/use-waypoint': 'waypoint' };
+function tlsServiceYaml(name: string, app: string, port: object = {}): string {
   const ports = [{ name: 'http', port: 80, targetPort: 8443, ...port }];
-  return document({
-    ...{ apiVersion: 'v1', kind: 'Service', metadata: { name, namespace: 'shop', labels } },
-    spec: { selector: { app }, ports },
-  });
+  return serviceYaml(name, {}, { selector: { app }, ports }, 'shop', USE_WAYPOINT);
 }
 
 function rule(name: string, tls: object): string {
-  return document({
+  return objectsYaml({
     ...{ apiVersion: 'networking.istio.io/v1', kind: 'DestinationRule' },
     ...{ metadata: { name, namespace: 'shop' }, spec: { host: name, trafficPolicy: { tls } } },
   });
 }
 
 function backendTls(name: string, hostname: string, configMap: string): string {
-  return document({
+  return objectsYaml({
     ...{ apiVersion: 'gateway.networking.k8s.io/v1', kind: 'BackendTLSPolicy' },
     metadata: { name, namespace: 'shop' },
     spec: {
@@ -73,6 +59,17 @@ function backendTls(name: string, hostname: string, configMap: string): string {
         caCertificateRefs: [{ group: '', kind: 'ConfigMap', name: configMap }],
         hostname,
       },
+    },
+  });
+}
+
+/** What the waypoint shows to applications, and the root by which it judges them. */
+function secretYaml(rootPem: string): string {
+  return objectsYaml({
+    ...{ apiVersion: 'v1', kind: 'Secret', metadata: { name: 'client', namespace: 'shop' } },
+    stringData: {
+      ...{ 'tls.crt': client.chainPem.join(''), 'tls.key': client.privateKeyPem },
+      'ca.crt': rootPem,
     },
   });
 }
@@ -90,20 +87,16 @@ const mesh = startMesh(test, {
     serverYaml('web'),
     serverYaml('outside', OUTSIDE),
     waypointYaml('waypoint'),
-    ...['simple', 'mutual', 'policy', 'wrong', 'missing'].map((name) => serviceYaml(name, 'web')),
-    serviceYaml('outer', 'outside'),
-    serviceYaml('bytes', 'web', { name: 'tcp' }),
-    document({
+    ...['simple', 'mutual', 'policy', 'wrong', 'missing'].map((name) =>
+      tlsServiceYaml(name, 'web'),
+    ),
+    tlsServiceYaml('outer', 'outside'),
+    tlsServiceYaml('bytes', 'web', { name: 'tcp' }),
+    objectsYaml({
       ...{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'roots', namespace: 'shop' } },
       data: { 'ca.crt': ca.rootPem },
     }),
-    document({
-      ...{ apiVersion: 'v1', kind: 'Secret', metadata: { name: 'client', namespace: 'shop' } },
-      stringData: {
-        ...{ 'tls.crt': client.chainPem.join(''), 'tls.key': client.privateKeyPem },
-        'ca.crt': ca.rootPem,
-      },
-    }),
+    secretYaml(ca.rootPem),
     rule('simple', { mode: 'SIMPLE', credentialName: 'client', sni: HOST }),
     rule('mutual', { mode: 'MUTUAL', credentialName: 'client', sni: HOST }),
     rule('outer', { mode: 'SIMPLE', credentialName: 'client', sni: HOST }),
@@ -118,17 +111,7 @@ test.before('the waypoint runs', async () => {
   await waypointReady(mesh, 'waypoint');
 });
 
-async function curl(...args: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await mesh.exec('shop/client', [
-    'curl',
-    '-sS',
-    '-m',
-    '10',
-    ...args,
-  ]);
-  if (code !== 0) throw new Error(`curl ${args.join(' ')} ended with ${code}: ${stderr}`);
-  return stdout;
-}
+const curl = curlIn(mesh, 'shop/client');
 
 async function ask(service: string): Promise<unknown> {
   return JSON.parse(await curl(`http://${await mesh.vip(service)}/x`));
@@ -220,17 +203,9 @@ test.serial(
   'a Secret that is exchanged counts for the next request, one that goes refuses',
   async (t) => {
     const stranger = makeTestCa();
-    const secret = (root: string): string =>
-      document({
-        ...{ apiVersion: 'v1', kind: 'Secret', metadata: { name: 'client', namespace: 'shop' } },
-        stringData: {
-          ...{ 'tls.crt': client.chainPem.join(''), 'tls.key': client.privateKeyPem },
-          'ca.crt': root,
-        },
-      });
-    await mesh.apply(secret(stranger.rootPem));
+    await mesh.apply(secretYaml(stranger.rootPem));
     await refused(t, 'simple');
-    await mesh.apply(secret(ca.rootPem));
+    await mesh.apply(secretYaml(ca.rootPem));
     t.deepEqual(await ask('simple'), { pod: 'web', ...PLAIN_CLIENT });
     await mesh.delete('Secret', 'client');
     await refused(t, 'simple');

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import test from 'ava';
+import { curlIn } from '../support/mesh-curl.ts';
 import { startMesh } from '../support/mesh.ts';
 import { waypointReady, waypointYaml } from '../support/mesh-waypoints.ts';
 import {
@@ -27,7 +28,7 @@ const mesh = startMesh(test, {
     namespaceYaml('shop'),
     namespaceYaml('tools', {}),
     podYaml('client', { node: 'node-1' }),
-    serverPodYaml('web', { command: [process.execPath, '-e', SERVER] }),
+    serverPodYaml('web', { program: SERVER }),
     serverPodYaml('collector', {
       namespace: 'tools',
       command: [...NODE, join(import.meta.dirname, '../support/otlp-collector-program.ts')],
@@ -50,11 +51,7 @@ test.before('the waypoint runs', async () => {
   await waypointReady(mesh, 'waypoint');
 });
 
-async function curl(...args: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await mesh.exec('shop/client', ['curl', '-sS', ...args]);
-  if (code !== 0) throw new Error(`curl ${args.join(' ')} ended with ${code}: ${stderr}`);
-  return stdout;
-}
+const curl = curlIn(mesh, 'shop/client');
 
 type Span = Readonly<{
   traceId: string;

@@ -1,6 +1,7 @@
 import { conditionOf, numberAt } from '../../cli/object-fields.ts';
 import type { KubernetesObject } from '../../deploy/sandbox/api.ts';
 import type { Mesh } from './mesh.ts';
+import { objectsYaml } from './mesh-yaml.ts';
 
 export type WaypointOptions = Readonly<{
   namespace?: string;
@@ -30,7 +31,7 @@ export function waypointYaml(name: string, options: WaypointOptions = {}): strin
       ...spec,
     },
   };
-  return `---\n${JSON.stringify(gateway)}\n`;
+  return objectsYaml(gateway);
 }
 
 /** Waits until a waypoint runs, with so many replicas, and every proxy knows of it; answers with its Gateway. */

@@ -15,7 +15,7 @@ export function namespaceYaml(
   name: string,
   labels: Readonly<Record<string, string>> = AMBIENT,
 ): string {
-  return document({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } });
+  return objectsYaml({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } });
 }
 
 export const AMBIENT: Readonly<Record<string, string>> = { 'istio.io/dataplane-mode': 'ambient' };
@@ -25,9 +25,9 @@ export function podYaml(name: string, options: PodOptions = {}): string {
   const { namespace = 'shop', node, account = name, labels = {}, annotations = {} } = options;
   const { readinessProbe } = options;
   const namespaceOfPod = { fieldRef: { fieldPath: 'metadata.namespace' } };
-  return [
-    document({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: account, namespace } }),
-    document({
+  return objectsYaml(
+    { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: account, namespace } },
+    {
       apiVersion: 'v1',
       kind: 'Pod',
       metadata: { name, namespace, labels: { app: name, ...labels }, annotations },
@@ -43,18 +43,27 @@ export function podYaml(name: string, options: PodOptions = {}): string {
           },
         ],
       },
-    }),
-  ].join('');
+    },
+  );
 }
 
-/** A Pod that runs a program which is ready when it listens on 8080; it finds its own name in POD_NAME. */
-export function serverPodYaml(
-  name: string,
-  options: Pick<PodOptions, 'namespace' | 'node' | 'labels'> &
-    Readonly<{ image?: string; command?: readonly string[] }>,
-): string {
-  const { namespace = 'shop', node, labels = {}, image = 'local/program', command } = options;
-  return document({
+export type ServerPodOptions = Pick<PodOptions, 'namespace' | 'node' | 'labels'> &
+  Readonly<{
+    image?: string;
+    /** The text of a CommonJS program, in the place of an image. */
+    program?: string;
+    command?: readonly string[];
+    env?: Readonly<Record<string, string>>;
+    /** 8080 unless told otherwise. */
+    port?: number;
+  }>;
+
+/** A Pod that runs a program which is ready when it listens; it finds its own name in POD_NAME. */
+export function serverPodYaml(name: string, options: ServerPodOptions): string {
+  const { namespace = 'shop', node, labels = {}, image = 'local/program', env = {} } = options;
+  const { program, port = 8080 } = options;
+  const command = program === undefined ? options.command : [process.execPath, '-e', program];
+  return objectsYaml({
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: { name, namespace, labels: { app: name, ...labels } },
@@ -63,18 +72,41 @@ export function serverPodYaml(
       containers: [
         {
           ...{ name: 'server', image, ...(command !== undefined && { command }) },
-          env: [{ name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } }],
-          readinessProbe: { tcpSocket: { port: 8080 } },
+          env: [
+            { name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
+            ...Object.entries(env).map(([variable, value]) => ({ name: variable, value })),
+          ],
+          readinessProbe: { tcpSocket: { port } },
         },
       ],
     },
   });
 }
 
-/** A Service of HTTP on port 80, from 8080 of the pods `app: <name>`, that uses the waypoint of its namespace. */
-export function waypointServiceYaml(name: string, morePorts: readonly object[] = []): string {
+export type HttpServiceOptions = Readonly<{
+  /** The pods `app: <name>` unless told otherwise. */
+  selector?: Readonly<Record<string, string>>;
+  labels?: Readonly<Record<string, string>>;
+  morePorts?: readonly object[];
+}>;
+
+/** A Service of HTTP on port 80, from 8080 of its pods. */
+export function httpServiceYaml(name: string, options: HttpServiceOptions = {}): string {
+  const { selector = { app: name }, labels = {}, morePorts = [] } = options;
   const ports = [{ name: 'http', port: 80, targetPort: 8080 }, ...morePorts];
-  return serviceYaml(name, {}, { ports }, 'shop', { 'istio.io/use-waypoint': 'waypoint' });
+  return serviceYaml(name, {}, { selector, ports }, 'shop', labels);
+}
+
+export const USE_WAYPOINT: Readonly<Record<string, string>> = {
+  'istio.io/use-waypoint': 'waypoint',
+};
+
+/** The same, that uses the waypoint of its namespace. */
+export function waypointServiceYaml(
+  name: string,
+  options: Omit<HttpServiceOptions, 'labels'> = {},
+): string {
+  return httpServiceYaml(name, { ...options, labels: USE_WAYPOINT });
 }
 
 /** A Service of the pods with the label `app: <name>` unless `spec` says otherwise; `ports` as port: targetPort. */
@@ -85,7 +117,7 @@ export function serviceYaml(
   namespace = 'shop',
   labels: Readonly<Record<string, string>> = {},
 ): string {
-  return document({
+  return objectsYaml({
     apiVersion: 'v1',
     kind: 'Service',
     metadata: { name, namespace, labels },
@@ -99,9 +131,9 @@ export function serviceYaml(
   });
 }
 
-/** JSON is YAML; one document of a file. */
-function document(object: object): string {
-  return `---\n${JSON.stringify(object)}\n`;
+/** JSON is YAML; a document of a file for each. */
+export function objectsYaml(...objects: readonly object[]): string {
+  return objects.map((object) => `---\n${JSON.stringify(object)}\n`).join('');
 }
 
 /** Two pods of one account both bring it along; a file may hold an object once. */

@@ -30,7 +30,7 @@ export function readQuery(
 const EQUALS = 0x3d;
 
 /** A `%` without two digits behind it stands for itself. */
-export function decodePercent(text: string): string {
+function decodePercent(text: string): string {
   if (!text.includes('%')) return text;
   return text.replace(/%([0-9a-fA-F]{2})/g, (_, digits: string) =>
     String.fromCharCode(Number.parseInt(digits, 16)),

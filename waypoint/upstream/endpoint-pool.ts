@@ -58,7 +58,7 @@ export class PendingConnection {
  * HTTP/1.1 one for each request that waits.
  */
 export class EndpointPool {
-  readonly #endpoint: UpstreamEndpoint;
+  #endpoint: UpstreamEndpoint;
   readonly #version: UpstreamVersion;
   readonly #connect: ConnectUpstream;
   readonly #connections = new Set<UpstreamConnection>();
@@ -80,6 +80,11 @@ export class EndpointPool {
     this.#limits = limits;
   }
 
+  /** As it was asked for last: of several services with the endpoint, and of a service that has changed, the newest. */
+  get endpoint(): UpstreamEndpoint {
+    return this.#endpoint;
+  }
+
   get size(): number {
     return this.#connections.size;
   }
@@ -92,12 +97,15 @@ export class EndpointPool {
   /**
    * A connection with room, on which the caller opens its exchange at once; or a place in the queue for one.
    *
+   * @param endpoint with the same key as before; what is dialled from now on is dialled as it says.
    * @returns `undefined` when no more may wait.
    */
   acquire(
+    endpoint: UpstreamEndpoint,
     limits: PoolLimits,
     waiter: PoolWaiter,
   ): UpstreamConnection | PendingConnection | undefined {
+    this.#endpoint = endpoint;
     this.#limits = limits;
     const free = this.#free();
     if (free !== undefined) return free;

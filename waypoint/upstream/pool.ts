@@ -41,7 +41,7 @@ export class UpstreamPool implements Disposable {
       pool = new EndpointPool(endpoint, version, this.#connect, limits);
       pools.set(endpoint.key, pool);
     }
-    return pool.acquire(limits, waiter);
+    return pool.acquire(endpoint, limits, waiter);
   }
 
   /** Open connections. */
@@ -51,7 +51,12 @@ export class UpstreamPool implements Disposable {
     return size;
   }
 
-  /** Nothing new begins on what is open now. */
+  /** Nothing new begins on what is open now to these endpoints: what is idle ends at once, running requests go on. */
+  retire(isMeant: (endpoint: UpstreamEndpoint) => boolean): void {
+    for (const pool of this.#all()) if (isMeant(pool.endpoint)) pool.retire();
+  }
+
+  /** The same for all that is open now. */
   retireAll(): void {
     for (const pool of this.#all()) pool.retire();
   }

@@ -51,6 +51,19 @@ export function placeOf(
   if (known !== undefined && known.service === service && known.tls === tls)
     if (known.through === through) return known;
   const { workload, port } = endpoint;
+  const reach = reachOf(workload, port, tls, through);
+  const made = { ...reach, workload, endpoint, service, tls, through };
+  places.set(endpoint, made);
+  return made;
+}
+
+/** Where a workload's port is, and how it is reached. */
+export function reachOf(
+  workload: Workload,
+  port: number,
+  tls: UpstreamTls | undefined,
+  through: Through | undefined,
+): Pick<UpstreamEndpoint, 'key' | 'text' | 'address' | 'identity'> {
   // Waypoints take tunnels, whatever is said of their pods.
   const isTunnel = workload.tunnelProtocol === 'HBONE' || through !== undefined;
   const identity = isTunnel ? workloadIdentity(workload) : undefined;
@@ -60,9 +73,7 @@ export function placeOf(
   const secured = tls === undefined ? '' : ` ${tlsKey(tls)}`;
   const asked = through === undefined ? '' : ` ${formatAuthority(through.authority)}`;
   const key = `${workload.uid} ${text} ${identity ?? ''}${secured}${asked}`;
-  const made = { key, text, address, workload, identity, endpoint, service, tls, through };
-  places.set(endpoint, made);
-  return made;
+  return { key, text, address, identity };
 }
 
 /** A port of a service, or of one of its subsets, as requests of one configuration see it. */

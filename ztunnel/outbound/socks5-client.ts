@@ -5,7 +5,7 @@ import type { TcpStream } from '../../net/tcp-stream.ts';
 import { Socks5Handshake, type Socks5Step, type Socks5Target } from './socks5.ts';
 
 /** From accept to the whole request; as long as a TLS handshake may take. */
-export const SOCKS5_HANDSHAKE_TIMEOUT_MS = 10_000;
+const SOCKS5_HANDSHAKE_TIMEOUT_MS = 10_000;
 /** RFC 1928 section 6: a connection ends 10 s after a refusal at the latest. */
 const FAREWELL_TIMEOUT_MS = 10_000;
 const MAX_REPLY_BYTES = 16;

@@ -1,8 +1,12 @@
 import type { Gateway, ListenerSet } from '../../../mesh/kubernetes/gateway.ts';
 import { compareByAge } from '../../../mesh/kubernetes/object.ts';
-import type { ParentRef } from '../../../mesh/kubernetes/route-references.ts';
+import {
+  isGatewayRef,
+  isListenerSetRef,
+  type ParentRef,
+} from '../../../mesh/kubernetes/route-references.ts';
 import { isAllowedNamespace } from '../allowed-namespaces.ts';
-import { isGatewayRef, isListenerSetRef, type Picture } from '../../snapshot.ts';
+import type { Picture } from '../../snapshot.ts';
 import { isIngress } from './ingress-class.ts';
 
 /** What listeners are written in: the Gateway itself, or a ListenerSet that adds to it. */

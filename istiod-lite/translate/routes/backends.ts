@@ -1,7 +1,7 @@
 import type { BackendTarget } from '../../../mesh/model/http-filter.ts';
 import { serviceKey } from '../../../mesh/model/service.ts';
 import { compareByAge } from '../../../mesh/kubernetes/object.ts';
-import type { BackendObject } from '../../../mesh/kubernetes/route-references.ts';
+import { ISTIO_GROUP, type BackendObject } from '../../../mesh/kubernetes/route-references.ts';
 import type { Service } from '../../../mesh/kubernetes/core.ts';
 import type { ServiceEntry } from '../../../mesh/kubernetes/networking.ts';
 import type { Picture } from '../../snapshot.ts';
@@ -47,7 +47,7 @@ export function resolveBackend(
       return notFound(`Service ${ref.namespace ?? namespace}/${name} does not exist`);
     return resolveService(settings, service, port, carried);
   }
-  if (group === 'networking.istio.io' && kind === 'Hostname') {
+  if (group === ISTIO_GROUP && kind === 'Hostname') {
     const service = serviceOfHost(picture, settings, name);
     if (service !== undefined) return resolveService(settings, service, port, carried);
     const entry = findEntry(picture, name, namespace);

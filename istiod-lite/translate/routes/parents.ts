@@ -2,9 +2,9 @@ import type { AppProtocol } from '../../../mesh/model/service.ts';
 import type { Service } from '../../../mesh/kubernetes/core.ts';
 import type { ServiceEntry } from '../../../mesh/kubernetes/networking.ts';
 import { compareByAge } from '../../../mesh/kubernetes/object.ts';
-import type { ParentRef } from '../../../mesh/kubernetes/route-references.ts';
+import { parentKind, type ParentRef } from '../../../mesh/kubernetes/route-references.ts';
 import type { Route } from '../../../mesh/kubernetes/route-backends.ts';
-import { parentKind, type Picture } from '../../snapshot.ts';
+import type { Picture } from '../../snapshot.ts';
 import { protocolOf } from '../ports.ts';
 
 /** What a route for clients inside the mesh attaches to. */

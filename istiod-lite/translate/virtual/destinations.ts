@@ -1,5 +1,6 @@
 import type { BackendTarget } from '../../../mesh/model/http-filter.ts';
 import { serviceKey } from '../../../mesh/model/service.ts';
+import { ISTIO_GROUP } from '../../../mesh/kubernetes/route-references.ts';
 import type { Destination } from '../../../mesh/kubernetes/virtual-service.ts';
 import { resolveHost } from '../hosts.ts';
 import { findEntry, resolveBackend } from '../routes/backends.ts';
@@ -31,7 +32,7 @@ export function resolveDestination(
   const resolved = resolveBackend(
     ...([picture, settings, namespace] as const),
     {
-      ...{ group: 'networking.istio.io', kind: 'Hostname', name: hostname },
+      ...{ group: ISTIO_GROUP, kind: 'Hostname', name: hostname },
       ...{ namespace: undefined, port: port?.number ?? only ?? target.port },
     },
     carried,

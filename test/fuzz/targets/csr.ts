@@ -3,7 +3,6 @@ import { createPrivateKey, createPublicKey, sign, X509Certificate } from 'node:c
 import { derBitString, derOid, derSequence } from '../../../base/der-write.ts';
 import { checkRequestedNames, parseCsr } from '../../../certs/csr.ts';
 import { issueWorkloadCertificate } from '../../../certs/issue.ts';
-import { publicKeyDer } from '../../../certs/keys.ts';
 import { Oid } from '../../../certs/oids.ts';
 import { parseSpiffeId } from '../../../mesh/model/identity.ts';
 import { makeTestCa } from '../../support/test-ca.ts';
@@ -20,7 +19,6 @@ keV1MJR93BffKNFqZ23c0HrWh8ShRANCAAR8zJwDQOUW0T/GItNOg5WBYhmJCXx2
 ayBJQSY9ThhbqrroXJVkr9NX3FkhHq/c1hr19uKnupNGZ5HcoUv+LlOG
 -----END PRIVATE KEY-----
 `);
-export const FUZZ_KEY_DER = publicKeyDer(createPublicKey(privateKey));
 const ECDSA_SHA256 = derSequence(derOid(Oid.ecdsaWithSha256));
 
 const ca = makeTestCa();

@@ -1,5 +1,5 @@
 import { deepStrictEqual } from 'node:assert';
-import { formatChunkSize, formatLastChunk } from '../../../net/http1/serialize.ts';
+import { formatLastChunk } from '../../../net/http1/serialize.ts';
 import { cut, readRequests } from '../../support/http1-messages.ts';
 import { splitChoice, type Target } from '../oracle.ts';
 
@@ -15,7 +15,7 @@ export const target: Target = {
     const [first] = whole.messages;
     if (first?.trailers === undefined) return;
     const { body, trailers } = first;
-    const chunk = body === '' ? '' : `${formatChunkSize(body.length)}${body}\r\n`;
+    const chunk = body === '' ? '' : `${body.length.toString(16)}\r\n${body}\r\n`;
     const bytes = Buffer.from(chunk + formatLastChunk(trailers), 'latin1');
     const [again] = readRequests([HEAD, bytes]).messages;
     deepStrictEqual([again?.body, again?.trailers], [body, trailers]);

@@ -147,3 +147,19 @@ status: { addresses: [{ type: Hostname, value: ${name}.shop.svc.cluster.local }]
 ---
 `;
 }
+
+/** Starts one that has these files; in the tests of streams mostly SHOP_FILES. */
+export async function startWith(
+  files: Readonly<Record<string, string>>,
+  env: Readonly<Record<string, string>> = {},
+): Promise<TestControlPlane> {
+  const made = new TestControlPlane();
+  for (const [name, text] of Object.entries(files)) made.write(name, text);
+  return await made.start(env);
+}
+
+/** A service with one pod, and a policy. */
+export const SHOP_FILES = {
+  'web.yaml': serviceYaml('web', '10.96.0.1') + podYaml('web-1', { ip: '10.1.0.1' }),
+  'policy.yaml': denyYaml('deny', 'evil'),
+};

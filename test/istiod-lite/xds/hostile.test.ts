@@ -9,13 +9,17 @@ import { randomBytes } from 'node:crypto';
 import test from 'ava';
 import { AggregatedDiscoveryServiceService } from '../../../mesh/proto/gen/discovery.ts';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from '../../../mesh/xds/codec.ts';
-import { podYaml, serviceYaml, TestControlPlane, ZTUNNEL } from '../support/control-plane.ts';
+import {
+  podYaml,
+  SHOP_FILES,
+  startWith,
+  type TestControlPlane,
+  ZTUNNEL,
+} from '../support/control-plane.ts';
 import { broughtBy, connectZtunnel, ztunnelNode } from '../support/xds-client.ts';
 
-async function plane(): Promise<TestControlPlane> {
-  const made = new TestControlPlane();
-  made.write('web.yaml', serviceYaml('web', '10.96.0.1') + podYaml('web-1', { ip: '10.1.0.1' }));
-  return made.start();
+function plane(): Promise<TestControlPlane> {
+  return startWith({ 'web.yaml': SHOP_FILES['web.yaml'] });
 }
 
 /** A well-behaved proxy is still served. */

@@ -1,41 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
-import { status } from '@grpc/grpc-js';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE, decodeAddress } from '../../../mesh/xds/codec.ts';
-import {
-  denyYaml,
-  gatewayYaml,
-  podYaml,
-  serviceYaml,
-  TestControlPlane,
-  ZTUNNEL,
-} from '../support/control-plane.ts';
+import { denyYaml, podYaml, serviceYaml, SHOP_FILES, startWith } from '../support/control-plane.ts';
 import { TurnMeter } from '../../support/turns.ts';
-import {
-  broughtBy,
-  connectWaypoint,
-  connectZtunnel,
-  waypointNode,
-  XdsClient,
-  ztunnelNode,
-} from '../support/xds-client.ts';
+import { broughtBy, connectZtunnel, type XdsClient, ztunnelNode } from '../support/xds-client.ts';
 
 const WEB = 'shop/web.shop.svc.cluster.local';
 const uid = (name: string): string => `Kubernetes//Pod/shop/${name}`;
 
-async function plane(files: Readonly<Record<string, string>>): Promise<TestControlPlane> {
-  const made = new TestControlPlane();
-  for (const [name, text] of Object.entries(files)) made.write(name, text);
-  return made.start();
-}
-
-const shop = {
-  'web.yaml': serviceYaml('web', '10.96.0.1') + podYaml('web-1', { ip: '10.1.0.1' }),
-  'policy.yaml': denyYaml('deny', 'evil'),
-};
-
 test('a wildcard client gets everything, then only what changed', async (t) => {
-  await using control = await plane(shop);
+  await using control = await startWith(SHOP_FILES);
   using client = await connectZtunnel(control);
   client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE });
   const first = await client.next();
@@ -67,7 +41,7 @@ test('a wildcard client gets everything, then only what changed', async (t) => {
 });
 
 test('a change that changes no resource is not sent', async (t) => {
-  await using control = await plane(shop);
+  await using control = await startWith(SHOP_FILES);
   using client = await connectZtunnel(control);
   client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE });
   client.acknowledge(await client.next());
@@ -81,8 +55,8 @@ test('a change that changes no resource is not sent', async (t) => {
 });
 
 test('a client that comes back gets only what is different, and is told what is gone', async (t) => {
-  await using control = await plane({
-    ...shop,
+  await using control = await startWith({
+    ...SHOP_FILES,
     'more.yaml': podYaml('web-2', { ip: '10.1.0.2' }) + podYaml('web-3', { ip: '10.1.0.3' }),
   });
   const versions = new Map<string, string>();
@@ -114,7 +88,7 @@ test('a client that comes back gets only what is different, and is told what is 
 });
 
 test('an on-demand client gets what it asks for, with its endpoints and the pods of its node', async (t) => {
-  await using control = await plane({
+  await using control = await startWith({
     'web.yaml':
       serviceYaml('web', '10.96.0.1') +
       podYaml('web-1', { ip: '10.1.0.1', node: 'node-b' }) +
@@ -166,7 +140,7 @@ spec:
   ports: [{ number: 443, name: tls, protocol: TLS }]
   resolution: NONE
 `;
-  await using control = await plane({ 'ranges.yaml': entry('range', '10.50.0.0/16') });
+  await using control = await startWith({ 'ranges.yaml': entry('range', '10.50.0.0/16') });
   using client = await connectZtunnel(control);
   client.send({
     ...{ node: ztunnelNode(), typeUrl: ADDRESS_TYPE },
@@ -187,7 +161,7 @@ spec:
 });
 
 test('changes within 100 ms come in one response, the first after a quiet time at once', async (t) => {
-  await using control = await plane(shop);
+  await using control = await startWith(SHOP_FILES);
   using client = await connectZtunnel(control);
   client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE });
   client.acknowledge(await client.next());
@@ -207,7 +181,7 @@ test('changes within 100 ms come in one response, the first after a quiet time a
 });
 
 test('a rejection is remembered and shown, is not sent again, and ends with the next good version', async (t) => {
-  await using control = await plane(shop);
+  await using control = await startWith(SHOP_FILES);
   using client = await connectZtunnel(control);
   client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE });
   client.acknowledge(await client.next());
@@ -237,7 +211,7 @@ test('a rejection is remembered and shown, is not sent again, and ends with the 
 });
 
 test('waitFor() names those who have not acknowledged, and counts those who need nothing of a revision', async (t) => {
-  await using control = await plane(shop);
+  await using control = await startWith(SHOP_FILES);
   const connect = async (name: string, node: string): Promise<XdsClient> => {
     const client = await connectZtunnel(control);
     for (const typeUrl of [ADDRESS_TYPE, AUTHORIZATION_TYPE]) {
@@ -273,7 +247,7 @@ test('waitFor() names those who have not acknowledged, and counts those who need
 });
 
 test('new policies come before the workloads that name them, and go after', async (t) => {
-  await using control = await plane({ 'web.yaml': podYaml('web-1', { ip: '10.1.0.1' }) });
+  await using control = await startWith({ 'web.yaml': podYaml('web-1', { ip: '10.1.0.1' }) });
   using client = await connectZtunnel(control);
   for (const typeUrl of [ADDRESS_TYPE, AUTHORIZATION_TYPE]) {
     client.send({ node: ztunnelNode(), typeUrl });
@@ -305,7 +279,7 @@ test('a policy that takes the place of another comes before, and the other goes 
       'action: DENY',
       'selector: { matchLabels: { app: web } }, action: DENY',
     );
-  await using control = await plane({
+  await using control = await startWith({
     'web.yaml': podYaml('web-1', { ip: '10.1.0.1' }),
     'policy.yaml': selecting('old'),
   });
@@ -334,7 +308,7 @@ test('what is deleted or no longer in the mesh is told to everyone who has it', 
     'labels: { app: web }',
     'labels: { app: web }, annotations: { ambient.istio.io/redirection: enabled }',
   );
-  await using control = await plane({
+  await using control = await startWith({
     'web.yaml': captured,
     'service.yaml': serviceYaml('web', '10.96.0.1'),
     'deny.yaml': denyYaml('deny', 'evil'),
@@ -360,7 +334,7 @@ test('for a proxy that does not read, changes are joined and not queued', async 
     Array.from({ length: 300 }, (_, n) =>
       podYaml(`${'x'.repeat(200)}-${n}`, { ip: `10.1.${n >> 8}.${n & 255}`, ready }),
     ).join('');
-  await using control = await plane({ 'pods.yaml': pods(true) });
+  await using control = await startWith({ 'pods.yaml': pods(true) });
   using client = await connectZtunnel(control);
   for (const typeUrl of [ADDRESS_TYPE, AUTHORIZATION_TYPE]) {
     client.send({ node: ztunnelNode(), typeUrl });
@@ -397,7 +371,7 @@ test('a first state of 10,000 workloads, and a change of all of them, leave the 
         podYaml(`pod-${from + n}`, { ip: `10.1.${(from + n) >> 8}.${n & 255}` }),
       ).join(''),
     );
-  await using control = await plane(Object.fromEntries(files));
+  await using control = await startWith(Object.fromEntries(files));
   using client = await connectZtunnel(control);
   using turns = new TurnMeter();
   client.pause(); // it is in the same thread: reading would be its turn
@@ -415,91 +389,8 @@ test('a first state of 10,000 workloads, and a change of all of them, leave the 
   t.true(turns.longestMs < 100, `${turns.longestMs} ms`);
 });
 
-test('a stream without a token that proves anything is refused, and is not told why', async (t) => {
-  await using control = await plane(shop);
-  for (const token of ['nonsense', await control.issuer.token(ZTUNNEL, { audience: 'other' })]) {
-    using client = new XdsClient(control, token);
-    client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE });
-    const error = await client.ended();
-    t.is(error.code, status.UNAUTHENTICATED);
-    t.is(error.details, 'request authenticate failure');
-  }
-});
-
-const strangers: readonly (readonly [string, object, Parameters<XdsClient['send']>[0], status])[] =
-  [
-    ['another namespace', { namespace: 'shop' }, {}, status.PERMISSION_DENIED],
-    ['another account', { serviceAccount: 'web' }, {}, status.PERMISSION_DENIED],
-    [
-      'an account that is no node proxy',
-      { serviceAccount: 'web' },
-      { node: { ...ztunnelNode(), metadata: {} } },
-      status.PERMISSION_DENIED,
-    ],
-    ['no node', {}, { node: undefined }, status.INVALID_ARGUMENT],
-    [
-      'the node of a sidecar',
-      {},
-      { node: { ...ztunnelNode(), id: 'sidecar~1.1.1.1~a.istio-system~x' } },
-      status.INVALID_ARGUMENT,
-    ],
-    [
-      'a type that is not served',
-      {},
-      { typeUrl: 'type.googleapis.com/x' },
-      status.INVALID_ARGUMENT,
-    ],
-  ];
-for (const [name, account, request, code] of strangers)
-  test(`a stream with ${name} is refused`, async (t) => {
-    await using control = await plane(shop);
-    using client = new XdsClient(control, await control.issuer.token({ ...ZTUNNEL, ...account }));
-    client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE, ...request });
-    t.is((await client.ended()).code, code);
-    t.deepEqual(control.running.xds.proxies(), []);
-  });
-
-/** Whoever has an account may not learn of everything by calling itself a waypoint. */
-const waypointCalls: readonly (readonly [string, string, status | undefined])[] = [
-  ['of an account with a waypoint is served', 'waypoint', undefined],
-  ['of an account without one is refused', 'web', status.PERMISSION_DENIED],
-  ['of the account of another kind of Gateway is refused', 'ingress', status.PERMISSION_DENIED],
-];
-for (const [name, serviceAccount, code] of waypointCalls)
-  test(`a waypoint's stream ${name}`, async (t) => {
-    const gateways = gatewayYaml('waypoint') + gatewayYaml('ingress', 'istio');
-    await using control = await plane({ ...shop, 'gateways.yaml': gateways });
-    using client = await connectWaypoint(control, serviceAccount);
-    client.send({ node: waypointNode(serviceAccount), typeUrl: ADDRESS_TYPE });
-    if (code === undefined) t.true(broughtBy(await client.next()).includes(uid('web-1')));
-    else t.is((await client.ended()).code, code);
-  });
-
-/** How a ztunnel of pod web-1 alone describes itself. */
-const dedicatedNode: ReturnType<typeof ztunnelNode> = {
-  id: 'ztunnel~1.1.1.1~web-1.shop~shop.svc.cluster.local',
-  cluster: '',
-  metadata: { NAMESPACE: 'shop' },
-};
-const dedicatedCalls: readonly (readonly [string, string, string, status | undefined])[] = [
-  ['of an account that may have one is told everything', 'shop', 'web', undefined],
-  ['of another account is refused', 'shop', 'cart', status.PERMISSION_DENIED],
-  ['of that account in another namespace is refused', 'front', 'web', status.PERMISSION_DENIED],
-];
-for (const [name, namespace, serviceAccount, code] of dedicatedCalls)
-  test(`a dedicated proxy ${name}`, async (t) => {
-    await using control = new TestControlPlane();
-    for (const [file, text] of Object.entries(shop)) control.write(file, text);
-    await control.start({ DEDICATED_PROXY_ACCOUNTS: 'shop/web' });
-    const token = await control.issuer.token({ ...ZTUNNEL, namespace, serviceAccount });
-    using client = new XdsClient(control, token);
-    client.send({ node: dedicatedNode, typeUrl: ADDRESS_TYPE });
-    if (code === undefined) t.deepEqual(broughtBy(await client.next()), [uid('web-1'), WEB]);
-    else t.is((await client.ended()).code, code);
-  });
-
 test('the metrics count proxies, responses and rejections', async (t) => {
-  await using control = await plane(shop);
+  await using control = await startWith(SHOP_FILES);
   using client = await connectZtunnel(control);
   client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE });
   client.reject(await client.next(), 'no');

@@ -4,7 +4,13 @@ import { ADDRESS_TYPE, AUTHORIZATION_TYPE, decodeAddress } from '../../../mesh/x
 import { decodeServiceRoutes, SERVICE_ROUTES_TYPE } from '../../../mesh/xds/codec-routes.ts';
 import { SERVICE_TRAFFIC_TYPE } from '../../../mesh/xds/codec-traffic.ts';
 import type { DeltaDiscoveryResponse } from '../../../mesh/proto/gen/discovery.ts';
-import { gatewayYaml, podYaml, serviceYaml, TestControlPlane } from '../support/control-plane.ts';
+import {
+  gatewayYaml,
+  podYaml,
+  serviceYaml,
+  startWith,
+  type TestControlPlane,
+} from '../support/control-plane.ts';
 import {
   broughtBy,
   connectWaypoint,
@@ -15,11 +21,8 @@ import {
 
 const key = (name: string): string => `shop/${name}.shop.svc.cluster.local`;
 
-async function plane(files: Readonly<Record<string, string>>): Promise<TestControlPlane> {
-  const made = new TestControlPlane();
-  made.write('gateways.yaml', gatewayYaml('one') + gatewayYaml('two'));
-  for (const [name, text] of Object.entries(files)) made.write(name, text);
-  return made.start();
+function plane(files: Readonly<Record<string, string>>): Promise<TestControlPlane> {
+  return startWith({ 'gateways.yaml': gatewayYaml('one') + gatewayYaml('two'), ...files });
 }
 
 function labelsIn(response: DeltaDiscoveryResponse): unknown {

@@ -36,7 +36,6 @@ test('a word of several', reads, env.choiceSetting('NAME', ['a', 'b'], none), 'b
 test('a list', reads, list(','), ' a, b,,c ', ['a', 'b', 'c']);
 test('an empty list', reads, list(','), '', []);
 test('a list of folders', reads, list(':'), '/a:/b', ['/a', '/b']);
-test('a socket address', reads, socketAddress(), '[::1]:80', { ip: '::1', port: 80 });
 
 const refuses = test.macro({
   exec(t, setting: Setting<unknown>, text: string, message: string) {
@@ -71,13 +70,6 @@ test(
   env.choiceSetting('NAME', ['a', 'b'], none),
   'c\nd',
   'found "c\\nd", expected a or b',
-);
-test(
-  'a host name for an address',
-  refuses,
-  socketAddress(),
-  'localhost:80',
-  'found "localhost:80", expected socket address such as 127.0.0.1:80 or [::1]:80',
 );
 test(
   'what a parser refuses, with its reason',
@@ -155,10 +147,6 @@ function integer(fallback: number): Setting<number> {
 
 function list(separator: ',' | ':'): Setting<readonly string[]> {
   return env.listSetting('NAME', { description, default: [], separator });
-}
-
-function socketAddress(): Setting<unknown> {
-  return env.socketAddressSetting('NAME', none);
 }
 
 function refuseAll(): string {

@@ -2,109 +2,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
-import test, { type ExecutionContext } from 'ava';
-import {
-  DeltaClient,
-  type DeltaClientEvent,
-  type DeltaClientOptions,
-  type ResourceRejection,
-} from '../../../mesh/xds/delta-client.ts';
-import { makeNode } from '../../../mesh/xds/node.ts';
-import { makeResource, ScriptedXds, type ScriptedStream } from '../../support/scripted-xds.ts';
-
-const A = 'type.test/A';
-const B = 'type.test/B';
-const node = makeNode(
-  {
-    type: 'ztunnel',
-    podName: 'ztunnel-1',
-    podNamespace: 'istio-system',
-    instanceIp: '10.0.0.7',
-    nodeName: 'node-a',
-    serviceAccount: 'ztunnel',
-  },
-  new Map([
-    ['ISTIO_META_NETWORK', 'n1'],
-    ['ISTIO_METAJSON_LABELS', '{"a":["b"]}'],
-    ['ISTIO_METAJSON_BROKEN', '{'],
-    ['ISTIO_META_NAME', 'another'],
-    ['PATH', '/bin'],
-  ]),
-);
-
-type Applied = { typeUrl: string; names: string[]; removed: string[] };
-
-type Running = Readonly<{
-  server: ScriptedXds;
-  client: DeltaClient;
-  applied: Applied[];
-  events: DeltaClientEvent[];
-  /** Settles with the next event of a kind. */
-  event: (kind: DeltaClientEvent['kind']) => Promise<DeltaClientEvent>;
-  stop: AbortController;
-  done: Promise<void>;
-}>;
-
-async function start(
-  t: ExecutionContext,
-  options: Partial<DeltaClientOptions> & {
-    reject?: (name: string) => string | undefined;
-  } = {},
-): Promise<Running> {
-  const server = await ScriptedXds.start();
-  const applied: Applied[] = [];
-  const events: DeltaClientEvent[] = [];
-  const waiting: { kind: DeltaClientEvent['kind']; wake: (event: DeltaClientEvent) => void }[] = [];
-  const { reject, ...rest } = options;
-  const client = new DeltaClient({
-    controlPlane: { address: server.address, clusterId: 'Kubernetes', token: 'secret' },
-    roots: server.rootPem,
-    node,
-    types: [
-      { typeUrl: A, onDemand: false },
-      { typeUrl: B, onDemand: false },
-    ],
-    apply: (typeUrl, resources, removed) => {
-      applied.push({ typeUrl, names: resources.map(({ name }) => name), removed: [...removed] });
-      const rejections = resources.flatMap(({ name }): ResourceRejection[] => {
-        const reason = reject?.(name);
-        return reason === undefined ? [] : [{ name, reason }];
-      });
-      return Promise.resolve(rejections);
-    },
-    onEvent: (event) => {
-      events.push(event);
-      const at = waiting.findIndex(({ kind }) => kind === event.kind);
-      if (at >= 0) waiting.splice(at, 1)[0]?.wake(event);
-    },
-    ...rest,
-  });
-  const stop = new AbortController();
-  const done = client.run(stop.signal);
-  t.teardown(async () => {
-    stop.abort();
-    await done;
-    server.stop();
-  });
-  const event = (kind: DeltaClientEvent['kind']): Promise<DeltaClientEvent> =>
-    new Promise((wake) => waiting.push({ kind, wake }));
-  return { server, client, applied, events, event, stop, done };
-}
-
-/** Takes the first request of each type, and answers A with resources. */
-async function begin(
-  stream: ScriptedStream,
-  resources: Readonly<Record<string, string>> = {},
-): Promise<void> {
-  await stream.request();
-  await stream.request();
-  stream.respond({
-    typeUrl: A,
-    nonce: 'first',
-    resources: Object.entries(resources).map(([name, version]) => makeResource(A, name, version)),
-  });
-  await stream.request();
-}
+import test from 'ava';
+import type { DeltaClientOptions } from '../../../mesh/xds/delta-client.ts';
+import { A, B, begin, node, startDeltaClient } from '../../support/delta-client.ts';
+import { makeResource, ScriptedXds } from '../../support/scripted-xds.ts';
 
 test('makeNode() tells who the proxy is, and the environment cannot change that', (t) => {
   t.is(node.id, 'ztunnel~10.0.0.7~ztunnel-1.istio-system~istio-system.svc.cluster.local');
@@ -120,7 +21,7 @@ test('makeNode() tells who the proxy is, and the environment cannot change that'
 });
 
 test('a stream begins with a wildcard request for each type, with node, token and cluster', async (t) => {
-  const { server } = await start(t);
+  const { server } = await startDeltaClient(t);
   const stream = await server.stream();
   for (const typeUrl of [A, B]) {
     const request = await stream.request();
@@ -135,7 +36,7 @@ test('a stream begins with a wildcard request for each type, with node, token an
 });
 
 test('a response is applied and acknowledged', async (t) => {
-  const { server, applied, events } = await start(t);
+  const { server, applied, events } = await startDeltaClient(t);
   const stream = await server.stream();
   await stream.request();
   await stream.request();
@@ -159,7 +60,7 @@ test('a response is applied and acknowledged', async (t) => {
 
 test('the client is synced after the first accepted response of each type', async (t) => {
   let bad = true;
-  const { server, client } = await start(t, { reject: () => (bad ? 'bad' : undefined) });
+  const { server, client } = await startDeltaClient(t, { reject: () => (bad ? 'bad' : undefined) });
   let synced = false;
   void client.synced.then(() => (synced = true));
   const stream = await server.stream();
@@ -176,7 +77,7 @@ test('the client is synced after the first accepted response of each type', asyn
 
 test('a bad resource is named in a NACK, while the good ones are taken (C3)', async (t) => {
   const reject = (name: string): string | undefined => (name === 'bad' ? 'port 0' : undefined);
-  const { server, applied, client } = await start(t, { reject });
+  const { server, applied, client } = await startDeltaClient(t, { reject });
   const stream = await server.stream();
   await stream.request();
   await stream.request();
@@ -203,7 +104,7 @@ test('a bad resource is named in a NACK, while the good ones are taken (C3)', as
 });
 
 test('the reasons of a NACK have a bound', async (t) => {
-  const { server } = await start(t, { reject: () => 'x'.repeat(500) });
+  const { server } = await startDeltaClient(t, { reject: () => 'x'.repeat(500) });
   const stream = await server.stream();
   await stream.request();
   await stream.request();
@@ -215,7 +116,7 @@ test('the reasons of a NACK have a bound', async (t) => {
 });
 
 test('a type that nobody asked for is refused and not applied', async (t) => {
-  const { server, applied } = await start(t);
+  const { server, applied } = await startDeltaClient(t);
   const stream = await server.stream();
   await stream.request();
   await stream.request();
@@ -232,7 +133,9 @@ test('a type that nobody asked for is refused and not applied', async (t) => {
 
 test('a reconnect tells the versions that are held: of a refused update the last good one', async (t) => {
   let refused = 'never-good';
-  const { server } = await start(t, { reject: (name) => (name === refused ? 'bad' : undefined) });
+  const { server } = await startDeltaClient(t, {
+    reject: (name) => (name === refused ? 'bad' : undefined),
+  });
   const first = await server.stream();
   await begin(first, { x: '1', y: '1', gone: '1', 'never-good': '1' });
   refused = 'y';
@@ -254,7 +157,7 @@ test('a reconnect tells the versions that are held: of a refused update the last
 });
 
 test('a stream that ended in order is opened again within tens of milliseconds', async (t) => {
-  const { server, event } = await start(t);
+  const { server, event } = await startDeltaClient(t);
   const first = await server.stream();
   await begin(first);
   const terminated = event('terminated');
@@ -266,7 +169,7 @@ test('a stream that ended in order is opened again within tens of milliseconds',
 });
 
 test('streams that fail at once are tried ever more slowly', async (t) => {
-  const { server, events } = await start(t);
+  const { server, events } = await startDeltaClient(t);
   for (let round = 0; round < 6; round++) {
     const stream = await server.stream();
     stream.fail(status.UNAUTHENTICATED, 'no');
@@ -281,7 +184,7 @@ test('streams that fail at once are tried ever more slowly', async (t) => {
 });
 
 test('why a stream ended is told as the metric counts it', async (t) => {
-  const { server, event } = await start(t);
+  const { server, event } = await startDeltaClient(t);
   const reasons: unknown[] = [];
   const failures: readonly (readonly [number, string])[] = [
     [status.UNAVAILABLE, 'transport is closing'],
@@ -303,7 +206,7 @@ test('why a stream ended is told as the metric counts it', async (t) => {
 });
 
 test('what was received stays while there is no control plane', async (t) => {
-  const { server, client, applied, event } = await start(t);
+  const { server, client, applied, event } = await startDeltaClient(t);
   await begin(await server.stream(), { x: '1' });
   const terminated = event('terminated');
   server.stop();
@@ -321,7 +224,7 @@ test('a server that does not prove its name gets nothing', async (t) => {
   t.teardown(() => {
     other.stop();
   });
-  const { event, client } = await start(t, { roots: other.rootPem });
+  const { event, client } = await startDeltaClient(t, { roots: other.rootPem });
   t.like(await event('terminated'), { reason: 'ConnectionError' });
   t.false(client.status.connected);
 });
@@ -335,7 +238,7 @@ test('the token is read for every stream', async (t) => {
     server.stop();
     rmSync(folder, { recursive: true });
   });
-  await start(t, {
+  await startDeltaClient(t, {
     controlPlane: { address: server.address, clusterId: 'c', token },
     roots: server.rootPem,
   });
@@ -357,7 +260,7 @@ test('responses are applied one after the other', async (t) => {
     log.push(`end ${resources[0]?.name ?? ''}`);
     return [];
   };
-  const { server, event } = await start(t, { apply });
+  const { server, event } = await startDeltaClient(t, { apply });
   const stream = await server.stream();
   await stream.request();
   await stream.request();
@@ -379,7 +282,7 @@ test('when applying fails as a whole the stream begins anew, and nothing counts 
   let broken = true;
   const apply: DeltaClientOptions['apply'] = () =>
     broken ? Promise.reject(new Error('the data thread died')) : Promise.resolve([]);
-  const { server, event } = await start(t, { apply });
+  const { server, event } = await startDeltaClient(t, { apply });
   const stream = await server.stream();
   await stream.request();
   await stream.request();
@@ -400,7 +303,7 @@ const malformed: readonly (readonly [string, Uint8Array])[] = [
 ];
 for (const [title, bytes] of malformed) {
   test(`${title} ends the stream, and the next one goes on with what is held (C3)`, async (t) => {
-    const { server, event, applied } = await start(t);
+    const { server, event, applied } = await startDeltaClient(t);
     const stream = await server.stream();
     await begin(stream, { x: '1' });
     const terminated = event('terminated');
@@ -413,106 +316,11 @@ for (const [title, bytes] of malformed) {
 }
 
 test('run() ends when its signal aborts, and the server hears of it', async (t) => {
-  const { server, stop, done } = await start(t);
+  const { server, stop, done } = await startDeltaClient(t);
   const stream = await server.stream();
   await begin(stream);
   stop.abort();
   await done;
   await stream.ended;
   t.pass();
-});
-
-// On demand
-
-const onDemand = { types: [{ typeUrl: A, onDemand: true }] };
-
-test('an on-demand type begins by wanting nothing, and needs no response to be synced', async (t) => {
-  const { server, client } = await start(t, onDemand);
-  await client.synced;
-  const stream = await server.stream();
-  const request = await stream.request();
-  t.deepEqual(request.resourceNamesSubscribe, ['*']);
-  t.deepEqual(request.resourceNamesUnsubscribe, ['*']);
-});
-
-test('demand() settles when a response names the key, by name, by alias or as removed', async (t) => {
-  const { server, client } = await start(t, onDemand);
-  const stream = await server.stream();
-  await stream.request();
-  const { signal } = new AbortController();
-  const byAlias = client.demand(A, 'n1/10.0.0.1', signal);
-  const again = client.demand(A, 'n1/10.0.0.1', signal);
-  const missing = client.demand(A, 'n1/10.0.0.2', signal);
-  t.deepEqual((await stream.request()).resourceNamesSubscribe, ['n1/10.0.0.1']);
-  t.deepEqual((await stream.request()).resourceNamesSubscribe, ['n1/10.0.0.2']);
-  stream.respond({
-    typeUrl: A,
-    nonce: 'n',
-    resources: [makeResource(A, 'uid-1', '1', Buffer.from('x'), ['n1/10.0.0.1'])],
-    removedResources: ['n1/10.0.0.2'],
-  });
-  await Promise.all([byAlias, again, missing]);
-  t.is((await stream.request()).responseNonce, 'n');
-  await client.demand(A, 'n1/10.0.0.1', signal); // known by now
-  t.is(client.status.resources.get(A), 1);
-});
-
-test('keys that were asked for survive a reconnect', async (t) => {
-  const { server, client } = await start(t, onDemand);
-  const first = await server.stream();
-  await first.request();
-  const { signal } = new AbortController();
-  const held = client.demand(A, 'uid-1', signal);
-  await first.request();
-  first.respond({ typeUrl: A, nonce: 'n', resources: [makeResource(A, 'uid-1', '7')] });
-  await held;
-  await first.request();
-  const pending = client.demand(A, 'uid-2', signal);
-  await first.request();
-  first.end();
-  const second = await server.stream();
-  const request = await second.request();
-  t.deepEqual([...request.initialResourceVersions].sort(), [
-    ['uid-1', '7'],
-    ['uid-2', ''],
-  ]);
-  t.deepEqual(request.resourceNamesSubscribe.toSorted(), ['*', 'uid-1', 'uid-2']);
-  second.respond({ typeUrl: A, nonce: 'm', removedResources: ['uid-2'] });
-  await pending;
-  t.pass();
-});
-
-test('demand() gives up with its signal, and asks nothing of a type that is not on demand', async (t) => {
-  const { server, client } = await start(t, onDemand);
-  await (await server.stream()).request();
-  const impatient = new AbortController();
-  const waiting = client.demand(A, 'uid-1', impatient.signal);
-  impatient.abort(new Error('enough'));
-  await t.throwsAsync(waiting, { message: 'enough' });
-  await t.throwsAsync(client.demand(A, 'uid-2', impatient.signal), { message: 'enough' });
-  await client.demand('type.test/other', 'x', new AbortController().signal);
-});
-
-test('a released key is unsubscribed from at once, or when what it stood for is gone', async (t) => {
-  const { server, client } = await start(t, onDemand);
-  const stream = await server.stream();
-  await stream.request();
-  const { signal } = new AbortController();
-  const asked = [client.demand(A, 'n/1', signal), client.demand(A, 'n/2', signal)];
-  await stream.request();
-  await stream.request();
-  stream.respond({
-    typeUrl: A,
-    nonce: '1',
-    resources: [makeResource(A, 'uid-1', '1', Buffer.from('x'), ['n/1'])],
-    removedResources: ['n/2'],
-  });
-  await Promise.all(asked);
-  await stream.request();
-  client.release(A, 'n/1');
-  client.release(A, 'n/2');
-  t.deepEqual((await stream.request()).resourceNamesUnsubscribe, ['n/2']);
-  stream.respond({ typeUrl: A, nonce: '2', removedResources: ['uid-1'] });
-  t.deepEqual((await stream.request()).resourceNamesUnsubscribe, ['n/1']);
-  t.is(client.status.demanded, 0);
 });
