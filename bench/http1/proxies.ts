@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { YOUNG_GENERATION_MB } from '../../mesh/runtime/data-threads.ts';
+import { programCommand } from '../../mesh/runtime/program-command.ts';
 
 /** A reverse proxy on loopback, with one thread that works: as it is configured and started. */
 export type HttpProxy = Readonly<{
@@ -22,11 +23,10 @@ const halo: HttpProxy = {
   port: 18081,
   configuration: () => '',
   command: () => [
-    process.execPath,
-    '--disable-warning=ExperimentalWarning',
-    // As a data thread has it: of three semi-spaces.
-    `--max-semi-space-size=${YOUNG_GENERATION_MB / 3}`,
-    join(import.meta.dirname, 'proxy-program.ts'),
+    ...programCommand(join(import.meta.dirname, 'proxy-program.ts'), [
+      // As a data thread has it: of three semi-spaces.
+      `--max-semi-space-size=${YOUNG_GENERATION_MB / 3}`,
+    ]),
     '127.0.0.1:18081',
     BACKEND,
   ],
