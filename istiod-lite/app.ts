@@ -7,6 +7,7 @@ import type { Log } from '../mesh/runtime/log.ts';
 import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
 import { addProcessMetrics } from '../mesh/runtime/process-metrics.ts';
+import { releaseAfterSending } from '../mesh/runtime/release-after-sending.ts';
 import { Readiness } from '../mesh/runtime/readiness.ts';
 import { TokenAuthenticator } from './ca/authenticate.ts';
 import type { OpenedAuthority } from './ca/open.ts';
@@ -63,6 +64,8 @@ export async function startControlPlane(
   const metrics = new Metrics();
   addProcessMetrics(metrics);
   stack.use(watchLoop({ metrics, thread: 'control', logger: log.scope('istiod-lite') }));
+  // After a restart of ours every proxy comes back, and is sent all that there is.
+  stack.use(releaseAfterSending());
   const readiness = new Readiness();
   const configured = readiness.gate('configuration');
   const serving = readiness.gate('gRPC server');
@@ -142,7 +145,7 @@ export async function startControlPlane(
       : stack.use(new LastGoodDatabase(join(config.statusDir, 'last-good.db'), { onTrouble }));
   const source = stack.use(
     new FolderSource({
-      ...{ folders: config.configDirs, onTrouble },
+      ...{ folders: config.configDirs, quietMs: config.configQuietMs, onTrouble },
       ...(lastGood === undefined ? {} : { lastGood }),
     }),
   );

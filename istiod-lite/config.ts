@@ -14,6 +14,7 @@ import {
   type SettingValues,
 } from '../mesh/runtime/env.ts';
 import { DEFAULT_LOG_LEVELS, logLevelsSetting } from '../mesh/runtime/log.ts';
+import { QUIET_MS } from './sources/folder.ts';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -36,6 +37,11 @@ export const SETTINGS = {
   configDirs: listSetting('CONFIG_DIRS', {
     description: 'Folders of YAML, watched; where two have one object the first wins',
     ...{ default: [], separator: ':' },
+  }),
+  configQuietMs: durationSetting('CONFIG_QUIET_TIME', {
+    description:
+      'How long a file must rest before it is read; 0s where files are only ever replaced whole',
+    default: QUIET_MS,
   }),
   caDir: required(path('CA_DIR', 'Where the self-made root is kept')),
   cacertsDir: path('CACERTS_DIR', 'A CA made elsewhere: ca-cert.pem, ca-key.pem, root-cert.pem'),

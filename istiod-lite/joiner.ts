@@ -2,10 +2,20 @@ import type { ObjectKey } from '../mesh/kubernetes/object.ts';
 import type { KubernetesObject } from '../mesh/kubernetes/resources.ts';
 import type { ChangeSet, FetchedKeys } from './sources/source.ts';
 
-/** How long changes are joined after one was let through; istio/istio PILOT_DEBOUNCE_AFTER. */
+/** In the long run a change set goes through once in this time; istio/istio PILOT_DEBOUNCE_AFTER. */
 export const JOIN_MS = 100;
+/**
+ * How many may follow each other faster than that after a quiet time: a pod that starts makes about six changes within
+ * a tenth of a second, and the last is the one that is waited for.
+ */
+const BURST = 20;
+/** In a burst: what one cause changes in several objects is mostly there by then. */
+const BURST_PART = 1 / 20;
 
-/** Lets the first change after a quiet time through at once, and joins what follows within 100 ms into one. */
+/**
+ * Lets the first change after a quiet time through at once, and joins what follows within a few milliseconds; where there
+ * is no end of changes, what comes within 100 ms.
+ */
 export class ChangeJoiner implements Disposable {
   readonly #onChange: (changes: ChangeSet) => void | Promise<void>;
   #busy: Promise<void> | undefined;
@@ -13,6 +23,9 @@ export class ChangeJoiner implements Disposable {
   readonly #waiting = new Map<ObjectKey, KubernetesObject | undefined>();
   readonly #keys: FetchedKeys[] = [];
   #timer: NodeJS.Timeout | undefined;
+  /** How many change sets may go through without waiting for their share of time; one more comes each `joinMs`. */
+  #left = BURST;
+  #lastMs = 0;
 
   /** @param onChange takes a change; while it is at work the next ones wait. It does not reject. */
   constructor(onChange: (changes: ChangeSet) => void | Promise<void>, joinMs = JOIN_MS) {
@@ -42,7 +55,7 @@ export class ChangeJoiner implements Disposable {
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       void this.flush();
-    }, this.#joinMs);
+    }, this.#takeTurn());
     const work = this.#onChange({ upserts, removals, ...(keys.length > 0 && { keys }) });
     if (work === undefined) return;
     this.#busy = work.finally(() => {
@@ -55,5 +68,14 @@ export class ChangeJoiner implements Disposable {
     clearTimeout(this.#timer);
     this.#waiting.clear();
     this.#keys.length = 0;
+  }
+
+  /** @returns how long the next one has to wait, in ms. */
+  #takeTurn(): number {
+    const nowMs = performance.now();
+    const earned = (nowMs - this.#lastMs) / this.#joinMs;
+    this.#lastMs = nowMs;
+    this.#left = Math.max(0, Math.min(BURST, this.#left + earned) - 1);
+    return this.#joinMs * Math.max(BURST_PART, 1 - this.#left);
   }
 }

@@ -61,6 +61,8 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   #taskQueued = false;
   #handshakeQueued = false;
   #broken: string | undefined;
+  /** It broke while there was no sink to tell. */
+  #untold: MeshError | undefined;
   readonly #output: TlsOutput;
   /** Decrypted, and not taken by the sink. */
   #pending: Remainder | undefined;
@@ -207,7 +209,8 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
 
   runTask(): void {
     this.#taskQueued = false;
-    this.#advance();
+    if (this.#untold === undefined) this.#advance();
+    else this.#tellLate(this.#untold);
   }
 
   /** A turn of its own among the handshakes that are served. */
@@ -406,7 +409,14 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     else this.#carrier.reset();
     this.#release();
     if (failedHandshake) this.#onHandshake(error);
-    else sink?.onError(error);
+    else if (sink === undefined) this.#untold = error;
+    else sink.onError(error);
+  }
+
+  #tellLate(error: MeshError): void {
+    if (this.#sink === undefined) return;
+    this.#untold = undefined;
+    this.#sink.onError(error);
   }
 
   #release(): void {

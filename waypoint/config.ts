@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { keepAliveSettings } from '../mesh/proxy/keep-alive.ts';
 import { controlPlaneSettings, hboneSettings, identitySettings } from '../mesh/proxy/settings.ts';
 import * as env from '../mesh/runtime/env.ts';
 import { logSettings } from '../mesh/runtime/log.ts';
@@ -26,6 +27,7 @@ export const waypointSettings = {
   ipv6: env.booleanSetting('IPV6_ENABLED', {
     ...{ description: 'Serve IPv6 too, where the machine has it', default: true },
   }),
+  ...keepAliveSettings,
   ...logSettings,
   dataThreads: env.integerSetting('DATA_THREADS', {
     ...{ description: 'Data threads; 0 for one a CPU', default: 1, min: 0, max: 256 },

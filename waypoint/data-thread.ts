@@ -14,6 +14,7 @@ import { ConnectionMetrics } from '../mesh/proxy/connection-metrics.ts';
 import { Connections } from '../mesh/proxy/connections.ts';
 import { drained } from '../mesh/proxy/drain-threads.ts';
 import { dumpState } from '../mesh/proxy/dump-state.ts';
+import { keepAliveOf } from '../mesh/proxy/keep-alive.ts';
 import { keyLogTo } from '../mesh/proxy/key-log.ts';
 import { HandshakeAdmission } from '../mesh/proxy/handshake-admission.ts';
 import { InboundSessions } from '../mesh/proxy/inbound-sessions.ts';
@@ -254,6 +255,7 @@ const parts: WaypointParts = {
   },
   ...{ state, waiters, connections, pool, gone: gone.signal, network: config.network },
   self: { name, namespace, serviceAccount, identity },
+  keepAlive: keepAliveOf(config),
   contexts: new TlsContexts({
     fetch: (asked: SpiffeId) => link.call('certificate', { identity: asked }),
     onRenewed: (renewed) => {

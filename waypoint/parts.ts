@@ -5,6 +5,7 @@ import type { HboneListenerParts } from '../mesh/proxy/hbone-listener.ts';
 import type { LiveParts } from '../mesh/proxy/live-connection.ts';
 import type { ProxyState, PodName } from '../mesh/proxy/state/store.ts';
 import type { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
+import type { KeepAlive } from '../net/socket-options.ts';
 import type { GatewayRoutes } from './gateway/gateway-routes.ts';
 import type { ServerTls } from './gateway/server-tls.ts';
 import type { HttpParts } from './http.ts';
@@ -25,6 +26,8 @@ export type WaypointParts = ConnectParts &
     self: PodName & Readonly<{ identity: SpiffeId }>;
     /** Aborts when this thread ends. */
     gone: AbortSignal;
+    /** Of connections that are no HBONE sessions; absent where it is turned off. */
+    keepAlive: KeepAlive | undefined;
     /** What serves requests. */
     http: HttpParts;
     /** What it listens for as a gateway, as it is now; a waypoint listens for nothing so. */

@@ -49,8 +49,8 @@ export class RequestMetrics {
    */
   readonly #known = new WeakMap<object, WeakMap<object, SeriesByOutcome>>();
 
-  /** @param reporter who tells of it: a waypoint, or a gateway, which stands for the source. */
-  constructor(metrics: Metrics, reporter: 'waypoint' | 'source' = 'waypoint') {
+  /** @param reporter who tells of it: a waypoint, a gateway, which stands for the source, or a proxy beside either end. */
+  constructor(metrics: Metrics, reporter: 'waypoint' | 'source' | 'destination' = 'waypoint') {
     this.#reporter = reporter;
     const labels = { labelNames: LABEL_NAMES };
     this.#requests = metrics.counter('istio_requests_total', 'Finished HTTP requests', labels);

@@ -13,7 +13,6 @@ import {
   type Caller,
 } from '../mesh/proxy/connect.ts';
 import type { ByteStream } from '../net/byte-stream.ts';
-import { connectTcp } from '../net/tcp.ts';
 import { peersOf } from '../mesh/proxy/next-hop.ts';
 import { RefusedError } from '../mesh/proxy/refused-error.ts';
 import { keyOfService } from '../mesh/proxy/state/vips.ts';
@@ -22,6 +21,7 @@ import { calledAddress, type CarriedConnection } from './connection.ts';
 import type { SecuredConnection } from './security.ts';
 import type { WaypointParts } from './parts.ts';
 import { selectUpstream, type UpstreamRoute } from './route.ts';
+import { connectPlain } from './upstream/connect-plain.ts';
 import { needsTls } from './upstream/tls.ts';
 
 /**
@@ -146,7 +146,8 @@ async function connectBelow(
   const { live, client, self } = connection;
   const { signal } = live;
   const timeoutMs = endpointDeadlineMs(route);
-  if (route.kind === 'plain') return await connectTcp(route.connectTo, { signal, timeoutMs });
+  if (route.kind === 'plain')
+    return await connectPlain(parts, route.connectTo, { signal, timeoutMs });
   const headers = tunnelHeaders(
     { workload: self, address: client.address },
     live,

@@ -35,6 +35,7 @@ import { Demand } from './demand.ts';
 import { DnsProxy } from './dns.ts';
 import { drained } from '../mesh/proxy/drain-threads.ts';
 import { dumpState } from '../mesh/proxy/dump-state.ts';
+import { keepAliveOf } from '../mesh/proxy/keep-alive.ts';
 import { keyLogTo } from '../mesh/proxy/key-log.ts';
 import type { ZtunnelConfig } from './config.ts';
 import { logStart } from './log-start.ts';
@@ -270,16 +271,4 @@ function http2Of({ streamWindowBytes, connectionWindowBytes, frameBytes }: Ztunn
   maxFrameBytes: number;
 } {
   return { streamWindowBytes, connectionWindowBytes, maxFrameBytes: frameBytes };
-}
-
-function keepAliveOf(from: ZtunnelConfig): DataParts['keepAlive'] {
-  if (!from.keepalive) return undefined;
-  const { keepaliveTimeMs, keepaliveIntervalMs, keepaliveRetries: probes } = from;
-  const userTimeoutMs = keepaliveTimeMs + probes * keepaliveIntervalMs;
-  return {
-    idleSeconds: Math.ceil(keepaliveTimeMs / 1000),
-    intervalSeconds: Math.ceil(keepaliveIntervalMs / 1000),
-    probes,
-    ...(from.userTimeout && { userTimeoutMs }),
-  };
 }

@@ -1,4 +1,5 @@
 import { checkPort, isLoopback, parseIpAddress, type IpAddress } from '../base/address.ts';
+import { keepAliveSettings } from '../mesh/proxy/keep-alive.ts';
 import {
   controlPlaneSettings,
   duration,
@@ -36,11 +37,7 @@ const sockets = {
       "Keep the client's address towards the app; unset: where the kernel lets us and packets are marked",
     default: undefined,
   }),
-  keepalive: flag('KEEPALIVE_ENABLED', 'TCP keepalive', true),
-  keepaliveTimeMs: duration('KEEPALIVE_TIME', 'Idle time before the first probe', 180_000, 1000),
-  keepaliveIntervalMs: duration('KEEPALIVE_INTERVAL', 'Time between probes', 180_000, 1000),
-  keepaliveRetries: integer('KEEPALIVE_RETRIES', 'Probes until a peer is dead', 9, 1, 127),
-  userTimeout: flag('USER_TIMEOUT_ENABLED', 'Set TCP_USER_TIMEOUT from the keepalive', false),
+  ...keepAliveSettings,
   zdsPath: text('INPOD_UDS', "The node agent's socket", '/var/run/ztunnel/ztunnel.sock'),
   listenersPath: text('LISTENER_UDS', 'Where the node agent hands over listening sockets'),
   portReuse: flag('INPOD_PORT_REUSE', 'SO_REUSEPORT on listeners in pods', true),

@@ -1,4 +1,4 @@
-import { readlinkSync, statSync } from 'node:fs';
+import { readlinkSync, statfsSync, statSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { OUTSIDE } from '../../deploy/sandbox/addresses.ts';
 import type { PodStatusLine } from '../../deploy/sandbox/api.ts';
@@ -11,7 +11,9 @@ import { TemporaryFolder } from '../harness/temporary-folder.ts';
 import { LoadClient } from '../load/load-client.ts';
 import type { HttpTarget } from '../load/protocol.ts';
 import { EnvoySidecars } from '../sidecar/envoy-sidecars.ts';
+import { HaloSidecars } from '../sidecar/halo-sidecars.ts';
 import { raiseInotifyLimit } from '../sidecar/inotify-limit.ts';
+import type { Sidecars, SidecarsOf } from '../sidecar/sidecars.ts';
 import {
   APP_NAMESPACE,
   appEndpoints,
@@ -36,15 +38,23 @@ import {
   policiesYaml,
   type Additions,
 } from './mesh-objects.ts';
-import { CONTROL_PROGRAMS, waypointedServices, type Mode } from './modes.ts';
+import { CONTROL_PROGRAMS, waypointedServices, type Mode, type ModeName } from './modes.ts';
 
-/** A hundred pods on two cores, each with an Envoy that reads its configuration. */
+/** The modes with a proxy in each pod. */
+const SIDECARS: Readonly<Partial<Record<ModeName, SidecarsOf>>> = {
+  sidecar: HaloSidecars,
+  'sidecar-envoy': EnvoySidecars,
+};
+
+/** A hundred pods on two cores, each with a proxy that reads its configuration. */
 const START_TIMEOUT_MS = 300_000;
 const LOOK_EVERY_MS = 5;
 /** From when every container runs. */
 const CALLS_TIMEOUT_MS = 60_000;
 const CALL_TIMEOUT_MS = 5000;
 const RETRY_MS = 100;
+/** linux/magic.h: the file system of namespaces. */
+const NSFS_MAGIC = 0x6e736673;
 
 export type DeploymentOptions = Readonly<{
   mode: Mode;
@@ -70,7 +80,7 @@ export class Deployment implements AsyncDisposable {
   readonly #stack: AsyncDisposableStack;
   readonly #folder: string;
   readonly #nodes: readonly string[];
-  readonly #sidecars: EnvoySidecars | undefined;
+  readonly #sidecars: Sidecars | undefined;
   readonly #vips: ReadonlyMap<string, string>;
 
   /** Resolves when everything runs and every proxy knows it all. */
@@ -79,11 +89,11 @@ export class Deployment implements AsyncDisposable {
     const { mode, graph, late } = options;
     const folder = stack.use(new TemporaryFolder('application')).path;
     const endpoints = appEndpoints(graph, late);
-    const sidecars =
-      mode.proxies === 'pod' ? new EnvoySidecars(folder, graph, endpoints) : undefined;
+    const Chosen = SIDECARS[mode.name];
+    const sidecars = Chosen && new Chosen(folder, graph, endpoints);
     if (sidecars !== undefined) {
       const pods = SENDERS + graph.services.length * REPLICAS + late + options.beside;
-      stack.use(raiseInotifyLimit(pods * sidecars.followedFiles));
+      stack.use(raiseInotifyLimit(pods * sidecars.inotifyInstances));
     }
     const nodes = Array.from({ length: options.nodes }, (_, index) => `node-${index + 1}`);
     const inMesh = mode.proxies === 'node';
@@ -129,7 +139,7 @@ export class Deployment implements AsyncDisposable {
       outside: LoadClient;
       folder: string;
       nodes: readonly string[];
-      sidecars: EnvoySidecars | undefined;
+      sidecars: Sidecars | undefined;
       vips: ReadonlyMap<string, string>;
     }>,
     stack: AsyncDisposableStack,
@@ -235,7 +245,7 @@ export class Deployment implements AsyncDisposable {
     await this.#stack.disposeAsync();
   }
 
-  async #tellSidecars(sidecars: EnvoySidecars): Promise<void> {
+  async #tellSidecars(sidecars: Sidecars): Promise<void> {
     const lines = new Map((await this.#podLines()).map((pod) => [pod.name, pod]));
     const { graph } = this.options;
     const pods = appPods(graph, this.#nodes, this.#folder);
@@ -312,10 +322,11 @@ function ipv4(addresses: readonly string[]): string {
   return addresses.find((address) => !address.includes(':')) ?? '';
 }
 
-/** What identifies a network namespace; nothing where there is none (yet). */
+/** What identifies a network namespace; nothing where there is none (yet): first there is an empty file in its place. */
 function inode(path: string): string | undefined {
   const stats = statSync(path, { throwIfNoEntry: false });
-  return stats === undefined ? undefined : `net:[${stats.ino}]`;
+  if (stats === undefined || statfsSync(path).type !== NSFS_MAGIC) return undefined;
+  return `net:[${stats.ino}]`;
 }
 
 function netnsOf(pid: number): string | undefined {

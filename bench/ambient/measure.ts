@@ -17,6 +17,8 @@ const HIGHEST = { step: 1.25, seconds: 4 } as const;
 const EVENT_TIMEOUT_MS = 60_000;
 /** Between two tries of a pod that starts: right to some milliseconds, and cheap. */
 const START_PAUSE_MS = 2;
+/** Between two pods, so that what each makes others do is over: with none, the next one begins when that is busiest. */
+const BETWEEN_STARTS_MS = 500;
 /** About 1,500 requests a second, so that each replica is asked every few tens of milliseconds. */
 const CHANGE_PROBES = { parallel: 8, pauseMs: 4, quietMs: 1000 } as const;
 /** Before a change: until every service has been asked and served. */
@@ -202,6 +204,7 @@ async function findHighestRate(deployment: Deployment, load: LoadPlan): Promise<
 async function measurePodStarts(deployment: Deployment, count: number): Promise<number[]> {
   const all: number[] = [];
   for (let index = 0; index < count; index++) {
+    await wait(BETWEEN_STARTS_MS);
     const served = deployment.load.ask('untilServed', {
       ...{ target: deployment.target(lateName(index)), pauseMs: START_PAUSE_MS },
       ...{ tryMs: TRY_MS, timeoutMs: EVENT_TIMEOUT_MS },

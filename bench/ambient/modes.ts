@@ -1,8 +1,15 @@
 import { ENVOY } from '../peers/envoy.ts';
+import { SIDECAR_PROGRAM } from '../sidecar/halo-files.ts';
 import { shareOfServices, type CallGraph } from './call-graph.ts';
 
 /** A shape of the mesh, under which the same application runs. */
-export type ModeName = 'none' | 'ambient' | 'ambient+10%' | 'ambient+100%' | 'sidecar-envoy';
+export type ModeName =
+  | 'none'
+  | 'ambient'
+  | 'ambient+10%'
+  | 'ambient+100%'
+  | 'sidecar'
+  | 'sidecar-envoy';
 
 export type Mode = Readonly<{
   name: ModeName;
@@ -22,6 +29,7 @@ export const MODES: readonly Mode[] = [
   { name: 'ambient', proxies: 'node', l7Share: 0, programs: [ZTUNNEL] },
   { name: 'ambient+10%', proxies: 'node', l7Share: 0.1, programs: [ZTUNNEL, WAYPOINT] },
   { name: 'ambient+100%', proxies: 'node', l7Share: 1, programs: [ZTUNNEL, WAYPOINT] },
+  { name: 'sidecar', proxies: 'pod', l7Share: 0, programs: [SIDECAR_PROGRAM] },
   { name: 'sidecar-envoy', proxies: 'pod', l7Share: 0, programs: [ENVOY] },
 ];
 

@@ -17,7 +17,9 @@ export type Plan = Readonly<{
 }>;
 
 const LOAD = { callsPerSecond: 1000, connections: 16 } as const;
-const ALL_MODES = ['none', 'ambient', 'ambient+10%', 'ambient+100%', 'sidecar-envoy'] as const;
+const ALL_MODES = [
+  ...(['none', 'ambient', 'ambient+10%', 'ambient+100%', 'sidecar', 'sidecar-envoy'] as const),
+] as const;
 
 export const PLANS = {
   /** Under five minutes. */

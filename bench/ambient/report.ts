@@ -126,27 +126,35 @@ function formatModes(
   return [...lines, ''];
 }
 
+/** Whom rows are compared with, by what the report calls them. */
+const COMPARED: readonly Readonly<{ peer: ModeName; title: string }>[] = [
+  { peer: 'sidecar-envoy', title: 'Against Envoy sidecars' },
+  { peer: 'sidecar', title: 'Against our own engine in a sidecar' },
+];
+
 function formatRatios(rows: readonly Row[], pods: number): string[] {
-  const compared = rows.filter(
-    ({ metric, peer }) => metric.includes(`, ${pods} pods: `) && peer !== null,
-  );
-  if (compared.length === 0) return [];
-  return [
-    '### Against Envoy sidecars',
-    '',
-    ...formatTable(
-      ['', 'ours', 'sidecar-envoy', 'ratio', 'must', 'aim', ''],
-      compared.map((row) => [
-        row.metric.replace(`, ${pods} pods`, ''),
-        `${formatValue(row.ours)} ${row.unit}`,
-        formatValue(row.peer ?? NaN),
-        `${formatValue(row.ratio ?? NaN)}x`,
-        row.must === null ? '' : `${row.must}x`,
-        row.aim === null ? '' : `${row.aim}x`,
-        verdict(row),
-      ]),
-    ),
-  ];
+  return COMPARED.flatMap(({ peer, title }) => {
+    const compared = rows.filter(
+      ({ metric, peerName }) => metric.includes(`, ${pods} pods: `) && peerName === peer,
+    );
+    if (compared.length === 0) return [];
+    return [
+      `### ${title}`,
+      '',
+      ...formatTable(
+        ['', 'ours', peer, 'ratio', 'must', 'aim', ''],
+        compared.map((row) => [
+          row.metric.replace(` against ${peer}`, '').replace(`, ${pods} pods`, ''),
+          `${formatValue(row.ours)} ${row.unit}`,
+          formatValue(row.peer ?? NaN),
+          `${formatValue(row.ratio ?? NaN)}x`,
+          row.must === null ? '' : `${row.must}x`,
+          row.aim === null ? '' : `${row.aim}x`,
+          verdict(row),
+        ]),
+      ),
+    ];
+  });
 }
 
 function formatPublished(samples: readonly ModeSample[], pods: number): string[] {

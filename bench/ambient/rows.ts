@@ -65,45 +65,74 @@ export function metricsOf(samples: readonly ModeSample[]): readonly Metric[] {
   return METRICS.filter(({ value }) => samples.some(({ values }) => value in values));
 }
 
-const PEER: ModeName = 'sidecar-envoy';
-/** Goals are about ambient mode at this size; other rows have none. */
-const JUDGED = { mode: 'ambient', pods: 100 } as const;
+/** Whom modes are compared with, and what the goals of that are about; other rows have none. */
+type Comparison = Readonly<{
+  peer: ModeName;
+  /** What rows are called by, after the mode. */
+  suffix: string;
+  judged: readonly ModeName[];
+  budgetOf(metric: Metric): Budget | undefined;
+}>;
 
-/** The rows of a run: each ambient mode against sidecars, and what only the ambient modes have. */
+const WITH_ENVOY: Comparison = {
+  ...{ peer: 'sidecar-envoy', suffix: '', judged: ['ambient'] },
+  budgetOf: ({ budget }) => budget,
+};
+/** The same code in the other shape: there, every figure has to be better. */
+const WITH_OURS: Comparison = {
+  ...{ peer: 'sidecar', suffix: ' against sidecar', judged: ['ambient', 'ambient+10%'] },
+  budgetOf: () => ({ must: 1, aim: 1 }),
+};
+/** Goals are about this size. */
+const JUDGED_PODS = 100;
+
+/** The rows of a run: each mode against sidecars, and what only the ambient modes have. */
 export function rowsOf(samples: readonly ModeSample[], judges: boolean): readonly Row[] {
   const sizes = [...new Set(samples.map(({ pods }) => pods))];
   return sizes.flatMap((pods) => {
     const ofSize = samples.filter((sample) => sample.pods === pods);
     const modes = [...new Set(ofSize.map(({ mode }) => mode))].filter(
-      (mode) => mode !== 'none' && mode !== PEER,
+      (mode) => mode !== 'none' && mode !== WITH_ENVOY.peer,
     );
-    return modes.flatMap((mode) => rowsOfMode(ofSize, mode, pods, judges));
+    return modes.flatMap((mode) => {
+      const rows = rowsOfMode(ofSize, mode, { pods, judges, comparison: WITH_ENVOY });
+      if (mode === WITH_OURS.peer) return rows;
+      const comparison = modes.includes(WITH_OURS.peer) ? WITH_OURS : undefined;
+      return [
+        ...rows,
+        ...(comparison ? rowsOfMode(ofSize, mode, { pods, judges, comparison }) : []),
+        controlMemory(ofSize, mode, pods),
+      ];
+    });
   });
 }
 
 function rowsOfMode(
   samples: readonly ModeSample[],
   mode: ModeName,
-  pods: number,
-  judges: boolean,
+  { pods, judges, comparison }: Readonly<{ pods: number; judges: boolean; comparison: Comparison }>,
 ): Row[] {
-  const judged = judges && mode === JUDGED.mode && pods === JUDGED.pods;
-  const rows = metricsOf(samples).map(
-    ({ value, title, unit, better = 'lower', aboveNone, budget }) => {
-      const peer = valuesOf(samples, PEER, value, aboveNone);
-      return makeRow({
-        ...{ metric: `${mode}, ${pods} pods: ${title}`, unit, better },
-        ours: valuesOf(samples, mode, value, aboveNone),
-        ...(peer.length > 0 && {
-          peer: { name: PEER, values: peer },
-          ...(judged && budget !== undefined && { budget }),
-        }),
-      });
-    },
-  );
-  const control = valuesOf(samples, mode, 'controlMemoryMb', false);
+  const { peer: name, suffix } = comparison;
+  const judged = judges && comparison.judged.includes(mode) && pods === JUDGED_PODS;
+  return metricsOf(samples).map((metric) => {
+    const { value, title, unit, better = 'lower', aboveNone } = metric;
+    const values = valuesOf(samples, name, value, aboveNone);
+    const budget = comparison.budgetOf(metric);
+    return makeRow({
+      ...{ metric: `${mode}${suffix}, ${pods} pods: ${title}`, unit, better },
+      ours: valuesOf(samples, mode, value, aboveNone),
+      ...(values.length > 0 && {
+        peer: { name, values },
+        ...(judged && budget !== undefined && { budget }),
+      }),
+    });
+  });
+}
+
+function controlMemory(samples: readonly ModeSample[], mode: ModeName, pods: number): Row {
+  const ours = valuesOf(samples, mode, 'controlMemoryMb', false);
   const metric = `${mode}, ${pods} pods: memory of control plane and node agents`;
-  return [...rows, makeRow({ metric, unit: 'MB', better: 'lower', ours: control })];
+  return makeRow({ metric, unit: 'MB', better: 'lower', ours });
 }
 
 /** A value of a mode, repetition by repetition. */

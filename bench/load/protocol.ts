@@ -119,6 +119,8 @@ export type LoadOperations = {
         /** One session after another takes the next of them. */
         certificates: readonly WorkloadCertificate[];
         peers: readonly string[];
+        /** Own addresses; one session after another begins at the next of them. */
+        sources: readonly string[];
         groups: string;
         parallel: number;
         warm: number;

@@ -1,9 +1,10 @@
-import { socketAddress } from '../../base/address.ts';
+import { parseIpAddress, socketAddress } from '../../base/address.ts';
 import { CaClient } from '../../certs/ca-client.ts';
 import { openTunnel, TunnelRefusedError } from '../../mesh/hbone/client.ts';
 import { HboneSession } from '../../mesh/hbone/session.ts';
 import type { WorkloadCertificate } from '../../mesh/model/certificate.ts';
 import { parseSpiffeId } from '../../mesh/model/identity.ts';
+import type { TcpConnectOptions } from '../../net/tcp.ts';
 import { TlsContext } from '../../net/tls-context.ts';
 import type { LoadOperations } from './protocol.ts';
 
@@ -29,14 +30,17 @@ export async function runHandshakes(
 ): Promise<LoadOperations['handshakes']['answer']> {
   using stack = new DisposableStack();
   const { certificates, groups } = ask;
+  const sources = ask.sources.map(parseIpAddress);
   const contexts = certificates.map((certificate) => stack.use(makeContext(certificate, groups)));
   const shakeAll = async (count: number): Promise<void> => {
     let left = count;
     const worker = async (): Promise<void> => {
       while (left-- > 0) {
         const context = contexts[left % contexts.length];
-        if (context === undefined) throw new Error('Cannot open sessions without a certificate');
-        const session = await openSession(ask, context);
+        const source = sources[left % sources.length];
+        if (context === undefined || source === undefined)
+          throw new Error('Cannot open sessions without a certificate and an address');
+        const session = await openSession(ask, context, { source: { ip: source, port: 0 } });
         await refusedTunnel(session);
         session.close();
       }
@@ -78,12 +82,16 @@ function makeContext(certificate: WorkloadCertificate, groups: string): TlsConte
   return new TlsContext({ chainPem, privateKeyPem, rootsPem, groups });
 }
 
-function openSession(ask: SessionAsk, context: TlsContext): Promise<HboneSession> {
+function openSession(
+  ask: SessionAsk,
+  context: TlsContext,
+  tcp: TcpConnectOptions = {},
+): Promise<HboneSession> {
   const options = {
     context: () => Promise.resolve(context),
     ...{ peers: ask.peers.map(parseSpiffeId), http2: {} },
   };
-  return HboneSession.open(socketAddress(ask.host, ask.port), {}, options);
+  return HboneSession.open(socketAddress(ask.host, ask.port), tcp, options);
 }
 
 /** The answer proves that the server has accepted the certificate, and has done all that a session costs. */

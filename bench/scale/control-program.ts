@@ -23,6 +23,8 @@ import type { ScaleReport, ScaleTask } from './task.ts';
 const PODS_PER_FILE = 100;
 const PODS_PER_SERVICE = 10;
 const MB = 1 << 20;
+/** Two looks of releaseAfterSending() and one to spare. */
+const SETTLE_MS = 6000;
 const ONE_IP = '11.255.255.1';
 
 const { workloads, proxies, changes } = JSON.parse(process.argv[2] ?? '{}') as ScaleTask;
@@ -40,8 +42,8 @@ child.send({
   token: await control.issuer.token(ZTUNNEL),
 } satisfies ProxiesStart);
 const ready = await nextReport(child);
-await delay(10 * JOIN_MS);
-globalThis.gc?.();
+// It gives back by itself what was needed for sending alone.
+await delay(SETTLE_MS);
 const controlMb = processMemory([process.pid]).resident / MB;
 const changeMs: number[] = [];
 const cpuMs: number[] = [];

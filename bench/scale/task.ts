@@ -7,7 +7,7 @@ export type ScaleTask = Readonly<{ workloads: number; proxies: number; changes: 
 export type ScaleReport = Readonly<{
   /** From starting to read the files until the control plane serves. */
   startMs: number;
-  /** Resident, with every proxy connected. */
+  /** Resident, with every proxy connected and nothing under way. */
   controlMb: number;
   /** From asking to the whole state, of each proxy. */
   firstMs: readonly number[];
@@ -36,6 +36,6 @@ const PROGRAM = join(import.meta.dirname, 'control-program.ts');
 
 /** Runs it in a process of its own, which holds the control plane and nothing else. */
 export async function runScale(task: ScaleTask): Promise<ScaleReport> {
-  const node = [process.execPath, '--disable-warning=ExperimentalWarning', '--expose-gc'];
+  const node = [process.execPath, '--disable-warning=ExperimentalWarning'];
   return JSON.parse(await runChild([...node, PROGRAM, JSON.stringify(task)])) as ScaleReport;
 }

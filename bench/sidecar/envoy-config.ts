@@ -8,6 +8,7 @@ import {
 } from '../ambient/application.ts';
 import { EXTENSIONS, mutualTls, socket, type CertificateFiles } from '../peers/envoy.ts';
 import { ADMIN_PORT, INBOUND_PORT, OUTBOUND_PORT, SIDECAR_MARK } from './capture.ts';
+import type { InboundRules } from './sidecars.ts';
 
 /*
  * Envoy as Istio configures it for a sidecar, static but for what files say: listeners and clusters by account, endpoints
@@ -74,12 +75,6 @@ export function clustersFile(folder: string, account: string): string {
 export function endpointsFile(folder: string, service: string): string {
   return `${folder}/endpoints/${service}/resources.json`;
 }
-
-export type InboundRules = Readonly<{
-  /** Accounts that may call; undefined: nothing is served. */
-  allow: readonly string[];
-  deny: readonly string[];
-}>;
 
 /** The listeners of an account's sidecars. */
 export function listeners(

@@ -14,6 +14,7 @@ import { openNetns, ownNetnsId, type Netns } from '../../net/netns.ts';
 import type { AgentPod, PodSource } from './pod-source.ts';
 import { PodListeners } from './pod-listeners.ts';
 import {
+  hasTcpSockets,
   listConnections,
   resetAll,
   resetConnections,
@@ -41,6 +42,8 @@ const LOOK_PERIOD_MS = 2000;
 const END_LOOKS = 5;
 const END_LOOK_PERIOD_MS = 50;
 
+const NO_CONNECTIONS: ReadonlySet<ConnectionKey> = new Set();
+
 export type EnrolmentParts = Readonly<{
   source: PodSource;
   zds: ZdsServer;
@@ -65,8 +68,11 @@ export class EnrolledPod {
   readonly #stop = new AbortController();
   #pod: AgentPod;
   #state: EnrolmentState = 'capturing';
-  #openPlain: ReadonlySet<ConnectionKey> = new Set();
+  #isAnnotated = false;
+  #openPlain = NO_CONNECTIONS;
   #toldOpenPlain = 0;
+  /** Settles when what was to be said of the pod has been said. */
+  #told: Promise<void> = Promise.resolve();
 
   private constructor(pod: AgentPod, netns: Netns, parts: EnrolmentParts) {
     this.#pod = pod;
@@ -85,13 +91,11 @@ export class EnrolledPod {
     const enrolled = new EnrolledPod(pod, netns, parts);
     try {
       if (netns.id === ownNetnsId()) throw new Error("the pod's namespace is the node's own");
+      // A pod that is about to start has no sockets yet, and waits for us.
+      const isNew = !hasTcpSockets(netns);
       enrolled.#listeners.openAll(enrolled.options);
-      const before = await listConnections(netns);
-      await runIn(
-        netns,
-        ['sh', '-c', captureScript(parts.ipv6)],
-        formatCaptureRules(enrolled.options),
-      );
+      const before = isNew ? NO_CONNECTIONS : await listConnections(netns);
+      await enrolled.#setRules(isNew);
       // Captured before already, and found again: what is open then may well be captured.
       if (pod.annotations[AMBIENT_REDIRECTION] === undefined) enrolled.#openPlain = before;
       return enrolled;
@@ -107,6 +111,11 @@ export class EnrolledPod {
 
   get state(): EnrolmentState {
     return this.#state;
+  }
+
+  /** Whether the proxy has it and its annotations say so: without these others would dial it in plain text. */
+  get mayStart(): boolean {
+    return this.#state === 'enabled' && this.#isAnnotated;
   }
 
   get openPlainConnections(): number {
@@ -139,29 +148,30 @@ export class EnrolledPod {
   /** Hands the pod to the proxy until it takes it. Never rejects; ends early when the pod is released or left. */
   async announce(): Promise<void> {
     const backoff = new Backoff();
-    while (this.#state === 'capturing' && !this.#stop.signal.aborted) {
+    while (this.#isCapturing()) {
       const outcome = await this.#parts.zds.add(this.zdsPod);
       if (outcome.kind === 'acked') {
         await this.confirm();
         return;
       }
+      // Refused because it was released meanwhile, it must not be said to be on its way into the mesh.
+      if (!this.#isCapturing()) return;
       if (this.#pod.annotations[AMBIENT_REDIRECTION] === undefined)
-        await this.#parts.source.annotate(this.#pod, {
-          [AMBIENT_REDIRECTION]: AMBIENT_REDIRECTION_PENDING,
-        });
+        await this.#annotate({ [AMBIENT_REDIRECTION]: AMBIENT_REDIRECTION_PENDING });
       await backoff.wait(this.#stop.signal);
     }
   }
 
-  /** The proxy has it. */
+  /** The proxy has it; resolves when the pod's annotations say so. */
   async confirm(): Promise<void> {
     if (this.#state !== 'capturing') return;
     this.#state = 'enabled';
     this.#toldOpenPlain = this.#openPlain.size;
-    await this.#parts.source.annotate(this.#pod, {
+    await this.#annotate({
       [AMBIENT_REDIRECTION]: AMBIENT_REDIRECTION_ENABLED,
       [OPEN_PLAIN]: this.#openPlain.size === 0 ? null : String(this.#openPlain.size),
     });
+    this.#isAnnotated = true;
     if (this.#openPlain.size > 0) void this.#watchOpenPlain();
   }
 
@@ -170,11 +180,7 @@ export class EnrolledPod {
     const before = JSON.stringify(this.options);
     this.#pod = pod;
     if (JSON.stringify(this.options) === before || this.#state === 'releasing') return;
-    await runIn(
-      this.#netns,
-      ['sh', '-c', captureScript(this.#parts.ipv6)],
-      formatCaptureRules(this.options),
-    );
+    await this.#setRules(false);
   }
 
   /** Ends the plain connections that were open at enrolment. */
@@ -187,14 +193,14 @@ export class EnrolledPod {
   async release(): Promise<void> {
     this.#state = 'releasing';
     this.#stop.abort();
-    const { source, zds, log } = this.#parts;
+    const { zds, log } = this.#parts;
     const { uid, namespace, name } = this.#pod;
     try {
       await runIn(this.#netns, ['sh', '-c', RELEASE_SCRIPT]);
     } catch (error) {
       log(`cannot release pod ${namespace}/${name}: ${describeError(error)}`);
     }
-    await source.annotate(this.#pod, { [AMBIENT_REDIRECTION]: null, [OPEN_PLAIN]: null });
+    await this.#annotate({ [AMBIENT_REDIRECTION]: null, [OPEN_PLAIN]: null });
     await pause(RELEASE_SETTLE_MS, new AbortController().signal);
     await zds.remove(uid);
     this.#listeners.close();
@@ -223,16 +229,25 @@ export class EnrolledPod {
     await this.#parts.zds.remove(this.#pod.uid);
     await this.#dropConnections();
     this.#close();
-    await this.#parts.source.annotate(this.#pod, {
-      [AMBIENT_REDIRECTION]: null,
-      [OPEN_PLAIN]: null,
-    });
+    await this.#annotate({ [AMBIENT_REDIRECTION]: null, [OPEN_PLAIN]: null });
   }
 
   /** The agent ends: pods stay captured. */
   leave(): void {
     this.#stop.abort();
     this.#close();
+  }
+
+  /** @param isNew most likely none are there: it is tried in the quicker way first. */
+  async #setRules(isNew: boolean): Promise<void> {
+    const set = (onlyNew: boolean): Promise<string> =>
+      runIn(
+        this.#netns,
+        ['sh', '-c', captureScript(this.#parts.ipv6)],
+        formatCaptureRules(this.options, { onlyNew }),
+      );
+    if (!isNew) await set(false);
+    else await set(true).catch(() => set(false));
   }
 
   /**
@@ -249,6 +264,17 @@ export class EnrolledPod {
     } catch (error) {
       this.#parts.log(`cannot end connections of pod ${this.#pod.name}: ${describeError(error)}`);
     }
+  }
+
+  /** One after another: each is tried until it is taken, and the last must win. */
+  #annotate(annotations: Readonly<Record<string, string | null>>): Promise<void> {
+    this.#told = this.#told.then(() => this.#parts.source.annotate(this.#pod, annotations));
+    return this.#told;
+  }
+
+  /** Asked anew after each wait. */
+  #isCapturing(): boolean {
+    return this.#state === 'capturing' && !this.#stop.signal.aborted;
   }
 
   #close(): void {
@@ -275,7 +301,7 @@ export class EnrolledPod {
     if (count === this.#toldOpenPlain || this.#stop.signal.aborted) return;
     this.#toldOpenPlain = count;
     const text = count === 0 ? null : String(count);
-    await this.#parts.source.annotate(this.#pod, { [OPEN_PLAIN]: text });
+    await this.#annotate({ [OPEN_PLAIN]: text });
   }
 }
 

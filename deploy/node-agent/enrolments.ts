@@ -137,7 +137,7 @@ export class Enrolments {
         (known) => known.namespace === namespace && known.name === name && known.ips.length > 0,
       );
       if (pod !== undefined) {
-        if (!isWanted(pod) || this.#enrolled.get(pod.uid)?.state === 'enabled') return;
+        if (!isWanted(pod) || this.#enrolled.get(pod.uid)?.mayStart === true) return;
         await this.#changed(pod.uid, signal);
       } else await pause(backoff.next(), signal); // the watch has not brought it yet
     }

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import type { Netns } from '../../net/netns.ts';
 import { inNetns } from '../../net/netns.ts';
 import { runCommand } from '../../mesh/runtime/command.ts';
@@ -11,6 +12,14 @@ const LOOPBACK = /^(?:127\.|\[::1\]|\[::ffff:127\.)/;
 export async function listConnections(netns: Netns): Promise<ReadonlySet<ConnectionKey>> {
   const text = await runIn(netns, ['ss', '-Htn', 'state', 'established']);
   return new Set(parseConnections(text));
+}
+
+/** Whether a namespace has TCP sockets that are connected or listen; the kernel's count, which costs no process. */
+export function hasTcpSockets(netns: Netns): boolean {
+  const counts = inNetns(netns, () =>
+    ['sockstat', 'sockstat6'].map((name) => readIfThere(`/proc/thread-self/net/${name}`)),
+  );
+  return counts.some((text) => /^TCP6?: inuse [1-9]/m.test(text));
 }
 
 /** Ends connections with a reset; where the kernel cannot, they stay. */
@@ -38,4 +47,14 @@ export function parseConnections(text: string): ConnectionKey[] {
 /** Runs a program inside a namespace: started from there, it lives there, and this thread is back at once. */
 export function runIn(netns: Netns, command: readonly string[], input = ''): Promise<string> {
   return inNetns(netns, () => runCommand(command, { input }));
+}
+
+/** A kernel without IPv6 has no file for it. */
+function readIfThere(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+    throw error;
+  }
 }

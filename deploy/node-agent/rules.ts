@@ -21,6 +21,8 @@ const HBONE_PORT = 15008;
 const DNS_PORT = 15053;
 const PROBES_V4 = '169.254.7.127';
 const PROBES_V6 = 'fd16:9254:7127:1337:ffff:ffff:ffff:ffff';
+/** For either family: `ip` is told which. */
+const RULE_COMMAND = `rule add fwmark ${INBOUND_MARK}/${MARK_MASK} pref ${RULE_PREFERENCE} lookup ${ROUTE_TABLE}`;
 /** Only openings: what was open before goes on as it was, and is not torn from its peer. */
 const OPENING = 'tcp flags & (fin | syn | rst | ack) == syn';
 /** Linux: at most 15 bytes; what else it allows has no place in a rule. */
@@ -37,8 +39,14 @@ export function parseInterfaces(text: string): string[] {
 /**
  * The rules of a captured pod, as a file for `nft -f` that replaces whatever table of ours is there in one step. Marks
  * and exemptions are upstream's; live captured connections are not disturbed by it.
+ *
+ * @param how.onlyNew fails where a table of ours is there. It takes half the time: the kernel ends no earlier than its
+ *   readers could have left a table that was deleted, even one that was empty.
  */
-export function formatCaptureRules(options: CaptureOptions): string {
+export function formatCaptureRules(
+  options: CaptureOptions,
+  how: Readonly<{ onlyNew?: boolean }> = {},
+): string {
   const proxy = `meta mark & ${MARK_MASK} == ${PROXY_MARK}`;
   const notProxy = `meta mark & ${MARK_MASK} != ${PROXY_MARK}`;
   const fromProbes = [`ip saddr ${PROBES_V4} accept`, `ip6 saddr ${PROBES_V6} accept`];
@@ -59,8 +67,9 @@ export function formatCaptureRules(options: CaptureOptions): string {
     ? [`meta l4proto { tcp, udp } oifname != "lo" th dport 53 redirect to :${DNS_PORT}`]
     : [];
   return [
-    `table inet ${TABLE}`,
-    `delete table inet ${TABLE}`,
+    ...(how.onlyNew === true
+      ? [`create table inet ${TABLE}`]
+      : [`table inet ${TABLE}`, `delete table inet ${TABLE}`]),
     `table inet ${TABLE} {`,
     // The pod's query, sent on by the proxy under the same addresses, must not be the same entry of connection tracking.
     ...(options.dns
@@ -101,15 +110,32 @@ export function formatCaptureRules(options: CaptureOptions): string {
 
 /**
  * A shell script that puts the rules (on its standard input) in force, and the routes by which answers to a client's
- * kept address find the way back to the proxy. Running it again changes nothing.
+ * kept address find the way back to the proxy. Running it again changes nothing. It fails unless all of it is in force.
  */
 export function captureScript(ipv6: boolean): string {
   const families = ipv6 ? [4, 6] : [4];
-  const routes = families.flatMap((family) => [
-    `[ -n "$(ip -${family} rule show pref ${RULE_PREFERENCE})" ] || ip -${family} rule add fwmark ${INBOUND_MARK}/${MARK_MASK} pref ${RULE_PREFERENCE} lookup ${ROUTE_TABLE}`,
-    `ip -${family} route replace local ${family === 4 ? '0.0.0.0/0' : '::/0'} dev lo table ${ROUTE_TABLE}`,
-  ]);
-  return ['nft -f -', ...routes].join(' && ');
+  return [
+    // A new pod waits for this, so all is done at once: one process for each family, beside the one that sets the rules.
+    ...families.flatMap((family) => [
+      `ip -${family} -batch - 2> /dev/null <<END & routes${family}=$!`,
+      routeCommand(family),
+      RULE_COMMAND,
+      'END',
+    ]),
+    'nft -f - || exit 1',
+    // The kernel refuses a rule that is there, and with it the batch: then it is looked at step by step.
+    ...families.map((family) =>
+      [
+        `wait $routes${family}`,
+        `{ [ -n "$(ip -${family} rule show pref ${RULE_PREFERENCE})" ] || ip -${family} ${RULE_COMMAND}; } && ip -${family} ${routeCommand(family)}`,
+        'exit 1',
+      ].join(' || '),
+    ),
+  ].join('\n');
+}
+
+function routeCommand(family: number): string {
+  return `route replace local ${family === 4 ? '0.0.0.0/0' : '::/0'} dev lo table ${ROUTE_TABLE}`;
 }
 
 /** A script after which nothing new is captured; what is captured goes on. Without our table it does nothing. */

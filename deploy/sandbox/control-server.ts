@@ -160,6 +160,8 @@ export class ControlServer {
       if (handler === undefined)
         throw apiError('ERR_NOT_FOUND', `Cannot serve ${request.method ?? ''} ${url.pathname}`);
       const answer = await handler(request, response, url);
+      // Who was answered may ask istiod-lite for it, which reads files.
+      if (request.method === 'POST') this.#sandbox.cluster.store.flush();
       if (answer !== undefined) sendJson(response, 200, answer);
     } catch (error) {
       sendError(response, error);

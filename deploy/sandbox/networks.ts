@@ -108,24 +108,22 @@ async function createBridged(
   ]);
 }
 
-export type PodNetwork = Readonly<{
-  netns: string;
-  node: NodeAddresses;
-  ips: readonly IpAddress[];
-}>;
+/** A pod's namespace, in which loopback alone works yet. */
+export async function createPodNamespace(name: string): Promise<void> {
+  await runShell(`ip netns add ${name}\n${prepareNetns(name, false)}`);
+}
 
 /**
- * A pod's namespace with a veth to its node. Every packet is routed by the node, also between pods of one node, so
+ * Joins a pod's namespace to its node by a veth. Every packet is routed by the node, also between pods of one node, so
  * that the node's translation of Service addresses sees both directions.
  *
  * @param name of the namespace; its first 12 characters after the dash name the node's end of the veth.
  */
-export async function createPodNetwork(
+export async function connectPodNamespace(
   name: string,
   node: NodeAddresses,
   ips: readonly IpAddress[],
-): Promise<PodNetwork> {
-  await runShell(`ip netns add ${name}\n${prepareNetns(name, false)}`);
+): Promise<void> {
   const port = vethName(name);
   await ipBatch(node.name, [
     `link add ${port} type veth peer name eth0 netns ${name}`,
@@ -141,7 +139,6 @@ export async function createPodNetwork(
       `route add default via ${gateway} dev eth0`,
     ]),
   ]);
-  return { netns: netnsPath(name), node, ips };
 }
 
 /** Takes a pod's network away; the namespace itself ends when nobody holds it any more. */

@@ -80,6 +80,7 @@ function istiodLite(parts: PartListParts): PartSpec {
   for (const folder of [paths.statusObjects, paths.generatedObjects, paths.ca]) makeFolder(folder);
   return partSpec(parts, 'istiod-lite', 'istiod-lite', CONTROL_PLANE, {
     CONFIG_DIRS: `${paths.userObjects}:${paths.coreObjects}`,
+    CONFIG_QUIET_TIME: '0s', // see writeFileAtomic()
     CA_DIR: paths.ca,
     TOKEN_JWKS: paths.jwks,
     TOKEN_ISSUER,

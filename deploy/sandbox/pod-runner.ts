@@ -20,7 +20,12 @@ import { makeFolder, writeFileAtomic } from './files.ts';
 import { compileCache } from './compile-cache.ts';
 import { containerCommand, WAYPOINT_IMAGE, withoutTag } from './images.ts';
 import { LogFile } from './log-file.ts';
-import { createPodNetwork, deletePodNetwork, netnsPath } from './networks.ts';
+import {
+  connectPodNamespace,
+  createPodNamespace,
+  deletePodNetwork,
+  netnsPath,
+} from './networks.ts';
 import { localPath, wantsToken } from './pod-volumes.ts';
 import { namedPort, podSpecOf, type ContainerSpec, type PodSpec } from './pod-spec.ts';
 import {
@@ -190,8 +195,10 @@ export class PodRunner {
 
   async #run(): Promise<void> {
     try {
-      await createPodNetwork(this.netnsName, this.#parts.node, this.#ips);
+      await createPodNamespace(this.netnsName);
+      // With the addresses the node's agent learns of the pod: its rules need no interface, so it works meanwhile.
       this.#change({ ips: this.#ips });
+      await connectPodNamespace(this.netnsName, this.#parts.node, this.#ips);
       this.#writeFiles();
       if (wantsToken(this.#spec)) this.#token = await this.#keepToken();
       await this.#parts.addToMesh(this.pod, this.netns, this.#abort.signal);

@@ -116,7 +116,7 @@ export class ObjectStore {
     };
   }
 
-  /** Writes what waits to be written; done by itself at the end of the turn. */
+  /** Writes what waits to be written; done by itself soon after a change. */
   flush(): void {
     for (const key of this.#unwritten) {
       const object = this.#objects.get(key);
@@ -128,9 +128,13 @@ export class ObjectStore {
   }
 
   #changed(key: string, event: ChangeEvent): void {
+    // Not before the controllers have looked: what they make of a change is read together with it, a pod that has become
+    // ready with its place behind the Service.
     if (this.#unwritten.size === 0)
       setImmediate(() => {
-        this.flush();
+        setImmediate(() => {
+          this.flush();
+        });
       });
     this.#unwritten.add(key);
     for (const listener of this.#listeners) listener(event);

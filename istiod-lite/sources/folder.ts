@@ -19,12 +19,14 @@ export type FolderSourceOptions = Readonly<{
   onTrouble?: (message: string) => void;
   /** How often everything is looked at again, should the kernel's events have missed something. */
   rescanMs?: number;
+  /** How long a file must rest before it is read; 0 is for folders in which files are only ever replaced whole. */
+  quietMs?: number;
   /** Where last good versions outlive this process. */
   lastGood?: LastGood;
 }>;
 
 /** A writer is given this long between two writes of one file, so that half a file is not taken for the whole. */
-const QUIET_MS = 8;
+export const QUIET_MS = 8;
 /** A file that never rests is read after this long all the same. */
 const MAX_DELAY_MS = 100;
 const RESCAN_MS = 30_000;
@@ -129,7 +131,8 @@ export class FolderSource implements ConfigSource {
     this.#dirty.add(path);
     const now = performance.now();
     if (this.#timer === undefined) this.#firstEventMs = now;
-    this.#scanDirtyIn(Math.min(QUIET_MS, Math.max(0, this.#firstEventMs + MAX_DELAY_MS - now)));
+    const { quietMs = QUIET_MS } = this.#options;
+    this.#scanDirtyIn(Math.min(quietMs, Math.max(0, this.#firstEventMs + MAX_DELAY_MS - now)));
   }
 
   #scanDirtyIn(delayMs: number): void {

@@ -39,6 +39,9 @@ export class StreamInput implements TurnTask {
   #queue: ReceiveQueue | undefined;
   #trailers: HeaderList | undefined;
   #error: Http2StreamError | undefined;
+  /** Who has been told of it: a tunnel that breaks right behind its answer has its sink only later. */
+  #handlerTold: Http2StreamHandler | undefined;
+  #sinkTold: ByteSink | undefined;
   #ended = false;
   #endTold = false;
   #paused = false;
@@ -192,11 +195,17 @@ export class StreamInput implements TurnTask {
 
   #tellError(): void {
     const error = this.#error;
-    if (error === undefined || (this.handler === undefined && this.#sink === undefined)) return;
-    this.#silent = true;
+    if (error === undefined) return;
     this.#window.retire();
-    this.handler?.onError?.(error);
-    this.#sink?.onError(error);
+    const handler = this.handler;
+    if (handler !== this.#handlerTold) {
+      this.#handlerTold = handler;
+      handler?.onError?.(error);
+    }
+    const sink = this.#sink;
+    if (sink === this.#sinkTold || this.#isSilent()) return;
+    this.#sinkTold = sink;
+    sink?.onError(error);
   }
 
   #hasInput(): boolean {

@@ -21,6 +21,10 @@ export class ExchangeInput implements BodySink, TurnTask {
   #sink: ByteSink | undefined;
   #trailers: HeaderList | undefined;
   #error: MeshError | undefined;
+  /** Somebody has been told of the error; who comes later is told too, and what is still read is dropped. */
+  #failed = false;
+  #handlerTold: ExchangeHandler | undefined;
+  #sinkTold: ByteSink | undefined;
   #ended = false;
   #endTold = false;
   #paused = false;
@@ -46,12 +50,12 @@ export class ExchangeInput implements BodySink, TurnTask {
 
   /** Bytes that come now are taken. */
   get open(): boolean {
-    return this.#silent || (this.#sink !== undefined && !this.#paused);
+    return this.silent || (this.#sink !== undefined && !this.#paused);
   }
 
   /** Nobody hears of it any more. */
   get silent(): boolean {
-    return this.#silent;
+    return this.#silent || this.#failed;
   }
 
   setHandler(handler: ExchangeHandler): void {
@@ -76,7 +80,7 @@ export class ExchangeInput implements BodySink, TurnTask {
 
   /** How many bytes of the body are wanted now; after 0 the owner hears by readMore(). */
   capacity(): number {
-    if (this.#silent) return DROPPED_BYTES;
+    if (this.silent) return DROPPED_BYTES;
     if (this.#sink === undefined || this.#paused) return 0;
     const room = this.#sink.capacity();
     if (room <= 0) this.#paused = true;
@@ -84,7 +88,7 @@ export class ExchangeInput implements BodySink, TurnTask {
   }
 
   onBody(bytes: SharedBytes, offset: number, length: number): number {
-    if (this.#silent) return length;
+    if (this.silent) return length;
     const sink = this.#sink;
     if (sink === undefined || this.#paused) return 0;
     this.#asked = false;
@@ -98,19 +102,20 @@ export class ExchangeInput implements BodySink, TurnTask {
   end(trailers: HeaderList): void {
     this.#ended = true;
     if (trailers.length > 0) this.#trailers = trailers;
-    this.#tellEnd();
+    if (this.#failed) this.#endTold = true;
+    else this.#tellEnd();
   }
 
   /** The exchange broke. An end that waits for its sink comes first. */
   fail(error: MeshError): void {
-    if (this.#silent || this.#failsLater) return;
+    if (this.silent || this.#failsLater) return;
     this.#error ??= error;
     if (!this.#ended || this.#endTold || this.#sink === undefined) this.#tellError();
   }
 
   /** As fail(), from inside a call of the user's: told in the next turn. */
   failLater(error: MeshError): void {
-    if (this.#silent) return;
+    if (this.silent) return;
     this.#error ??= error;
     this.#failsLater = true;
     this.#queueTask();
@@ -150,9 +155,16 @@ export class ExchangeInput implements BodySink, TurnTask {
     const error = this.#error;
     if (error === undefined || this.#isSilent()) return;
     if (this.handler === undefined && this.#sink === undefined) return; // told to whom comes
-    this.#silent = true;
-    this.handler?.onError?.(error);
-    this.#sink?.onError(error);
+    this.#failed = true;
+    const handler = this.handler;
+    if (handler !== this.#handlerTold) {
+      this.#handlerTold = handler;
+      handler?.onError?.(error);
+    }
+    const sink = this.#sink;
+    if (sink === this.#sinkTold || this.#isSilent()) return;
+    this.#sinkTold = sink;
+    sink?.onError(error);
   }
 
   #queueTask(): void {

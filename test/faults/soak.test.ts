@@ -11,7 +11,7 @@ test('two minutes of load, churn and faults leave nothing wrong, unexplained or 
   const seed = Math.floor(Math.random() * 2 ** 32);
   const report = await runSoak({
     ...{ minutes: MINUTES, seed, signal: new AbortController().signal },
-    waypoints: false, // the matrix has them; what a waypoint keeps half-open, nothing finds within this time
+    waypoints: true,
     recoveryMs: PATIENT_RECOVERY_MS,
     say: (line) => {
       t.log(line);

@@ -69,3 +69,34 @@ test('a change waits until the one before has been taken, and flush() for both',
   await flushed;
   t.deepEqual(seen, ['+one', 'taken', '+two', 'taken']);
 });
+
+/** Changes without end, each made when the one before has gone through. @returns how long so many took, in ms. */
+async function followEachOther(count: number, joinMs: number): Promise<number> {
+  const all = Promise.withResolvers<undefined>();
+  let passed = 0;
+  const change = { upserts: objects('one'), removals: [] };
+  using joiner = new ChangeJoiner(() => {
+    passed++;
+    if (passed === count) all.resolve(undefined);
+    // In a turn of its own: within this one, the change is still going through.
+    else
+      setImmediate(() => {
+        joiner.add(change);
+      });
+  }, joinMs);
+  const beganMs = performance.now();
+  joiner.add(change);
+  await all.promise;
+  return performance.now() - beganMs;
+}
+
+test('changes of one cause that follow each other wait a part of the time alone', async (t) => {
+  const joinMs = 1000;
+  // Five times a twentieth of it, and as much again sixteen times for a machine that is busy.
+  t.true((await followEachOther(6, joinMs)) < 4 * joinMs);
+});
+
+test('where changes go on, no more go through than one in the time', async (t) => {
+  const [count, burst, joinMs] = [50, 20, 20];
+  t.true((await followEachOther(count, joinMs)) >= (count - burst - 1) * joinMs);
+});

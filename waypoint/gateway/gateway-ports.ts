@@ -34,7 +34,7 @@ export class GatewayPorts {
   }
 
   #accept(port: number, fd: number): TcpListener {
-    const options = acceptOptions({ keepAlive: undefined, log: this.#parts.log });
+    const options = acceptOptions(this.#parts);
     return new TcpListener({ fd, transparent: false }, options, (stream) => {
       void serveEdge(stream, port, this.#parts);
     });

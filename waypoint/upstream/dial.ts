@@ -7,8 +7,8 @@ import { addressOf, peersOf } from '../../mesh/proxy/next-hop.ts';
 import type { ByteStream } from '../../net/byte-stream.ts';
 import type { HttpClientConnection } from '../../net/http/exchange.ts';
 import { connectHttp } from '../../net/http/client.ts';
-import { connectTcp } from '../../net/tcp.ts';
 import type { WaypointParts } from '../parts.ts';
+import { connectPlain } from './connect-plain.ts';
 import type { ConnectionEvents } from './connection.ts';
 import type { UpstreamVersion } from './endpoint-pool.ts';
 import { needsTls } from './tls.ts';
@@ -59,7 +59,8 @@ export async function connectEndpoint(
     ip: await findAddress(parts, endpoint),
     port: endpoint.endpoint.port,
   };
-  if (workload.tunnelProtocol === 'NONE') return await connectTcp(address, { signal, timeoutMs });
+  if (workload.tunnelProtocol === 'NONE')
+    return await connectPlain(parts, address, { signal, timeoutMs });
   const own: SocketAddress = { ip: self.addresses[0] ?? address.ip, port: 0 };
   const tunnel = await connectTunnel(
     parts,

@@ -40,7 +40,7 @@ const measures = test.macro(async (t, name: ModeName) => {
   const positive = meshed ? ['memoryMb', 'proportionalMb', 'cpuUsPerCall', 'enrolmentMs'] : [];
   for (const value of [...positive, 'podStartMs', 'p50Us'])
     t.true((values[value] ?? NaN) > 0, `${value} ${values[value]}`);
-  const processes = { none: 0, ambient: 2, 'ambient+10%': 3, 'sidecar-envoy': 8 };
+  const processes = { none: 0, ambient: 2, 'ambient+10%': 3, sidecar: 8, 'sidecar-envoy': 8 };
   t.is(values['processes'], processes[name as keyof typeof processes]);
 });
 
@@ -52,4 +52,5 @@ test.serial(
 );
 test.serial('a ztunnel on each node encrypts, authorises and can be measured', measures, 'ambient');
 test.serial('so do a ztunnel on each node and a waypoint', measures, 'ambient+10%');
+test.serial('so does a sidecar of our own engine in each pod', measures, 'sidecar');
 test.serial('so does an Envoy in each pod', measures, 'sidecar-envoy');

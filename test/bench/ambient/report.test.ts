@@ -46,6 +46,14 @@ test('the report puts every mode beside none, against sidecars and against what 
   t.notRegex(text, /prove nothing|do(es)? not judge|could be measured/);
 });
 
+test('our own engine in a sidecar has a comparison of its own', (t) => {
+  const own = sample('sidecar', 0, { p99Us: 400, memoryMb: 150, processes: 100 }, 100, latencies);
+  const text = formatReport(results([...samples, own]), 'x');
+  const [, compared = ''] = text.split('### Against our own engine in a sidecar\n');
+  t.regex(compared, /^\| ambient: memory of the data plane \| 200 MB \| 150 \| 1\.33x .*missed/m);
+  t.regex(text, /^- `sidecar`: 100 proxy processes; encrypts/m);
+});
+
 test('a report says when its machine was busy, its goals were not judged, or something is missing', (t) => {
   const failures = [{ question: 'ambient', error: 'requests failed' }];
   const text = formatReport(

@@ -34,6 +34,27 @@ test('neither other sizes nor other modes nor quick runs are judged', (t) => {
   t.true(rows.length > 0 && rows.every(({ must }) => must === null));
 });
 
+test('against our own sidecars every figure of the modes that the goals name has to be better', (t) => {
+  const ours = [0, 1].map((repetition) =>
+    sample('sidecar', repetition, { p99Us: 250 + repetition * 100, memoryMb: 10 }),
+  );
+  const l7 = sample('ambient+10%', 0, { p99Us: 140, memoryMb: 9 });
+  const rows = rowsOf([...samples, ...ours, l7, { ...l7, mode: 'ambient+100%' }], true);
+  const find = (metric: string): unknown => rows.find((row) => row.metric === metric);
+  t.like(find('ambient against sidecar, 100 pods: memory of the data plane'), {
+    ...{ ours: 11, peer: 10, peerName: 'sidecar', must: 1, meetsMust: false },
+  });
+  t.like(find('ambient against sidecar, 100 pods: p99 above none'), { must: 1, meetsMust: true });
+  t.like(find('ambient+10% against sidecar, 100 pods: memory of the data plane'), {
+    ...{ must: 1, meetsMust: true },
+  });
+  t.like(find('ambient+100% against sidecar, 100 pods: p99 above none'), { must: null });
+  t.like(find('sidecar, 100 pods: memory of the data plane'), {
+    ...{ ours: 10, peer: 100, peerName: 'sidecar-envoy', must: null },
+  });
+  t.is(find('sidecar, 100 pods: memory of control plane and node agents'), undefined);
+});
+
 test('what only some plans measure has rows only there', (t) => {
   const titles = (of: typeof samples): string[] => rowsOf(of, true).map(({ metric }) => metric);
   t.false(titles(samples).some((title) => title.includes('highest rate')));

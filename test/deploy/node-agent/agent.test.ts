@@ -12,6 +12,9 @@ import { openSandbox, useOwnState, type TestSandbox } from '../support.ts';
 
 useOwnState();
 
+const PODS = ['server', 'client'];
+const OPEN_PLAIN = 'halo.dev/open-plain-connections';
+
 /** Only agents run beside the network: the test is the proxy. */
 const agentsAlone = { mesh: true, onlyParts: ['node-agent'], nodes: 1 } as const;
 
@@ -51,7 +54,8 @@ class ScriptedProxy {
   readonly #open = new Map<string, TcpListener[]>();
   #closed = false;
 
-  constructor(sandbox: TestSandbox) {
+  /** @param take whether a pod is taken; by default each is, at once. */
+  constructor(sandbox: TestSandbox, take: () => Promise<void> = () => Promise.resolve()) {
     const emptied = Promise.withResolvers<undefined>();
     this.empty = emptied.promise;
     const folder = join(sandbox.paths.nodes, 'node-1');
@@ -61,6 +65,7 @@ class ScriptedProxy {
       handler: {
         add: async (uid, info, netns) => {
           netns.close();
+          await take();
           this.pods.set(uid, info.name);
           await this.#serve(uid, 'outbound', 15001);
           await this.#serve(uid, 'plaintext', 15006);
@@ -113,17 +118,26 @@ async function runInPod(sandbox: TestSandbox, pod: string, script: string): Prom
   return (await sandbox.exec(query)).stdout;
 }
 
-/** Waits until the watch of a pod shows an annotation's value. */
-async function untilRedirection(
+function untilRedirection(
   sandbox: TestSandbox,
   pod: string,
+  wanted: string | undefined,
+): Promise<void> {
+  return untilAnnotation(sandbox, pod, 'ambient.istio.io/redirection', wanted);
+}
+
+/** Waits until a pod shows an annotation's value. */
+async function untilAnnotation(
+  sandbox: TestSandbox,
+  pod: string,
+  name: string,
   wanted: string | undefined,
 ): Promise<void> {
   for (;;) {
     const { items } = await sandbox.get<{
       items: { metadata: { annotations: Record<string, string> } }[];
     }>(`/v1/objects?kind=Pod&namespace=shop&name=${pod}`);
-    if (items[0]?.metadata.annotations['ambient.istio.io/redirection'] === wanted) return;
+    if (items[0]?.metadata.annotations[name] === wanted) return;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
@@ -201,6 +215,38 @@ test.serial('pods are enrolled and released live, and what is open stays open', 
 });
 
 test.serial(
+  'a pod that is released before a proxy has answered is out, whatever the answer is',
+  async (t) => {
+    const sandbox = await openMesh(t, 'agent3');
+    await sandbox.apply(shop(''));
+    for (const name of PODS) {
+      await untilRunning(sandbox, name);
+      // It goes with what is said of a pod that is released, so that this can be seen.
+      const object = { kind: 'Pod', namespace: 'shop', name };
+      await sandbox.post('/v1/label', { object, annotations: { [OPEN_PLAIN]: '1' } });
+    }
+    const [given, answer] = [Promise.withResolvers<undefined>(), Promise.withResolvers<never>()];
+    const proxy = new ScriptedProxy(sandbox, () => {
+      given.resolve(undefined);
+      return answer.promise;
+    });
+    t.teardown(() => {
+      proxy.close();
+    });
+    await label(sandbox, 'ambient');
+    await given.promise;
+    await label(sandbox, null);
+    for (const pod of PODS) await untilAnnotation(sandbox, pod, OPEN_PLAIN, undefined);
+    answer.reject(new Error('too late'));
+    await untilReleased(sandbox);
+    const out = await sandbox.get<WaitResult>('/v1/wait?for=enrolled&timeoutMs=5000');
+    t.deepEqual(out, { done: true, unsettled: [] });
+    const server = await addressOf(sandbox, 'server');
+    t.regex(await runInClient(sandbox, `curl -s ${server}:8080`), /called-by: 10\.244\.16\.\d+:/);
+  },
+);
+
+test.serial(
   'a pod of a labelled namespace starts captured, and an agent killed finds all again',
   async (t) => {
     const sandbox = await openMesh(t, 'agent2');
@@ -254,6 +300,16 @@ async function label(sandbox: TestSandbox, mode: string | null): Promise<void> {
     object: { kind: 'Namespace', name: 'shop' },
     labels: { 'istio.io/dataplane-mode': mode },
   });
+}
+
+/** Until the agent has nothing captured. */
+async function untilReleased(sandbox: TestSandbox): Promise<void> {
+  const path = partAdminSocket(sandbox.paths, 'node-agent-node-1');
+  for (;;) {
+    const { body } = await fetchAdmin({ kind: 'unix', path }, '/pods');
+    if (!body.includes('"state"')) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 async function untilRunning(sandbox: TestSandbox, name: string): Promise<void> {

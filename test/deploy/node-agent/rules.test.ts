@@ -7,7 +7,12 @@ import {
   RELEASE_SCRIPT,
   removalScript,
 } from '../../../deploy/node-agent/rules.ts';
-import { parseConnections } from '../../../deploy/node-agent/plain-connections.ts';
+import { parseIpAddress } from '../../../base/address.ts';
+import { hasTcpSockets, parseConnections } from '../../../deploy/node-agent/plain-connections.ts';
+import { openNetns, prepareNetns } from '../../../net/netns.ts';
+import { bindListener, connectTcp } from '../../../net/tcp.ts';
+import { TcpListener } from '../../../net/tcp-listener.ts';
+import type { TcpStream } from '../../../net/tcp-stream.ts';
 import { openNamespace } from '../support.ts';
 
 const everything = { dns: true, inbound: true, virtualInterfaces: ['tap0'] };
@@ -35,6 +40,54 @@ test('the kernel takes the rules, twice too, and nothing is left after their rem
   t.notRegex(runInside(netns, 'nft list ruleset'), /redirect/);
   runInside(netns, removalScript(true));
   t.is(runInside(netns, 'nft list ruleset; ip rule; ip -6 rule; ip route show table all'), before);
+});
+
+test('half of a capture is mended, and what cannot be set fails', async (t) => {
+  const netns = await openNamespace(t);
+  const rules = formatCaptureRules(everything);
+  const look =
+    'nft list ruleset; ip rule; ip -6 rule; ip route show table 100; ip -6 route show table 100';
+  runInside(netns, captureScript(true), rules);
+  const whole = runInside(netns, look);
+  for (const lost of [
+    'ip -6 rule del pref 32764',
+    'ip route flush table 100',
+    'nft delete table inet halo',
+    'ip rule del pref 32764; ip -6 route flush table 100',
+  ]) {
+    runInside(netns, lost);
+    runInside(netns, captureScript(true), rules);
+    t.is(runInside(netns, look), whole, lost);
+  }
+  t.throws(() => runInside(netns, captureScript(true), 'no rules'), { message: /syntax error/ });
+  const onlyNew = formatCaptureRules(everything, { onlyNew: true });
+  t.throws(() => runInside(netns, captureScript(true), onlyNew), { message: /File exists/ });
+  t.is(runInside(netns, look), whole);
+  runInside(netns, 'nft delete table inet halo');
+  runInside(netns, captureScript(true), onlyNew);
+  t.is(runInside(netns, look), whole);
+  runInside(netns, 'ip -6 route flush table 100; ip link set lo down');
+  t.throws(() => runInside(netns, captureScript(true), rules), { message: /not up/ });
+});
+
+test('hasTcpSockets() sees what listens and what is connected, in that namespace alone', async (t) => {
+  await prepareNetns();
+  const netns = openNetns(await openNamespace(t));
+  t.teardown(() => {
+    netns.close();
+  });
+  t.false(hasTcpSockets(netns));
+  const ip = parseIpAddress('127.0.0.1');
+  const bound = bindListener({ address: { ip, port: 8080 }, netns });
+  t.true(hasTcpSockets(netns));
+  const accepted = Promise.withResolvers<TcpStream>();
+  const listener = new TcpListener(bound, {}, accepted.resolve);
+  const stream = await connectTcp({ ip, port: 8080 }, { netns });
+  const peer = await accepted.promise;
+  listener.close();
+  t.true(hasTcpSockets(netns));
+  for (const end of [stream, peer]) end.reset();
+  t.false(hasTcpSockets(netns));
 });
 
 test('release and removal of what was never captured do nothing', async (t) => {

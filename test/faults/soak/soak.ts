@@ -68,15 +68,16 @@ export async function runSoak(options: SoakOptions): Promise<SoakReport> {
 function meshOptions({ waypoints }: SoakOptions): MeshOptions {
   const options = faultMeshOptions({ waypoints });
   const environment = options.settings?.partEnvironment ?? {};
-  const ztunnel = {
-    ...environment['ztunnel'],
+  const proxy = {
     SECRET_TTL: CERTIFICATE_LIFETIME,
     KEEPALIVE_TIME: `${KEEPALIVE_SECONDS}s`,
   };
-  return {
-    ...options,
-    settings: { ...options.settings, partEnvironment: { ...environment, ztunnel } },
+  const partEnvironment = {
+    ...environment,
+    ztunnel: { ...environment['ztunnel'], ...proxy },
+    waypoint: { ...environment['waypoint'], ...proxy },
   };
+  return { ...options, settings: { ...options.settings, partEnvironment } };
 }
 
 class Soak {

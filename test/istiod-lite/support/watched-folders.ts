@@ -18,7 +18,7 @@ export class WatchedFolders implements AsyncDisposable {
 
   constructor(
     folders: readonly string[],
-    options: Readonly<{ rescanMs?: number; lastGood?: LastGood }> = {},
+    options: Readonly<{ rescanMs?: number; quietMs?: number; lastGood?: LastGood }> = {},
   ) {
     this.source = new FolderSource({
       ...{ folders, rescanMs: 3_600_000, ...options },

@@ -56,3 +56,33 @@ test('a server hears at once of a reset behind the end, and still gets what came
   t.is(body?.text, 'whole');
   t.deepEqual(told, ['abandoned', 'error']);
 });
+
+for (const { name, frames, text, ended } of [
+  { name: 'reset behind its response', frames: [], text: '', ended: false },
+  {
+    name: 'reset behind its whole body',
+    frames: [frame(DATA, FLAG_END_STREAM, 1, Buffer.from('whole'))],
+    text: 'whole',
+    ended: true,
+  },
+])
+  test(`a sink that comes late is told all of a stream that was ${name}`, async (t) => {
+    const { connection, peer } = await startClient(t);
+    const broken = Promise.withResolvers<Error>();
+    let errors = 0;
+    const stream = connection.openStream(request(), {
+      onError(error) {
+        errors++;
+        broken.resolve(error);
+      },
+    });
+    await peer.next((f) => f.type === HEADERS);
+    const reset = frame(RST_STREAM, 0, 1, u32(CANCEL));
+    peer.send(headers(1, 0, ':status', '200'), ...frames, reset);
+    const error = await broken.promise;
+    if (stream === undefined) throw new Error('no stream');
+    const sink = new Collector(stream);
+    await sink.until((c) => c.error !== undefined);
+    t.like(sink, { text, ended, error });
+    t.is(errors, 1);
+  });
