@@ -10,8 +10,11 @@ import {
 } from './native/libc.ts';
 import { allocateShared } from './native/memory.ts';
 
-/** Enough for one batch; more wait in the kernel for the next poll. */
-const EVENTS_PER_POLL = 256;
+/**
+ * What a turn handles; more wait in the kernel for the next one. What 64 connections touch, here and in the kernel, is still in
+ * a core's cache when the end of the turn writes to them. See docs/decisions/heads-as-bytes.md.
+ */
+const EVENTS_PER_POLL = 64;
 /** EPOLLIN. */
 const READABLE = 1;
 

@@ -25,33 +25,80 @@ type Segment = { readonly bytes: SharedBytes; start: number; end: number };
 /** Stages that a thread keeps; each is in use only from a connection's first small write of a turn to its end. */
 const KEPT_STAGES = 32;
 
-/** Stages of one size, for all connections of a thread whose protocol joins up to so much. */
-export class StagePool {
+/**
+ * A connection begins a turn with 2 KiB, which is enough for heads and small messages. More are kept than a turn handles
+ * events: those that are not would be allocated, zeroed and collected anew in each turn.
+ */
+export const SMALL_STAGE_BYTES = 2 << 10;
+const KEPT_SMALL_STAGES = 256;
+
+/**
+ * Stages for all connections of a thread whose protocol joins up to so much. With small ones beside them a connection begins
+ * with one of these, and what it has staged moves when it needs more room.
+ */
+export class StagePool implements TurnTask {
   readonly bytes: number;
   readonly #maxKept: number;
+  readonly #small: StagePool | undefined;
   readonly #kept: Segment[] = [];
+  #takenInTurn = 0;
 
-  constructor(bytes: number, maxKept: number) {
+  constructor(bytes: number, maxKept: number, small?: StagePool) {
     this.bytes = bytes;
     this.#maxKept = maxKept;
+    this.#small = small;
   }
 
   /** An empty one with room for `length` bytes. */
   take(length: number): Segment {
+    if (this.#small !== undefined) {
+      if (length <= this.#small.bytes) return this.#small.take(length);
+      if (this.#takenInTurn++ === 0) flushAtTurnEnd(this);
+    }
     const kept = length <= this.bytes ? this.#kept.pop() : undefined;
     return kept ?? makeSegment(Math.max(length, this.bytes));
   }
 
+  /** A larger one with the same content in the place of a small one; undefined where that would not be enough. */
+  grow(stage: Segment, length: number): Segment | undefined {
+    const staged = stage.end - stage.start;
+    if (this.#small?.owns(stage) !== true || staged + length > this.bytes) return undefined;
+    const larger = this.take(this.bytes);
+    larger.end += stage.bytes.buffer.copy(larger.bytes.buffer, HEADROOM, stage.start, stage.end);
+    this.keep(stage);
+    return larger;
+  }
+
+  /** It is one of the large ones, of which this turn has taken more than are kept. */
+  isShortOf(stage: Segment): boolean {
+    return this.#takenInTurn > this.#maxKept && this.#small?.owns(stage) === false;
+  }
+
+  owns(stage: Segment): boolean {
+    return stage.bytes.buffer.length === HEADROOM + this.bytes;
+  }
+
+  /** Nobody may use it any more. */
   keep(stage: Segment): void {
-    if (stage.bytes.buffer.length !== HEADROOM + this.bytes || this.#kept.length >= this.#maxKept)
+    if (!this.owns(stage)) {
+      this.#small?.keep(stage);
       return;
+    }
+    if (this.#kept.length >= this.#maxKept) return;
     stage.start = HEADROOM;
     stage.end = HEADROOM;
     this.#kept.push(stage);
   }
+
+  runTask(): void {
+    this.#takenInTurn = 0;
+  }
 }
 
-const recordStages = new StagePool(STAGE_BYTES, KEPT_STAGES);
+/** Small stages of a thread, for all protocols. */
+export const smallStages = new StagePool(SMALL_STAGE_BYTES, KEPT_SMALL_STAGES);
+
+const recordStages = new StagePool(STAGE_BYTES, KEPT_STAGES, smallStages);
 
 export interface OutboxOwner {
   /** The transport took all that was staged, or can take more again. */
@@ -110,6 +157,11 @@ export class Outbox implements TurnTask {
     const stage = this.#stage;
     if (stage !== undefined) {
       if (stage.end + length <= stage.bytes.buffer.length) return stage.end;
+      const larger = this.#stages.grow(stage, length);
+      if (larger !== undefined) {
+        this.#stage = larger;
+        return larger.end;
+      }
       if (!this.#blocked) this.flush();
       if (this.#stage !== undefined) {
         this.#waiting.push(this.#stage);
@@ -141,7 +193,10 @@ export class Outbox implements TurnTask {
     }
     this.#turnBytes += end - stage.end;
     stage.end = end;
-    if (!this.#blocked) this.#queueFlush();
+    if (this.#blocked) return;
+    this.#queueFlush();
+    // Held until the turn's end, it would be one stage more that has to be allocated in each turn.
+    if (this.#stages.isShortOf(stage)) this.flush();
   }
 
   /**

@@ -29,6 +29,7 @@ import { GATEWAY_LISTENERS_TYPE } from '../mesh/xds/codec-gateway.ts';
 import { WAYPOINT_TYPES } from '../mesh/xds/waypoint-codecs.ts';
 import { DeltaClient } from '../mesh/xds/delta-client.ts';
 import { makeNode } from '../mesh/xds/node.ts';
+import { spareMemory } from '../mesh/runtime/spare-memory.ts';
 import { duplicate } from '../net/descriptor.ts';
 import { bindListener } from '../net/tcp.ts';
 import type { WaypointConfig } from './config.ts';
@@ -45,6 +46,7 @@ type Threads = DataThreads<ControlCalls, DataThreadCalls>;
 /** Starts a waypoint: joins its parts, and leaves in the stack what undoes them. */
 export async function startWaypoint(context: ProgramContext<WaypointConfig>): Promise<void> {
   const { config, log, stack, stopping, stop } = context;
+  stack.use(spareMemory());
   const logger = log.scope('waypoint');
   const { podNamespace: namespace, serviceAccount, trustDomain } = config;
   const identity = makeSpiffeId({ trustDomain, namespace, serviceAccount });

@@ -32,6 +32,7 @@ import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
 import { HeapSampling, profileCpu } from '../mesh/runtime/profile.ts';
 import { releaseAfterFloods } from '../mesh/runtime/release-after-floods.ts';
+import { releaseWhenQuiet } from '../mesh/runtime/release-when-quiet.ts';
 import { systemClock as netClock } from '../net/clock.ts';
 import { DEFAULT_LIMITS } from '../net/http1/limits.ts';
 import type { HttpServerOptions } from '../net/http/server.ts';
@@ -95,6 +96,7 @@ const gone = new AbortController();
 let listener: TcpListener | undefined;
 const _watchdog = watchLoop({ metrics, thread: `data-${index}`, logger });
 const _release = releaseAfterFloods();
+const _releaseWhenQuiet = releaseWhenQuiet();
 
 setFaultHandler((error) => {
   // A fault of ours in one connection must not end the others.

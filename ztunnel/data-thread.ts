@@ -24,6 +24,7 @@ import { Metrics } from '../mesh/runtime/metrics.ts';
 import { HeapSampling, profileCpu } from '../mesh/runtime/profile.ts';
 import { releaseAfterFloods } from '../mesh/runtime/release-after-floods.ts';
 import { releaseMemory } from '../mesh/runtime/release-memory.ts';
+import { releaseWhenQuiet } from '../mesh/runtime/release-when-quiet.ts';
 import { decodeAddress } from '../mesh/xds/codec.ts';
 import { decodeAuthorization } from '../mesh/xds/codec-policy.ts';
 import { prepareNetns } from '../net/netns.ts';
@@ -77,6 +78,7 @@ const pool = new SessionPool({ idleMs: config.poolIdleMs });
 await prepareNetns();
 const _watchdog = watchLoop({ metrics, thread: `data-${index}`, logger });
 const _release = releaseAfterFloods();
+const _releaseWhenQuiet = releaseWhenQuiet();
 
 setFaultHandler((error) => {
   // A fault of ours in one connection must not end the others.

@@ -3,6 +3,7 @@ import type { WorkloadCertificate } from '../mesh/model/certificate.ts';
 import type { SpiffeId } from '../mesh/model/identity.ts';
 import { DataThreads } from '../mesh/runtime/data-threads.ts';
 import type { ProgramContext } from '../mesh/runtime/program.ts';
+import { spareMemory } from '../mesh/runtime/spare-memory.ts';
 import type { ZtunnelConfig } from './config.ts';
 import type { DemandHolders } from './demand-holders.ts';
 import type { ControlCalls, DataThreadCalls, DataThreadSettings } from './thread-calls.ts';
@@ -30,6 +31,7 @@ export async function startDataThreads({
   stack,
   stop,
 }: ProgramContext<ZtunnelConfig>): Promise<StartedThreads> {
+  stack.use(spareMemory());
   const logger = log.scope('ztunnel');
   const settings: DataThreadSettings = {
     config,

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { compileCache } from '../../deploy/sandbox/compile-cache.ts';
+import { programCommand } from '../../mesh/runtime/program-command.ts';
 import type { AppEndpoint, AppPod } from '../ambient/application.ts';
 import type { CallGraph } from '../ambient/call-graph.ts';
 import type { Additions } from '../ambient/mesh-objects.ts';
@@ -33,11 +34,10 @@ import {
 const SEMI_SPACE_MB = 1;
 
 /** As our proxies are started. */
-const COMMAND: readonly string[] = [
-  ...[process.execPath, '--disable-warning=ExperimentalWarning'],
-  `--max-semi-space-size=${SEMI_SPACE_MB}`,
+const COMMAND: readonly string[] = programCommand(
   join(import.meta.dirname, '../..', SIDECAR_PROGRAM),
-];
+  [`--max-semi-space-size=${SEMI_SPACE_MB}`],
+);
 
 /** A proxy of our own engine in each pod. */
 export class HaloSidecars implements Sidecars {

@@ -1,24 +1,20 @@
 import { join } from 'node:path';
 import { MeshError } from '../../base/errors.ts';
+import { programCommand } from '../../mesh/runtime/program-command.ts';
 import type { ImageMap } from './api.ts';
 import type { ContainerSpec } from './pod-spec.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const FOLDER = join(import.meta.dirname, 'images');
-const run = (path: string): string[] => [
-  process.execPath,
-  '--disable-warning=ExperimentalWarning',
-  path,
-];
 
 /** As the control plane names it in what it asks to be run. */
 export const WAYPOINT_IMAGE = 'halo/waypoint';
 
 /** Programs that every sandbox has: samples, and what the mesh runs in pods. */
 export const BUILT_IN_IMAGES: ImageMap = {
-  'halo/echo': run(join(FOLDER, 'echo.ts')),
-  'halo/client': run(join(FOLDER, 'client.ts')),
-  [WAYPOINT_IMAGE]: run(join(ROOT, 'waypoint', 'main.ts')),
+  'halo/echo': programCommand(join(FOLDER, 'echo.ts')),
+  'halo/client': programCommand(join(FOLDER, 'client.ts')),
+  [WAYPOINT_IMAGE]: programCommand(join(ROOT, 'waypoint', 'main.ts')),
 };
 
 /**

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { programCommand } from '../../mesh/runtime/program-command.ts';
 import {
   CLUSTER_DNS_VIP,
   CONTROL_PLANE,
@@ -191,7 +192,7 @@ function partSpec(
 ): PartSpec {
   const { paths, settings } = parts;
   const adminSocket = partAdminSocket(paths, name);
-  const program = [process.execPath, '--disable-warning=ExperimentalWarning', PROGRAMS[kind]];
+  const program = programCommand(PROGRAMS[kind]);
   const all = baseEnvironment({
     NODE_COMPILE_CACHE: compileCache(paths.root),
     ADMIN_UDS: adminSocket,

@@ -1,7 +1,7 @@
 import type { ByteSink, ByteStream, SharedBytes } from '../byte-stream.ts';
 import { Deadline } from '../deadline.ts';
 import { Ending } from '../ending.ts';
-import { Outbox, type OutboxOwner, StagePool } from '../outbox.ts';
+import { Outbox, type OutboxOwner, smallStages, StagePool } from '../outbox.ts';
 import { BodyReader } from './body.ts';
 import { Http1Violation } from './errors.ts';
 import { DRAIN_MS, KEPT_STAGES, LINGER_BYTES, STAGE_BYTES } from './limits.ts';
@@ -33,7 +33,7 @@ export interface ChannelOwner {
   onRoom(): void;
 }
 
-const stages = new StagePool(STAGE_BYTES, KEPT_STAGES);
+const stages = new StagePool(STAGE_BYTES, KEPT_STAGES, smallStages);
 
 /** One connection's bytes, both ways, until its owner has enough of them; then the steps of its end. */
 export class Channel implements ByteSink, OutboxOwner {

@@ -171,10 +171,11 @@ export class Http1ClientConnection implements HttpClientConnection, ChannelOwner
   }
 
   #readHead(exchange: Http1ClientExchange, buffer: Buffer, at: number, end: number): number {
-    const asksUpgrade = exchange.request.upgrade !== '';
-    const taken = this.#parser.read(buffer, at, end, exchange.request.method, asksUpgrade);
+    const asksUpgrade = exchange.upgrade !== '';
+    const taken = this.#parser.read(buffer, at, end, exchange.method, asksUpgrade);
     const { head } = this.#parser;
     if (head === undefined) return taken;
+    this.#parser.forget();
     if (head.status === SWITCHING) this.#onUpgraded(exchange, head);
     else if (head.status < 200) onInformational(exchange, head);
     else this.#onResponse(exchange, head);
@@ -182,7 +183,7 @@ export class Http1ClientConnection implements HttpClientConnection, ChannelOwner
   }
 
   #onUpgraded(exchange: Http1ClientExchange, head: ResponseHead): void {
-    if (head.upgrade !== exchange.request.upgrade) throw new Http1Violation('upgrade-unasked');
+    if (head.upgrade !== exchange.upgrade) throw new Http1Violation('upgrade-unasked');
     this.#inHead = false;
     this.#persistent = false;
     exchange.upgraded = true;
@@ -198,7 +199,7 @@ export class Http1ClientConnection implements HttpClientConnection, ChannelOwner
     this.#persistent = head.persistent;
     // The body that waits for 100 is sent no more. What was asked for in its place is refused, so the request was all.
     exchange.cancelHold?.();
-    if (exchange.request.upgrade !== '') exchange.outputEnded = true;
+    if (exchange.upgrade !== '') exchange.outputEnded = true;
     body.begin(head.body);
     exchange.answer(responseList(head), body.done);
     if (body.done && !exchange.closed) this.#onResponseEnd(exchange);
@@ -271,7 +272,7 @@ function onInformational(exchange: Http1ClientExchange, head: ResponseHead): voi
   if (++exchange.informationals > INFORMATIONALS_PER_REQUEST)
     throw new Http1Violation('too-many-informational-responses');
   exchange.input.handler?.onInformational?.(responseList(head));
-  if (head.status !== CONTINUE || exchange.request.upgrade !== '') return;
+  if (head.status !== CONTINUE || exchange.upgrade !== '') return;
   exchange.cancelHold?.();
   exchange.release();
 }

@@ -5,7 +5,9 @@ import type { OutgoingRequest } from './header-list.ts';
 
 /** A request of ours, and the server's response. All of it is the connection's but what is of HttpExchange. */
 export class Http1ClientExchange extends Http1Exchange {
-  readonly request: OutgoingRequest;
+  /** Of the request no more than its answer needs: the text of its head would be kept until then. */
+  readonly method: string;
+  readonly upgrade: string;
   /** What the connection had sent before. */
   readonly bytesBefore: number;
   /** A byte of an answer has come, be it of a 1xx. */
@@ -23,7 +25,8 @@ export class Http1ClientExchange extends Http1Exchange {
     bytesBefore: number,
   ) {
     super(owner, handler);
-    this.request = request;
+    this.method = request.method;
+    this.upgrade = request.upgrade;
     this.bytesBefore = bytesBefore;
   }
 

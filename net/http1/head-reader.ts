@@ -28,6 +28,8 @@ const OFFSETS = 4;
 /** Of the head that is being read, until its bytes run out; then its reader keeps a copy. */
 const scratch = new Int32Array(OFFSETS * MAX_FIELDS);
 
+const NO_FIELDS: readonly string[] = [];
+
 /** Held parts of heads begin with so much. */
 const HELD_BYTES = 1 << 10;
 
@@ -82,7 +84,14 @@ export class HeadReader {
   }
 
   startLine = '';
-  fields: string[] = [];
+  fields: readonly string[] = NO_FIELDS;
+
+  /** Lets go of a head that is done, so that its text lives no longer than what was made of it. */
+  forget(): void {
+    this.#begin();
+    this.startLine = '';
+    this.fields = NO_FIELDS;
+  }
 
   /**
    * Reads on, up to the end of the head, which is the first byte of `from .. to` that is not taken; after one that is

@@ -69,7 +69,7 @@ export class RequestParser {
 
   /** A head has begun and not ended. */
   get begun(): boolean {
-    return this.#reader.begun && this.head === undefined;
+    return this.#reader.begun;
   }
 
   /**
@@ -81,8 +81,15 @@ export class RequestParser {
   read(bytes: Buffer, from: number, to: number): number {
     this.head = undefined;
     const taken = this.#reader.read(bytes, from, to);
-    if (this.#reader.done) this.head = this.#makeHead(this.#reader.startLine, this.#reader.fields);
+    if (!this.#reader.done) return taken;
+    this.head = this.#makeHead(this.#reader.startLine, this.#reader.fields);
+    this.#reader.forget();
     return taken;
+  }
+
+  /** Lets go of the head, which would otherwise be kept until the next one. */
+  forget(): void {
+    this.head = undefined;
   }
 
   #makeHead(line: string, fields: HeaderList): RequestHead {
@@ -102,7 +109,12 @@ export class RequestParser {
     const body = requestBody(method, minor, fields);
     const options = connectionOptions(fields);
     return {
-      ...{ method, target, authority, minor, fields, body },
+      method,
+      target,
+      authority,
+      minor,
+      fields,
+      body,
       // What an HTTP/1.0 client means by keep-alive, a proxy before it may have meant otherwise. RFC 9112 appendix C.2.2.
       persistent: minor === 1 && !options.includes('close'),
       expectsContinue: readExpectation(fields, minor) && body !== NO_BODY,
@@ -161,7 +173,7 @@ export class ResponseParser {
 
   /** A head has begun and not ended. */
   get begun(): boolean {
-    return this.#reader.begun && this.head === undefined;
+    return this.#reader.begun;
   }
 
   /**
@@ -173,9 +185,15 @@ export class ResponseParser {
   read(bytes: Buffer, from: number, to: number, method: string, upgrade: boolean): number {
     this.head = undefined;
     const taken = this.#reader.read(bytes, from, to);
-    if (this.#reader.done)
-      this.head = makeResponse(this.#reader.startLine, this.#reader.fields, method, upgrade);
+    if (!this.#reader.done) return taken;
+    this.head = makeResponse(this.#reader.startLine, this.#reader.fields, method, upgrade);
+    this.#reader.forget();
     return taken;
+  }
+
+  /** As RequestParser.forget(). */
+  forget(): void {
+    this.head = undefined;
   }
 }
 

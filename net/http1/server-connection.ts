@@ -201,7 +201,9 @@ export class Http1ServerConnection
   #readHead(buffer: Buffer, at: number, end: number): number {
     const taken = this.#parser.read(buffer, at, end);
     const { head } = this.#parser;
-    if (head !== undefined) this.#onHead(head);
+    if (head === undefined) return taken;
+    this.#parser.forget();
+    this.#onHead(head);
     return taken;
   }
 

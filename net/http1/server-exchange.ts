@@ -4,7 +4,12 @@ import { type ExchangeOwner, Http1Exchange, wrongState } from './exchange.ts';
 import { CHUNKED, UNTIL_CLOSE } from './framing.ts';
 import { acceptsTrailers } from './hop-by-hop.ts';
 import type { RequestHead } from './parse.ts';
-import { composeResponseHead, type ConnectionFields, headError } from './serialize.ts';
+import {
+  type AnsweredRequest,
+  composeResponseHead,
+  type ConnectionFields,
+  headError,
+} from './serialize.ts';
 
 const NO_TRAILERS: HeaderList = [];
 const SWITCHING = 101;
@@ -29,13 +34,16 @@ export class Http1ServerExchange extends Http1Exchange implements ServerExchange
   /** The connection's: nothing follows this exchange. */
   last: boolean;
   readonly #owner: ServerExchangeOwner;
-  readonly #head: RequestHead;
+  /** Of the head no more than the answer needs: its text would be kept, and copied by the collector, until then. */
+  readonly #request: AnsweredRequest;
+  readonly #readsTrailers: boolean;
   #sendsTrailers = false;
 
   constructor(owner: ServerExchangeOwner, head: RequestHead, upgrade: string) {
     super(owner);
     this.#owner = owner;
-    this.#head = head;
+    this.#request = { method: head.method, minor: head.minor };
+    this.#readsTrailers = acceptsTrailers(head.fields);
     this.upgrade = upgrade;
     this.awaitsContinue = head.expectsContinue;
     this.last = !head.persistent;
@@ -59,7 +67,7 @@ export class Http1ServerExchange extends Http1Exchange implements ServerExchange
       this.#owner.endsAfterAnswer;
     const connection =
       status === SWITCHING && this.upgrade !== '' ? { upgrade: this.upgrade } : last ? CLOSE : NONE;
-    const head = composeResponseHead(this.#head, status, headers, 2, endStream, connection);
+    const head = composeResponseHead(this.#request, status, headers, 2, endStream, connection);
     if (this.closed) return false;
     const { writer } = this.#owner;
     writer.head(head);
@@ -70,8 +78,9 @@ export class Http1ServerExchange extends Http1Exchange implements ServerExchange
       this.upgraded = true;
       writer.tunnel();
       this.#owner.onUpgraded();
-    } else if (this.#head.method === 'HEAD' || status === 204 || status === 304) writer.dropBody();
-    this.#sendsTrailers = head.body === CHUNKED && acceptsTrailers(this.#head.fields);
+    } else if (this.#request.method === 'HEAD' || status === 204 || status === 304)
+      writer.dropBody();
+    this.#sendsTrailers = head.body === CHUNKED && this.#readsTrailers;
     if (endStream) this.end();
     else this.release();
     return true;
@@ -81,10 +90,10 @@ export class Http1ServerExchange extends Http1Exchange implements ServerExchange
     if (this.begun) throw wrongState('send an informational response');
     const status = statusOf(headers);
     if (status >= 200 || status === SWITCHING) throw headError('an informational status');
-    const head = composeResponseHead(this.#head, status, headers, 2, true, NONE);
+    const head = composeResponseHead(this.#request, status, headers, 2, true, NONE);
     if (this.closed) return false;
     // HTTP/1.0 knows none, and 100 says nothing to a client that does not wait for it. RFC 9110 section 15.2.
-    if (this.#head.minor === 0 || (status === 100 && !this.awaitsContinue)) return true;
+    if (this.#request.minor === 0 || (status === 100 && !this.awaitsContinue)) return true;
     if (status === 100) this.awaitsContinue = false;
     this.#owner.writer.headAlone(head);
     return true;

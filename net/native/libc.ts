@@ -46,6 +46,7 @@ const library = ffi.dlopen(null, {
   ioctl: { return: 'i32', arguments: ['i32', 'u64', 'u64'] },
   fcntl: { return: 'i32', arguments: ['i32', 'i32', 'u64'] },
   malloc_trim: { return: 'i32', arguments: ['u64'] },
+  mallopt: { return: 'i32', arguments: ['i32', 'i32'] },
   pipe2: { return: 'i32', arguments: ['pointer', 'i32'] },
   splice: { return: 'i32', arguments: ['i32', 'pointer', 'i32', 'pointer', 'u64', 'u32'] },
 });
@@ -71,6 +72,7 @@ const F_DUPFD_CLOEXEC = 1030;
 const F_SETPIPE_SZ = 1031;
 const SPLICE_F_MOVE = 1;
 const SPLICE_F_NONBLOCK = 2;
+const M_ARENA_MAX = -8;
 
 /** struct msghdr, see message.ts. */
 export const MSGHDR_BYTES = 56;
@@ -305,4 +307,9 @@ export function duplicateDescriptor(fd: number): number {
 /** Gives what is free in the C library's heap back to the system. */
 export function mallocTrim(): void {
   c.malloc_trim(0n);
+}
+
+/** The most heaps that the C library may have, for the main thread's and those that it makes from now on; whether it took that. */
+export function limitArenas(most: number): boolean {
+  return c.mallopt(M_ARENA_MAX, most) === 1;
 }

@@ -1,7 +1,7 @@
 import test from 'ava';
 import { type ByteStream, HEADROOM, type SharedBytes } from '../../net/byte-stream.ts';
 import { allocateShared } from '../../net/native/memory.ts';
-import { Outbox } from '../../net/outbox.ts';
+import { Outbox, SMALL_STAGE_BYTES, smallStages, StagePool } from '../../net/outbox.ts';
 
 /** A peer that reads so many bytes at a time. */
 class NarrowTransport implements ByteStream {
@@ -84,3 +84,67 @@ for (let room = 0; room < (HEAD + BODY).length; room++)
     t.is(text, HEAD + BODY);
     t.is(firstTaken, Math.max(0, room - HEAD.length));
   });
+
+function write(outbox: Outbox, text: string): void {
+  const at = outbox.room(text.length);
+  outbox.commit(at + outbox.buffer.write(text, at, 'latin1'));
+}
+
+function outboxOver(transport: ByteStream, stages: StagePool): Outbox {
+  const owner = { onOutboxReady: () => undefined, onOutboxOverflow: () => undefined };
+  return new Outbox(transport, owner, stages);
+}
+
+test('what outgrows a small stage moves to a large one, and goes out in one write', (t) => {
+  const transport = new NarrowTransport(1 << 20);
+  const outbox = outboxOver(transport, new StagePool(4 * SMALL_STAGE_BYTES, 2, smallStages));
+  const body = 'x'.repeat(SMALL_STAGE_BYTES);
+  write(outbox, HEAD);
+  write(outbox, body);
+  write(outbox, BODY);
+  t.deepEqual(transport.pieces, [], 'joined');
+  outbox.flush();
+  t.deepEqual(transport.pieces.map(String), [HEAD + body + BODY]);
+});
+
+test('no byte is lost or doubled when a blocked connection outgrows its stage', (t) => {
+  const transport = new NarrowTransport(5);
+  const outbox = outboxOver(transport, new StagePool(4 * SMALL_STAGE_BYTES, 2, smallStages));
+  const texts = [
+    HEAD,
+    'x'.repeat(SMALL_STAGE_BYTES),
+    BODY,
+    'y'.repeat(4 * SMALL_STAGE_BYTES),
+    BODY,
+  ];
+  for (const [index, text] of texts.entries()) {
+    write(outbox, text);
+    if (index === 0) outbox.flush();
+  }
+  t.is(transport.bytesWritten, 5);
+  for (let rounds = 0; !outbox.isEmpty; rounds++) {
+    t.true(rounds < 100);
+    transport.room = 999;
+    outbox.unblock();
+  }
+  t.is(Buffer.concat(transport.pieces).toString(), texts.join(''));
+});
+
+test('a turn holds no more large stages than are kept: beyond these what is staged is written at once', (t) => {
+  const stages = new StagePool(4 * SMALL_STAGE_BYTES, 2, smallStages);
+  const large = 'x'.repeat(2 * SMALL_STAGE_BYTES);
+  const transports = Array.from({ length: 5 }, () => new NarrowTransport(1 << 20));
+  const outboxes = transports.map((transport) => outboxOver(transport, stages));
+  for (const outbox of outboxes) write(outbox, large);
+  for (const outbox of outboxes.slice(2)) write(outbox, HEAD);
+  t.deepEqual(
+    transports.map(({ pieces }) => pieces.length),
+    [0, 0, 1, 1, 1],
+    'small stages are not written, however many there are',
+  );
+  for (const outbox of outboxes) outbox.flush();
+  t.deepEqual(
+    transports.map(({ pieces }) => Buffer.concat(pieces).toString()),
+    [large, large, large + HEAD, large + HEAD, large + HEAD],
+  );
+});
