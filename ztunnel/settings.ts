@@ -2,11 +2,9 @@ import { checkPort, isLoopback, parseIpAddress, type IpAddress } from '../base/a
 import { keepAliveSettings } from '../mesh/proxy/keep-alive.ts';
 import {
   controlPlaneSettings,
-  duration,
   flag,
   hboneSettings,
   identitySettings,
-  integer,
   text,
 } from '../mesh/proxy/settings.ts';
 import * as env from '../mesh/runtime/env.ts';
