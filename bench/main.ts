@@ -4,11 +4,13 @@ import { parseArgs } from 'node:util';
 import { describeError, MeshError } from '../base/errors.ts';
 import { coefficientsOf } from './ambient/coefficients.ts';
 import { changePlan, PLANS } from './ambient/plans.ts';
+import { writeReport } from './ambient/report.ts';
 import { readAmbientResults } from './ambient/results.ts';
 import { runAmbient } from './ambient/run.ts';
 import { compareRuns, formatChanges } from './harness/compare.ts';
 import { formatProfile, functionTimes, readProfile } from './harness/profile.ts';
-import { readResults } from './harness/results.ts';
+import { formatPublication } from './harness/publication.ts';
+import { readResults, writeResults } from './harness/results.ts';
 import { formatOutcome, runQuietly, type Outcome } from './harness/run-quietly.ts';
 import { QUESTIONS } from './l4/questions.ts';
 import { PEERS, runL4 } from './l4/run.ts';
@@ -24,6 +26,7 @@ import { runScaleBenchmark } from './scale/run.ts';
  * npm run bench -- scale [options]    control plane and proxy with thousands of workloads
  * npm run bench -- coefficients FILE   has `halo cost` reckon with a run of "ambient"
  * npm run bench -- compare A B        what differs between two runs' files
+ * npm run bench -- publish FILE       copies a run's file, and what it proves as a page, to docs/benchmarks
  * npm run bench -- profile FILE...    where the time goes in files of --cpu-prof
  */
 
@@ -36,12 +39,14 @@ const USAGE = `usage: npm run bench -- l4 [--rounds N] [--seconds S] [--only QUE
        npm run bench -- scale [--full] [--out FILE] [--allow-busy]
        npm run bench -- coefficients FILE
        npm run bench -- compare A B
+       npm run bench -- publish FILE
        npm run bench -- profile FILE...
 questions of l4: ${QUESTIONS.map(({ name }) => name).join(', ')}
 questions of l7: ${L7_QUESTIONS.map(({ name }) => name).join(', ')};
                  waypoint and proxy: all of them
 `;
 const FOLDER = join(import.meta.dirname, 'results');
+const PUBLISHED = join(import.meta.dirname, '../docs/benchmarks');
 const COEFFICIENTS = join(import.meta.dirname, '../cli/cost/coefficients.json');
 /** The exit codes of the `halo` command: 1 failed, 2 not understood. */
 const [OK, FAILED, USAGE_ERROR] = [0, 1, 2];
@@ -71,6 +76,7 @@ async function main([command, ...args]: readonly string[]): Promise<number> {
     if (command === 'scale') return await benchScale(args);
     if (command === 'coefficients' && args.length === 1) return writeCoefficients(args[0] ?? '');
     if (command === 'compare' && args.length === 2) return compare(args);
+    if (command === 'publish' && args.length === 1) return await publish(args[0] ?? '');
     if (command === 'profile' && args.length > 0) return showProfiles(args);
   } catch (error) {
     process.stderr.write(`bench: ${describeError(error)}\n`);
@@ -197,6 +203,23 @@ function compare([before = '', after = '']: readonly string[]): number {
   const changes = compareRuns(readResults(before), readResults(after));
   process.stdout.write(formatChanges(changes));
   return changes.some(({ verdict }) => verdict === 'worse') ? FAILED : OK;
+}
+
+async function publish(file: string): Promise<number> {
+  const results = readResults(file);
+  if (!results.quiet)
+    throw benchError('ERR_BENCH_RESULTS', 'a run on a busy machine proves nothing');
+  const { benchmark } = results;
+  const path = join(PUBLISHED, `${benchmark}.json`);
+  writeResults(path, results);
+  if (benchmark === 'ambient') await writeReport(path, readAmbientResults(path));
+  else
+    writeFileSync(
+      join(PUBLISHED, `${benchmark}.md`),
+      formatPublication(results, `npm run bench -- ${benchmark}`),
+    );
+  note(`published in ${PUBLISHED}`);
+  return OK;
 }
 
 function showProfiles(files: readonly string[]): number {

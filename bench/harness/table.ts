@@ -2,6 +2,11 @@ import { meetsAim, type Row } from './rows.ts';
 
 /** The rows for people: a column each, aligned; the last one says what of the budget is met. */
 export function formatRows(rows: readonly Row[]): string {
+  return formatColumns(rowCells(rows), new Set([1, 2, 4, 5, 6, 7]));
+}
+
+/** The same as cells: a line of names, then one for each row. */
+export function rowCells(rows: readonly Row[]): string[][] {
   const head = ['metric', 'ours', 'peer', '', 'ratio', 'must', 'aim', 'spread', ''];
   const lines = rows.map((row) => [
     row.metric,
@@ -14,7 +19,7 @@ export function formatRows(rows: readonly Row[]): string {
     `${(row.spread * 100).toFixed(1)} %`,
     verdict(row),
   ]);
-  return formatColumns([head, ...lines], new Set([1, 2, 4, 5, 6, 7]));
+  return [head, ...lines];
 }
 
 /** Lines with each column as wide as its widest cell. @param right columns that are aligned to the right. */
