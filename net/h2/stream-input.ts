@@ -1,3 +1,4 @@
+import { BreakNotice } from '../break-notice.ts';
 import type { ByteSink, SharedBytes } from '../byte-stream.ts';
 import { runNextTurn, type TurnTask } from '../reactor.ts';
 import type { Http2StreamError } from './errors.ts';
@@ -39,9 +40,7 @@ export class StreamInput implements TurnTask {
   #queue: ReceiveQueue | undefined;
   #trailers: HeaderList | undefined;
   #error: Http2StreamError | undefined;
-  /** Who has been told of it: a tunnel that breaks right behind its answer has its sink only later. */
-  #handlerTold: Http2StreamHandler | undefined;
-  #sinkTold: ByteSink | undefined;
+  #notice: BreakNotice<Http2StreamError> | undefined;
   #ended = false;
   #endTold = false;
   #paused = false;
@@ -197,15 +196,8 @@ export class StreamInput implements TurnTask {
     const error = this.#error;
     if (error === undefined) return;
     this.#window.retire();
-    const handler = this.handler;
-    if (handler !== this.#handlerTold) {
-      this.#handlerTold = handler;
-      handler?.onError?.(error);
-    }
-    const sink = this.#sink;
-    if (sink === this.#sinkTold || this.#isSilent()) return;
-    this.#sinkTold = sink;
-    sink?.onError(error);
+    this.#notice ??= new BreakNotice(error);
+    this.#notice.tell(this.handler, this.#sink, () => this.#silent);
   }
 
   #hasInput(): boolean {

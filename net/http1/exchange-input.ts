@@ -1,4 +1,5 @@
 import type { MeshError } from '../../base/errors.ts';
+import { BreakNotice } from '../break-notice.ts';
 import type { ByteSink, SharedBytes } from '../byte-stream.ts';
 import type { HeaderList } from '../h2/headers.ts';
 import type { ExchangeHandler } from '../http/exchange.ts';
@@ -21,10 +22,8 @@ export class ExchangeInput implements BodySink, TurnTask {
   #sink: ByteSink | undefined;
   #trailers: HeaderList | undefined;
   #error: MeshError | undefined;
-  /** Somebody has been told of the error; who comes later is told too, and what is still read is dropped. */
-  #failed = false;
-  #handlerTold: ExchangeHandler | undefined;
-  #sinkTold: ByteSink | undefined;
+  /** Once somebody has been told of the error; what is still read is dropped from then on. */
+  #notice: BreakNotice<MeshError> | undefined;
   #ended = false;
   #endTold = false;
   #paused = false;
@@ -55,7 +54,7 @@ export class ExchangeInput implements BodySink, TurnTask {
 
   /** Nobody hears of it any more. */
   get silent(): boolean {
-    return this.#silent || this.#failed;
+    return this.#silent || this.#notice !== undefined;
   }
 
   setHandler(handler: ExchangeHandler): void {
@@ -102,7 +101,7 @@ export class ExchangeInput implements BodySink, TurnTask {
   end(trailers: HeaderList): void {
     this.#ended = true;
     if (trailers.length > 0) this.#trailers = trailers;
-    if (this.#failed) this.#endTold = true;
+    if (this.#notice !== undefined) this.#endTold = true;
     else this.#tellEnd();
   }
 
@@ -155,16 +154,8 @@ export class ExchangeInput implements BodySink, TurnTask {
     const error = this.#error;
     if (error === undefined || this.#isSilent()) return;
     if (this.handler === undefined && this.#sink === undefined) return; // told to whom comes
-    this.#failed = true;
-    const handler = this.handler;
-    if (handler !== this.#handlerTold) {
-      this.#handlerTold = handler;
-      handler?.onError?.(error);
-    }
-    const sink = this.#sink;
-    if (sink === this.#sinkTold || this.#isSilent()) return;
-    this.#sinkTold = sink;
-    sink?.onError(error);
+    this.#notice ??= new BreakNotice(error);
+    this.#notice.tell(this.handler, this.#sink, () => this.#silent);
   }
 
   #queueTask(): void {
