@@ -1,5 +1,8 @@
+import type { HttpDecision } from '../mesh/model/compiled-http-policies.ts';
 import type { PolicyRequest } from '../mesh/model/http-policy-values.ts';
+import { policyRefusal } from './authorize.ts';
 import type { HttpRequest } from './http-request.ts';
+import type { Verdict } from './request-parts.ts';
 
 /** Others wait no longer than this for a look at all requests. */
 const SLICE_MS = 1;
@@ -8,8 +11,15 @@ const SLICE_MS = 1;
 export class RunningRequests {
   readonly #running = new Map<HttpRequest, PolicyRequest>();
 
-  add(request: HttpRequest, seen: PolicyRequest): void {
-    if (!request.over) this.#running.set(request, seen);
+  /** What a decision of policy means for the request that it is about; one that is let in is among these. */
+  judge(request: HttpRequest, seen: PolicyRequest, decision: HttpDecision): Verdict {
+    if (decision.by !== undefined) request.policy = decision.by.policy;
+    if (decision.kind === 'allow') {
+      if (!request.over) this.#running.set(request, seen);
+      return undefined;
+    }
+    const { status, body, details } = policyRefusal(decision);
+    return { status, flags: 0, body, details };
   }
 
   delete(request: HttpRequest): void {

@@ -269,14 +269,7 @@ export class Security implements Disposable {
     identity: RequestIdentity | undefined,
   ): Verdict {
     const seen = this.#policyRequest(request, identity);
-    const decision = this.#policies.decide(targets, seen);
-    if (decision.by !== undefined) request.policy = decision.by.policy;
-    if (decision.kind === 'allow') {
-      this.#running.add(request, seen);
-      return undefined;
-    }
-    const { status, body, details } = policyRefusal(decision);
-    return { status, flags: 0, body, details };
+    return this.#running.judge(request, seen, this.#policies.decide(targets, seen));
   }
 
   #policyRequest(request: SecuredRequest, identity?: RequestIdentity): PolicyRequest {

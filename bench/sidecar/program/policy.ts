@@ -25,14 +25,7 @@ export class InboundPolicy {
 
   authorize(request: HttpRequest): Verdict {
     const seen = policyRequest(request, TRUSTED_PROXIES);
-    const decision = this.#policies.decide(TARGETS, seen);
-    if (decision.by !== undefined) request.policy = decision.by.policy;
-    if (decision.kind === 'allow') {
-      this.#running.add(request, seen);
-      return undefined;
-    }
-    const { status, body, details } = policyRefusal(decision);
-    return { status, flags: 0, body, details };
+    return this.#running.judge(request, seen, this.#policies.decide(TARGETS, seen));
   }
 
   onRequestEnd(request: HttpRequest): void {
