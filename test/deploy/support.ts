@@ -1,10 +1,8 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { EventEmitter, once } from 'node:events';
 import { request, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import type { ExecutionContext } from 'ava';
 import {
@@ -24,6 +22,7 @@ import {
   type ExecExit,
 } from '../../deploy/sandbox/exec-frames.ts';
 import { startSandbox, stopSandbox } from '../../deploy/sandbox/launch.ts';
+import { endWithProcess } from '../support/own-state.ts';
 
 export const SETTLE_TIMEOUT_MS = 20_000;
 
@@ -38,15 +37,6 @@ export type TestSandbox = Readonly<{
   exec(query: ExecQuery, input?: string): Promise<ExecExit & { stdout: string; stderr: string }>;
 }>;
 
-/** State folders of these tests are their own, below a folder that goes with the test file's process. */
-export function useOwnState(): void {
-  const home = mkdtempSync(join(tmpdir(), 'halo-test-'));
-  process.env['XDG_STATE_HOME'] = home;
-  process.on('exit', () => {
-    rmSync(home, { recursive: true, force: true });
-  });
-}
-
 export function settingsFor(name: string, change: Partial<SandboxSettings> = {}): SandboxSettings {
   return {
     ...{ name, nodes: 2, mesh: false, dnsCapture: false, images: {}, partEnvironment: {} },
@@ -60,7 +50,11 @@ export async function openSandbox(
   name: string,
   change: Partial<SandboxSettings> = {},
 ): Promise<TestSandbox> {
-  t.teardown(() => stopSandbox(name));
+  const letGo = endWithProcess(name);
+  t.teardown(async () => {
+    await stopSandbox(name);
+    letGo();
+  });
   await startSandbox(settingsFor(name, change));
   return connectTo(name);
 }

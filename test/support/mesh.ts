@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestFn } from 'ava';
 import { controlPlaneOf, ztunnelsOf } from '../../cli/parts.ts';
@@ -14,7 +13,6 @@ import {
   type PartRequest,
   type PodStatusLine,
   type SandboxSettings,
-  type SupervisorFile,
 } from '../../deploy/sandbox/api.ts';
 import { stopSandbox } from '../../deploy/sandbox/launch.ts';
 import { fetchAdmin, fetchAdminJson } from '../../mesh/admin/client.ts';
@@ -31,7 +29,7 @@ import { PeerHub, type Peer } from './mesh-peer.ts';
 import { AccessRecords, type AccessRecord, type RecordPattern } from './mesh-records.ts';
 import { watchObjects } from './mesh-watch.ts';
 import { AMBIENT, PEER_IMAGE, uniqueDocuments } from './mesh-yaml.ts';
-import { useOwnState } from './own-state.ts';
+import { endWithProcess, useOwnState } from './own-state.ts';
 
 const START_TIMEOUT_MS = 40_000;
 const SETTLE_TIMEOUT_MS = 20_000;
@@ -71,9 +69,7 @@ export class Mesh implements AsyncDisposable {
   readonly #records = new AccessRecords();
   readonly #abort = new AbortController();
   #hub: PeerHub | undefined;
-  readonly #onExit = (): void => {
-    this.#kill();
-  };
+  #endsWithProcess: (() => void) | undefined;
 
   constructor(options: MeshOptions, name = 'mesh') {
     this.#options = options;
@@ -83,7 +79,7 @@ export class Mesh implements AsyncDisposable {
   }
 
   async start(): Promise<void> {
-    process.prependListener('exit', this.#onExit); // before the folder goes that says whom to end
+    this.#endsWithProcess = endWithProcess(this.name);
     this.#hub = await PeerHub.listen(join(this.#home, `${this.name}.sock`));
     const settings: SandboxSettings = {
       ...{ name: this.name, nodes: this.#options.nodes ?? 2, mesh: true, dnsCapture: false },
@@ -108,7 +104,7 @@ export class Mesh implements AsyncDisposable {
     this.#records.close();
     this.#hub?.close();
     await stopSandbox(this.name);
-    process.off('exit', this.#onExit);
+    this.#endsWithProcess?.();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -357,12 +353,4 @@ export class Mesh implements AsyncDisposable {
   }
 
   /** The last resort of a test file that ends without its hooks: all inside ends with the process outside. */
-  #kill(): void {
-    try {
-      const text = readFileSync(this.sandbox.paths.supervisor, 'utf8');
-      process.kill((JSON.parse(text) as SupervisorFile).pid, 'SIGKILL');
-    } catch {
-      // It has ended already.
-    }
-  }
 }

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { runningSupervisor } from '../../deploy/sandbox/launch.ts';
 
 let ownState: string | undefined;
 
@@ -15,4 +16,20 @@ export function useOwnState(): string {
   process.once('SIGTERM', () => process.exit(143)); // how the test runner ends a file that takes too long
   ownState = home;
   return home;
+}
+
+/**
+ * Has a sandbox end by force with this process, should that end before the test has ended it.
+ *
+ * @returns how to give that up.
+ */
+export function endWithProcess(name: string): () => void {
+  const end = (): void => {
+    const running = runningSupervisor(name);
+    if (running !== undefined) process.kill(running.pid, 'SIGKILL');
+  };
+  process.prependListener('exit', end); // before the folder goes that says whom to end
+  return () => {
+    process.off('exit', end);
+  };
 }

@@ -8,7 +8,8 @@ import type { PodSocketName } from '../../../mesh/zds/pod-sockets.ts';
 import { ZdsClient } from '../../../mesh/zds/client.ts';
 import { allocateShared } from '../../../net/native/memory.ts';
 import { TcpListener } from '../../../net/tcp-listener.ts';
-import { openSandbox, useOwnState, type TestSandbox } from '../support.ts';
+import { useOwnState } from '../../support/own-state.ts';
+import { openSandbox, type TestSandbox } from '../support.ts';
 
 useOwnState();
 

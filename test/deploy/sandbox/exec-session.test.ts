@@ -3,7 +3,8 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import test from 'ava';
 import { EXEC_PROTOCOL } from '../../../deploy/sandbox/api.ts';
-import { openSandbox, processesWith, useOwnState, type TestSandbox } from '../support.ts';
+import { useOwnState } from '../../support/own-state.ts';
+import { openSandbox, processesWith, type TestSandbox } from '../support.ts';
 
 useOwnState();
 

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import test from 'ava';
 import { POD_SOCKETS } from '../../../mesh/zds/pod-sockets.ts';
-import { adminPage, openSandbox, useOwnState, type TestSandbox } from '../support.ts';
+import { useOwnState } from '../../support/own-state.ts';
+import { adminPage, openSandbox, type TestSandbox } from '../support.ts';
 
 useOwnState();
 

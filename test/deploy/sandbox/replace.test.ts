@@ -2,7 +2,8 @@ import { readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import test from 'ava';
 import type { PartStatus } from '../../../deploy/sandbox/api.ts';
-import { adminPage, ExecProgram, openSandbox, useOwnState, type TestSandbox } from '../support.ts';
+import { useOwnState } from '../../support/own-state.ts';
+import { adminPage, ExecProgram, openSandbox, type TestSandbox } from '../support.ts';
 
 useOwnState();
 

@@ -6,13 +6,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
 import { BYTES_PROTOCOL, type ObjectList, type WaitResult } from '../../../deploy/sandbox/api.ts';
 import { runningSupervisor, startSandbox, stopSandbox } from '../../../deploy/sandbox/launch.ts';
+import { useOwnState } from '../../support/own-state.ts';
 import {
   connectTo,
   describeHost,
   openSandbox,
   processesWith,
   settingsFor,
-  useOwnState,
   type TestSandbox,
 } from '../support.ts';
 import { TemporaryFolder } from '../../support/temporary-folder.ts';
