@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { ztunnelsOf } from '../../cli/parts.ts';
 import { makeRow } from '../harness/rows.ts';
@@ -70,13 +70,12 @@ async function enrol(
     target.kind === 'Pod'
       ? { kind: 'Pod', namespace: LATE_NAMESPACE, name: target.name }
       : { kind: 'Namespace', name: target.name };
-  const log = await inboundLog(rig);
-  const skip = readFileSync(log).length;
+  const log = new GrowingLog(await inboundLog(rig));
   await client.ask('keepTrying', { host: rig.vip, port: ECHO_PORT, namespaces, pauseMs });
   const beganMs = Date.now();
   await rig.sandbox.post('/v1/label', { object, labels: { [LABEL]: 'ambient' } });
   try {
-    const firsts = await waitForFirsts(log, skip, ips);
+    const firsts = await waitForFirsts(log, ips);
     return firsts.map((atMs) => atMs - beganMs);
   } finally {
     await client.ask('release', {});
@@ -85,19 +84,36 @@ async function enrol(
   }
 }
 
-async function waitForFirsts(
-  log: string,
-  skip: number,
-  ips: readonly string[],
-): Promise<readonly number[]> {
+async function waitForFirsts(log: GrowingLog, ips: readonly string[]): Promise<readonly number[]> {
   const deadline = performance.now() + TIMEOUT_MS;
   for (;;) {
     await wait(LOOK_EVERY_MS);
-    const found = firstTunnels(readFileSync(log).subarray(skip).toString());
+    const found = firstTunnels(log.added());
     const firsts = ips.flatMap((ip) => found.get(ip) ?? []);
     if (firsts.length === ips.length) return firsts;
     if (performance.now() > deadline)
       throw new Error(`Cannot measure: ${ips.length - firsts.length} pods sent nothing encrypted`);
+  }
+}
+
+/** What has been added to a log since it was opened here; a full one is put aside, with `.1` behind its name. */
+export class GrowingLog {
+  readonly #path: string;
+  readonly #inode: number;
+  readonly #skip: number;
+
+  constructor(path: string) {
+    this.#path = path;
+    const { ino, size } = statSync(path);
+    this.#inode = ino;
+    this.#skip = size;
+  }
+
+  added(): string {
+    const isAside = statSync(this.#path, { throwIfNoEntry: false })?.ino !== this.#inode;
+    const begun = readFileSync(isAside ? `${this.#path}.1` : this.#path).subarray(this.#skip);
+    const next = isAside && existsSync(this.#path) ? readFileSync(this.#path) : Buffer.alloc(0);
+    return Buffer.concat([begun, next]).toString();
   }
 }
 
