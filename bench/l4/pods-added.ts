@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { ztunnelsOf } from '../../cli/parts.ts';
 import { makeRow } from '../harness/rows.ts';
@@ -86,9 +86,10 @@ async function enrol(
 
 async function waitForFirsts(log: GrowingLog, ips: readonly string[]): Promise<readonly number[]> {
   const deadline = performance.now() + TIMEOUT_MS;
+  const found = new Map<string, number>();
   for (;;) {
     await wait(LOOK_EVERY_MS);
-    const found = firstTunnels(log.added());
+    for (const [ip, atMs] of firstTunnels(log.added())) if (!found.has(ip)) found.set(ip, atMs);
     const firsts = ips.flatMap((ip) => found.get(ip) ?? []);
     if (firsts.length === ips.length) return firsts;
     if (performance.now() > deadline)
@@ -96,24 +97,48 @@ async function waitForFirsts(log: GrowingLog, ips: readonly string[]): Promise<r
   }
 }
 
-/** What has been added to a log since it was opened here; a full one is put aside, with `.1` behind its name. */
+/** What is added to a log, a look at a time; a full one is put aside, with `.1` behind its name. */
 export class GrowingLog {
   readonly #path: string;
-  readonly #inode: number;
-  readonly #skip: number;
+  #inode: number;
+  #seen: number;
+  /** The beginning of a line that is still being written. */
+  #rest = '';
 
+  /** Begins at its end. */
   constructor(path: string) {
     this.#path = path;
     const { ino, size } = statSync(path);
     this.#inode = ino;
-    this.#skip = size;
+    this.#seen = size;
   }
 
+  /** The whole lines that have been added since the last look. */
   added(): string {
-    const isAside = statSync(this.#path, { throwIfNoEntry: false })?.ino !== this.#inode;
-    const begun = readFileSync(isAside ? `${this.#path}.1` : this.#path).subarray(this.#skip);
-    const next = isAside && existsSync(this.#path) ? readFileSync(this.#path) : Buffer.alloc(0);
-    return Buffer.concat([begun, next]).toString();
+    const inode = statSync(this.#path, { throwIfNoEntry: false })?.ino;
+    if (inode === undefined) return ''; // just being put aside
+    let text = this.#rest;
+    if (inode !== this.#inode) {
+      text += readFrom(`${this.#path}.1`, this.#seen).toString();
+      this.#inode = inode;
+      this.#seen = 0;
+    }
+    const bytes = readFrom(this.#path, this.#seen);
+    this.#seen += bytes.length;
+    text += bytes.toString();
+    const end = text.lastIndexOf('\n') + 1;
+    this.#rest = text.slice(end);
+    return text.slice(0, end);
+  }
+}
+
+function readFrom(path: string, position: number): Buffer {
+  const fd = openSync(path, 'r');
+  try {
+    const bytes = Buffer.alloc(Math.max(0, fstatSync(fd).size - position));
+    return bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, position));
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -10,10 +10,11 @@ test('what a log gets is seen whole, also when it was put aside meanwhile', (t) 
   writeFileSync(path, 'before\n');
   const log = new GrowingLog(path);
   t.is(log.added(), '');
-  appendFileSync(path, 'one\n');
+  appendFileSync(path, 'one\ntw');
   t.is(log.added(), 'one\n');
+  appendFileSync(path, 'o\nthree\n');
   renameSync(path, `${path}.1`);
-  t.is(log.added(), 'one\n');
-  writeFileSync(path, 'two\n');
-  t.is(log.added(), 'one\ntwo\n');
+  writeFileSync(path, 'four\n');
+  t.is(log.added(), 'two\nthree\nfour\n');
+  t.is(log.added(), '');
 });
