@@ -28,3 +28,9 @@ export function describeError(thrown: unknown): string {
     ? thrown.message
     : `${thrown.message}: ${describeError(thrown.cause)}`;
 }
+
+/** The code of whatever was thrown, such as ENOENT or ours; `undefined` where it has none. */
+export function errorCode(thrown: unknown): string | undefined {
+  if (!(thrown instanceof Error) || !('code' in thrown)) return undefined;
+  return typeof thrown.code === 'string' ? thrown.code : undefined;
+}

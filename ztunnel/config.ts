@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import type * as Yaml from 'yaml';
-import { describeError, MeshError } from '../base/errors.ts';
+import { describeError, errorCode, MeshError } from '../base/errors.ts';
 import { describeSettings, readEnv, type Env, type SettingValues } from '../mesh/runtime/env.ts';
 import { parseServerAddress } from '../mesh/proxy/settings.ts';
 import { ztunnelSettings, type DataThreadCount } from './settings.ts';
@@ -172,7 +172,7 @@ function readIfThere(path: string, sources: ConfigSources): string | undefined {
   try {
     return sources.readFile(path);
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    if (errorCode(error) === 'ENOENT') return undefined;
     throw error;
   }
 }

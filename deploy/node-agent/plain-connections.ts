@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { errorCode } from '../../base/errors.ts';
 import type { Netns } from '../../net/netns.ts';
 import { inNetns } from '../../net/netns.ts';
 import { runCommand } from '../../mesh/runtime/command.ts';
@@ -54,7 +55,7 @@ function readIfThere(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+    if (errorCode(error) === 'ENOENT') return '';
     throw error;
   }
 }

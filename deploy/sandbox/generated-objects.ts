@@ -1,6 +1,6 @@
 import { readFileSync, watch } from 'node:fs';
 import { join } from 'node:path';
-import { describeError } from '../../base/errors.ts';
+import { describeError, errorCode } from '../../base/errors.ts';
 import { GATEWAY_MANAGED } from '../../mesh/kubernetes/labels.ts';
 import type { KubernetesObject } from './api.ts';
 import { RESTARTED_AT } from './deployments.ts';
@@ -69,7 +69,7 @@ export class GeneratedObjects implements Disposable {
         isRecord(file) && Array.isArray(file['objects']) ? file['objects'] : [];
       this.#wanted = objects.filter(isObject);
     } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return;
+      if (errorCode(error) === 'ENOENT') return;
       const message = `Cannot read what the control plane asks to be run: ${describeError(error)}`;
       if (message !== this.#problem) this.#onProblem(message);
       this.#problem = message;

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { cidrContains, tryParseIpAddress, type IpAddress } from '../../base/address.ts';
+import { cidrContains, familyOf, tryParseIpAddress, type IpAddress } from '../../base/address.ts';
 import { SERVICE_NETWORKS, type AddressPool } from './addresses.ts';
 import type { KubernetesObject } from './api.ts';
 import { isRecord } from './documents.ts';
@@ -59,7 +59,7 @@ export class LoadBalancers {
   }
 
   #poolOf(ip: IpAddress): AddressPool {
-    return this.#pools[ip.includes(':') ? 'IPv6' : 'IPv4'];
+    return this.#pools[familyOf(ip) === 6 ? 'IPv6' : 'IPv4'];
   }
 }
 

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { MeshError } from '../../base/errors.ts';
+import { errorCode, MeshError } from '../../base/errors.ts';
 import { makeMaterial, type CaMaterial } from './material.ts';
 
 /** The names that Istio and cert-manager give to the files of a CA. */
@@ -55,7 +55,7 @@ function list(folder: string): string[] {
     return readdirSync(folder);
   } catch (cause) {
     // A folder that is not there is an empty one; one that cannot be read may hold the mesh's CA.
-    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return [];
+    if (errorCode(cause) === 'ENOENT') return [];
     throw caError(folder, 'a folder that cannot be listed', cause);
   }
 }

@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { MeshError } from '../../base/errors.ts';
+import { errorCode, MeshError } from '../../base/errors.ts';
 import { mergeRoots } from '../../certs/bundle.ts';
 import { issueRoot, makeSigner } from '../../certs/issue.ts';
 import { generateKeyPair, privateKeyPem, type KeyKind } from '../../certs/keys.ts';
@@ -198,7 +198,7 @@ function readState(path: string): KeptState | undefined {
   try {
     text = readFileSync(path, 'utf8');
   } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
+    if (errorCode(cause) === 'ENOENT') return undefined;
     throw stateError(path, 'cannot be read', cause);
   }
   const { mode } = statSync(path);

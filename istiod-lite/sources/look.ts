@@ -1,7 +1,7 @@
 import { lstatSync, realpathSync, type Dirent, type Stats } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
-import { describeError } from '../../base/errors.ts';
+import { describeError, errorCode } from '../../base/errors.ts';
 import { Breather } from '../breather.ts';
 
 /** By which one state of a file is told from another. */
@@ -85,6 +85,6 @@ function isConfigName(name: string): boolean {
 
 /** Not there, or no longer under a folder. */
 export function isMissing(error: unknown): boolean {
-  if (!(error instanceof Error) || !('code' in error)) return false;
-  return error.code === 'ENOENT' || error.code === 'ENOTDIR';
+  const code = errorCode(error);
+  return code === 'ENOENT' || code === 'ENOTDIR';
 }

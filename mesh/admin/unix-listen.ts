@@ -11,7 +11,7 @@ import {
 import type { Server } from 'node:http';
 import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
-import { MeshError } from '../../base/errors.ts';
+import { errorCode, MeshError } from '../../base/errors.ts';
 
 /**
  * Listens on a unix socket that only our own user can reach: mode 0600, in a folder that is made with 0700.
@@ -103,7 +103,7 @@ async function isServed(path: string): Promise<boolean> {
     await once(socket, 'connect');
     return true;
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    const code = errorCode(error);
     return code !== 'ECONNREFUSED' && code !== 'ENOENT';
   } finally {
     socket.destroy();

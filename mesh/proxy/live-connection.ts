@@ -1,5 +1,5 @@
 import type { SocketAddress } from '../../base/address.ts';
-import type { MeshError } from '../../base/errors.ts';
+import { errorCode, type MeshError } from '../../base/errors.ts';
 import { makeTraceparent, parseTraceparent, traceIdOf } from '../hbone/headers.ts';
 import type { SpiffeId } from '../model/identity.ts';
 import type { Service } from '../model/service.ts';
@@ -241,6 +241,5 @@ export class LiveConnection implements Live, Traced {
 const ORDINARY_CODES: ReadonlySet<string> = new Set(['ERR_STREAM_RESET', 'ERR_HTTP2_STREAM']);
 
 function isOrdinary(end: Extract<RelayEnd, { kind: 'broken' }>): boolean {
-  const code = 'code' in end.error ? end.error.code : undefined;
-  return end.by !== 'local' && typeof code === 'string' && ORDINARY_CODES.has(code);
+  return end.by !== 'local' && ORDINARY_CODES.has(errorCode(end.error) ?? '');
 }

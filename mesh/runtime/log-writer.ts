@@ -1,4 +1,5 @@
 import { fstatSync, writeSync } from 'node:fs';
+import { errorCode } from '../../base/errors.ts';
 
 /** Takes whole lines; never throws. */
 export interface LineWriter {
@@ -144,7 +145,7 @@ function tryWrite(fd: number, bytes: Buffer): number {
   try {
     return writeSync(fd, bytes);
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    const code = errorCode(error);
     // Full disks and slow readers pass; a closed reader (EPIPE) does not, and must not stop the program.
     return code === 'EAGAIN' || code === 'ENOSPC' || code === 'EINTR' ? 0 : bytes.length;
   }

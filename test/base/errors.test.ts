@@ -1,5 +1,5 @@
 import test from 'ava';
-import { describeError, MeshError } from '../../base/errors.ts';
+import { describeError, errorCode, MeshError } from '../../base/errors.ts';
 
 test('describeError() appends the causes to the message', (t) => {
   const root = new Error('ECONNREFUSED');
@@ -10,4 +10,16 @@ test('describeError() appends the causes to the message', (t) => {
   t.is(describeError('text'), 'text');
   t.is(error.code, 'ERR_UPSTREAM_CONNECT');
   t.is(error.side, 'upstream');
+});
+
+test('errorCode() finds the code of whatever was thrown', (t) => {
+  t.is(errorCode(new MeshError('ERR_ABORTED', 'local', 'Cannot go on')), 'ERR_ABORTED');
+  t.is(errorCode(Object.assign(new Error('no file'), { code: 'ENOENT' })), 'ENOENT');
+  const without = [
+    new Error('ENOENT'),
+    Object.assign(new Error('odd'), { code: 2 }),
+    'ENOENT',
+    undefined,
+  ];
+  t.deepEqual(without.map(errorCode), [undefined, undefined, undefined, undefined]);
 });

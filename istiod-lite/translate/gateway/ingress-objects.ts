@@ -1,3 +1,4 @@
+import { familyOf } from '../../../base/address.ts';
 import type { Gateway } from '../../../mesh/kubernetes/gateway.ts';
 import {
   GATEWAY_MANAGED,
@@ -75,7 +76,7 @@ function ingressServices(
     ...(isBalanced ? fixed : []).map((ip) =>
       service(fixedName(gateway, ip), {
         ...{ type: 'LoadBalancer', loadBalancerIP: ip },
-        ...{ ipFamilyPolicy: 'SingleStack', ipFamilies: [ip.includes(':') ? 'IPv6' : 'IPv4'] },
+        ...{ ipFamilyPolicy: 'SingleStack', ipFamilies: [familyOf(ip) === 6 ? 'IPv6' : 'IPv4'] },
       }),
     ),
   ];
