@@ -230,16 +230,15 @@ export type SandboxStatus = Readonly<{
 export type SandboxEvent =
   | Readonly<{ type: 'progress'; message: string }>
   | Readonly<{ type: 'part'; part: PartStatus }>
-  /** Every part is ready. */
-  | Readonly<{ type: 'ready' }>
-  /** Every pod runs and is ready or has ended, is enrolled or not as asked, and Services and objects say so. */
-  | Readonly<{ type: 'settled' }>
-  /** Every pod is in the mesh or out of it, as asked. */
-  | Readonly<{ type: 'enrolled' }>
   | Readonly<{ type: 'problem'; message: string }>;
 
-/** What the events of these names mean. */
-export type WaitGoal = 'ready' | 'enrolled' | 'settled';
+export type WaitGoal =
+  /** Every part is ready. */
+  | 'ready'
+  /** Every pod is in the mesh or out of it, as asked. */
+  | 'enrolled'
+  /** Every pod runs and is ready or has ended, is enrolled or not as asked, and Services and objects say so. */
+  | 'settled';
 export type WaitResult = Readonly<{ done: boolean; unsettled: readonly string[] }>;
 
 /** As Kubernetes has it; what the sandbox does not know is kept as it came. */

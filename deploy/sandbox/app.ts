@@ -48,9 +48,6 @@ export class Sandbox implements ControlledSandbox {
   readonly #startedAt = timestamp();
   readonly #tokens: TokenSigner;
   #server: ControlServer | undefined;
-  #settled = false;
-  #enrolled = false;
-  #ready = false;
   #checkQueued = false;
   #stopping: Promise<void> | undefined;
 
@@ -91,7 +88,7 @@ export class Sandbox implements ControlledSandbox {
     return {
       name: this.settings.name,
       startedAt: this.#startedAt,
-      ready: this.isReady(),
+      ready: this.#isReady(),
       settled: unsettled.length === 0,
       unsettled,
       parts: this.parts.map((part) => part.status),
@@ -109,7 +106,7 @@ export class Sandbox implements ControlledSandbox {
     };
   }
 
-  isReady(): boolean {
+  #isReady(): boolean {
     return this.parts.every((part) => part.status.state === 'ready');
   }
 
@@ -139,8 +136,8 @@ export class Sandbox implements ControlledSandbox {
   }
 
   /**
-   * Whoever waits for a state looks after every change of anything, and once soon: events tell only of a state that was
-   * seen to be another before, and work that is done between two checks was never seen.
+   * Whoever waits for a state looks after every change of anything, and once soon: work that has begun and ended in between
+   * would be missed by who only heard of changes.
    *
    * @returns how to stop looking.
    */
@@ -264,15 +261,6 @@ export class Sandbox implements ControlledSandbox {
   }
 
   #check(): void {
-    const ready = this.isReady();
-    if (ready && !this.#ready) this.#tell({ type: 'ready' });
-    this.#ready = ready;
-    const enrolled = this.unenrolled().length === 0;
-    if (enrolled && !this.#enrolled) this.#tell({ type: 'enrolled' });
-    this.#enrolled = enrolled;
-    const settled = this.unsettled().length === 0;
-    if (settled && !this.#settled) this.#tell({ type: 'settled' });
-    this.#settled = settled;
     for (const look of this.#lookers) look();
     if (this.cluster.busy) this.#queueCheck();
   }

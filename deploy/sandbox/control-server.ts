@@ -51,7 +51,6 @@ export type ControlledSandbox = Readonly<{
   cluster: Cluster;
   parts: readonly Part[];
   status: SandboxStatus;
-  isReady(): boolean;
   unsettled(): string[];
   unenrolled(): string[];
   onEvent(listener: (event: SandboxEvent) => void): () => void;
@@ -283,8 +282,6 @@ export class ControlServer {
     for (const part of sandbox.parts)
       write({ type: 'part', part: part.status } satisfies SandboxEvent);
     for (const message of sandbox.status.problems) write({ type: 'problem', message });
-    if (sandbox.isReady()) write({ type: 'ready' });
-    if (sandbox.unsettled().length === 0) write({ type: 'settled' });
     response.on('close', sandbox.onEvent(write));
   }
 
