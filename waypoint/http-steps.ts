@@ -20,7 +20,7 @@ import { decideFault } from './filters/fault.ts';
 import type { FilterAnswer } from './filters/respond.ts';
 import type { HttpRequest } from './http-request.ts';
 import { Mirror } from './mirror.ts';
-import { MISDIRECTED, NO_BACKEND, NO_HOST, type LocalReply } from './local-reply.ts';
+import { BAD_PATH, MISDIRECTED, NO_BACKEND, NO_HOST, type LocalReply } from './local-reply.ts';
 import { normalizePath } from './normalize-path.ts';
 import { pause } from './pause.ts';
 import { tellRateLimits } from './rate-limit.ts';
@@ -31,7 +31,7 @@ import {
   type RequestSettings,
   type Verdict,
 } from './request-parts.ts';
-import { DI, DPE, FI, NC, UH } from './response-flags.ts';
+import { DI, FI, NC, UH } from './response-flags.ts';
 import type { GatewayRoutes } from './gateway/gateway-routes.ts';
 import { compileRule, routesFor } from './routing.ts';
 import { findSession, sessionField } from './sessions.ts';
@@ -64,12 +64,6 @@ export type HttpStepsOptions = Readonly<{
   paths: () => PathNormalization;
 }>;
 
-const BAD_PATH: LocalReply = {
-  status: 400,
-  flags: DPE,
-  details: 'path_normalization_failed',
-  body: '',
-};
 const NO_FILTERS: FilterChain = compileFilters([]);
 
 /** The steps of a request, each with the configuration that holds when it is taken; a rule, once found, is kept. */

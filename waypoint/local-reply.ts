@@ -37,6 +37,7 @@ export const IDLE_AFTER_REQUEST = reply(504, SI, 'stream_idle_timeout', 'stream 
 export const UPGRADE_REFUSED = reply(403, 0, 'upgrade_failed');
 /** TRACE would show a client what was added behind it. Attack S9. */
 export const METHOD_REFUSED = reply(405, DPE, 'method_not_allowed');
+export const BAD_PATH = reply(400, DPE, 'path_normalization_failed');
 export const NO_TARGET = reply(400, DPE, 'missing_host_header');
 /** A client of one listener speaks to another one by the same connection. RFC 9110 section 15.5.20. */
 export const MISDIRECTED = reply(421, DPE, 'misdirected_request');

@@ -3,12 +3,11 @@ import type { Metrics } from '../../../mesh/runtime/metrics.ts';
 import type { Log } from '../../../mesh/runtime/log.ts';
 import { systemClock } from '../../../net/clock.ts';
 import type { HttpRequest } from '../../../waypoint/http-request.ts';
-import type { LocalReply } from '../../../waypoint/local-reply.ts';
+import { BAD_PATH } from '../../../waypoint/local-reply.ts';
 import { normalizePath } from '../../../waypoint/normalize-path.ts';
 import { RequestLog } from '../../../waypoint/request-log.ts';
 import { RequestMetrics } from '../../../waypoint/request-metrics.ts';
 import { DEFAULT_SETTINGS, type RequestParts } from '../../../waypoint/request-parts.ts';
-import { DPE } from '../../../waypoint/response-flags.ts';
 import { Deadlines } from '../../../waypoint/timeout.ts';
 import { Tracing } from '../../../waypoint/tracing.ts';
 import type { UpstreamPool } from '../../../waypoint/upstream/pool.ts';
@@ -25,9 +24,6 @@ export type StepsOptions = Readonly<{
 export type OwnSteps = Pick<RequestParts, 'authorize' | 'findRule' | 'chooseBackend'> &
   Readonly<{ onRequestEnd?: (request: HttpRequest) => void }>;
 
-const BAD_PATH: LocalReply = {
-  ...{ status: 400, flags: DPE, details: 'path_normalization_failed', body: '' },
-};
 /** No spans are sent from here, so none are sampled. */
 const SAMPLING_PERCENT = 0;
 
