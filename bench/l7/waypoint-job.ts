@@ -1,8 +1,8 @@
 import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { HBONE_PORT } from '../../mesh/model/ports.ts';
 import { startChild, stopChild } from '../harness/child.ts';
+import { writePrivate } from '../harness/private-file.ts';
 import { TemporaryFolder } from '../harness/temporary-folder.ts';
 import { clientCertificate } from '../l4/certificate.ts';
 import { startHttpServers } from '../l4/http-servers.ts';
@@ -69,11 +69,6 @@ async function startEnvoy(
   vip: string,
 ): Promise<readonly number[]> {
   const folder = stack.use(new TemporaryFolder('envoy')).path;
-  const write = (name: string, text: string): string => {
-    const path = join(folder, name);
-    writeFileSync(path, text, { mode: 0o600 });
-    return path;
-  };
   const { chainPem, privateKeyPem, rootsPem } = await clientCertificate(rig);
   const server = rig.ip('mesh-server');
   const configuration = envoyWaypoint({
@@ -86,14 +81,14 @@ async function startEnvoy(
     })),
     endpoint: { host: server, port: HBONE_PORT, peer: SERVER_IDENTITY },
     certificate: {
-      chain: write('chain.pem', chainPem.join('\n')),
-      key: write('key.pem', privateKeyPem),
-      roots: write('roots.pem', rootsPem.join('\n')),
+      chain: writePrivate(folder, 'chain.pem', chainPem.join('\n')),
+      key: writePrivate(folder, 'key.pem', privateKeyPem),
+      roots: writePrivate(folder, 'roots.pem', rootsPem.join('\n')),
     },
     trustDomain: TRUST_DOMAIN,
     accessLog: join(folder, 'access.log'),
   });
-  const file = write('envoy.json', configuration);
+  const file = writePrivate(folder, 'envoy.json', configuration);
   const child = startChild(
     rig.enter('plain-client', [
       ...[ENVOY, '-c', file, '--concurrency', '1', '--log-level', 'error'],

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { makeTestCa } from '../../test/support/test-ca.ts';
 import { startChild, stopChild, type Child } from '../harness/child.ts';
+import { writePrivate } from '../harness/private-file.ts';
 import { processTree } from '../harness/processes.ts';
 import { TemporaryFolder } from '../harness/temporary-folder.ts';
 
@@ -129,11 +130,7 @@ async function answers(enter: Enter, host: string, port: number): Promise<boolea
 /** A CA of the pair's own, with a certificate for each side. */
 function writeFiles(folder: string): PairFiles {
   const ca = makeTestCa();
-  const write = (name: string, text: string): string => {
-    const path = join(folder, name);
-    writeFileSync(path, text, { mode: 0o600 });
-    return path;
-  };
+  const write = (name: string, text: string): string => writePrivate(folder, name, text);
   const side = (name: Side): PairFiles['client'] => {
     const certificate = ca.issue(`spiffe://cluster.local/ns/bench/sa/${name}`, {
       ...{ uris: [], dnsNames: [`${name}.bench`] },

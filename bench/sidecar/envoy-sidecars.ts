@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { AppEndpoint, AppPod } from '../ambient/application.ts';
 import type { CallGraph } from '../ambient/call-graph.ts';
 import type { Additions } from '../ambient/mesh-objects.ts';
+import { writePrivate } from '../harness/private-file.ts';
 import { ENVOY, type CertificateFiles } from '../peers/envoy.ts';
 import { afterSidecar, SIDECAR_RULES } from './capture.ts';
 import {
@@ -13,13 +14,7 @@ import {
   listeners,
   listenersFile,
 } from './envoy-config.ts';
-import {
-  inboundRules,
-  replaceFile,
-  writeCertificates,
-  writePrivate,
-  type Sidecars,
-} from './sidecars.ts';
+import { inboundRules, replaceFile, writeCertificates, type Sidecars } from './sidecars.ts';
 
 /** As Istio's pilot-agent starts it; two worker threads are its default, and old policy ends with the next answer. */
 const ARGUMENTS = [

@@ -5,6 +5,7 @@ import { programCommand } from '../../mesh/runtime/program-command.ts';
 import type { AppEndpoint, AppPod } from '../ambient/application.ts';
 import type { CallGraph } from '../ambient/call-graph.ts';
 import type { Additions } from '../ambient/mesh-objects.ts';
+import { writePrivate } from '../harness/private-file.ts';
 import { afterSidecar, SIDECAR_RULES } from './capture.ts';
 import {
   ACCOUNT_VARIABLE,
@@ -19,13 +20,7 @@ import {
   type PolicyFile,
   type SidecarFile,
 } from './halo-files.ts';
-import {
-  inboundRules,
-  replaceFile,
-  writeCertificates,
-  writePrivate,
-  type Sidecars,
-} from './sidecars.ts';
+import { inboundRules, replaceFile, writeCertificates, type Sidecars } from './sidecars.ts';
 
 /**
  * One of the three semi-spaces in which V8 has young objects. A data thread of a node's proxy has 4 MB; for what one pod

@@ -1,5 +1,5 @@
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { makeTestCa } from '../../test/support/test-ca.ts';
 import {
   callersOf,
@@ -12,6 +12,7 @@ import {
 } from '../ambient/application.ts';
 import type { CallGraph } from '../ambient/call-graph.ts';
 import type { Additions } from '../ambient/mesh-objects.ts';
+import { writePrivate } from '../harness/private-file.ts';
 import type { CertificateFiles } from '../peers/envoy.ts';
 
 /** A proxy in each pod. What a control plane would send, files say: each sidecar looks at them again when they are replaced. */
@@ -76,13 +77,6 @@ export function writeCertificates(
       return [account, files];
     }),
   );
-}
-
-/** @returns the path. */
-export function writePrivate(folder: string, name: string, text: string): string {
-  const path = join(folder, name);
-  writeFileSync(path, text, { mode: 0o600 });
-  return path;
 }
 
 /** In one step, which is what sidecars watch for; nothing else is ever seen in the file's folder. */
