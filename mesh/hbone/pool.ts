@@ -25,6 +25,9 @@ type Entry = {
 /** How often idle sessions are looked for, as a part of the idle time. */
 const SWEEPS_PER_IDLE_TIME = 4;
 
+/** Where so many sessions to one peer do not answer, one more would not either. */
+const MAX_UNRESPONSIVE = 8;
+
 /** The sessions of one thread, shared by the connections that have the same key. */
 export class SessionPool implements SessionOwner, Disposable {
   readonly #entries = new Map<string, Entry>();
@@ -63,7 +66,7 @@ export class SessionPool implements SessionOwner, Disposable {
     for (;;) {
       signal?.throwIfAborted();
       const entry = this.#entry(key); // looked up each time: it goes with its last session
-      const free = entry.sessions.find((session) => session.availableTunnels() > 0);
+      const free = findFree(entry);
       if (free !== undefined) return await begin(free, false);
       const first = entry.opening === undefined;
       entry.opening ??= this.#open(entry, open);
@@ -124,6 +127,7 @@ export class SessionPool implements SessionOwner, Disposable {
     try {
       const session = await open();
       entry.sessions.push(session);
+      putSlowLast(entry);
       this.#bySession.set(session, entry);
       session.setOwner(this);
       return session;
@@ -142,6 +146,28 @@ export class SessionPool implements SessionOwner, Disposable {
     for (const session of [...this.#bySession.keys()])
       if (session.activeTunnels === 0 && session.lastUsedMs <= idleSinceMs) session.retire();
   }
+}
+
+/**
+ * One that answers soon, if there is one; else none, so that another is opened, until there are enough that do not. A
+ * session that was slow stands behind the others from then on: its peer may answer again, and is still far behind.
+ */
+function findFree(entry: Entry): HboneSession | undefined {
+  const [first] = entry.sessions;
+  if (first === undefined) return undefined;
+  if (first.availableTunnels() > 0 && !first.isUnresponsive()) return first;
+  const slowCount = putSlowLast(entry);
+  const index = entry.sessions.findIndex((session) => session.availableTunnels() > 0);
+  const isSlow = index >= entry.sessions.length - slowCount;
+  return isSlow && slowCount < MAX_UNRESPONSIVE ? undefined : entry.sessions[index];
+}
+
+/** @returns how many do not answer now. */
+function putSlowLast(entry: Entry): number {
+  const slow = entry.sessions.filter((session) => session.isUnresponsive());
+  if (slow.length > 0)
+    entry.sessions = [...entry.sessions.filter((session) => !slow.includes(session)), ...slow];
+  return slow.length;
 }
 
 function formatPoolKey(key: PoolKey): string {

@@ -27,10 +27,11 @@ export type SessionOptions = Readonly<{
 }>;
 
 /**
- * A peer in the same cluster answers within milliseconds. One that says nothing for so long, and then for as long to a
- * PING, has vanished, or its packets have: TCP repeats those after 0.2, 0.6, 1.4 s and so on, whenever the way is free.
+ * A peer in the same cluster answers within milliseconds. One that answers no tunnel for so long, and then no PING, has
+ * vanished, or its packets have: TCP repeats those after 0.2, 0.6, 1.4 s and so on, whenever the way is free. Or they
+ * stand behind much data: TCP goes on for seconds at the rate that a way had while it was bad.
  */
-const SILENCE_MS = 250;
+const PATIENCE_MS = 200;
 
 /** What a session tells its owner. */
 export interface SessionOwner {
@@ -131,10 +132,14 @@ export class HboneSession {
     return this.#connection.activeStreams;
   }
 
-  /** How many more tunnels could begin now: none while the peer is silent, for they would wait with all that do. */
+  /** How many more tunnels could begin now. */
   availableTunnels(): number {
-    if (this.#retired || this.#connection.isSilent(SILENCE_MS)) return 0;
-    return this.#connection.availableStreams();
+    return this.#retired ? 0 : this.#connection.availableStreams();
+  }
+
+  /** Whether a new tunnel would wait with all those that do. */
+  isUnresponsive(): boolean {
+    return this.#connection.isUnresponsive(PATIENCE_MS);
   }
 
   /** `undefined` when there is no room (any more). */

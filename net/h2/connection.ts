@@ -58,11 +58,12 @@ export class Http2Connection {
   }
 
   /**
-   * Client: whether the peer seems to have vanished. It has said nothing for longer than `patienceMs` since a stream was
-   * opened, was then asked by a PING, and has not answered that for as long either. So the first call only asks.
+   * Client: whether new streams would wait for long. No stream has been answered for longer than `patienceMs` since one
+   * was opened; then the peer was asked by a PING, and has not answered that for as long either. So the first call that
+   * finds the one only asks.
    */
-  isSilent(patienceMs: number): boolean {
-    return this.#session.isSilent(patienceMs);
+  isUnresponsive(patienceMs: number): boolean {
+    return this.#session.isUnresponsive(patienceMs);
   }
 
   /**

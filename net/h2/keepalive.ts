@@ -17,9 +17,6 @@ export class Keepalive {
   readonly #timeoutMs: number;
   #lastInput: number;
   #pinged = false;
-  /** When something was asked for first, and when isSilent() then sent a PING, since something came last. */
-  #askedMs: number | undefined;
-  #probedMs: number | undefined;
   #cancel: (() => void) | undefined;
 
   /** @param idleMs 0 for no keepalive. */
@@ -34,29 +31,7 @@ export class Keepalive {
 
   onInput(): void {
     this.#pinged = false;
-    this.#askedMs = undefined;
-    this.#probedMs = undefined;
     this.#lastInput = this.#clock.now();
-  }
-
-  /** Something is asked for that a peer answers soon. */
-  onAsk(): void {
-    this.#askedMs ??= this.#clock.now();
-  }
-
-  /**
-   * For whoever would rather go another way than wait: whether the peer has said nothing for longer than `patienceMs` since
-   * it was asked for something, and then to a PING for as long again.
-   */
-  isSilent(patienceMs: number): boolean {
-    if (this.#askedMs === undefined) return false;
-    const nowMs = this.#clock.now();
-    if (this.#probedMs !== undefined) return nowMs - this.#probedMs > patienceMs;
-    if (nowMs - this.#askedMs > patienceMs) {
-      this.#probedMs = nowMs;
-      this.#owner.sendKeepalivePing();
-    }
-    return false;
   }
 
   stop(): void {

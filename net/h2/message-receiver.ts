@@ -32,6 +32,8 @@ export interface MessageOwner {
   resetStream(stream: Http2Stream, code: number, found: string): void;
   /** RST_STREAM for an id that has no stream here. */
   refuseStream(streamId: number, code: number): void;
+  /** Client: a request is answered, or said to be. */
+  onAnswer(streamId: number): void;
   /** The peer reset the stream. */
   onStreamReset(stream: Http2Stream, code: number): void;
 }
@@ -133,6 +135,7 @@ export class MessageReceiver {
   }
 
   #onResponse(stream: Http2Stream, headers: HeaderList, endStream: boolean): void {
+    this.#owner.onAnswer(stream.id);
     const head = this.#head;
     readResponseHead(headers, head);
     const { status } = head;

@@ -4,6 +4,7 @@ import { Ending } from '../ending.ts';
 import { Outbox, type OutboxOwner } from '../outbox.ts';
 import { runNextTurn, type TurnTask } from '../reactor.ts';
 import { AbuseCounter } from './abuse.ts';
+import { AnswerProbe } from './answer-probe.ts';
 import {
   connectionError,
   ENHANCE_YOUR_CALM,
@@ -39,6 +40,7 @@ import { StreamTable } from './stream-table.ts';
 /** Payloads of our PINGs. */
 const KEEPALIVE_PING = 1;
 const DRAIN_PING = 2;
+const PROBE_PING = 3;
 const PING_MARK = 0x68616c6f;
 
 /** The inside of Http2Connection: its parts, and what holds them together. */
@@ -55,6 +57,7 @@ export class Session
   readonly #receiver: Receiver;
   readonly #reader: FrameReader;
   readonly #keepalive: Keepalive;
+  readonly #probe: AnswerProbe;
   readonly #ending: Ending;
   readonly #peerSide: Side;
   readonly #windowGrowth: WindowGrowth;
@@ -98,6 +101,9 @@ export class Session
       parameters.keepaliveIdleMs,
       parameters.keepaliveTimeoutMs,
     );
+    this.#probe = new AnswerProbe(() => {
+      this.#sender.ping(0, PING_MARK, PROBE_PING);
+    }, parameters.clock);
     this.#cancelSettingsTimeout = parameters.clock.after(SETTINGS_TIMEOUT_MS, () => {
       this.#fail(SETTINGS_TIMEOUT, 'no answer to SETTINGS');
     });
@@ -115,9 +121,9 @@ export class Session
     return Math.max(0, most - this.streams.size);
   }
 
-  /** See Keepalive. */
-  isSilent(patienceMs: number): boolean {
-    return !this.#over && this.#keepalive.isSilent(patienceMs);
+  /** See AnswerProbe. */
+  isUnresponsive(patienceMs: number): boolean {
+    return !this.#over && this.#probe.isUnresponsive(patienceMs);
   }
 
   openStream(
@@ -127,8 +133,8 @@ export class Session
   ): Http2Stream | undefined {
     checkOutgoing(headers);
     if (this.availableStreams === 0) return undefined;
-    this.#keepalive.onAsk();
     const stream = this.makeStream(this.streams.takeId(), handler);
+    this.#probe.onAsk(stream.id);
     stream.method = findHeader(headers, ':method') ?? '';
     const ends = options.endStream === true;
     this.#sender.headers(stream.id, headers, ends, options.neverIndexed);
@@ -264,7 +270,12 @@ export class Session
     this.#sender.rstStream(streamId, code);
   }
 
+  onAnswer(streamId: number): void {
+    this.#probe.onAnswer(streamId);
+  }
+
   onStreamReset(stream: Http2Stream, code: number): void {
+    this.#probe.onAnswer(stream.id);
     const processed = code !== REFUSED_STREAM;
     this.streams.remove(stream.id, true);
     const found = 'reset by the peer';
@@ -287,7 +298,9 @@ export class Session
   }
 
   onPong(high: number, low: number): void {
-    if (high !== PING_MARK || low !== DRAIN_PING || this.#lastAllowed !== MAX_31_BITS) return;
+    if (high !== PING_MARK) return;
+    if (low === PROBE_PING) this.#probe.onPong();
+    if (low !== DRAIN_PING || this.#lastAllowed !== MAX_31_BITS) return;
     this.#lastAllowed = this.streams.lastPeerId;
     this.#sender.goaway(this.#lastAllowed, NO_ERROR);
     this.#endWhenIdle();

@@ -6,8 +6,9 @@ import { openTunnel, type Tunnel } from '../../../mesh/hbone/client.ts';
 import { SessionPool, type PoolKey } from '../../../mesh/hbone/pool.ts';
 import { acceptTunnel, type TunnelRequest } from '../../../mesh/hbone/server.ts';
 import type { HboneSession } from '../../../mesh/hbone/session.ts';
+import { HEADROOM } from '../../../net/byte-stream.ts';
 import type { Http2Options } from '../../../net/h2/options.ts';
-import { Collector } from '../../support/collect.ts';
+import { Collector, shared } from '../../support/collect.ts';
 import {
   CLIENT,
   dialHbone,
@@ -225,54 +226,64 @@ test('many sources at once, coming and going, leave nothing open', async (t) => 
   t.true(peer.sessions.length <= 7 * 3);
 });
 
-test('a session whose peer has vanished without a word gets no more tunnels, until something is heard of it', async (t) => {
-  const ca = makeTestCa();
-  const peer = openHbonePeer(t, ca, (request) => {
-    acceptTunnel(request, '');
-  });
-  // Everything on it can be held up, as on a link that is down.
-  const pairs: Socket[][] = [];
-  const connectTo = await openTcpWay(t, peer.address.port, (from, goOn) => {
-    const onward = goOn();
-    from.pipe(onward).pipe(from);
-    pairs.push([from, onward]);
-  });
-  const pool = new SessionPool({ idleMs: 60_000 });
-  t.teardown(() => {
-    pool[Symbol.dispose]();
-  });
-  const key = {
-    ...{ podUid: 'pod-1', sourceIp: parseIpAddress('10.0.0.1'), identity: CLIENT, connectTo },
-    peers: [SERVER],
-  };
-  const used: HboneSession[] = [];
-  const tunnel = (): Promise<Tunnel> =>
-    pool.withSession(
-      key,
-      () => dialHbone(t, ca, connectTo),
-      (session) => {
-        used.push(session);
-        return openTunnel(session, { authority: '10.0.0.2:80', headers: [] });
-      },
-    );
+for (const peerSays of ['nothing', 'much'] as const)
+  test(`a session whose peer answers no more, and says ${peerSays} else, gets no more tunnels until it answers`, async (t) => {
+    const ca = makeTestCa();
+    const running: TunnelRequest[] = [];
+    const peer = openHbonePeer(t, ca, (request) => {
+      acceptTunnel(request, '');
+      running.push(request);
+    });
+    // Everything on it can be held up, as on a link that is down, or what goes to the peer.
+    const pairs: Socket[][] = [];
+    const connectTo = await openTcpWay(t, peer.address.port, (from, goOn) => {
+      const onward = goOn();
+      from.pipe(onward).pipe(from);
+      pairs.push([from, onward]);
+    });
+    const pool = new SessionPool({ idleMs: 60_000 });
+    t.teardown(() => {
+      pool[Symbol.dispose]();
+    });
+    const key = {
+      ...{ podUid: 'pod-1', sourceIp: parseIpAddress('10.0.0.1'), identity: CLIENT, connectTo },
+      peers: [SERVER],
+    };
+    const used: HboneSession[] = [];
+    const tunnel = (): Promise<Tunnel> =>
+      pool.withSession(
+        key,
+        () => dialHbone(t, ca, connectTo),
+        (session) => {
+          used.push(session);
+          return openTunnel(session, { authority: '10.0.0.2:80', headers: [] });
+        },
+      );
 
-  await tunnel();
-  const [silent] = used;
-  for (const [socket, onward] of pairs) socket?.unpipe(onward).pause();
-  let answered = 0;
-  const held: Promise<unknown>[] = [];
-  // As connections come: those before it is known wait, the others are served.
-  while (used.at(-1) === silent) {
-    held.push(tunnel().then(() => answered++));
-    await delay(50);
-  }
-  t.is(pool.size, 2);
-  await held.at(-1);
-  t.is(answered, 1);
+    const heard = new Collector((await tunnel()).stream);
+    const [slow] = used;
+    const [from, onward] = pairs[0] ?? [];
+    if (onward !== undefined) from?.unpipe(onward).pause();
+    if (peerSays === 'nothing' && from !== undefined) onward?.unpipe(from).pause();
+    let answered = 0;
+    const held: Promise<unknown>[] = [];
+    // As connections come: those before it is known wait, the others are served.
+    while (used.at(-1) === slow) {
+      held.push(tunnel().then(() => answered++));
+      running[0]?.stream.write(shared('.').bytes, HEADROOM, 1);
+      await delay(50);
+    }
+    t.is(pool.size, 2);
+    await held.at(-1);
+    t.is(answered, 1);
+    t.is(heard.received > 0, peerSays === 'much');
 
-  const [socket, onward] = pairs[0] ?? [];
-  if (onward !== undefined) socket?.pipe(onward);
-  await Promise.all(held);
-  await tunnel();
-  t.is(used.at(-1), silent);
-});
+    if (onward !== undefined) from?.pipe(onward);
+    if (peerSays === 'nothing' && from !== undefined) onward?.pipe(from);
+    await Promise.all(held);
+    await tunnel();
+    t.not(used.at(-1), slow, 'the other one, which was never slow, comes first');
+    used.at(-1)?.retire();
+    await tunnel();
+    t.is(used.at(-1), slow);
+  });
