@@ -90,6 +90,8 @@ class Soak {
   readonly #failures: string[] = [];
   #fault: Fault | undefined;
   #rounds = 0;
+  /** Of the last fault, the longest of all topologies; milliseconds. */
+  #recoveryMs = 0;
 
   constructor(mesh: Mesh, options: SoakOptions) {
     this.#mesh = mesh;
@@ -143,7 +145,8 @@ class Soak {
       await this.#audit();
       this.#ledger.judge();
       const { complete, explained } = this.#ledger;
-      const state = `${complete} complete, ${explained} broken by faults`;
+      const recovery = `recovered after ${Math.round(this.#recoveryMs)} ms`;
+      const state = `${recovery}, ${complete} complete, ${explained} broken by faults`;
       say(`${++this.#rounds} ${fault.name}: ${state}, ${this.#failures.length} failures`);
       if (this.#rounds % 6 === 0) say(`  ${this.#watch.describe()}`);
       await delay(Math.max(0, nextMs - performance.now()), undefined, { signal }).catch(
@@ -156,6 +159,7 @@ class Soak {
   async #round(given: Fault): Promise<void> {
     // Its window opens when it begins, after the round has seen that all is well.
     let ends: ((nowMs: number) => void) | undefined;
+    this.#recoveryMs = 0;
     const fault: Fault = {
       ...given,
       begin: async (place) => {
@@ -175,9 +179,11 @@ class Soak {
       const { cells } = await runRound(this.#loads, fault, (reports) => {
         this.#take(reports);
       });
-      for (const [topology, { recoveryMs = Infinity }] of cells)
+      for (const [topology, { recoveryMs = Infinity }] of cells) {
+        this.#recoveryMs = Math.max(this.#recoveryMs, recoveryMs);
         if (recoveryMs > this.#options.recoveryMs)
           this.#failures.push(`${topology}: ${given.name}: recovered after ${recoveryMs} ms`);
+      }
     } catch (error) {
       this.#failures.push(`${given.name}: ${String(error)}`);
     } finally {
