@@ -58,6 +58,11 @@ export class TcpListener implements EventHandler {
   }
 
   onEvent(): void {
+    this.#acceptSome();
+    this.#queueUp();
+  }
+
+  #acceptSome(): void {
     for (let accepts = 0; accepts < ACCEPTS_PER_TURN && this.#open; accepts++) {
       const fd = acceptSocket(this.fd, peer, peerLength);
       if (fd >= 0) this.#accepted(fd);
@@ -90,6 +95,13 @@ export class TcpListener implements EventHandler {
 
   #accepted(fd: number): void {
     this.#onAccept(new TcpStream(fd, readSockaddr(peer), this.#options.abortive));
+  }
+
+  /** Of the threads that wait for a socket the kernel wakes the first in its list: whoever has had its turn is the last. */
+  #queueUp(): void {
+    if (!this.#open || this.#pause !== undefined) return;
+    unwatch(this.fd);
+    this.#watch();
   }
 
   #watch(): void {
