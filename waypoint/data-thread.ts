@@ -26,7 +26,6 @@ import { WaypointStore } from '../mesh/proxy/state/waypoint-store.ts';
 import { StateWaiters } from '../mesh/proxy/state/waiters.ts';
 import { TlsContexts } from '../mesh/proxy/tls-contexts.ts';
 import { dataThreadStart, openDataThread } from '../mesh/runtime/data-thread.ts';
-import type { ServiceKey } from '../mesh/model/service.ts';
 import { openLog } from '../mesh/runtime/log.ts';
 import { watchLoop } from '../mesh/runtime/loop-watchdog.ts';
 import { Metrics } from '../mesh/runtime/metrics.ts';
@@ -39,31 +38,22 @@ import type { HttpServerOptions } from '../net/http/server.ts';
 import { closeReactor, setFaultHandler } from '../net/reactor.ts';
 import type { TcpListener } from '../net/tcp-listener.ts';
 import { POST_QUANTUM_GROUPS } from '../net/tls-context.ts';
-import { BatchSender } from './batch-sender.ts';
 import { explainAtGateway } from './gateway/explain.ts';
 import { GatewayPorts } from './gateway/gateway-ports.ts';
 import { GatewayRoutes } from './gateway/gateway-routes.ts';
-import { chooseIngressWay } from './gateway/ingress-way.ts';
 import { ServerTls } from './gateway/server-tls.ts';
 import { explainRequest } from './explain.ts';
 import { EndpointMetrics } from './endpoint-metrics.ts';
 import { reportTarget } from './endpoint-report.ts';
-import { CheckedHealth, type HealthResult } from './health/checked-health.ts';
-import { HealthChecker } from './health/checker.ts';
-import { updateChecks } from './health/checked-services.ts';
-import { makeProbe } from './health/probe.ts';
-import { TurnBatch } from './health/turn-batch.ts';
+import { CheckedHealth } from './health/checked-health.ts';
+import { EndpointChecks } from './health/endpoint-checks.ts';
 import { HttpSteps } from './http-steps.ts';
 import { HttpConnections, type HttpParts } from './http.ts';
 import { Security } from './security.ts';
 import { listenForTunnels } from './listener.ts';
-import { MessageMetrics } from './message-metrics.ts';
 import type { WaypointParts } from './parts.ts';
 import { RateLimiter } from './rate-limit.ts';
-import { RequestLog } from './request-log.ts';
-import { RequestMetrics } from './request-metrics.ts';
-import { Taps } from './tap.ts';
-import type { SpanRecord } from './span-record.ts';
+import { Telemetry } from './telemetry.ts';
 import type {
   ControlCalls,
   DataThreadCalls,
@@ -71,7 +61,6 @@ import type {
   XdsDelta,
 } from './thread-calls.ts';
 import { Deadlines } from './timeout.ts';
-import { Tracing } from './tracing.ts';
 import { departedBy } from './upstream/departed.ts';
 import { connectEndpoint, dialEndpoint } from './upstream/dial.ts';
 import { UpstreamPool } from './upstream/pool.ts';
@@ -158,29 +147,24 @@ const targets = new UpstreamTargets({
   },
 });
 const endpointMetrics = new EndpointMetrics(metrics);
-const healthResults = new TurnBatch<HealthResult>((batch) => {
-  link.notify('health', batch);
-});
 /** One thread of the process checks, for all of them. */
-const checker =
+const checks =
   index === 0
-    ? new HealthChecker({
-        clock,
-        probe: makeProbe({
+    ? new EndpointChecks({
+        ...{ state, store, clock, log: logger, isIngress: config.role === 'gateway' },
+        ways: {
           connect: (endpoint, timeoutMs, signal) =>
             connectEndpoint(parts, endpoint, signal, timeoutMs),
           dial: (endpoint, version, events, timeoutMs, signal) =>
             dialEndpoint(parts, endpoint, version, events, timeoutMs, signal),
-        }),
+        },
         onResult(result) {
           endpointMetrics.countCheck(result);
-          healthResults.add(result);
         },
-        onChange({ service, workload, healthy, reason }) {
-          const word = healthy ? 'healthy' : 'unhealthy';
-          logger.info(`endpoint ${word}`, { service, endpoint: workload, reason });
-          const time = new Date().toISOString();
-          const event = { time, kind: word, target: service, endpoint: workload, reason } as const;
+        onResults(batch) {
+          link.notify('health', batch);
+        },
+        onEvent(event) {
           link.notify('endpointEvent', event);
         },
       })
@@ -189,28 +173,12 @@ const upstreams = new UpstreamPool((endpoint, version, events, timeoutMs) => {
   if (!isTargetEndpoint(endpoint)) throw new Error(`Cannot dial ${endpoint.text}`);
   return dialEndpoint(parts, endpoint, version, events, timeoutMs);
 });
-const requestMetrics = new RequestMetrics(metrics, reporter);
-const messageMetrics = new MessageMetrics(metrics, reporter);
-const requestLog = new RequestLog(log.writer);
-const accessLog = log.scope('access');
-const spans = new BatchSender<SpanRecord>(
-  (batch) => link.call('spans', batch),
-  (count) => {
-    spansDropped.value += count;
-  },
-);
-const spansDropped = metrics
-  .counter('halo_trace_spans_total', 'Spans, by what became of them', { labelNames: ['result'] })
-  .cell('dropped');
-const tracing = new Tracing({
-  ...{ samplingPercent: config.traceSamplingPercent, random: Math.random },
-  ...(config.otlpEndpoint !== undefined && {
-    onSpan(span) {
-      spans.add(span);
-    },
-  }),
+const telemetry = new Telemetry({
+  ...{ metrics, log, reporter, samplingPercent: config.traceSamplingPercent },
+  exportsSpans: config.otlpEndpoint !== undefined,
+  sendSpans: (batch) => link.call('spans', batch),
+  sendTapped: (batch) => link.call('tapped', batch),
 });
-const taps = new Taps((batch) => link.call('tapped', batch));
 const steps = new HttpSteps({
   ...{ store, targets, pool: upstreams, deadlines: new Deadlines(netClock) },
   random: Math.random,
@@ -220,16 +188,11 @@ const steps = new HttpSteps({
     authorize: (request) => security.authorize(request),
     limitRate: (request) => rateLimiter.limitRate(request),
     trace(request) {
-      tracing.trace(request);
-      messageMetrics.begin(request);
+      telemetry.onRequest(request);
     },
     onRequestEnd(request) {
       security.onRequestEnd(request);
-      tracing.onRequestEnd(request);
-      taps.onRequestEnd(request);
-      requestMetrics.count(request, request.downstream.service ?? request.endpoint?.service);
-      messageMetrics.end(request);
-      if (accessLog.isEnabled('info')) requestLog.write(request);
+      telemetry.onRequestEnd(request);
     },
     onFault(error) {
       logger.error('internal error', { error: describeError(error) });
@@ -271,7 +234,7 @@ const parts: WaypointParts = {
     ...(config.compliancePolicy === 'pqc' && { groups: POST_QUANTUM_GROUPS }),
   }),
   metrics: new ConnectionMetrics(metrics),
-  accessLog,
+  accessLog: log.scope('access'),
   log: logger,
   handshakes: new HandshakeAdmission(metrics),
   trustDomains: new Set<TrustDomain>([trustDomain, ...config.trustDomainAliases]),
@@ -334,7 +297,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
       }
     },
     tap({ id, filter }) {
-      taps.add(id, filter);
+      telemetry.taps.add(id, filter);
       return null;
     },
     health(results) {
@@ -345,7 +308,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
       return null;
     },
     untap({ id }) {
-      taps.delete(id);
+      telemetry.taps.delete(id);
       return null;
     },
     cpuProfile: profileCpu,
@@ -372,7 +335,7 @@ const link = openDataThread<DataThreadCalls, ControlCalls>({
     listener?.close();
     ports.closeAll();
     gone.abort(drained());
-    checker?.[Symbol.dispose]();
+    checks?.[Symbol.dispose]();
     upstreams[Symbol.dispose]();
     targets[Symbol.dispose]();
     security[Symbol.dispose]();
@@ -405,7 +368,7 @@ async function applyXds({
       if (shown !== shownToBackends) upstreams.retireAll();
       shownToBackends = shown;
     }
-    checkEndpointsOf(own.services);
+    checks?.update(own.services);
     if (own.securities.size > 0) {
       security.onChange(own.securities);
       await connections.recheck(pause);
@@ -419,22 +382,9 @@ async function applyXds({
   const { changed, rejected } = await applyDelta(state, delta, pause);
   targets.onChange(changed.services);
   upstreams.retire(departedBy(changed, state));
-  checkEndpointsOf(changed.services);
+  checks?.update(changed.services);
   waiters.announce();
   if (changed.policies.size + changed.workloads.size + changed.services.size > 0)
     await connections.recheck(pause);
   return rejected;
-}
-
-/** Behind its waypoint a gateway reaches no endpoint of a service, not even to check it. */
-function isWaypointsBusiness(key: ServiceKey): boolean {
-  const service = config.role === 'gateway' ? state.service(key) : undefined;
-  return service !== undefined && chooseIngressWay(service, Math.random).kind !== 'direct';
-}
-
-function checkEndpointsOf(services: ReadonlySet<ServiceKey>): void {
-  if (checker === undefined) return;
-  for (const service of services)
-    if (isWaypointsBusiness(service)) checker.update(service, undefined, new Map());
-    else updateChecks(checker, state, store, service);
 }
