@@ -14,23 +14,16 @@ import { openNetns, ownNetnsId, type Netns } from '../../net/netns.ts';
 import type { AgentPod, PodSource } from './pod-source.ts';
 import { PodListeners } from './pod-listeners.ts';
 import {
+  hasCapturedConnections,
   hasTcpSockets,
   listConnections,
   resetAll,
   resetConnections,
-  runIn,
   type ConnectionKey,
 } from './plain-connections.ts';
 import { Backoff, pause } from './retry.ts';
-import {
-  CAPTURED_CONNECTIONS,
-  captureScript,
-  formatCaptureRules,
-  parseInterfaces,
-  RELEASE_SCRIPT,
-  removalScript,
-  type CaptureOptions,
-} from './rules.ts';
+import { releaseRules, removeRules, setRules } from './apply-rules.ts';
+import { formatCaptureRules, parseInterfaces, type CaptureOptions } from './rules.ts';
 
 /** Annotation that we write: how many plain connections, open at enrolment, are open still. */
 const OPEN_PLAIN = 'halo.dev/open-plain-connections';
@@ -94,7 +87,7 @@ export class EnrolledPod {
       // A pod that is about to start has no sockets yet, and waits for us.
       const isNew = !hasTcpSockets(netns);
       enrolled.#listeners.openAll(enrolled.options);
-      const before = isNew ? NO_CONNECTIONS : await listConnections(netns);
+      const before = isNew ? NO_CONNECTIONS : listConnections(netns);
       await enrolled.#setRules(isNew);
       // Captured before already, and found again: what is open then may well be captured.
       if (pod.annotations[AMBIENT_REDIRECTION] === undefined) enrolled.#openPlain = before;
@@ -185,7 +178,7 @@ export class EnrolledPod {
 
   /** Ends the plain connections that were open at enrolment. */
   async resetOpen(): Promise<void> {
-    await resetConnections(this.#netns, this.#openPlain);
+    resetConnections(this.#netns, this.#openPlain);
     await this.#lookAtOpenPlain();
   }
 
@@ -196,7 +189,7 @@ export class EnrolledPod {
     const { zds, log } = this.#parts;
     const { uid, namespace, name } = this.#pod;
     try {
-      await runIn(this.#netns, ['sh', '-c', RELEASE_SCRIPT]);
+      await releaseRules(this.#netns);
     } catch (error) {
       log(`cannot release pod ${namespace}/${name}: ${describeError(error)}`);
     }
@@ -209,12 +202,12 @@ export class EnrolledPod {
   /** After release(): removes every trace once the last captured connection has ended. Never rejects. */
   async cleanUp(signal: AbortSignal): Promise<void> {
     try {
-      while ((await runIn(this.#netns, CAPTURED_CONNECTIONS)).trim() !== '') {
+      while (hasCapturedConnections(this.#netns)) {
         await pause(LOOK_PERIOD_MS, signal);
         if (signal.aborted) return;
       }
       if (signal.aborted) return; // captured again, or the agent ends: the rules stay
-      await runIn(this.#netns, ['sh', '-c', removalScript(this.#parts.ipv6)]);
+      await removeRules(this.#netns, this.#parts.ipv6);
     } catch (error) {
       this.#parts.log(`cannot clean up after pod ${this.#pod.name}: ${describeError(error)}`);
     } finally {
@@ -240,12 +233,8 @@ export class EnrolledPod {
 
   /** @param isNew most likely none are there: it is tried in the quicker way first. */
   async #setRules(isNew: boolean): Promise<void> {
-    const set = (onlyNew: boolean): Promise<string> =>
-      runIn(
-        this.#netns,
-        ['sh', '-c', captureScript(this.#parts.ipv6)],
-        formatCaptureRules(this.options, { onlyNew }),
-      );
+    const set = (onlyNew: boolean): Promise<void> =>
+      setRules(this.#netns, formatCaptureRules(this.options, { onlyNew }), this.#parts.ipv6);
     if (!isNew) await set(false);
     else await set(true).catch(() => set(false));
   }
@@ -257,10 +246,10 @@ export class EnrolledPod {
   async #dropConnections(): Promise<void> {
     try {
       for (let looks = 0; looks < END_LOOKS; looks++) {
-        if ((await runIn(this.#netns, CAPTURED_CONNECTIONS)).trim() === '') break;
+        if (!hasCapturedConnections(this.#netns)) break;
         await pause(END_LOOK_PERIOD_MS, new AbortController().signal);
       }
-      await resetAll(this.#netns);
+      resetAll(this.#netns);
     } catch (error) {
       this.#parts.log(`cannot end connections of pod ${this.#pod.name}: ${describeError(error)}`);
     }
@@ -292,7 +281,7 @@ export class EnrolledPod {
 
   async #lookAtOpenPlain(): Promise<void> {
     try {
-      const now = await listConnections(this.#netns);
+      const now = listConnections(this.#netns);
       this.#openPlain = new Set([...this.#openPlain].filter((key) => now.has(key)));
     } catch (error) {
       this.#parts.log(`cannot list connections of pod ${this.#pod.name}: ${describeError(error)}`);

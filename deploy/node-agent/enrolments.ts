@@ -6,14 +6,13 @@ import type { ZdsPod } from '../../mesh/zds/server.ts';
 import { openNetns } from '../../net/netns.ts';
 import { findReadable } from '../../net/readable.ts';
 import { EnrolledPod, type EnrolmentParts } from './enrolled-pod.ts';
-import { runIn } from './plain-connections.ts';
 import type { PodListener } from '../../mesh/zds/listeners.ts';
 import type { PodSocketName } from '../../mesh/zds/pod-sockets.ts';
 import type { PodListeners } from './pod-listeners.ts';
 import type { AgentPod } from './pod-source.ts';
 import { Backoff, pause } from './retry.ts';
 import { ReturnedSockets } from './returned-sockets.ts';
-import { RELEASE_SCRIPT, removalScript } from './rules.ts';
+import { releaseRules, removeRules } from './apply-rules.ts';
 
 /** Annotation by which a user asks that connections open at enrolment be ended; each new value asks once. */
 const RESET_OPEN = 'halo.dev/reset-open';
@@ -278,10 +277,10 @@ export class Enrolments {
     this.#checked.add(uid);
     const netns = openNetns(netnsPath);
     try {
-      await runIn(netns, ['sh', '-c', RELEASE_SCRIPT]);
+      await releaseRules(netns);
       if (pod.annotations[AMBIENT_REDIRECTION] === undefined) return;
       await this.#parts.source.annotate(pod, { [AMBIENT_REDIRECTION]: null });
-      await runIn(netns, ['sh', '-c', removalScript(this.#parts.ipv6)]);
+      await removeRules(netns, this.#parts.ipv6);
     } finally {
       netns.close();
     }

@@ -1,3 +1,5 @@
+import type { MarkedRoute } from '../../net/netlink/policy-routes.ts';
+
 /** What is captured in one pod, by its annotations and the node's defaults. */
 export type CaptureOptions = Readonly<{
   dns: boolean;
@@ -10,8 +12,8 @@ export type CaptureOptions = Readonly<{
 /** Packets of the proxy's own sockets carry it; upstream's value, also where other tools look for it. */
 export const PROXY_MARK = 0x539;
 /** Connections that the proxy opened to the application. */
-const INBOUND_MARK = '0x111';
-const MARK_MASK = '0xfff';
+const INBOUND_MARK = 0x111;
+const MARK_MASK = 0xfff;
 const TABLE = 'halo';
 const ROUTE_TABLE = 100;
 const RULE_PREFERENCE = 32764;
@@ -21,8 +23,6 @@ const HBONE_PORT = 15008;
 const DNS_PORT = 15053;
 const PROBES_V4 = '169.254.7.127';
 const PROBES_V6 = 'fd16:9254:7127:1337:ffff:ffff:ffff:ffff';
-/** For either family: `ip` is told which. */
-const RULE_COMMAND = `rule add fwmark ${INBOUND_MARK}/${MARK_MASK} pref ${RULE_PREFERENCE} lookup ${ROUTE_TABLE}`;
 /** Only openings: what was open before goes on as it was, and is not torn from its peer. */
 const OPENING = 'tcp flags & (fin | syn | rst | ack) == syn';
 /** Linux: at most 15 bytes; what else it allows has no place in a rule. */
@@ -108,65 +108,25 @@ export function formatCaptureRules(
   ].join('\n');
 }
 
-/**
- * A shell script that puts the rules (on its standard input) in force, and the routes by which answers to a client's
- * kept address find the way back to the proxy. Running it again changes nothing. It fails unless all of it is in force.
- */
-export function captureScript(ipv6: boolean): string {
-  const families = ipv6 ? [4, 6] : [4];
-  return [
-    // A new pod waits for this, so all is done at once: one process for each family, beside the one that sets the rules.
-    ...families.flatMap((family) => [
-      `ip -${family} -batch - 2> /dev/null <<END & routes${family}=$!`,
-      routeCommand(family),
-      RULE_COMMAND,
-      'END',
-    ]),
-    'nft -f - || exit 1',
-    // The kernel refuses a rule that is there, and with it the batch: then it is looked at step by step.
-    ...families.map((family) =>
-      [
-        `wait $routes${family}`,
-        `{ [ -n "$(ip -${family} rule show pref ${RULE_PREFERENCE})" ] || ip -${family} ${RULE_COMMAND}; } && ip -${family} ${routeCommand(family)}`,
-        'exit 1',
-      ].join(' || '),
-    ),
-  ].join('\n');
-}
+/** Puts rules in force that are given on its standard input. */
+export const RULES_COMMAND: readonly string[] = ['nft', '-f', '-'];
 
-function routeCommand(family: number): string {
-  return `route replace local ${family === 4 ? '0.0.0.0/0' : '::/0'} dev lo table ${ROUTE_TABLE}`;
-}
+/** Answers to a client's kept address find the way back to the proxy: what the rules mark stays on this host. */
+export const ANSWERS: MarkedRoute = {
+  ...{ mark: INBOUND_MARK, mask: MARK_MASK, preference: RULE_PREFERENCE, table: ROUTE_TABLE },
+};
 
 /** A script after which nothing new is captured; what is captured goes on. Without our table it does nothing. */
 export const RELEASE_SCRIPT = `nft list table inet ${TABLE} > /dev/null 2>&1 || exit 0
 nft "flush chain inet ${TABLE} nat_prerouting; flush chain inet ${TABLE} nat_output"`;
 
-/** A script that removes every trace; run before the last captured connection has ended, it resets that one. */
-export function removalScript(ipv6: boolean): string {
-  const families = ipv6 ? [4, 6] : [4];
-  return [
-    `nft delete table inet ${TABLE} 2> /dev/null`,
-    ...families.flatMap((family) => [
-      `ip -${family} rule del pref ${RULE_PREFERENCE} 2> /dev/null`,
-      `ip -${family} route flush table ${ROUTE_TABLE} 2> /dev/null`,
-    ]),
-    'exit 0',
-  ].join('\n');
-}
+/** Rules that remove the table, where there is one; in force before the last captured connection has ended, they reset it. */
+export const NO_RULES = `table inet ${TABLE}\ndelete table inet ${TABLE}\n`;
 
-/** Lists the connections that still go through the proxy: a line each. */
-export const CAPTURED_CONNECTIONS: readonly string[] = [
-  ...['ss', '-Htn', 'state', 'connected', 'exclude', 'time-wait', '('],
-  ...[
-    `sport = :${OUTBOUND_PORT}`,
-    'or',
-    `sport = :${INBOUND_PORT}`,
-    'or',
-    `sport = :${HBONE_PORT}`,
-  ],
-  ')',
-];
+/** Whether connections of that port are between an application, or a peer, and the proxy. */
+export function isProxyPort(port: number): boolean {
+  return port === OUTBOUND_PORT || port === INBOUND_PORT || port === HBONE_PORT;
+}
 
 function formatChain(name: string, hook: string, rules: readonly string[]): string[] {
   return [

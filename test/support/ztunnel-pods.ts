@@ -7,8 +7,8 @@ import {
   type IpAddress,
   type SocketAddress,
 } from '../../base/address.ts';
+import { captureByMark } from './capture.ts';
 import { MeshError } from '../../base/errors.ts';
-import { captureScript, formatCaptureRules } from '../../deploy/node-agent/rules.ts';
 import { PeerDescriptions } from '../../mesh/hbone/peer-descriptions.ts';
 import { SessionPool } from '../../mesh/hbone/pool.ts';
 import type { WorkloadCertificate } from '../../mesh/model/certificate.ts';
@@ -211,8 +211,7 @@ export class TestNode {
   /** As addPlain(), with the rules that lead its connections to a proxy. */
   addCaptured(fields: WorkloadFields): TestPod {
     const pod = this.addPlain(fields);
-    const rules = { dns: false, inbound: true, virtualInterfaces: [] };
-    pod.run(captureScript(false), formatCaptureRules(rules));
+    captureByMark(pod.netns);
     return pod;
   }
 

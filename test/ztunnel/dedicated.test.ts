@@ -1,6 +1,7 @@
 import test from 'ava';
 import { socketAddress } from '../../base/address.ts';
-import { captureScript, formatCaptureRules, PROXY_MARK } from '../../deploy/node-agent/rules.ts';
+import { captureByMark } from '../support/capture.ts';
+import { PROXY_MARK } from '../../deploy/node-agent/rules.ts';
 import type { Netns } from '../../net/netns.ts';
 import { connectTcp } from '../../net/tcp.ts';
 import { Collector } from '../support/collect.ts';
@@ -50,10 +51,8 @@ spec:
   rules: [{ from: [{ source: { principals: [cluster.local/ns/shop/sa/client] } }] }]
 `;
 
-/** What a node agent would program: the proxy's sockets are known by their mark. */
-function captureByMark(netns: Netns): void {
-  const rules = { dns: false, inbound: true, virtualInterfaces: [] };
-  runInside(netns, captureScript(false), formatCaptureRules(rules));
+function captureApplication(netns: Netns): void {
+  captureByMark(netns);
   // The program's own connections to the control plane have no mark.
   runInside(netns, `nft insert rule inet halo nat_output ip daddr ${CONTROL_IP} accept`);
 }
@@ -95,7 +94,7 @@ test.before('two workloads, each with a proxy of its own, and one without', asyn
   const plain = await mesh.addNamespace(PLAIN_IP);
   mesh.serveHttp(server, PORT, 'server');
   mesh.serveHttp(plain, PORT, 'plain');
-  captureByMark(client);
+  captureApplication(client);
   captureByGroup(server);
   const clientProxy = await mesh.startProxy(
     client,
