@@ -40,8 +40,11 @@ export type LoadReport = Readonly<{
   wrong: readonly string[];
 }>;
 
-/** Where connections hang, more of them prove nothing: what has piled up is served before what is new. */
-const MAX_OPEN = 60;
+/**
+ * Where connections hang, more of them prove nothing: what has piled up is served before what is new. As many begin in the
+ * 3 s for which most faults stop a process; after 30 s the servers, which check each byte, have no more to catch up with.
+ */
+const MAX_OPEN = 40;
 /** How long a client waits for a sign of life: longer than a process is stopped in any fault. */
 const PATIENCE_MS = 45_000;
 const SLOW_MS = 2_500;

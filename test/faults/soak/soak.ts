@@ -182,15 +182,20 @@ class Soak {
       for (const [topology, { recoveryMs = Infinity }] of cells) {
         this.#recoveryMs = Math.max(this.#recoveryMs, recoveryMs);
         if (recoveryMs > this.#options.recoveryMs)
-          this.#failures.push(`${topology}: ${given.name}: recovered after ${recoveryMs} ms`);
+          this.#fail(`${topology}: ${given.name}: recovered after ${Math.round(recoveryMs)} ms`);
       }
     } catch (error) {
-      this.#failures.push(`${given.name}: ${String(error)}`);
+      this.#fail(`${given.name}: ${String(error)}`);
     } finally {
       ends?.(monotonicMs());
       await this.#watch.look(true); // what was stopped or starved says so now, not in the next window
       this.#fault = undefined;
     }
+  }
+
+  #fail(failure: string): void {
+    this.#failures.push(failure);
+    this.#options.say(`  failed: ${failure}`);
   }
 
   /** Stops are longer in a long soak. */
@@ -204,9 +209,8 @@ class Soak {
   }
 
   async #audit(): Promise<void> {
-    this.#failures.push(
-      ...auditIdentities(this.#mesh.takeRecords(), await addressesOf(this.#mesh, /^(?!passer-)/)),
-    );
+    const addresses = await addressesOf(this.#mesh, /^(?!passer-)/);
+    for (const flaw of auditIdentities(this.#mesh.takeRecords(), addresses)) this.#fail(flaw);
   }
 
   /** Nobody has a connection any more, so the proxies have none either, once the half-open ones are found. */
