@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
+import { OwnTime } from './own-time.ts';
 
 /** Looked at for so long before a run. */
 const LOOK_MS = 2000;
@@ -42,12 +43,14 @@ function readProcessorTimes(): ProcessorTimes {
 
 /**
  * Watches what others use from now on, until the answer is asked for: that is after every child of this process has ended,
- * because only then its time is known to be ours.
+ * because where there are no control groups their time is known to be ours only then.
  */
 export function watchOthers(): () => MachineLoad {
-  const [before, ownBefore] = [readProcessorTimes(), readOwnTime()];
+  const own = new OwnTime();
+  const before = readProcessorTimes();
   return () => {
-    const busy = othersPart(before, readProcessorTimes(), readOwnTime() - ownBefore);
+    const busy = othersPart(before, readProcessorTimes(), own.ticks());
+    own[Symbol.dispose]();
     return { busy, quiet: busy <= MAX_BUSY };
   };
 }
@@ -60,11 +63,4 @@ export function othersPart(
 ): number {
   const total = after.total - before.total;
   return total <= 0 ? 0 : Math.max(0, (after.working - before.working - ownTicks) / total);
-}
-
-/** User and system time of this process and of its children that have ended, in ticks: fields 14 to 17 (proc(5)). */
-function readOwnTime(): number {
-  const stat = readFileSync('/proc/self/stat', 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0);
 }
