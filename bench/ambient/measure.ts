@@ -40,7 +40,7 @@ export type ExtraLoad = Readonly<{
 export type LoadPlan = Readonly<{
   /** Calls between pods a second, all together. */
   callsPerSecond: number;
-  /** Of a warm-up, which is repeated until another one brings nothing; see warmUp(). */
+  /** Of a warm-up; the first load's is repeated until another one brings nothing, see warmUp(). */
   warmSeconds: number;
   seconds: number;
   connections: number;
@@ -85,7 +85,7 @@ export async function measure(
   note(`${mode.name}: looking whether it encrypts and authorises`);
   const security = await checkSecurity(deployment);
   note(`${mode.name}: load`);
-  const load = await measureLoad(deployment, plan.load);
+  const load = await measureLoad(deployment, plan.load, warmUp);
   const dataPlane = await deployment.dataPlane();
   const memory = memoryOf(dataPlane);
   const control = memoryOf(await deployment.controlPlane());
@@ -132,6 +132,7 @@ export async function measure(
 async function measureLoad(
   deployment: Deployment,
   plan: LoadPlan,
+  warm: typeof warmUp = (run) => run(),
 ): Promise<Readonly<{ values: Record<string, number>; histogram: Sample['histogram'] }>> {
   const { callsPerSecond, warmSeconds, seconds, connections, body } = plan;
   const { maxLateSeconds = MAX_LATE_SECONDS } = plan;
@@ -143,7 +144,7 @@ async function measureLoad(
       ...{ targets, connections, rate, count: Math.round(rate * forSeconds) },
     });
   const pids = (await deployment.dataPlane()).flatMap((node) => node.pids);
-  await warmUp(() => run(warmSeconds), pids);
+  await warm(() => run(warmSeconds), pids);
   const control = (await deployment.controlPlane()).flatMap((node) => node.pids);
   const pods = await deployment.podProcesses();
   const sent = (): number => pods.reduce((sum, pid) => sum + sentBytes(pid), 0);
@@ -193,7 +194,7 @@ async function measureLoad(
 async function warmUp(
   run: () => Promise<LoadOperations['httpLoad']['answer']>,
   pids: readonly number[],
-): Promise<void> {
+): Promise<unknown> {
   const endMs = performance.now() + MOST_WARM_SECONDS * 1000;
   let least = Infinity;
   for (;;) {

@@ -1,8 +1,9 @@
-import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** Where control groups of version 2 are, alone or beside those of version 1. */
 const PLACES = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'] as const;
+const PREFIX = 'halo-bench-';
 /** USER_HZ: of /proc/stat. */
 const TICKS_PER_SECOND = 100;
 
@@ -17,6 +18,12 @@ export class OwnTime implements Disposable {
   constructor() {
     this.#folder = enterGroup();
     this.#before = this.#read();
+    process.once('exit', this.#leave);
+  }
+
+  /** Whether it is all of it. */
+  get isWhole(): boolean {
+    return this.#folder !== undefined;
   }
 
   /** So far, in ticks of 10 ms; without a control group that of children which have not ended is missing. */
@@ -25,14 +32,19 @@ export class OwnTime implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    process.off('exit', this.#leave);
+    this.#leave();
+  }
+
+  readonly #leave = (): void => {
     if (this.#folder === undefined) return;
     try {
       writeFileSync(join(this.#folder, '../cgroup.procs'), String(process.pid));
       rmdirSync(this.#folder);
     } catch {
-      // A child outlives us, and keeps it.
+      // A child outlives us, and keeps it until the next run.
     }
-  }
+  };
 
   #read(): number {
     if (this.#folder === undefined) return readProcessTicks();
@@ -47,7 +59,8 @@ function enterGroup(): string | undefined {
     try {
       readFileSync(join(place, 'cgroup.controllers'));
       const group = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1] ?? '/';
-      const folder = join(place, group, `halo-bench-${process.pid}`);
+      const folder = join(place, group, `${PREFIX}${process.pid}`);
+      removeEmpty(join(place, group));
       mkdirSync(folder);
       writeFileSync(join(folder, 'cgroup.procs'), String(process.pid));
       return folder;
@@ -55,6 +68,16 @@ function enterGroup(): string | undefined {
       // Not here.
     }
   return undefined;
+}
+
+/** What runs have left that were killed; the kernel removes none in which a process is. */
+function removeEmpty(parent: string): void {
+  for (const name of readdirSync(parent).filter((each) => each.startsWith(PREFIX)))
+    try {
+      rmdirSync(join(parent, name));
+    } catch {
+      // Another run's.
+    }
 }
 
 /** User and system time of this process and of its children that have ended: fields 14 to 17 (proc(5)). */

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import test from 'ava';
 import {
   nodeMemory,
@@ -7,6 +8,7 @@ import {
   startedAtMs,
 } from '../../bench/harness/processes.ts';
 import { startChild, stopChild } from '../../bench/harness/child.ts';
+import { OwnTime } from '../../bench/harness/own-time.ts';
 import {
   busyPart,
   othersPart,
@@ -71,6 +73,16 @@ test('what we use ourselves is not taken for load by others', (t) => {
   t.is(othersPart(before, after, 60), 0.2);
   t.is(othersPart(before, after, 101), 0); // ticks are rounded
   t.is(othersPart(before, before, 0), 0);
+});
+
+test('what ended with its namespace is ours too', (t) => {
+  using own = new OwnTime();
+  // The shell is the first process of the namespace, and nobody waits for what it leaves.
+  const script = 'while :; do :; done & sleep 0.5';
+  execFileSync('unshare', ['--user', '--map-root-user', '--pid', '--fork', 'sh', '-c', script]);
+  const ticks = own.ticks();
+  if (own.isWhole) t.true(ticks >= 20 && ticks < 500, `${ticks} ticks`);
+  else t.true(ticks >= 0, 'this user may make no control groups');
 });
 
 test('a watch over others answers with a part', (t) => {
