@@ -79,7 +79,8 @@ test('two data threads share the connections of one listener, the state, and the
   }
   for (const connections of await threads.callAll('connections', null)) {
     const opened = connections.filter(({ connection }) => connection.direction === 'outbound');
-    t.true(Math.abs(opened.length - FEW / 2) <= 1, `${opened.length} of ${FEW}`);
+    // A thread that is still busy is passed over, so not always every other one.
+    t.true(opened.length >= FEW / 4, `${opened.length} of ${FEW}`);
   }
 
   const more = Array.from({ length: COUNT - FEW }, () => client.connect(server.ip, 8080));
