@@ -25,6 +25,8 @@ export type TcpAcceptOptions = Readonly<{
    * it for an end. A stream that closes in order does so all the same. Not for descriptors that are detached.
    */
   abortive?: boolean;
+  /** Other threads accept from the same socket: each has its turn, also where connections are few. */
+  takesTurns?: boolean;
   /** Told when accepting pauses because the process or the system is out of descriptors. */
   onExhausted?: (errno: number) => void;
 }>;
@@ -59,7 +61,7 @@ export class TcpListener implements EventHandler {
 
   onEvent(): void {
     this.#acceptSome();
-    this.#queueUp();
+    if (this.#options.takesTurns === true) this.#queueUp();
   }
 
   #acceptSome(): void {

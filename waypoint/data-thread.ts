@@ -224,6 +224,7 @@ const parts: WaypointParts = {
   ...{ state, waiters, connections, pool, gone: gone.signal, network: config.network },
   self: { name, namespace, serviceAccount, identity },
   keepAlive: keepAliveOf(config),
+  takesTurns: config.dataThreads > 1,
   contexts: new TlsContexts({
     fetch: (asked: SpiffeId) => link.call('certificate', { identity: asked }),
     onRenewed: (renewed) => {

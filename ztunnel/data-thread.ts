@@ -122,6 +122,7 @@ const parts: DataParts = {
   packetMark: config.packetMark,
   handshakes: new HandshakeAdmission(metrics),
   keepAlive: keepAliveOf(config),
+  takesTurns: config.dataThreads > 1,
   tunnelOnLoopback: config.localhostAppTunnel,
   responseBaggage: config.responseBaggage,
   peerDescriptions: new PeerDescriptions(),

@@ -47,6 +47,8 @@ export type DataParts = Readonly<{
   /** Who may begin a session with the pods of this thread. */
   handshakes: HandshakeAdmission;
   keepAlive: KeepAlive | undefined;
+  /** Other data threads have the same listening sockets. */
+  takesTurns: boolean;
   tunnelOnLoopback: boolean;
   /** ENABLE_RESPONSE_BAGGAGE: clients are told who answered them, and what peers say of themselves is read. */
   responseBaggage: boolean;

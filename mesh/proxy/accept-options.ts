@@ -7,13 +7,18 @@ const EXHAUSTED_REPORT_MS = 10_000;
 
 /** How a proxy's listeners accept what is relayed as it is. */
 export function acceptOptions(
-  parts: Readonly<{ keepAlive: KeepAlive | undefined; log: Logger }>,
-): Readonly<{ keepAlive?: KeepAlive; abortive: true; onExhausted: (errno: number) => void }> {
-  const { keepAlive, log } = parts;
+  parts: Readonly<{ keepAlive: KeepAlive | undefined; takesTurns: boolean; log: Logger }>,
+): Readonly<{
+  keepAlive?: KeepAlive;
+  takesTurns: boolean;
+  abortive: true;
+  onExhausted: (errno: number) => void;
+}> {
+  const { keepAlive, takesTurns, log } = parts;
   let quietUntilMs = 0;
   return {
     ...(keepAlive && { keepAlive }),
-    abortive: true,
+    ...{ takesTurns, abortive: true },
     onExhausted(errno) {
       // Told ten times a second as long as it lasts.
       if (performance.now() < quietUntilMs) return;

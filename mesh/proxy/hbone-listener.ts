@@ -40,6 +40,8 @@ export type HboneListenerParts = Readonly<{
   /** Own, and those that are one with it. */
   trustDomains: ReadonlySet<TrustDomain>;
   serverHttp2: Http2Options;
+  /** Other threads have the same listening sockets. */
+  takesTurns: boolean;
   /** Absent: revocation is not checked. */
   revocation?: Readonly<{
     check: (chain: readonly Buffer[], side: 'downstream' | 'upstream') => MeshError | undefined;
@@ -68,9 +70,9 @@ export function listenHbone(
   bound: Readonly<{ fd: number; transparent: boolean }>,
 ): TcpListener {
   // A PING finds dead peers, not TCP's keepalive.
-  const { onExhausted } = acceptOptions({ keepAlive: undefined, log: parts.log });
+  const { onExhausted, takesTurns } = acceptOptions({ ...parts, keepAlive: undefined });
   const onRefused = reportRefusals(parts.log);
-  return new TcpListener(bound, { onExhausted }, (stream) => {
+  return new TcpListener(bound, { onExhausted, takesTurns }, (stream) => {
     const admitted = parts.handshakes.admit(stream.peer.ip);
     if (admitted instanceof AdmittedHandshake) void serveSession(stream, parts, host, admitted);
     else {

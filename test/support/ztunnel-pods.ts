@@ -7,7 +7,6 @@ import {
   type IpAddress,
   type SocketAddress,
 } from '../../base/address.ts';
-import { captureByMark } from './capture.ts';
 import { MeshError } from '../../base/errors.ts';
 import { PeerDescriptions } from '../../mesh/hbone/peer-descriptions.ts';
 import { SessionPool } from '../../mesh/hbone/pool.ts';
@@ -37,6 +36,7 @@ import type { DataParts } from '../../ztunnel/parts.ts';
 import { Pods } from '../../ztunnel/pods.ts';
 import type { HandedListener, PodHandover } from '../../ztunnel/thread-calls.ts';
 import { TlsContexts } from '../../mesh/proxy/tls-contexts.ts';
+import { captureByMark } from './capture.ts';
 import { Collector } from './collect.ts';
 import { addBridge, joinBridge, runInside } from './namespace.ts';
 import { makeTestCa, type TestCa } from './test-ca.ts';
@@ -169,7 +169,7 @@ export class TestNode {
       clusterId: 'Kubernetes',
       packetMark: MARK,
       handshakes: new HandshakeAdmission(this.metrics),
-      keepAlive: undefined,
+      ...{ keepAlive: undefined, takesTurns: false },
       tunnelOnLoopback: true,
       responseBaggage: true,
       peerDescriptions: new PeerDescriptions(),

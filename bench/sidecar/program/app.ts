@@ -113,7 +113,9 @@ export async function startSidecar({
   };
 
   const listen = (ip: string, port: number, serve: (stream: TcpStream) => void): void => {
-    const { onExhausted } = acceptOptions({ keepAlive: undefined, log: logger });
+    const { onExhausted } = acceptOptions({
+      ...{ keepAlive: undefined, takesTurns: false, log: logger },
+    });
     const address = { ip: parseIpAddress(ip), port };
     const listener = listenTcp({ address, backlog: BACKLOG, onExhausted }, serve);
     stack.defer(() => {
