@@ -1,4 +1,4 @@
-import type { Log } from '../mesh/runtime/log.ts';
+import type { Log, Logger } from '../mesh/runtime/log.ts';
 import type { Metrics } from '../mesh/runtime/metrics.ts';
 import { BatchSender } from './batch-sender.ts';
 import type { HttpRequest } from './http-request.ts';
@@ -25,7 +25,7 @@ export type TelemetryOptions = Readonly<{
 /** What is told of requests: traces, metrics, the access log, and whoever taps. */
 export class Telemetry {
   readonly taps: Taps;
-  readonly #isLogged: () => boolean;
+  readonly #accessLog: Logger;
   readonly #requests: RequestMetrics;
   readonly #messages: MessageMetrics;
   readonly #log: RequestLog;
@@ -33,8 +33,7 @@ export class Telemetry {
 
   constructor(options: TelemetryOptions) {
     const { metrics, log, reporter, samplingPercent, sendSpans, sendTapped } = options;
-    const accessLog = log.scope('access');
-    this.#isLogged = () => accessLog.isEnabled('info');
+    this.#accessLog = log.scope('access');
     this.taps = new Taps(sendTapped);
     this.#requests = new RequestMetrics(metrics, reporter);
     this.#messages = new MessageMetrics(metrics, reporter);
@@ -68,6 +67,6 @@ export class Telemetry {
     this.taps.onRequestEnd(request);
     this.#requests.count(request, request.downstream.service ?? request.endpoint?.service);
     this.#messages.end(request);
-    if (this.#isLogged()) this.#log.write(request);
+    if (this.#accessLog.isEnabled('info')) this.#log.write(request);
   }
 }

@@ -1,10 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { errorCode } from '../../base/errors.ts';
-import type { Netns } from '../../net/netns.ts';
-import { inNetns } from '../../net/netns.ts';
+import { inNetns, type Netns } from '../../net/netns.ts';
 import {
   CONNECTED,
-  destroyTcpSocket,
+  destroyTcpSockets,
   ESTABLISHED,
   LISTENING,
   listTcpSockets,
@@ -35,12 +34,7 @@ export function hasTcpSockets(netns: Netns): boolean {
 /** Ends connections with a reset; where the kernel cannot, they stay, and so do those that have ended meanwhile. */
 export function resetConnections(netns: Netns, keys: Iterable<ConnectionKey>): void {
   inNetns(netns, () => {
-    for (const key of keys)
-      try {
-        destroyTcpSocket({ key });
-      } catch {
-        // One less, or one that its owner has to end.
-      }
+    destroyTcpSockets(keys);
   });
 }
 

@@ -47,9 +47,9 @@ export function deliverMarked(route: MarkedRoute, ipv6: boolean): void {
     const replace = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
     kernel.request(RTM_NEWROUTE, replace, routeMessage(family, route), 'set a local route');
     const create = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-    const add = (): unknown =>
-      kernel.request(RTM_NEWRULE, create, ruleMessage(family, route), 'add a routing rule');
-    unless('ERR_SYSTEM_EEXIST', add);
+    unless(['ERR_SYSTEM_EEXIST'], () =>
+      kernel.request(RTM_NEWRULE, create, ruleMessage(family, route), 'add a routing rule'),
+    );
   }
 }
 
@@ -59,9 +59,8 @@ export function forgetMarked(route: MarkedRoute, ipv6: boolean): void {
   for (const family of familiesOf(ipv6)) {
     const remove = (type: number, body: Buffer, what: string): void => {
       // No rule is ENOENT, no route ESRCH.
-      unless('ERR_SYSTEM_ENOENT', () => {
-        unless('ERR_SYSTEM_ESRCH', () => kernel.request(type, NLM_F_ACK, body, what));
-      });
+      const isGone = ['ERR_SYSTEM_ENOENT', 'ERR_SYSTEM_ESRCH'];
+      unless(isGone, () => kernel.request(type, NLM_F_ACK, body, what));
     };
     remove(RTM_DELRULE, ruleMessage(family, route), 'remove a routing rule');
     remove(RTM_DELROUTE, routeMessage(family, route), 'remove a local route');
@@ -89,10 +88,11 @@ function ruleMessage(family: number, { table, mark, mask, preference }: MarkedRo
   ]);
 }
 
-function unless(code: string, action: () => unknown): void {
+/** Does something, and it is well as well if it fails with one of these codes. */
+function unless(codes: readonly string[], action: () => unknown): void {
   try {
     action();
   } catch (error) {
-    if (errorCode(error) !== code) throw error;
+    if (!codes.includes(errorCode(error) ?? '')) throw error;
   }
 }

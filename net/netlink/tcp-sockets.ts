@@ -52,19 +52,29 @@ export function listTcpSockets(states: number): TcpSocket[] {
 }
 
 /**
- * Ends a connection with a reset to both of its ends.
+ * Ends connections of that namespace with a reset to both of their ends. Those that have ended already are passed over, and
+ * so are all where the kernel cannot end them.
  *
- * @throws {MeshError} ERR_SYSTEM_ENOENT when it has ended already, ERR_SYSTEM_EOPNOTSUPP where the kernel cannot.
+ * @param keys of sockets that were listed there.
  */
-export function destroyTcpSocket({ key }: Pick<TcpSocket, 'key'>): void {
+export function destroyTcpSockets(keys: Iterable<string>): void {
   using kernel = new NetlinkConnection(NETLINK_SOCK_DIAG);
+  for (const key of keys)
+    try {
+      kernel.request(SOCK_DESTROY, NLM_F_ACK, destroyMessage(key), 'end a TCP connection');
+    } catch {
+      // One less, or one that its owner has to end.
+    }
+}
+
+function destroyMessage(key: string): Buffer {
   const [family = 0, ...id] = Buffer.from(key, 'latin1');
   const body = Buffer.alloc(DESTROY_ID_OFFSET + ID_BYTES);
   body[0] = family;
   body[1] = IPPROTO_TCP;
   body.writeUInt32LE(CONNECTED, 4);
   body.set(id, DESTROY_ID_OFFSET);
-  kernel.request(SOCK_DESTROY, NLM_F_ACK, body, 'end a TCP connection');
+  return body;
 }
 
 function readSocket(message: Buffer): TcpSocket {

@@ -1,9 +1,9 @@
 import test from 'ava';
 import { socketAddress } from '../../base/address.ts';
-import { captureByMark } from '../support/capture.ts';
 import { PROXY_MARK } from '../../deploy/node-agent/rules.ts';
 import type { Netns } from '../../net/netns.ts';
 import { connectTcp } from '../../net/tcp.ts';
+import { captureByMark } from '../support/capture.ts';
 import { Collector } from '../support/collect.ts';
 import {
   CONTROL_IP,
@@ -51,9 +51,9 @@ spec:
   rules: [{ from: [{ source: { principals: [cluster.local/ns/shop/sa/client] } }] }]
 `;
 
+/** By the mark; the program's own connections to the control plane have none. */
 function captureApplication(netns: Netns): void {
   captureByMark(netns);
-  // The program's own connections to the control plane have no mark.
   runInside(netns, `nft insert rule inet halo nat_output ip daddr ${CONTROL_IP} accept`);
 }
 
