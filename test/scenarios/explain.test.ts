@@ -36,7 +36,10 @@ async function explain(source: string, destination: string): Promise<Told> {
   return { explanation, text: formatExplanation(PEOPLE, explanation) };
 }
 
-/** What `halo explain` says, and what really becomes of such a connection. */
+/**
+ * What `halo explain` says, and what really becomes of such a connection. All of its records are written by then: a late one
+ * would be taken for one of the next connection.
+ */
 async function explainAndTry(
   t: ExecutionContext,
   source: string,
@@ -48,6 +51,8 @@ async function explainAndTry(
   const said = await peer.say(host, port, 'hello');
   t.is(told.explanation.allowed, said.text === 'hello', told.text);
   t.is(said.ended, told.explanation.allowed ? 'end' : 'ECONNRESET');
+  for (const direction of ['outbound', 'inbound'] as const)
+    if (told.explanation[direction] !== undefined) await mesh.record({ direction }, log);
   return { ...told, log };
 }
 

@@ -7,7 +7,8 @@ import { heapBytes } from '../../support/memory.ts';
 
 /* What waits for an answer is copied by the collector again and again; and there are as many as the server behind is slow. */
 
-const WAITING = 100;
+/** As many as make what a runtime itself keeps in the meantime, half a megabyte now and then, small beside the limit. */
+const WAITING = 1000;
 const FIELD_BYTES = 40 << 10;
 /** Of objects of an exchange and its connection: a tenth of the head. */
 const MAX_KEPT_BYTES = FIELD_BYTES / 10;
