@@ -1,3 +1,4 @@
+import { beginTurn, endTurn } from './clock.ts';
 import { EpollSet } from './epoll-set.ts';
 import { EPOLL_CTL_ADD, EPOLL_CTL_DEL } from './native/libc.ts';
 import { runContinuations } from './native/continuations.ts';
@@ -135,11 +136,14 @@ class Reactor {
     this.#meanMovedBytes += (this.movedBytes - this.#meanMovedBytes) / BULK_TURNS;
     this.movedBytes = 0;
     const bulk = this.#meanMovedBytes > BULK_BYTES_A_TURN;
-    const loopIsReady = this.#dispatch(this.#epoll.wait(timeoutMs, bulk));
+    const count = this.#epoll.wait(timeoutMs, bulk);
+    beginTurn();
+    const loopIsReady = this.#dispatch(count);
     this.#runNext();
     this.#continue();
     this.#flush();
     this.#continue(); // what a flush has settled
+    endTurn();
     return loopMs !== 0 && !loopIsReady && (this.#watched > 0 || this.#hasWork());
   }
 

@@ -6,6 +6,7 @@ import { Worker } from 'node:worker_threads';
 import test, { type ExecutionContext } from 'ava';
 import { parseIpAddress } from '../../base/address.ts';
 import { HEADROOM } from '../../net/byte-stream.ts';
+import { systemClock } from '../../net/clock.ts';
 import { flushAtTurnEnd, runNextTurn } from '../../net/reactor.ts';
 import { connectTcp } from '../../net/tcp.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
@@ -60,6 +61,33 @@ test('what settles and stages for ever does not keep timers from firing', async 
   await pause(20);
   stopped = true;
   t.true(flushes > 2, `${flushes} flushes`);
+});
+
+test('the clock stands still for a turn, and goes on with the next one and outside', async (t) => {
+  const { promise, resolve } = Promise.withResolvers<readonly number[]>();
+  const spend = (): number => {
+    const began = performance.now();
+    while (performance.now() - began < 2);
+    return systemClock.now();
+  };
+  runNextTurn({
+    runTask() {
+      const first = systemClock.now();
+      const second = spend();
+      runNextTurn({
+        runTask() {
+          const third = spend();
+          setImmediate(() => {
+            const fourth = spend();
+            resolve([first, second, third, fourth, spend()]);
+          });
+        },
+      });
+    },
+  });
+  const [first = 0, second, third = 0, fourth = 0, fifth = 0] = await promise;
+  t.is(second, first);
+  t.true(third - first >= 2 && fourth - third >= 2 && fifth - fourth >= 2);
 });
 
 for (const [how, code] of [
