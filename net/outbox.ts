@@ -174,8 +174,12 @@ export class Outbox implements TurnTask {
   }
 
   /** Where room() is. */
+  get bytes(): SharedBytes {
+    return this.#stage?.bytes ?? nowhere;
+  }
+
   get buffer(): Buffer {
-    return this.#stage?.bytes.buffer ?? nowhere;
+    return this.bytes.buffer;
   }
 
   /** Where in `buffer` the bytes begin that are still here. */
@@ -322,8 +326,8 @@ export class Outbox implements TurnTask {
   }
 }
 
-/** Never written to: room() comes before `buffer`. */
-const nowhere = Buffer.alloc(0);
+/** Never written to: room() comes before it. */
+const nowhere = allocateShared(0);
 
 function makeSegment(length: number): Segment {
   return { bytes: allocateShared(HEADROOM + length), start: HEADROOM, end: HEADROOM };

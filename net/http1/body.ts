@@ -12,6 +12,7 @@ export interface BodySink {
   onBody(bytes: SharedBytes, offset: number, length: number): number;
 }
 
+const NO_TRAILERS: HeaderList = [];
 const CR = 0x0d;
 const LF = 0x0a;
 const SEMICOLON = 0x3b;
@@ -47,7 +48,7 @@ export class BodyReader {
   #extensionBytes = 0;
   #trailerReader: HeadReader | undefined;
   /** Of the body that is done; empty for most. */
-  trailers: HeaderList = [];
+  trailers: HeaderList = NO_TRAILERS;
 
   constructor(limits: Http1Limits = DEFAULT_LIMITS) {
     this.#limits = limits;
@@ -70,7 +71,7 @@ export class BodyReader {
     this.#digits = 0;
     this.#extensionBytes = 0;
     this.#trailerReader = undefined;
-    this.trailers = [];
+    this.trailers = NO_TRAILERS;
     this.#state = this.#chunked ? SIZE : this.#left === 0 ? DONE : DATA;
   }
 
@@ -91,7 +92,7 @@ export class BodyReader {
         this.#left -= taken;
         if (this.#left === 0) this.#state = this.#chunked ? DATA_CR : DONE;
         if (taken < length) break;
-      } else if (this.#state === TRAILERS) at += this.#readTrailers(buffer, at, to);
+      } else if (this.#state === TRAILERS) at += this.#readTrailers(bytes, at, to);
       else this.#readFraming(buffer[at++] ?? 0);
     }
     return at - from;
@@ -136,9 +137,9 @@ export class BodyReader {
     else throw new Http1Violation('chunk-size');
   }
 
-  #readTrailers(buffer: Buffer, from: number, to: number): number {
+  #readTrailers(bytes: SharedBytes, from: number, to: number): number {
     const reader = (this.#trailerReader ??= new HeadReader(this.#limits));
-    const taken = reader.read(buffer, from, to);
+    const taken = reader.read(bytes, from, to);
     if (reader.done) {
       this.trailers = allowedTrailers(reader.fields);
       this.#state = DONE;

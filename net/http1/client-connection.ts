@@ -135,7 +135,7 @@ export class Http1ClientConnection implements HttpClientConnection, ChannelOwner
     const exchange = this.#exchange;
     if (exchange === undefined || this.#responseWhole) throw new Http1Violation('unasked-response');
     exchange.answerBegun = true;
-    if (this.#inHead) return this.#readHead(exchange, bytes.buffer, at, end);
+    if (this.#inHead) return this.#readHead(exchange, bytes, at, end);
     const { body } = this.#channel;
     const taken = body.read(bytes, at, end, exchange.input);
     if (body.done) this.#onResponseEnd(exchange);
@@ -170,9 +170,9 @@ export class Http1ClientConnection implements HttpClientConnection, ChannelOwner
     this.#exchange?.onRoom();
   }
 
-  #readHead(exchange: Http1ClientExchange, buffer: Buffer, at: number, end: number): number {
+  #readHead(exchange: Http1ClientExchange, bytes: SharedBytes, at: number, end: number): number {
     const asksUpgrade = exchange.upgrade !== '';
-    const taken = this.#parser.read(buffer, at, end, exchange.method, asksUpgrade);
+    const taken = this.#parser.read(bytes, at, end, exchange.method, asksUpgrade);
     const { head } = this.#parser;
     if (head === undefined) return taken;
     this.#parser.forget();

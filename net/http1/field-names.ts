@@ -10,30 +10,36 @@ export const COMMON_NAMES: readonly string[] = [
   ...['x-forwarded-proto', 'x-request-id'],
 ];
 
+/** With this bit an upper-case letter is its lower-case one, and no other byte of a token becomes a letter, a digit or `-`. */
+const LOWER_CASE = 0x20;
+
+type KnownName = Readonly<{ name: string; bytes: Buffer }>;
+
 const SLOTS = 1024;
 /** By hash; of two names with one hash the first is found by it, and the other is made anew each time. */
-const slots: (string | undefined)[] = new Array<string | undefined>(SLOTS).fill(undefined);
-for (const name of COMMON_NAMES) slots[hashOf(name, 0, name.length)] ??= name;
+const slots = new Array<KnownName | undefined>(SLOTS).fill(undefined);
+for (const name of COMMON_NAMES) {
+  const bytes = Buffer.from(name);
+  slots[hashOf(bytes, 0, bytes.length)] ??= { name, bytes };
+}
 
-function hashOf(text: string, from: number, to: number): number {
-  const first = text.charCodeAt(from) | 0x20;
-  const middle = text.charCodeAt((from + to) >> 1) | 0x20;
-  const last = text.charCodeAt(to - 1) | 0x20;
+function hashOf(bytes: Buffer, from: number, to: number): number {
+  const first = (bytes[from] ?? 0) | LOWER_CASE;
+  const middle = (bytes[(from + to) >> 1] ?? 0) | LOWER_CASE;
+  const last = (bytes[to - 1] ?? 0) | LOWER_CASE;
   return ((to - from) * 97 + first * 31 + middle * 7 + last) & (SLOTS - 1);
 }
 
-/** The lower-case form of the token `text[from .. to)`. */
-export function lowerCaseName(text: string, from: number, to: number): string {
-  const known = slots[hashOf(text, from, to)];
-  if (known?.length === to - from && isSameName(known, text, from)) return known;
-  return text.slice(from, to).toLowerCase();
+/** The one string for a common name, whatever its case; `undefined` for others. @param from where in `bytes` a token is. */
+export function commonName(bytes: Buffer, from: number, to: number): string | undefined {
+  const known = slots[hashOf(bytes, from, to)];
+  return known?.bytes.length === to - from && isSame(known.bytes, bytes, from)
+    ? known.name
+    : undefined;
 }
 
-function isSameName(known: string, text: string, from: number): boolean {
-  for (let index = 0; index < known.length; index++) {
-    const code = text.charCodeAt(from + index);
-    const lower = code >= 0x41 && code <= 0x5a ? code + 0x20 : code;
-    if (lower !== known.charCodeAt(index)) return false;
-  }
+function isSame(known: Buffer, bytes: Buffer, from: number): boolean {
+  for (let index = 0; index < known.length; index++)
+    if (((bytes[from + index] ?? 0) | LOWER_CASE) !== known[index]) return false;
   return true;
 }

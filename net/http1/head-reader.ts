@@ -1,6 +1,8 @@
-import { FIELD_VALUE, PLAIN_NAME, TOKEN } from './characters.ts';
+import type { SharedBytes } from '../byte-stream.ts';
+import { allocateShared } from '../native/memory.ts';
+import { endOfValue, PLAIN_NAME, TOKEN } from './characters.ts';
 import { Http1Violation } from './errors.ts';
-import { lowerCaseName } from './field-names.ts';
+import { commonName } from './field-names.ts';
 import { type Http1Limits, MAX_FIELDS } from './limits.ts';
 
 const CR = 0x0d;
@@ -61,7 +63,7 @@ export class HeadReader {
   #valueStart = 0;
   #valueEnd = 0;
   #fields = 0;
-  #held: Buffer | undefined;
+  #held: SharedBytes | undefined;
   #heldBytes = 0;
   #heldOffsets: Int32Array | undefined;
 
@@ -101,7 +103,7 @@ export class HeadReader {
    * @returns how many bytes were taken; all of them while the head is not done.
    * @throws {Http1Violation} at the first byte that cannot be right.
    */
-  read(bytes: Buffer, from: number, to: number): number {
+  read(bytes: SharedBytes, from: number, to: number): number {
     if (this.#state === DONE) this.#begin();
     const before = this.#at;
     if (before === 0) {
@@ -130,28 +132,32 @@ export class HeadReader {
   }
 
   /** Keeps `from .. to` behind what is held. */
-  #hold(bytes: Buffer, from: number, to: number): Buffer {
+  #hold({ buffer }: SharedBytes, from: number, to: number): SharedBytes {
     const needed = this.#heldBytes + to - from;
     let held = this.#held;
-    if (held === undefined || held.length < needed) {
-      const larger = Buffer.allocUnsafe(Math.max(HELD_BYTES, needed, 2 * (held?.length ?? 0)));
-      held?.copy(larger, 0, 0, this.#heldBytes);
+    const heldBytes = held?.buffer.length ?? 0;
+    if (held === undefined || heldBytes < needed) {
+      const larger = allocateShared(Math.max(HELD_BYTES, needed, 2 * heldBytes));
+      held?.buffer.copy(larger.buffer, 0, 0, this.#heldBytes);
       held = larger;
     }
-    bytes.copy(held, this.#heldBytes, from, to);
+    buffer.copy(held.buffer, this.#heldBytes, from, to);
     this.#held = held;
     this.#heldBytes = needed;
     return held;
   }
 
   /** Makes the strings: one for the whole head, and parts of it. */
-  #build(bytes: Buffer, start: number): void {
-    const text = bytes.toString('latin1', start, start + this.#at);
+  #build({ buffer }: SharedBytes, start: number): void {
+    const text = buffer.toString('latin1', start, start + this.#at);
     this.startLine = text.slice(this.#lineStart, this.#lineEnd);
     const fields = new Array<string>(2 * this.#fields);
     let at = 0;
     for (let index = 0; index < this.#fields * OFFSETS; index += OFFSETS) {
-      fields[at++] = lowerCaseName(text, scratch[index] ?? 0, scratch[index + 1] ?? 0);
+      const from = scratch[index] ?? 0;
+      const to = scratch[index + 1] ?? 0;
+      fields[at++] =
+        commonName(buffer, start + from, start + to) ?? text.slice(from, to).toLowerCase();
       fields[at++] = text.slice(scratch[index + 2], scratch[index + 3]);
     }
     this.fields = fields;
@@ -161,7 +167,8 @@ export class HeadReader {
   }
 
   /** @param start where the head's first byte lies; scanning goes on at `start + #at`. */
-  #scan(bytes: Buffer, start: number, end: number): void {
+  #scan(shared: SharedBytes, start: number, end: number): void {
+    const bytes = shared.buffer;
     const startLine = this.#startLine;
     const stop = Math.min(end, start + this.#maxBytes);
     let at = start + this.#at;
@@ -227,7 +234,7 @@ export class HeadReader {
           }
           break;
         case VALUE:
-          while (at < stop && FIELD_VALUE[bytes[at] ?? 0] === 1) at++;
+          at = endOfValue(shared, at, stop);
           if (at === stop) break;
           if (bytes[at] === LF) throw new Http1Violation('bare-cr-or-lf');
           if (bytes[at] !== CR) throw new Http1Violation('field-value');

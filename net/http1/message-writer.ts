@@ -49,7 +49,7 @@ export class MessageWriter implements TurnTask {
   /** Sends the head of a message that is nothing else: a 1xx. @throws {MeshError} as encodeHead(). */
   headAlone(head: ComposedHead): void {
     const at = this.#outbox.room(head.text.length);
-    this.#outbox.commit(encodeHead(head, this.#outbox.buffer, at));
+    this.#outbox.commit(encodeHead(head, this.#outbox.bytes, at));
   }
 
   /** From here on bytes are sent as they are. */

@@ -1,3 +1,4 @@
+import type { SharedBytes } from '../byte-stream.ts';
 import { findHeader, type HeaderList } from '../h2/headers.ts';
 import { canonicalAuthority } from './authority.ts';
 import { FIELD_VALUE, isAllOf, METHOD, REQUEST_LINE } from './characters.ts';
@@ -78,7 +79,7 @@ export class RequestParser {
    * @returns how many bytes were taken, less than all only when a head has ended.
    * @throws {Http1Violation} when it can be none; nothing may be read afterwards.
    */
-  read(bytes: Buffer, from: number, to: number): number {
+  read(bytes: SharedBytes, from: number, to: number): number {
     this.head = undefined;
     const taken = this.#reader.read(bytes, from, to);
     if (!this.#reader.done) return taken;
@@ -182,7 +183,7 @@ export class ResponseParser {
    * @param method of the request that is answered.
    * @param upgrade whether that request asked for another protocol, so that 101 may be the answer.
    */
-  read(bytes: Buffer, from: number, to: number, method: string, upgrade: boolean): number {
+  read(bytes: SharedBytes, from: number, to: number, method: string, upgrade: boolean): number {
     this.head = undefined;
     const taken = this.#reader.read(bytes, from, to);
     if (!this.#reader.done) return taken;

@@ -145,7 +145,7 @@ export class Http1ServerConnection
 
   read(bytes: SharedBytes, at: number, end: number): number {
     const exchange = this.#exchange;
-    if (exchange === undefined) return this.#readHead(bytes.buffer, at, end);
+    if (exchange === undefined) return this.#readHead(bytes, at, end);
     if (this.#waitsForAnswer(exchange)) return 0;
     const { body } = this.#channel;
     const taken = body.read(bytes, at, end, exchange.input);
@@ -198,8 +198,8 @@ export class Http1ServerConnection
     this.#exchange?.onRoom();
   }
 
-  #readHead(buffer: Buffer, at: number, end: number): number {
-    const taken = this.#parser.read(buffer, at, end);
+  #readHead(bytes: SharedBytes, at: number, end: number): number {
+    const taken = this.#parser.read(bytes, at, end);
     const { head } = this.#parser;
     if (head === undefined) return taken;
     this.#parser.forget();

@@ -6,6 +6,8 @@ import ffi from 'node:ffi';
  */
 export type SharedBytes = Readonly<{
   buffer: Buffer;
+  /** The same memory, of which several bytes are read at once. */
+  view: DataView;
   address: bigint;
   /** What is read into: of all that lies before the bytes that are handed out nobody needs any more. */
   free?: boolean;
@@ -18,7 +20,8 @@ export function allocateShared(bytes: number): SharedBytes {
 
 /** The address of a buffer that its owner keeps alive. */
 export function shareBuffer(buffer: Buffer): SharedBytes {
-  return { buffer, address: ffi.getRawPointer(buffer) };
+  const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
+  return { buffer, view, address: ffi.getRawPointer(buffer) };
 }
 
 /** A C string in memory of its own. */

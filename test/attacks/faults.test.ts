@@ -7,6 +7,7 @@ import tls from 'node:tls';
 import test, { type ExecutionContext } from 'ava';
 import { resetSocket } from '../../base/reset-socket.ts';
 import { parseIpAddress } from '../../base/address.ts';
+import { allocateShared } from '../../net/native/memory.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
 import { acceptTls } from '../../net/tls.ts';
 import { TlsContext } from '../../net/tls-context.ts';
@@ -125,7 +126,7 @@ test.serial('R7: writes of nothing send nothing and end nothing', async (t) => {
   for (let count = 0; count < 100; count++)
     for (const end of [app, backend]) {
       await end.write('');
-      t.is(end.stream.write({ buffer: Buffer.alloc(64), address: 0n }, 0, 0), 0);
+      t.is(end.stream.write(allocateShared(64), 0, 0), 0);
     }
   await app.write('then');
   await backend.until((c) => c.received === 4);

@@ -9,6 +9,7 @@ import {
   type ResponseHead,
   ResponseParser,
 } from '../../net/http1/parse.ts';
+import { shareBuffer } from '../../net/native/memory.ts';
 
 export type Message<Head> = Readonly<{
   head: Head;
@@ -27,7 +28,7 @@ export type Reading<Head> = Readonly<{
 
 type HeadParser<Head> = {
   head: Head | undefined;
-  read(bytes: Buffer, from: number, to: number): number;
+  read(bytes: SharedBytes, from: number, to: number): number;
 };
 
 /** Reads the requests of one connection; those after one that ends it too. */
@@ -84,15 +85,14 @@ function readMessages<Head extends { body: number }>(
     return { messages, fault, complete };
   };
   try {
-    for (const piece of pieces)
-      for (let at = 0; at < piece.length; ) {
+    for (const piece of pieces.map(shareBuffer))
+      for (let at = 0; at < piece.buffer.length; ) {
         if (current === undefined) {
-          at += parser.read(piece, at, piece.length);
+          at += parser.read(piece, at, piece.buffer.length);
           current = parser.head;
           inHead = current === undefined;
           if (current !== undefined) body.begin(current.body);
-          // The readers look at the bytes alone; no native code is told of the address.
-        } else at += body.read({ buffer: piece, address: 0n }, at, piece.length, sink);
+        } else at += body.read(piece, at, piece.buffer.length, sink);
         finish();
       }
   } catch (error) {

@@ -1,5 +1,6 @@
 import { deepStrictEqual } from 'node:assert';
 import type { SharedBytes } from '../../../net/byte-stream.ts';
+import { shareBuffer } from '../../../net/native/memory.ts';
 import { Http2Violation } from '../../../net/h2/errors.ts';
 import {
   CLIENT_PREFACE,
@@ -60,9 +61,7 @@ function readPieces(pieces: readonly Buffer[], fromClient: boolean): Reading {
   const receiver = new Receiver();
   const reader = new FrameReader(receiver, MAX_FRAME_BYTES, fromClient);
   try {
-    // The reader looks at the bytes alone; no native code is told of the address.
-    for (const piece of pieces)
-      reader.read({ buffer: Buffer.from(piece), address: 0n }, 0, piece.length);
+    for (const piece of pieces) reader.read(shareBuffer(Buffer.from(piece)), 0, piece.length);
   } catch (error) {
     if (!(error instanceof Http2Violation)) throw error;
     return { frames: receiver.frames, violation: error.h2Code };

@@ -32,6 +32,7 @@ import {
 import { LoopSeat } from '../../../net/native/libuv.ts';
 import {
   allocateShared,
+  shareBuffer,
   checkRange,
   copyNative,
   nativeText,
@@ -79,7 +80,7 @@ test('the kernel writes no more of an address than there is room for', (t) => {
   const socket = openSocket(AF_INET, SOCK_STREAM);
   const whole = allocateShared(64);
   whole.buffer.fill(0xaa);
-  const short = { buffer: whole.buffer.subarray(0, 4), address: whole.address };
+  const short = shareBuffer(whole.buffer.subarray(0, 4));
   t.is(socketName(socket, short, allocateShared(4)), 0);
   t.true(whole.buffer.subarray(4).every((byte) => byte === 0xaa));
   closeDescriptor(socket);
