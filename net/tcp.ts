@@ -36,8 +36,11 @@ import { TcpStream } from './tcp-stream.ts';
 
 /** 10 s, as istio/ztunnel's limit for connecting to a workload. */
 export const CONNECT_TIMEOUT_MS = 10_000;
-/** The backlog that istio/ztunnel asks for; the kernel caps it by net.core.somaxconn. */
-const LISTEN_BACKLOG = 128;
+/**
+ * What waits while a proxy is replaced or busy. The kernel caps it by net.core.somaxconn, 4,096 by default. Of what is beyond it the
+ * last packet of the handshake is dropped, and the client, which has a connection, repeats itself for seconds.
+ */
+const LISTEN_BACKLOG = 4096;
 
 export type TcpBindOptions = Readonly<{
   /** `::` serves IPv4 too; port 0 lets the kernel choose. */

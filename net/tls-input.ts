@@ -20,6 +20,11 @@ export class TlsInput {
    * So it is from the handshake on, until a read finds nothing.
    */
   #toldMeanwhile = true;
+  /**
+   * The last read that found nothing ended amid a record. The one that brings the rest asks for no more than that, so it empties
+   * no socket, and the event that told of it has told of what lies behind too.
+   */
+  #amidRecord = false;
   /** Of what the last read() has put into `incoming`. */
   length = 0;
 
@@ -52,8 +57,10 @@ export class TlsInput {
     let outcome = 1;
     do {
       const got = this.#ssl.read(incoming, HEADROOM + length, room - length);
-      if (got <= 0) outcome = got;
-      else {
+      if (got <= 0) {
+        outcome = got;
+        if (got === WANT) this.#amidRecord = this.#ssl.isAmidRecord;
+      } else {
         length += got;
         if (got < RECORD_BYTES && this.#isDrained()) outcome = WANT;
       }
@@ -64,6 +71,6 @@ export class TlsInput {
 
   /** Without asking the kernel: the next input brings an event. */
   #isDrained(): boolean {
-    return !this.#toldMeanwhile && !this.#ending && this.#ssl.cameShort;
+    return !this.#toldMeanwhile && !this.#amidRecord && !this.#ending && this.#ssl.cameShort;
   }
 }

@@ -14,9 +14,6 @@ import { bindListener } from '../../net/tcp.ts';
 import { bindUdp } from '../../net/udp.ts';
 import { PROXY_MARK } from './rules.ts';
 
-/** What waits while a proxy is replaced; the kernel caps it by net.core.somaxconn, 4096 by default. */
-const BACKLOG = 4096;
-
 /**
  * The sockets of one pod: made in its namespace, kept here, so that clients wait instead of being refused while no proxy
  * runs. One socket for both families, but for DNS, which is on loopback alone; none shares its port by SO_REUSEPORT,
@@ -105,7 +102,6 @@ export class PodListeners {
       ...options,
       // Nobody is dialled from the sockets of DNS.
       ...(ip === undefined && { transparent: 'best-effort' }),
-      backlog: BACKLOG,
     });
   }
 }

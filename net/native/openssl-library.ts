@@ -38,6 +38,7 @@ export const library = ffi.dlopen(null, {
   SSL_write: { return: 'i32', arguments: [P, P, 'i32'] },
   SSL_shutdown: { return: 'i32', arguments: [P] },
   SSL_has_pending: { return: 'i32', arguments: [P] },
+  SSL_rstate_string: { return: P, arguments: [P] },
   SSL_get_error: { return: 'i32', arguments: [P, 'i32'] },
   SSL_get0_alpn_selected: { return: 'void', arguments: [P, P, P] },
   SSL_get_verify_result: { return: 'i64', arguments: [P] },

@@ -29,8 +29,13 @@ export const FAILED = -2;
 const slot = allocateShared(8);
 const lengthSlot = allocateShared(8);
 
-/** OpenSSL asks the socket for more than this, whatever part of a record it holds: so what brought less came short. */
+/**
+ * For what begins a record OpenSSL asks the socket for more than this: so what brought less came short. For the rest of one whose
+ * header it holds it asks for no more than that.
+ */
 const SHORT_READ_BYTES = READ_BUFFER_BYTES / 2n;
+/** What SSL_rstate_string() says of a session that holds a record's header. */
+const READING_BODY = 'RB';
 
 /** The largest write() and its records, and some for alerts and key updates. */
 const OUTPUT_BYTES = 512 << 10;
@@ -156,9 +161,15 @@ export class Ssl {
     return got > 0 ? got : this.#judge(got, lastErrno());
   }
 
+  /** After WANT: a record's header has come, and its rest is all that the next system call asks for. */
+  get isAmidRecord(): boolean {
+    return !this.#freed && nativeText(openssl.SSL_rstate_string(this.#address)) === READING_BODY;
+  }
+
   /**
    * After a read(): whether the last system call that OpenSSL made emptied the socket. It did when it brought less than
-   * it asked for and nothing of it waits here. When that call was made, only the caller can know: see TlsSession.
+   * it asked for and nothing of it waits here. When that call was made, and whether it was for the rest of a record, only
+   * the caller can know: see TlsInput.
    */
   get cameShort(): boolean {
     if (!this.#readsItself || this.#freed || openssl.SSL_has_pending(this.#address) !== 0)

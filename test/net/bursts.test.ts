@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import net from 'node:net';
 import { setImmediate as nextRound, setTimeout as pause } from 'node:timers/promises';
 import tls from 'node:tls';
 import test, { type ExecutionContext } from 'ava';
@@ -221,6 +222,94 @@ test('bursts from and to a client of node:tls arrive whole and at once', async (
   const server = await accepted;
   resetLater(t, server);
   await checkBursts(t, [endOfNode(dialled), endOf(server)]);
+});
+
+/** Of a record beside its content, with TLS 1.3: header, type of the content, tag. RFC 8446 section 5.2. */
+const RECORD_OVERHEAD_BYTES = 5 + 1 + 16;
+const MESSAGE_BYTES = 100;
+
+/** Between a client and a port: what the client sends is kept until it is let through. */
+class Valve {
+  readonly server = net.createServer();
+  #kept = Buffer.alloc(0);
+  #open = true;
+  #onward: net.Socket | undefined;
+  #onKept: (() => void) | undefined;
+
+  constructor(port: number) {
+    this.server.on('connection', (inward) => {
+      const onward = net.connect({ port, host: '127.0.0.1', noDelay: true });
+      this.#onward = onward;
+      onward.pipe(inward);
+      for (const socket of [inward, onward]) socket.on('error', () => undefined); // the test resets
+      inward.on('data', (chunk: Buffer) => {
+        if (this.#open) onward.write(chunk);
+        else this.#kept = Buffer.concat([this.#kept, chunk]);
+        this.#onKept?.();
+      });
+    });
+  }
+
+  close(): void {
+    this.#open = false;
+  }
+
+  async untilKept(bytes: number): Promise<void> {
+    while (this.#kept.length < bytes)
+      await new Promise<void>((resolve) => {
+        this.#onKept = resolve;
+      });
+  }
+
+  /** In one segment. */
+  async let(bytes: number): Promise<void> {
+    const part = this.#kept.subarray(0, bytes);
+    this.#kept = this.#kept.subarray(bytes);
+    await new Promise<void>((resolve) => this.#onward?.write(part, () => resolve()));
+  }
+}
+
+test('a record that comes in two parts does not hide what comes with its second one', async (t) => {
+  const { port, accepted } = listen(t, (socket) =>
+    acceptTls(socket, new TlsContext(serverCertificate)),
+  );
+  const valve = new Valve(port);
+  t.teardown(() => valve.server.close());
+  valve.server.listen(0, '127.0.0.1');
+  await once(valve.server, 'listening');
+  const client = tls.connect({
+    ...nodeOptions(clientCertificate),
+    ...{ port: (valve.server.address() as net.AddressInfo).port, host: '127.0.0.1' },
+    checkServerIdentity: () => undefined,
+  });
+  client.on('error', () => undefined);
+  t.teardown(() => client.destroy());
+  await once(client, 'secureConnect');
+  const server = await accepted;
+  resetLater(t, server);
+  const end = endOf(server);
+  client.write(Buffer.alloc(MESSAGE_BYTES));
+  await end.until(MESSAGE_BYTES);
+  valve.close();
+  const recordBytes = MESSAGE_BYTES + RECORD_OVERHEAD_BYTES;
+  // Within the header, behind it, within the content, before the last byte.
+  for (const firstPart of [1, 4, 5, 6, recordBytes / 2, recordBytes - 1]) {
+    const before = end.received;
+    for (const messages of [1, 2]) {
+      client.write(Buffer.alloc(MESSAGE_BYTES));
+      await valve.untilKept(messages * recordBytes);
+    }
+    await valve.let(firstPart);
+    for (let rounds = 0; rounds < 10; rounds++) await nextRound(); // it is read, and is not enough
+    await valve.let(2 * recordBytes - firstPart);
+    const whole = end.until(before + 2 * MESSAGE_BYTES);
+    await withDeadline(
+      whole,
+      5_000,
+      () => `first part of ${firstPart}: ${end.received - before} bytes`,
+    );
+  }
+  t.pass();
 });
 
 test('bursts from and to a server of node:tls arrive whole and at once', async (t) => {

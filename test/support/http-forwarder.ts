@@ -51,7 +51,7 @@ export class HttpForwarder {
 
   constructor(options: ForwarderOptions) {
     this.#options = options;
-    this.#listener = listenTcp({ address: options.listen, backlog: 4096 }, (stream) => {
+    this.#listener = listenTcp({ address: options.listen }, (stream) => {
       const connection: HttpServerConnection = serveHttp(stream, 'detect', options.server ?? {}, {
         onRequest: (exchange, headers, endStream) => {
           this.#forward(exchange, headers, endStream);
