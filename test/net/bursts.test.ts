@@ -265,7 +265,11 @@ class Valve {
   async let(bytes: number): Promise<void> {
     const part = this.#kept.subarray(0, bytes);
     this.#kept = this.#kept.subarray(bytes);
-    await new Promise<void>((resolve) => this.#onward?.write(part, () => resolve()));
+    await new Promise<void>((resolve) =>
+      this.#onward?.write(part, () => {
+        resolve();
+      }),
+    );
   }
 }
 
