@@ -1,3 +1,4 @@
+import { EventEmitter, once } from 'node:events';
 import test from 'ava';
 import { MeshError } from '../../base/errors.ts';
 import type { ClientExchange, HttpClientConnection } from '../../net/http/exchange.ts';
@@ -19,6 +20,11 @@ class Dialler {
     open: (room?: number) => FakeConnection;
     fail: () => void;
   }[] = [];
+  readonly #events = new EventEmitter();
+
+  async until(dials: number): Promise<void> {
+    while (this.dialled.length < dials) await once(this.#events, 'dial');
+  }
 
   readonly connect = (
     _endpoint: unknown,
@@ -38,6 +44,7 @@ class Dialler {
           reject(new MeshError('ERR_CONNECT', 'upstream', 'Cannot connect'));
         },
       });
+      this.#events.emit('dial');
     });
 }
 
@@ -145,6 +152,52 @@ test('a failed connection is told to all of HTTP/2, to one of HTTP/1.1', async (
     [true, true, true, false],
   );
   t.not(one[1]?.got, undefined);
+});
+
+for (const version of ['HTTP/1.1', 'HTTP/2'] as const)
+  test(`who waits for a dial that hangs is dialled for once more, ${version}`, async (t) => {
+    const dialler = new Dialler();
+    using pool = new UpstreamPool(dialler.connect);
+    const waiter = ask(pool, version);
+    await dialler.until(2);
+    dialler.dialled[1]?.open();
+    await settled();
+    t.not(waiter.got, undefined);
+    dialler.dialled[0]?.fail();
+    await settled();
+    t.is(waiter.error, undefined);
+  });
+
+test('dials that hang are counted on by those alone for whom they were begun', async (t) => {
+  const dialler = new Dialler();
+  using pool = new UpstreamPool(dialler.connect);
+  const first = [ask(pool, 'HTTP/1.1'), ask(pool, 'HTTP/1.1')];
+  await dialler.until(3); // once more for both: the way may be blocked
+  const later = [ask(pool, 'HTTP/1.1'), ask(pool, 'HTTP/1.1')];
+  t.is(dialler.dialled.length, 4);
+  dialler.dialled[3]?.open();
+  await settled();
+  // There is a way: what is missing is dialled at once, beside the one that is not old.
+  t.is(dialler.dialled.length, 6);
+  for (const dial of dialler.dialled.slice(4)) dial.open();
+  dialler.dialled[2]?.open();
+  await settled();
+  t.true([...first, ...later].every(({ got }) => got !== undefined));
+  for (const dial of dialler.dialled.slice(0, 2)) dial.fail();
+  await settled();
+  t.true([...first, ...later].every(({ error }) => error === undefined));
+});
+
+test('a dial that hung and fails is told to nobody who came long after it', async (t) => {
+  const dialler = new Dialler();
+  using pool = new UpstreamPool(dialler.connect);
+  const first = ask(pool, 'HTTP/2');
+  await dialler.until(3);
+  const later = ask(pool, 'HTTP/2');
+  dialler.dialled[0]?.fail();
+  await settled();
+  t.not(first.error, undefined);
+  t.is(later.error, undefined);
 });
 
 test('a connection that ends at once is a failure', async (t) => {

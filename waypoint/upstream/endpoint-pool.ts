@@ -36,9 +36,17 @@ export interface PoolWaiter {
   onConnectFailure(error: unknown): void;
 }
 
+/**
+ * A connection stands within milliseconds. One that does not for so long may never, and is no reason not to dial for those who come
+ * later; and those who wait for it alone are dialled for once more.
+ */
+const PATIENCE_MS = 500;
+
 /** A place in the queue. */
 export class PendingConnection {
   readonly waiter: PoolWaiter;
+  /** Milliseconds of performance.now(). */
+  readonly sinceMs = performance.now();
   readonly #pool: EndpointPool;
 
   constructor(waiter: PoolWaiter, pool: EndpointPool) {
@@ -55,7 +63,7 @@ export class PendingConnection {
 /**
  * The connections of one version to one endpoint. The one that was used last is used again, so that those that are too
  * many go idle and end. HTTP/2 connections are opened one after another, each as soon as the others are full; those of
- * HTTP/1.1 one for each request that waits.
+ * HTTP/1.1 one for each request that waits. Nobody waits for a dial that hangs as long as another one may succeed.
  */
 export class EndpointPool {
   #endpoint: UpstreamEndpoint;
@@ -64,9 +72,12 @@ export class EndpointPool {
   readonly #connections = new Set<UpstreamConnection>();
   /** Those that may have room, the last used one last. */
   readonly #offered: UpstreamConnection[] = [];
-  #waiting: PendingConnection[] = [];
-  #connecting = 0;
+  readonly #waiting: PendingConnection[] = [];
+  /** When each of those that are under way was begun, the oldest first. */
+  readonly #dials: number[] = [];
   #limits: PoolLimits;
+  /** Runs while somebody waits. */
+  #patience: NodeJS.Timeout | undefined;
 
   constructor(
     endpoint: UpstreamEndpoint,
@@ -91,7 +102,7 @@ export class EndpointPool {
 
   /** Nothing is open, wanted or under way. */
   get isEmpty(): boolean {
-    return this.#connections.size === 0 && this.#connecting === 0 && this.#waiting.length === 0;
+    return this.#connections.size === 0 && this.#dials.length === 0 && this.#waiting.length === 0;
   }
 
   /**
@@ -128,6 +139,7 @@ export class EndpointPool {
 
   /** Ends all at once. */
   close(): void {
+    clearTimeout(this.#patience);
     for (const connection of [...this.#connections]) connection.close();
   }
 
@@ -179,22 +191,44 @@ export class EndpointPool {
     this.#dial();
   }
 
-  /** As many connections as those who wait need. */
-  #dial(): void {
-    const waiting = this.#waiting.length;
-    const wanted = this.#version === 'HTTP/2' ? Math.min(1, waiting) : waiting;
-    const { maxConnections } = this.#limits;
-    while (
-      this.#connecting < wanted &&
-      this.#connections.size + this.#connecting < maxConnections
-    ) {
-      this.#connecting++;
-      void this.#open();
+  /**
+   * As many connections as those who wait need.
+   *
+   * @param sinceMs who came before does not need another one than the dial that was begun for it, though that may hang.
+   */
+  #dial(sinceMs = performance.now() - PATIENCE_MS): void {
+    const most = this.#version === 'HTTP/2' ? 1 : Infinity;
+    let missing = Math.min(most, this.#waiting.length) - this.#dials.length;
+    if (hasOlder(this.#dials, performance.now() - PATIENCE_MS)) {
+      const newcomers = this.#waiting.filter((pending) => pending.sinceMs > sinceMs);
+      missing = Math.max(missing, Math.min(most, newcomers.length) - this.#recentDials);
     }
+    for (; missing > 0 && this.#hasRoom; missing--) void this.#open();
+    if (this.#waiting.length > 0) this.#patience ??= this.#beginPatience();
+  }
+
+  get #hasRoom(): boolean {
+    return this.#connections.size + this.#dials.length < this.#limits.maxConnections;
+  }
+
+  get #recentDials(): number {
+    const sinceMs = performance.now() - PATIENCE_MS;
+    return this.#dials.filter((beganMs) => beganMs > sinceMs).length;
+  }
+
+  #beginPatience(): NodeJS.Timeout {
+    return setTimeout(() => {
+      this.#patience = undefined;
+      if (this.#waiting.length === 0) return;
+      if (this.#hasRoom && this.#recentDials === 0) void this.#open();
+      this.#dial();
+    }, PATIENCE_MS);
   }
 
   async #open(): Promise<void> {
     const { maxRequestsPerConnection, connectTimeoutMs } = this.#limits;
+    const beganMs = performance.now();
+    this.#dials.push(beganMs);
     const connection = new UpstreamConnection(this, maxRequestsPerConnection);
     try {
       const opened = await this.#connect(
@@ -209,21 +243,35 @@ export class EndpointPool {
         throw new MeshError('ERR_UPSTREAM_CLOSED', 'upstream', message);
       }
     } catch (error) {
-      this.#connecting--;
-      this.#fail(error);
+      this.#endDial(beganMs);
+      this.#fail(error, beganMs);
       return;
     }
-    this.#connecting--;
+    this.#endDial(beganMs);
     this.#connections.add(connection);
     this.onAvailable(connection);
-    this.#dial();
+    // One that stood at once shows that there is a way again, for those whose dials hang too.
+    const isQuick = performance.now() - beganMs < PATIENCE_MS;
+    this.#dial(isQuick ? -Infinity : undefined);
   }
 
-  /** Who waited for this connection: all of them in HTTP/2, else the first. */
-  #fail(error: unknown): void {
-    const failed = this.#version === 'HTTP/2' ? this.#waiting : this.#waiting.slice(0, 1);
-    this.#waiting = this.#waiting.slice(failed.length);
+  #endDial(beganMs: number): void {
+    this.#dials.splice(this.#dials.indexOf(beganMs), 1);
+  }
+
+  /** Of those who counted on this dial all, in HTTP/2, else the first. */
+  #fail(error: unknown, beganMs: number): void {
+    const later = this.#waiting.findIndex(({ sinceMs }) => sinceMs > beganMs + PATIENCE_MS);
+    const counted = later < 0 ? this.#waiting.length : later;
+    const failed = this.#waiting.splice(
+      0,
+      this.#version === 'HTTP/2' ? counted : Math.min(1, counted),
+    );
     for (const { waiter } of failed) waiter.onConnectFailure(error);
     this.#dial();
   }
+}
+
+function hasOlder([oldest]: readonly number[], ms: number): boolean {
+  return oldest !== undefined && oldest <= ms;
 }
