@@ -7,6 +7,12 @@ export interface KeepaliveOwner {
 }
 
 /**
+ * A timer that is later than this tells that it was this process that stood still: it was stopped, or the machine slept. What came
+ * meanwhile has not been read, so the peer gets as long again.
+ */
+const STANDSTILL_MS = 1000;
+
+/**
  * Finds out whether the peer is still there: after a time without input a PING, after another the verdict. Any input
  * counts as an answer, so that a PONG behind much data is not missed. One timer, however much goes on.
  */
@@ -17,6 +23,7 @@ export class Keepalive {
   readonly #timeoutMs: number;
   #lastInput: number;
   #pinged = false;
+  #dueMs = 0;
   #cancel: (() => void) | undefined;
 
   /** @param idleMs 0 for no keepalive. */
@@ -40,10 +47,15 @@ export class Keepalive {
   }
 
   #arm(ms: number): void {
+    this.#dueMs = this.#clock.now() + ms;
     this.#cancel = this.#clock.after(ms, this.#onTimer);
   }
 
   readonly #onTimer = (): void => {
+    if (this.#pinged && this.#clock.now() - this.#dueMs > STANDSTILL_MS) {
+      this.#arm(STANDSTILL_MS);
+      return;
+    }
     if (this.#pinged) {
       this.#cancel = undefined;
       this.#owner.onDead();

@@ -260,6 +260,25 @@ test('keepalive asks after 10 s without input, and 20 s without an answer are th
   t.is(connection.activeStreams, 0);
 });
 
+test('a connection outlives that its own process stood still, if its peer has answered meanwhile', async (t) => {
+  const clock = makeH2Clock();
+  const { connection, peer, closed } = await startClient(t, { clock });
+  openStream(connection);
+  clock.advance(10_000);
+  const { payload } = await peer.next((f) => f.type === PING && f.flags === 0);
+  clock.advance(60_000);
+  peer.send(frame(PING, FLAG_ACK, 0, payload));
+  await peer.ping();
+  clock.advance(1000);
+  t.is(connection.activeStreams, 1);
+  clock.advance(10_000);
+  await peer.next((f) => f.type === PING && f.flags === 0);
+  clock.advance(60_000);
+  t.is(connection.activeStreams, 1);
+  clock.advance(1000);
+  t.regex(String((await closed)?.message), /no answer to a PING/);
+});
+
 test('a peer that never acknowledges our SETTINGS is left', async (t) => {
   const clock = makeH2Clock();
   const server = net.createServer().listen(0, '127.0.0.1');
