@@ -215,14 +215,21 @@ test.serial('a policy ends the requests that it forbids, and only those (A8)', a
     await client.connect(await mesh.vip('echo'), 80),
     await client.connect(await mesh.vip('echo'), 80),
   ];
-  const head = 'HTTP/1.1\r\nHost: echo\r\nConnection: close\r\nContent-Length: 4\r\n\r\nab';
-  await forbidden.write(`POST /forbidden ${head}`);
-  await kept.write(`POST /kept ${head}`);
+  const close = 'Host: echo\r\nConnection: close\r\n';
+  const head = `HTTP/1.1\r\n${close}Expect: 100-continue\r\nContent-Length: 4\r\n\r\n`;
+  const goOn = 'HTTP/1.1 100 Continue\r\n\r\n';
+  for (const [connection, path] of [
+    [forbidden, '/forbidden'],
+    [kept, '/kept'],
+  ] as const) {
+    await connection.write(`POST ${path} ${head}`);
+    t.is((await connection.read(goOn.length)).text, goOn); // policy has let it through
+  }
   const rules = [{ to: [{ operation: { paths: ['/forbidden'] } }] }];
   const targetRefs = [{ group: '', kind: 'Service', name: 'echo' }];
   await mesh.apply(policyYaml('forbid', { action: 'DENY', targetRefs, rules }));
   t.is((await forbidden.ended()).how, 'ECONNRESET');
-  await kept.write('cd');
+  await kept.write('abcd');
   t.regex((await kept.ended()).text, /"body":"abcd"/);
   await mesh.delete('AuthorizationPolicy', 'forbid');
 });
