@@ -3,9 +3,10 @@ import type { HboneSession } from './session.ts';
 /**
  * When further attempts begin beside those that run, in milliseconds after the first. A handshake takes milliseconds; one
  * whose packets, or whose other end, were lost is only known by its silence, and all who wait for the session wait with
- * it. Five in three seconds find a way within a second of when there is one, and are no flood to a peer that is slow.
+ * it. Nine in three seconds find a way soon after there is one, also where several proxies stand one behind the other and each has
+ * to find its own; and they are no flood to a peer that is slow.
  */
-const FURTHER_AT_MS = [500, 1_300, 2_100, 2_900] as const;
+const FURTHER_AT_MS = [250, 500, 800, 1_200, 1_600, 2_000, 2_500, 3_000] as const;
 
 /** One attempt: `timeoutMs` is what is left for it; when the signal aborts, nobody wants it any more. */
 export type OpenAttempt = (

@@ -29,9 +29,13 @@ export type SessionOptions = Readonly<{
 /**
  * A peer in the same cluster answers within milliseconds. One that answers no tunnel for so long, and then no PING, has
  * vanished, or its packets have: TCP repeats those after 0.2, 0.6, 1.4 s and so on, whenever the way is free. Or they
- * stand behind much data: TCP goes on for seconds at the rate that a way had while it was bad.
+ * stand behind much data: TCP goes on for seconds at the rate that a way had while it was bad. Where a request passes several
+ * proxies, each of them finds out when it arrives there.
  */
-const PATIENCE_MS = 200;
+const PATIENCE_MS = 100;
+/** Of a peer that is far away: so many times what the handshake took, which is a round trip. It may have taken long by bad luck too. */
+const HANDSHAKES_OF_PATIENCE = 2;
+const MOST_PATIENCE_MS = 400;
 
 /** What a session tells its owner. */
 export interface SessionOwner {
@@ -47,6 +51,7 @@ export class HboneSession {
   /** Empty where nobody has asked for its check. */
   readonly peerChain: readonly Buffer[];
   readonly #connection: Http2Connection;
+  readonly #patienceMs: number;
   #owner: SessionOwner | undefined;
   #retired = false;
   /** When the last tunnel began or ended; milliseconds of performance.now(). */
@@ -55,8 +60,15 @@ export class HboneSession {
   private constructor(
     transport: ByteStream,
     http2: Http2Options,
-    peer: Readonly<{ identity: SpiffeId; group: string; chain: readonly Buffer[] }>,
+    peer: Readonly<{
+      identity: SpiffeId;
+      group: string;
+      chain: readonly Buffer[];
+      handshakeMs: number;
+    }>,
   ) {
+    const patienceMs = HANDSHAKES_OF_PATIENCE * peer.handshakeMs;
+    this.#patienceMs = Math.min(Math.max(PATIENCE_MS, patienceMs), MOST_PATIENCE_MS);
     this.peerIdentity = peer.identity;
     this.tlsGroup = peer.group;
     this.peerChain = peer.chain;
@@ -96,13 +108,17 @@ export class HboneSession {
   ): Promise<HboneSession> {
     const { context, peers, http2, timeoutMs, signal } = options;
     let tls: TlsSession;
+    let beganMs: number;
     try {
       const limits = { ...(timeoutMs !== undefined && { timeoutMs }), ...(signal && { signal }) };
-      tls = await connectTls(below, await context(), limits);
+      const own = await context();
+      beganMs = performance.now();
+      tls = await connectTls(below, own, limits);
     } catch (error) {
       below.reset(); // a failed handshake alone would only end our side
       throw error;
     }
+    const handshakeMs = performance.now() - beganMs;
     try {
       const check = checkServer(tls.peerCertificate, peers);
       if (check.kind === 'refused') {
@@ -112,7 +128,8 @@ export class HboneSession {
       const chain = options.checkChain === undefined ? [] : tls.peerChain();
       const flaw = options.checkChain?.(chain);
       if (flaw !== undefined) throw flaw;
-      return new HboneSession(tls, http2, { identity: check.identity, group: tls.group, chain });
+      const { identity } = check;
+      return new HboneSession(tls, http2, { identity, group: tls.group, chain, handshakeMs });
     } catch (error) {
       tls.reset();
       throw error;
@@ -139,7 +156,7 @@ export class HboneSession {
 
   /** Whether a new tunnel would wait with all those that do. */
   isUnresponsive(): boolean {
-    return this.#connection.isUnresponsive(PATIENCE_MS);
+    return this.#connection.isUnresponsive(this.#patienceMs);
   }
 
   /** `undefined` when there is no room (any more). */
