@@ -9,11 +9,10 @@ import { Drain, Echo, Source } from './sinks.ts';
  * Says "ready" when it listens, and ends with its standard input.
  */
 
-const BACKLOG = 4096;
 const ip = parseIpAddress('::');
 
 const serve = (port: number, onAccept: (stream: TcpStream) => void): void => {
-  listenTcp({ address: { ip, port }, backlog: BACKLOG }, onAccept);
+  listenTcp({ address: { ip, port } }, onAccept);
 };
 serve(ECHO_PORT, (stream) => new Echo(stream));
 serve(SOURCE_PORT, (stream) => new Source(stream));

@@ -52,11 +52,11 @@ export class Keepalive {
   }
 
   readonly #onTimer = (): void => {
-    if (this.#pinged && this.#clock.now() - this.#dueMs > STANDSTILL_MS) {
-      this.#arm(STANDSTILL_MS);
-      return;
-    }
     if (this.#pinged) {
+      if (this.#clock.now() - this.#dueMs > STANDSTILL_MS) {
+        this.#arm(STANDSTILL_MS);
+        return;
+      }
       this.#cancel = undefined;
       this.#owner.onDead();
       return;

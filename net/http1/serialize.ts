@@ -145,12 +145,13 @@ export function composeResponseHead(
   // 426 names the protocol that it wants. RFC 9110 section 15.5.22.
   if (status !== 426 && (status === 101) !== (connection.upgrade !== undefined))
     throw headError('101 without a protocol, or the reverse');
-  const { contentLength, text: known } = composeFields(statusLine(status), fields, from);
+  const composed = composeFields(statusLine(status), fields, from);
+  const { contentLength } = composed;
   const tunnel = status === 101 || (request.method === 'CONNECT' && status >= 200 && status < 300);
   const bodiless = tunnel || status < 200 || status === 204;
   if (bodiless && contentLength !== -1) throw headError('content-length where no body can be');
   const described = request.method === 'HEAD' || status === 304;
-  let text = known;
+  let { text } = composed;
   let lines = 2 + (fields.length - from) / 2;
   let body = NO_BODY;
   let close = connection.close === true;

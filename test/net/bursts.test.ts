@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import net from 'node:net';
+import type { Socket } from 'node:net';
 import { setImmediate as nextRound, setTimeout as pause } from 'node:timers/promises';
 import tls from 'node:tls';
 import test, { type ExecutionContext } from 'ava';
@@ -13,6 +13,7 @@ import { TlsContext } from '../../net/tls-context.ts';
 import { Collector } from '../support/collect.ts';
 import { withDeadline } from '../support/deadline.ts';
 import { ExpectedBytes } from '../support/tagged-bytes.ts';
+import { openTcpWay } from '../support/tcp-way.ts';
 import { makeTestCa } from '../support/test-ca.ts';
 
 /*
@@ -228,25 +229,20 @@ test('bursts from and to a client of node:tls arrive whole and at once', async (
 const RECORD_OVERHEAD_BYTES = 5 + 1 + 16;
 const MESSAGE_BYTES = 100;
 
-/** Between a client and a port: what the client sends is kept until it is let through. */
+/** Once closed, what a client sends is kept until it is let through. */
 class Valve {
-  readonly server = net.createServer();
   #kept = Buffer.alloc(0);
   #open = true;
-  #onward: net.Socket | undefined;
+  #onward: Socket | undefined;
   #onKept: (() => void) | undefined;
 
-  constructor(port: number) {
-    this.server.on('connection', (inward) => {
-      const onward = net.connect({ port, host: '127.0.0.1', noDelay: true });
-      this.#onward = onward;
-      onward.pipe(inward);
-      for (const socket of [inward, onward]) socket.on('error', () => undefined); // the test resets
-      inward.on('data', (chunk: Buffer) => {
-        if (this.#open) onward.write(chunk);
-        else this.#kept = Buffer.concat([this.#kept, chunk]);
-        this.#onKept?.();
-      });
+  join(from: Socket, onward: Socket): void {
+    this.#onward = onward.setNoDelay();
+    onward.pipe(from);
+    from.on('data', (chunk: Buffer) => {
+      if (this.#open) onward.write(chunk);
+      else this.#kept = Buffer.concat([this.#kept, chunk]);
+      this.#onKept?.();
     });
   }
 
@@ -262,7 +258,7 @@ class Valve {
   }
 
   /** In one segment. */
-  async let(bytes: number): Promise<void> {
+  async letThrough(bytes: number): Promise<void> {
     const part = this.#kept.subarray(0, bytes);
     this.#kept = this.#kept.subarray(bytes);
     await new Promise<void>((resolve) =>
@@ -277,14 +273,13 @@ test('a record that comes in two parts does not hide what comes with its second 
   const { port, accepted } = listen(t, (socket) =>
     acceptTls(socket, new TlsContext(serverCertificate)),
   );
-  const valve = new Valve(port);
-  t.teardown(() => valve.server.close());
-  valve.server.listen(0, '127.0.0.1');
-  await once(valve.server, 'listening');
+  const valve = new Valve();
+  const way = await openTcpWay(t, port, (from, goOn) => {
+    valve.join(from, goOn());
+  });
   const client = tls.connect({
     ...nodeOptions(clientCertificate),
-    ...{ port: (valve.server.address() as net.AddressInfo).port, host: '127.0.0.1' },
-    checkServerIdentity: () => undefined,
+    ...{ port: way.port, host: '127.0.0.1', checkServerIdentity: () => undefined },
   });
   client.on('error', () => undefined);
   t.teardown(() => client.destroy());
@@ -303,9 +298,9 @@ test('a record that comes in two parts does not hide what comes with its second 
       client.write(Buffer.alloc(MESSAGE_BYTES));
       await valve.untilKept(messages * recordBytes);
     }
-    await valve.let(firstPart);
+    await valve.letThrough(firstPart);
     for (let rounds = 0; rounds < 10; rounds++) await nextRound(); // it is read, and is not enough
-    await valve.let(2 * recordBytes - firstPart);
+    await valve.letThrough(2 * recordBytes - firstPart);
     const whole = end.until(before + 2 * MESSAGE_BYTES);
     await withDeadline(
       whole,
