@@ -200,6 +200,15 @@ export class Loads {
     return reports;
   }
 
+  /** A fault is over: every load begins a new connection at once, however many hang. */
+  async resume(): Promise<void> {
+    await Promise.all(
+      [...this.#running].map(async ([name, { from }]) =>
+        (await this.#peer(from)).ask('resumeLoad', { name }),
+      ),
+    );
+  }
+
   /** Ends all loads, those that hang after `graceMs`. */
   async stop(graceMs: number): Promise<LoadReports> {
     const reports = emptyReports();

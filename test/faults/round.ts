@@ -64,6 +64,7 @@ export async function runRound(
     await active.end();
   }
   const endedMs = monotonicMs();
+  await loads.resume();
   const touched = topologies.filter((topology) => fault.spares[topology] === undefined);
   const recovering = fault.recovered?.(loads.place);
   await until(look, LATE_MS, () => sum.recovered(touched, endedMs));

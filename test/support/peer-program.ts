@@ -250,6 +250,11 @@ const operations: Operations = {
 
   takeLoad: ({ name: load }) => loadOf(load).take(),
 
+  resumeLoad({ name: load }) {
+    loadOf(load).resume();
+    return {};
+  },
+
   async stopLoad({ name: load, graceMs }) {
     const stopped = loadOf(load);
     await stopped.stop(graceMs);

@@ -87,6 +87,8 @@ export type PeerOperations = {
   load: { ask: { source: string; task: LoadTask }; answer: object };
   /** What a load has met since the last time. */
   takeLoad: { ask: { name: string }; answer: LoadReport };
+  /** What a load's connections hung from is over. */
+  resumeLoad: { ask: { name: string }; answer: object };
   /** Ends a load; its last connections are cut off after `graceMs`. */
   stopLoad: { ask: { name: string; graceMs: number }; answer: LoadReport };
   /** What the system's resolver says, as programs ask it. */
