@@ -40,27 +40,36 @@ export function findGrowth(
     const warm = ofOne.filter(({ atMs }) => atMs - firstMs >= WARM_UP_MS);
     const warmMs = (warm.at(-1)?.atMs ?? 0) - firstMs - WARM_UP_MS;
     if (warmMs < SHORTEST_MS) continue;
-    const bytes = slope(warm, ({ privateBytes }) => privateBytes);
-    const descriptors = slope(warm, (sample) => sample.descriptors);
+    const bytes = slope(floors(warm, ({ privateBytes }) => privateBytes));
+    const leastDescriptors = floors(warm, ({ descriptors }) => descriptors);
+    const descriptors = slope(leastDescriptors);
     const gainedBytes = (bytes * warmMs) / MINUTE_MS;
     if (bytes > limits.bytesPerMinute && gainedBytes > COLLECTOR_SLACK_BYTES)
       complaints.push(`${part} (${pid}) grows by ${Math.round(bytes / 1024)} KiB a minute`);
     if (descriptors > limits.descriptorsPerMinute)
-      complaints.push(`${part} (${pid}) opens ${descriptors.toFixed(1)} descriptors a minute`);
+      complaints.push(
+        `${part} (${pid}) opens ${descriptors.toFixed(1)} descriptors a minute: ${leastDescriptors.map(({ value }) => value).join(', ')}`,
+      );
   }
   return complaints;
 }
 
-/** Of the least values of each window, per minute. */
-function slope(samples: readonly Sample[], valueOf: (sample: Sample) => number): number {
+type Floor = Readonly<{ minute: number; value: number }>;
+
+/** The least value of each window. */
+function floors(samples: readonly Sample[], valueOf: (sample: Sample) => number): Floor[] {
   const firstMs = samples[0]?.atMs ?? 0;
   const windows = Map.groupBy(samples, ({ atMs }) => Math.floor((atMs - firstMs) / WINDOW_MS));
-  const floors = [...windows].map(([window, inIt]) => ({
+  return [...windows].map(([window, inIt]) => ({
     minute: (window * WINDOW_MS) / MINUTE_MS,
     value: Math.min(...inIt.map(valueOf)),
   }));
-  const slopes = floors.flatMap((one, index) =>
-    floors.slice(index + 1).map((other) => (other.value - one.value) / (other.minute - one.minute)),
+}
+
+/** Per minute. */
+function slope(of: readonly Floor[]): number {
+  const slopes = of.flatMap((one, index) =>
+    of.slice(index + 1).map((other) => (other.value - one.value) / (other.minute - one.minute)),
   );
   const sorted = slopes.toSorted((a, b) => a - b);
   const [low = 0, high = 0] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]];
