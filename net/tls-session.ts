@@ -19,6 +19,8 @@ const WRITE_BYTES = 256 << 10;
 /** Without it an attacker could cut a stream and have it taken for a short one. */
 const TRUNCATED = 'the connection ended without a TLS end';
 const RESET = 'the connection was reset';
+/** Of a client: nobody would read what public-key cryptography would be done for. */
+const GONE = 'the client was gone before it was answered';
 
 /**
  * A TLS session as a stream of bytes.
@@ -48,6 +50,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   #endSent = false;
   #taskQueued = false;
   #handshakeQueued = false;
+  #handshakeBegun = false;
   #broken: string | undefined;
   /** It broke while there was no sink to tell. */
   #untold: MeshError | undefined;
@@ -173,7 +176,8 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     this.#readable = true;
     if (ending) this.#input.ending();
     if (reset) this.#wasReset = true;
-    this.#advance();
+    if (ending && this.#side === 'downstream' && !this.#handshakeBegun) this.#breakOff(GONE);
+    else this.#advance();
   }
 
   onInput(bytes: SharedBytes, offset: number, length: number): number {
@@ -233,6 +237,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   }
 
   #shakeHands(): void {
+    this.#handshakeBegun = true;
     const result = this.#ssl.handshake();
     this.#output.flush();
     if (result === WANT) {

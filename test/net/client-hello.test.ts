@@ -1,28 +1,6 @@
-import { once } from 'node:events';
-import net from 'node:net';
-import tls from 'node:tls';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { MAX_CLIENT_HELLO_BYTES, readClientHello } from '../../net/client-hello.ts';
-
-/** What a client of node:tls sends first. */
-async function firstBytes(t: ExecutionContext, options: tls.ConnectionOptions): Promise<Buffer> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as net.AddressInfo;
-  const client = tls.connect({ host: '127.0.0.1', port, ...options });
-  client.on('error', () => undefined);
-  const [socket] = (await once(server, 'connection')) as [net.Socket];
-  t.teardown(() => {
-    client.destroy();
-    socket.destroy();
-    server.close();
-  });
-  const pieces: Buffer[] = [];
-  for (;;) {
-    pieces.push(((await once(socket, 'data')) as [Buffer])[0]);
-    if (readClientHello(Buffer.concat(pieces)).kind !== 'more') return Buffer.concat(pieces);
-  }
-}
+import { recordClientHello } from '../support/client-hello.ts';
 
 const hello = (serverName: string, protocols: readonly string[] = []): unknown => ({
   ...{ kind: 'hello', hello: { serverName, protocols } },
@@ -30,16 +8,16 @@ const hello = (serverName: string, protocols: readonly string[] = []): unknown =
 
 test('readClientHello() tells the name and the protocols that a client asks for', async (t) => {
   for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
-    const named = await firstBytes(t, {
+    const named = await recordClientHello({
       ...{ servername: 'Shop.Example.com', ALPNProtocols: ['h2', 'http/1.1'], maxVersion },
     });
     t.deepEqual(readClientHello(named), hello('shop.example.com', ['h2', 'http/1.1']));
-    t.deepEqual(readClientHello(await firstBytes(t, { maxVersion })), hello(''));
+    t.deepEqual(readClientHello(await recordClientHello({ maxVersion })), hello(''));
   }
 });
 
 test('it may come in any pieces, and in several records', async (t) => {
-  const bytes = await firstBytes(t, { servername: 'a.example.com' });
+  const bytes = await recordClientHello({ servername: 'a.example.com' });
   for (let length = 0; length < bytes.length; length++) {
     const found = readClientHello(bytes.subarray(0, length));
     t.true(found.kind === 'more' && found.atLeast > length && found.atLeast <= bytes.length);

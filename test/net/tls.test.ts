@@ -8,10 +8,12 @@ import { resetSocket } from '../../base/reset-socket.ts';
 import { parseIpAddress } from '../../base/address.ts';
 import type { WorkloadCertificate } from '../../mesh/model/certificate.ts';
 import { connectTcp } from '../../net/tcp.ts';
+import type { TcpStream } from '../../net/tcp-stream.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
 import { acceptTls, connectTls } from '../../net/tls.ts';
 import { POST_QUANTUM_GROUPS, TlsContext, type TlsContextOptions } from '../../net/tls-context.ts';
 import type { TlsSession } from '../../net/tls-session.ts';
+import { recordClientHello } from '../support/client-hello.ts';
 import { Collector } from '../support/collect.ts';
 import { makeTestCa } from '../support/test-ca.ts';
 
@@ -317,6 +319,26 @@ test('junk instead of a handshake is refused', async (t) => {
   socket.on('error', () => undefined);
   socket.end('GET / HTTP/1.1\r\n\r\n');
   await t.throwsAsync(accepted, { code: 'ERR_TLS_HANDSHAKE' });
+});
+
+test('for a client that is gone before its turn comes no cryptography is done', async (t) => {
+  const hello = await recordClientHello(nodeOptions(client));
+  const accepted = Promise.withResolvers<TcpStream>();
+  const listener = listenTcp({ address: loopback }, accepted.resolve);
+  const socket = net.connect({ port: listener.local.port, host: '127.0.0.1', allowHalfOpen: true });
+  socket.on('error', () => undefined);
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  let answered = 0;
+  socket.on('data', ({ length }) => (answered += length));
+  const stream = await accepted.promise;
+  listener.close();
+  await new Promise<void>((resolve) => {
+    socket.end(hello, resolve);
+  });
+  const message = /the client was gone before it was answered$/;
+  await t.throwsAsync(acceptTls(stream, contextOf(server)), { code: 'ERR_TLS_HANDSHAKE', message });
+  await closed;
+  t.is(answered, 0);
 });
 
 test('a connection cut without a TLS end is an error, not an end', async (t) => {

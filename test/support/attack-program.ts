@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, connect as connectSocket, type Socket } from 'node:net';
+import { connect as connectSocket, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import tls from 'node:tls';
 import type { IdentityFiles } from './attack-processes.ts';
@@ -10,6 +10,7 @@ import {
   RST_STREAM,
   SETTINGS,
 } from '../../net/h2/frame.ts';
+import { recordClientHello } from './client-hello.ts';
 import { block, frame, u32 } from './h2-frames.ts';
 
 /*
@@ -84,33 +85,8 @@ async function attackStreams({ key, cert, ca }: IdentityFiles): Promise<void> {
   await Promise.all(Array.from({ length: SESSIONS }, one));
 }
 
-/** What a client of TLS says first, key shares and all. */
-async function recordClientHello({ key, cert, ca }: IdentityFiles): Promise<Buffer> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('Cannot listen');
-  const accepted = once(server, 'connection') as Promise<[Socket]>;
-  const ALPNProtocols = ['h2'];
-  const client = tls.connect({
-    host: '127.0.0.1',
-    port: address.port,
-    key,
-    cert,
-    ca,
-    ALPNProtocols,
-  });
-  client.on('error', () => undefined);
-  const [socket] = await accepted;
-  const [hello] = (await once(socket, 'data')) as [Buffer];
-  client.destroy();
-  socket.destroy();
-  server.close();
-  return hello;
-}
-
 async function attackSlowly(identity: IdentityFiles): Promise<void> {
-  const hello = await recordClientHello(identity);
+  const hello = await recordClientHello({ ...identity, ALPNProtocols: ['h2'] });
   const one = async (_: unknown, index: number): Promise<void> => {
     await pause(index / 4); // a thousand connections take a quarter of a second to begin
     while (!over()) {
@@ -125,7 +101,7 @@ async function attackSlowly(identity: IdentityFiles): Promise<void> {
 }
 
 async function attackHandshakes(identity: IdentityFiles): Promise<void> {
-  const hello = await recordClientHello(identity);
+  const hello = await recordClientHello({ ...identity, ALPNProtocols: ['h2'] });
   const began = performance.now();
   while (!over()) {
     const due = ((performance.now() - began) * HANDSHAKES_PER_SECOND) / 1000;
