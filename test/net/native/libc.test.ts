@@ -1,4 +1,3 @@
-import { openSync } from 'node:fs';
 import test from 'ava';
 import { parseIpAddress } from '../../../base/address.ts';
 import { EFAULT } from '../../../net/native/errno.ts';
@@ -25,6 +24,7 @@ import {
   setAbortiveClose,
   setIntOption,
   shutdownWrite,
+  SOCK_DGRAM,
   SOCK_STREAM,
   socketName,
   writeNative,
@@ -40,7 +40,6 @@ import {
 } from '../../../net/native/memory.ts';
 import { MessageBuffer } from '../../../net/native/message.ts';
 import { allocateSockaddr, readSockaddr, writeSockaddr } from '../../../net/native/sockaddr.ts';
-import { TemporaryFolder } from '../../support/temporary-folder.ts';
 
 const EBADF = 9;
 /** More than any process may have open. */
@@ -116,12 +115,14 @@ test('every call on a descriptor that is not open answers with its error', (t) =
 });
 
 test('memory that is not there is an error of the kernel, and a length below nothing one of ours', (t) => {
-  using folder = new TemporaryFolder();
-  const file = openSync(`${folder.path}/written`, 'w');
-  t.is(writeNative(file, 0n, 16), -EFAULT);
-  t.throws(() => writeNative(file, 0n, -1));
-  t.throws(() => writeNative(file, -1n, 1));
-  closeDescriptor(file);
+  const socket = openSocket(AF_INET, SOCK_DGRAM);
+  const name = allocateSockaddr();
+  const discard = writeSockaddr(name, { ip: parseIpAddress('127.0.0.1'), port: 9 }, AF_INET);
+  t.is(connectSocket(socket, name, discard), 0);
+  t.is(writeNative(socket, 0n, 16), -EFAULT);
+  t.throws(() => writeNative(socket, 0n, -1));
+  t.throws(() => writeNative(socket, -1n, 1));
+  closeDescriptor(socket);
 });
 
 test('NULL and nothing are empty, and a length below nothing is an error', (t) => {
