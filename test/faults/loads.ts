@@ -131,10 +131,10 @@ const PLANS: readonly LoadPlan[] = [
  * A connection of each load so often; a refused one need not be as frequent. All together keep two processors busy for about
  * half of the time, so that there is room to catch up in.
  */
-const PERIOD_MS = 125;
+const PERIOD_MS = 160;
 /** Each passes five proxies and a program between. */
-const WAYPOINT_PERIOD_MS = 250;
-const REFUSED_PERIOD_MS = 400;
+const WAYPOINT_PERIOD_MS = 320;
+const REFUSED_PERIOD_MS = 500;
 const SLOW_EVERY = 12;
 
 /** What one topology's loads have met since the last time. */

@@ -11,7 +11,8 @@ const WARM_TIMEOUT_MS = 10_000;
 const WARM_MS = 300;
 /** How long one looks for a recovery that comes too late, so that the report says how late. */
 const LATE_MS = 10_000;
-const POLL_MS = 40;
+/** Connections tell themselves when they were answered; to ask every one of the programs for it takes processor time. */
+const POLL_MS = 200;
 /** After the recovery: what is wrong with connections of before may come a little later. */
 const AFTER_MS = 200;
 

@@ -42,10 +42,10 @@ export type LoadReport = Readonly<{
 
 /**
  * Where connections hang, more of them prove nothing, and what has piled up is served before what is new. Twice what a load has
- * open when all is well, for the slow ones: those of fourteen loads are seventy connections, of which each passes two to five
+ * open when all is well, for the slow ones: those of fifteen loads are sixty connections, of which each passes two to five
  * proxies.
  */
-const MAX_OPEN = 5;
+const MAX_OPEN = 4;
 /** How long a client waits for a sign of life: longer than a process is stopped in any fault. */
 const PATIENCE_MS = 45_000;
 const SLOW_MS = 2_500;
