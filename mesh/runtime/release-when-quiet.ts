@@ -5,11 +5,14 @@ const WORK_MS = 300;
 /** Of one processor: with less to do, a thread may stop for some milliseconds. */
 const QUIET_SHARE = 0.01;
 const LOOK_MS = 10_000;
+/** A look that comes so much too late says that the process was stopped or the machine asleep, and what waits now is much. */
+const LATE_MS = 1_000;
 /** However often work begins and ends, the thread stops for it once a minute at the most. */
 const REST_MS = 60_000;
 
 export type QuietOptions = Readonly<{
   lookMs?: number;
+  lateMs?: number;
   restMs?: number;
   /** Processor time of this thread so far, in milliseconds. */
   worked?: () => number;
@@ -22,7 +25,7 @@ export type QuietOptions = Readonly<{
  * follows; the C library keeps what compiling has taken. Stops when disposed.
  */
 export function releaseWhenQuiet(options: QuietOptions = {}): Disposable {
-  const { lookMs = LOOK_MS, restMs = REST_MS } = options;
+  const { lookMs = LOOK_MS, lateMs = LATE_MS, restMs = REST_MS } = options;
   const { worked = threadTimeMs, release = releaseMemory } = options;
   let restedMs = -Infinity;
   let workedAtRelease = 0;
@@ -31,10 +34,12 @@ export function releaseWhenQuiet(options: QuietOptions = {}): Disposable {
   const timer = setInterval(() => {
     const nowMs = performance.now();
     const workedNow = worked();
-    const share = (workedNow - workedBefore) / (nowMs - lookedMs);
+    const tookMs = nowMs - lookedMs;
+    const share = (workedNow - workedBefore) / tookMs;
     workedBefore = workedNow;
     lookedMs = nowMs;
-    if (share >= QUIET_SHARE || workedNow - workedAtRelease < WORK_MS || nowMs < restedMs) return;
+    const isQuiet = share < QUIET_SHARE && tookMs < lookMs + lateMs;
+    if (!isQuiet || workedNow - workedAtRelease < WORK_MS || nowMs < restedMs) return;
     restedMs = nowMs + restMs;
     release();
     workedBefore = worked();

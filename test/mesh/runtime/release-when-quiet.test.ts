@@ -67,6 +67,24 @@ test('a thread does not stop for it again and again', async (t) => {
   t.is(thread.releases(), 1);
 });
 
+test('a thread that stood still was not quiet: it has much to do now', async (t) => {
+  let [looked, releases] = [-1, 0]; // worked() is asked once before the first look
+  using _release = releaseWhenQuiet({
+    ...{ lookMs: 50, lateMs: 20 },
+    worked: () => (looked++ < 0 ? 0 : 300),
+    release() {
+      releases++;
+    },
+  });
+  while (looked < 1) await delay(1);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 150);
+  await delay(0);
+  t.is(looked, 2);
+  t.is(releases, 0);
+  while (releases === 0) await delay(1);
+  t.true(looked > 2);
+});
+
 test('the processor time of this thread is what counts', async (t) => {
   let releases = 0;
   const until = process.threadCpuUsage().user + 310_000;
