@@ -45,6 +45,7 @@ questions of l4: ${QUESTIONS.map(({ name }) => name).join(', ')}
 questions of l7: ${L7_QUESTIONS.map(({ name }) => name).join(', ')};
                  waypoint and proxy: all of them
 `;
+const HELP = new Set(['--help', '-h', 'help']);
 const FOLDER = join(import.meta.dirname, 'results');
 const PUBLISHED = join(import.meta.dirname, '../docs/benchmarks');
 const COEFFICIENTS = join(import.meta.dirname, '../cli/cost/coefficients.json');
@@ -68,7 +69,11 @@ const OPTIONS = {
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(FAILED)); // what was started ends with this process
 process.exitCode = await main(process.argv.slice(2));
 
-async function main([command, ...args]: readonly string[]): Promise<number> {
+async function main([command = '', ...args]: readonly string[]): Promise<number> {
+  if ([command, ...args].some((arg) => HELP.has(arg))) {
+    process.stdout.write(USAGE);
+    return OK;
+  }
   try {
     if (command === 'l4') return await benchL4(args);
     if (command === 'l7') return await benchL7(args);
