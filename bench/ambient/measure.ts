@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { nodeMemory, processorTimeUs, sentBytes } from '../harness/processes.ts';
 import { median } from '../harness/statistics.ts';
+import { warmUp } from '../harness/warm-up.ts';
 import type { LoadOperations } from '../load/protocol.ts';
 import { lateName, requestPath, type Body } from './application.ts';
 import { CALLS_PER_REQUEST } from './call-graph.ts';
@@ -11,9 +12,8 @@ const MB = 1 << 20;
 /** Answers that take longer in all than the requests did, by more than this: the rate was not held, they wait in a queue. */
 const MAX_LATE_PART = 0.01;
 const MAX_LATE_SECONDS = 0.25;
-/** A warm-up that saves less is the last one. */
-const WORTHWHILE_GAIN = 0.05;
-const MOST_WARM_SECONDS = 90;
+/** With ten calls a second in each of a hundred processes, compiling takes its time. */
+const MOST_WARM_MS = 90_000;
 const TRY_MS = 1000;
 /** Each try is so much faster than the last, and takes so long. */
 const HIGHEST = { step: 1.25, seconds: 4 } as const;
@@ -85,7 +85,7 @@ export async function measure(
   note(`${mode.name}: looking whether it encrypts and authorises`);
   const security = await checkSecurity(deployment);
   note(`${mode.name}: load`);
-  const load = await measureLoad(deployment, plan.load, warmUp);
+  const load = await measureLoad(deployment, plan.load, MOST_WARM_MS);
   const dataPlane = await deployment.dataPlane();
   const memory = memoryOf(dataPlane);
   const control = memoryOf(await deployment.controlPlane());
@@ -128,11 +128,15 @@ export async function measure(
   };
 }
 
-/** Requests at a fixed rate over every path, and what the proxies used meanwhile. */
+/**
+ * Requests at a fixed rate over every path, and what the proxies used meanwhile.
+ *
+ * @param mostWarmMs how long warm-ups are repeated for; there is one at least.
+ */
 async function measureLoad(
   deployment: Deployment,
   plan: LoadPlan,
-  warm: typeof warmUp = (run) => run(),
+  mostWarmMs = 0,
 ): Promise<Readonly<{ values: Record<string, number>; histogram: Sample['histogram'] }>> {
   const { callsPerSecond, warmSeconds, seconds, connections, body } = plan;
   const { maxLateSeconds = MAX_LATE_SECONDS } = plan;
@@ -144,7 +148,11 @@ async function measureLoad(
       ...{ targets, connections, rate, count: Math.round(rate * forSeconds) },
     });
   const pids = (await deployment.dataPlane()).flatMap((node) => node.pids);
-  await warm(() => run(warmSeconds), pids);
+  await warmUp(async () => {
+    const beforeUs = processorTimeUs(pids);
+    const { count: requests } = await run(warmSeconds);
+    return (processorTimeUs(pids) - beforeUs) / requests;
+  }, mostWarmMs);
   const control = (await deployment.controlPlane()).flatMap((node) => node.pids);
   const pods = await deployment.podProcesses();
   const sent = (): number => pods.reduce((sum, pid) => sum + sentBytes(pid), 0);
@@ -184,26 +192,6 @@ async function measureLoad(
       bytesPerCall: (after.bytes - before.bytes) / calls,
     },
   };
-}
-
-/**
- * Proxies run for months, so what is measured is code that has been compiled: with ten calls a second in each of a hundred
- * processes that takes its time, and none in two processes with five hundred. Runs until the processor time of a request
- * falls no more, or for MOST_WARM_SECONDS.
- */
-async function warmUp(
-  run: () => Promise<LoadOperations['httpLoad']['answer']>,
-  pids: readonly number[],
-): Promise<unknown> {
-  const endMs = performance.now() + MOST_WARM_SECONDS * 1000;
-  let least = Infinity;
-  for (;;) {
-    const beforeUs = processorTimeUs(pids);
-    const { count } = await run();
-    const costUs = (processorTimeUs(pids) - beforeUs) / count;
-    if (costUs >= least * (1 - WORTHWHILE_GAIN) || performance.now() > endMs) return;
-    least = costUs;
-  }
 }
 
 /**

@@ -1,5 +1,6 @@
 import { measureRounds, valuesOf, type RoundResults } from '../harness/rounds.ts';
 import { bestPeer, makeRow, type Budget, type Row, type RowParts } from '../harness/rows.ts';
+import { warmUp } from '../harness/warm-up.ts';
 import type { Job, Measuring, Subject } from './job.ts';
 import { measure } from './measure.ts';
 import { BODIES, HTTP1, HTTP2_TO_HTTP1, type Body, type Work } from './works.ts';
@@ -45,9 +46,9 @@ const ROWS: Readonly<Record<Job['name'], readonly CostRow[]>> = {
   ],
 };
 
-/** Code that is compiled while it runs is at its fastest only after some ten thousand requests. */
 const WARM_UP = { warmMs: 0, ms: 1000 } as const;
 const WARM_UP_CONNECTIONS = 32;
+const MOST_WARM_MS = 15_000;
 
 /** What does a request cost, by the number of connections and the size of the body? */
 export async function askCost(
@@ -60,7 +61,10 @@ export async function askCost(
   for (const subject of able)
     for (const { paths } of BODIES) {
       const asked = { work, path: paths[work.call], connections: WARM_UP_CONNECTIONS };
-      await measure(job, subject, asked, WARM_UP);
+      await warmUp(async () => {
+        measuring.note(`${job.name}, ${work.title}: warming up ${subject.name}`);
+        return (await measure(job, subject, asked, WARM_UP))['cpuUs'] ?? 0;
+      }, MOST_WARM_MS);
     }
   const rows: Row[] = [];
   for (const body of BODIES)
