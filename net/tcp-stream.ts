@@ -10,6 +10,7 @@ import {
   writeFrom,
 } from './native/libc.ts';
 import { allocateShared } from './native/memory.ts';
+import { Remainder } from './remainder.ts';
 import { SplicePipe } from './splice-pipe.ts';
 import { originalDestination, socketPeer, socketLocal } from './socket-address.ts';
 import {
@@ -66,7 +67,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   #taskQueued = false;
   #failure: Error | undefined;
   /** Read, but not taken by the sink. */
-  #pending: { bytes: SharedBytes; offset: number; length: number } | undefined;
+  #pending: Remainder | undefined;
   /** The last read filled the buffer: there is more. */
   #bulk = false;
   /** Holds what was read and the sink's target, another socket, has not taken. */
@@ -274,9 +275,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   }
 
   #keep(offset: number, length: number): void {
-    const bytes = allocateShared(HEADROOM + length);
-    incoming.buffer.copy(bytes.buffer, HEADROOM, offset, offset + length);
-    this.#pending = { bytes, offset: HEADROOM, length };
+    this.#pending = new Remainder(incoming.buffer, offset, length);
     this.#pause();
   }
 
@@ -316,10 +315,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     const pending = this.#pending;
     if (pending === undefined) return true;
     this.#asked = false;
-    const taken = sink.onData(pending.bytes, pending.offset, pending.length);
-    pending.offset += taken;
-    pending.length -= taken;
-    if (pending.length > 0) {
+    if (!pending.consume(sink.onData(pending.bytes, pending.offset, pending.length))) {
       this.#pause();
       return false;
     }

@@ -42,12 +42,12 @@ export type TlsContextOptions = Readonly<{
 export class TlsContext implements Disposable {
   readonly native: SslContext;
   readonly alpn: readonly string[];
-  readonly alpnOptional: boolean;
+  readonly #alpnOptional: boolean;
 
   /** @throws {MeshError} ERR_CERTIFICATE for what cannot be read, or a key that is not the certificate's. */
   constructor(options: TlsContextOptions) {
     this.alpn = options.alpn ?? ['h2'];
-    this.alpnOptional = options.alpnOptional ?? false;
+    this.#alpnOptional = options.alpnOptional ?? false;
     this.native = new SslContext({
       chainPem: options.chainPem,
       privateKeyPem: options.privateKeyPem,
@@ -60,6 +60,12 @@ export class TlsContext implements Disposable {
       acceptsPartialChains: options.acceptsPartialChains ?? false,
       ...(options.onKeyLog === undefined ? {} : { onKeyLog: options.onKeyLog }),
     });
+  }
+
+  /** Whether this is a protocol to go on with; '' where none was agreed on. */
+  speaks(protocol: string): boolean {
+    const without = this.alpn.length === 0 || (protocol === '' && this.#alpnOptional);
+    return without || this.alpn.includes(protocol);
   }
 
   /** Sessions made before live on. Idempotent. */

@@ -1,10 +1,7 @@
-import { HEADROOM, type SharedBytes } from './byte-stream.ts';
-import { allocateShared, viewNative } from './native/memory.ts';
+import { viewNative } from './native/memory.ts';
 import { dropOutput, outputAddress, outputLength } from './native/openssl-session.ts';
+import { Remainder } from './remainder.ts';
 import type { Carrier } from './tls-carrier.ts';
-
-/** What is left of a buffer. */
-export type Remainder = { bytes: SharedBytes; offset: number; length: number };
 
 /** The way of one session's records to its carrier; what that refuses for now waits here. */
 export class TlsOutput {
@@ -36,10 +33,7 @@ export class TlsOutput {
   /** True when nothing is left. */
   sendUnsent(): boolean {
     for (let first = this.#unsent[0]; first !== undefined; first = this.#unsent[0]) {
-      const sent = this.#carrier.send(first.bytes, first.offset, first.length);
-      first.offset += sent;
-      first.length -= sent;
-      if (first.length > 0) return false;
+      if (!first.consume(this.#carrier.send(first.bytes, first.offset, first.length))) return false;
       this.#unsent.shift();
     }
     return true;
@@ -50,8 +44,6 @@ export class TlsOutput {
   }
 
   #keep(address: bigint, length: number): void {
-    const bytes = allocateShared(HEADROOM + length);
-    viewNative(address, length).copy(bytes.buffer, HEADROOM);
-    this.#unsent.push({ bytes, offset: HEADROOM, length });
+    this.#unsent.push(new Remainder(viewNative(address, length), 0, length));
   }
 }

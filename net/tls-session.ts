@@ -1,15 +1,15 @@
 import { MeshError, type Side } from '../base/errors.ts';
 import { type ByteSink, type ByteStream, HEADROOM, type SharedBytes } from './byte-stream.ts';
-import { allocateShared } from './native/memory.ts';
 import type { CertificateFacts } from './native/openssl-certificate.ts';
 import { CLOSED, outputLength, Ssl, WANT } from './native/openssl-session.ts';
 import { type HandshakeStep, takeHandshakeTurn } from './handshake-turns.ts';
 import { runNextTurn, tellMoved, type TurnTask } from './reactor.ts';
+import { Remainder } from './remainder.ts';
 import { sessionTally } from './session-tally.ts';
 import { type Carrier, type CarrierUser } from './tls-carrier.ts';
 import type { TlsContext } from './tls-context.ts';
 import { incoming, READ_BYTES, TlsInput } from './tls-input.ts';
-import { type Remainder, TlsOutput } from './tls-output.ts';
+import { TlsOutput } from './tls-output.ts';
 
 /** So that a session in bulk does not hold up the others, nor a message behind it: what a session also sends in a turn. */
 const DELIVERIES_PER_TURN = 2;
@@ -248,10 +248,8 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
       this.#breakOff(this.#ssl.failure);
       return;
     }
-    const { alpn: wanted, alpnOptional } = this.#context;
-    const agreed = this.#ssl.alpn;
-    if (wanted.length > 0 && !wanted.includes(agreed) && !(alpnOptional && agreed === '')) {
-      this.#breakOff(`the peer did not agree to speak ${wanted.join(' or ')}`);
+    if (!this.#context.speaks(this.#ssl.alpn)) {
+      this.#breakOff(`the peer did not agree to speak ${this.#context.alpn.join(' or ')}`);
       return;
     }
     this.#state = 'open';
@@ -316,9 +314,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   }
 
   #keep(offset: number, length: number): void {
-    const bytes = allocateShared(HEADROOM + length);
-    incoming.buffer.copy(bytes.buffer, HEADROOM, offset, offset + length);
-    this.#pending = { bytes, offset: HEADROOM, length };
+    this.#pending = new Remainder(incoming.buffer, offset, length);
     this.#pause();
   }
 
@@ -334,12 +330,12 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     if (pending === undefined) return true;
     if (sink === undefined || this.#paused) return false;
     this.#asked = false;
-    const taken = sink.onData(pending.bytes, pending.offset, pending.length);
-    pending.offset += taken;
-    pending.length -= taken;
-    if (pending.length > 0) this.#pause();
-    else this.#pending = undefined;
-    return pending.length === 0 && !this.#isClosed();
+    if (!pending.consume(sink.onData(pending.bytes, pending.offset, pending.length))) {
+      this.#pause();
+      return false;
+    }
+    this.#pending = undefined;
+    return !this.#isClosed();
   }
 
   #tellEnd(): void {
