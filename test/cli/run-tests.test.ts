@@ -7,6 +7,10 @@ import { TemporaryFolder } from '../support/temporary-folder.ts';
 const root = join(import.meta.dirname, '../..');
 const runner = join(root, 'test/support/run-tests.ts');
 
+/** A busy, slow machine was seen to take 12 s until the first test of a project ran. */
+const AVA_TIMEOUT = '20s';
+const HUNG_MS = 30_000;
+
 /** Runs ava, through our runner, on one test file in a project of its own. */
 async function runTests(...lines: string[]): Promise<Ended> {
   return await runTestsWith({}, ...lines);
@@ -17,7 +21,7 @@ async function runTestsWith(env: NodeJS.ProcessEnv, ...lines: string[]): Promise
   symlinkSync(join(root, 'node_modules'), join(project.path, 'node_modules'));
   writeFileSync(
     join(project.path, 'package.json'),
-    '{"type":"module","ava":{"workerThreads":false,"timeout":"3s"}}',
+    JSON.stringify({ type: 'module', ava: { workerThreads: false, timeout: AVA_TIMEOUT } }),
   );
   writeFileSync(join(project.path, 'test.js'), ["import test from 'ava';", ...lines].join('\n'));
   return await runProgram(process.execPath, [runner], {
@@ -70,7 +74,7 @@ test('the runner counts a rejection that nobody handled as a failure', async (t)
 test('the runner names the tests that hang', async (t) => {
   const ended = await runTests(
     "test('a', (t) => t.pass());",
-    "test('b hangs', async (t) => { await new Promise((end) => setTimeout(end, 60_000)); t.pass(); });",
+    "test('b hangs', async (t) => { await new Promise((end) => setTimeout(end, 120_000)); t.pass(); });",
   );
   t.regex(ended.stdout, /^FAILED b hangs$/m);
   t.is(lastLine(ended), '1 passed, 1 failed');
@@ -79,7 +83,7 @@ test('the runner names the tests that hang', async (t) => {
 
 test('the runner ends by force what hears no signal, and names the test', async (t) => {
   const ended = await runTestsWith(
-    { HALO_TEST_HUNG_MS: '5000' },
+    { HALO_TEST_HUNG_MS: String(HUNG_MS) },
     "test('a', (t) => t.pass());",
     "test('b', () => { process.on('SIGTERM', () => undefined); for (;;); });",
   );
