@@ -3,11 +3,14 @@ export class TurnMeter implements Disposable {
   readonly #timer: NodeJS.Timeout;
   #before = cpuMs();
   longestMs = 0;
+  /** Of all turns together. */
+  allMs = 0;
 
   constructor() {
     this.#timer = setInterval(() => {
       const now = cpuMs();
       this.longestMs = Math.max(this.longestMs, now - this.#before);
+      this.allMs += now - this.#before;
       this.#before = now;
     }, 1);
   }

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE, decodeAddress } from '../../../mesh/xds/codec.ts';
 import { denyYaml, podYaml, serviceYaml, SHOP_FILES, startWith } from '../support/control-plane.ts';
+import { collectGarbage } from '../../support/memory.ts';
 import { TurnMeter } from '../../support/turns.ts';
 import { broughtBy, connectZtunnel, type XdsClient, ztunnelNode } from '../support/xds-client.ts';
 
@@ -373,6 +374,7 @@ test('a first state of 10,000 workloads, and a change of all of them, leave the 
     );
   await using control = await startWith(Object.fromEntries(files));
   using client = await connectZtunnel(control);
+  await collectGarbage(); // what tests before have left is not this one's
   using turns = new TurnMeter();
   client.pause(); // it is in the same thread: reading would be its turn
   client.send({ node: ztunnelNode(), typeUrl: ADDRESS_TYPE });
@@ -384,9 +386,10 @@ test('a first state of 10,000 workloads, and a change of all of them, leave the 
     'apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, labels: { istio.io/dataplane-mode: ambient } }\n',
   );
   await control.running.refresh();
-  // 50 ms is what is aimed at; a collection of garbage may come into it.
-  t.log(`longest turn, own time: ${first.toFixed(0)} ms, then ${turns.longestMs.toFixed(0)} ms`);
-  t.true(turns.longestMs < 100, `${turns.longestMs} ms`);
+  // 50 ms is what is aimed at, some 7 % of it all, and how fast a machine is does not matter; a collection of garbage may come into it.
+  const [longest, all] = [Math.round(turns.longestMs), Math.round(turns.allMs)];
+  t.log(`longest turn, own time: ${first.toFixed(0)} ms, then ${longest} ms of ${all}`);
+  t.true(longest < all / 4, `${longest} ms of ${all}`);
 });
 
 test('the metrics count proxies, responses and rejections', async (t) => {
