@@ -51,6 +51,12 @@ test('findGrowth() leaves a process what its collector may leave lying about, an
   t.is(findGrowth('ztunnel', grown(1.25 * 2 ** 20, 0, 20), LIMITS).length, 1);
 });
 
+test('findGrowth() leaves a process the connections that a fault may leave for a while, and no more', (t) => {
+  t.deepEqual(findGrowth('ztunnel', grown(0, 2, 7), LIMITS), []);
+  t.is(findGrowth('ztunnel', grown(0, 4, 7), LIMITS).length, 1);
+  t.is(findGrowth('ztunnel', grown(0, 1.25, 20), LIMITS).length, 1);
+});
+
 test('findGrowth() says nothing of a process that has not lived for long', (t) => {
   t.deepEqual(findGrowth('ztunnel', grown(9 << 20, 9, 5), LIMITS), []);
 });
