@@ -12,8 +12,11 @@ import { SHOP } from './shop.ts';
 const KILLS = sized(50, 15);
 /** On the node whose ztunnel is killed. */
 const IDENTITIES = 20;
-/** From before the kill to the end of the first exchange that waited; what is promised. */
-const FIRST_COMPLETION_MS = 500;
+/**
+ * From before the kill to the end of the first exchange that waited. 500 is what is promised, and what a run of full size is
+ * held to; beside other tests it is as long as a slow machine was seen to take with twice as many threads as processors.
+ */
+const FIRST_COMPLETION_MS = sized(500, 1100);
 /** Connections, and as many names, that wait in the queues of one pod at once. */
 const QUEUED = 10;
 /** Resolvers ask again after 5 s: an answer that came sooner was for the first query. */

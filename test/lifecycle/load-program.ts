@@ -126,12 +126,19 @@ function report(): void {
   slowestMs = 0;
 }
 
+/** Those that a deadline has cut come again. */
+async function longOnesOpen(): Promise<void> {
+  while (counts.longOpen < Number(long) && failures.length === 0) await delay(TICK_MS);
+}
+
 process.stdin.resume().on('end', () => {
-  stop.abort();
+  void longOnesOpen().then(() => {
+    stop.abort();
+  });
 });
 const work = new Set<Promise<void>>();
 for (let index = 0; index < Number(long); index++) work.add(hold(index));
-while (counts.longOpen < Number(long) && failures.length === 0) await delay(TICK_MS);
+await longOnesOpen();
 const telling = setInterval(report, 1000);
 report();
 const startedMs = performance.now();
