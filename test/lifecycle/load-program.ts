@@ -95,7 +95,7 @@ async function hold(index: number): Promise<void> {
         failures.push(`${new Date().toISOString()} long ${index}: ${describeError(error)}`);
         continue;
       }
-      counts.longOpen--;
+      if (going()) counts.longOpen--; // who is cut while all end does not come again
       longEnds.push({ openedAtMs, endedAtMs: Date.now(), how: describeError(error) });
     }
   }
