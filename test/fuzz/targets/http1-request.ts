@@ -1,4 +1,5 @@
 import { deepStrictEqual, ok } from 'node:assert';
+import { findHeader } from '../../../net/h2/headers.ts';
 import { formatRequestHead } from '../../../net/http1/serialize.ts';
 import { cut, readRequests } from '../../support/http1-messages.ts';
 import { endToEndFields } from '../../../net/http1/hop-by-hop.ts';
@@ -14,7 +15,8 @@ export const target: Target = {
     for (const { head } of whole.messages) {
       if (head.authority === '' || head.upgrade !== '') continue;
       const rest = endToEndFields(head.fields);
-      const fields = rest.includes('host') ? rest : ['host', head.authority, ...rest];
+      const named = findHeader(rest, 'host') !== undefined;
+      const fields = named ? rest : ['host', head.authority, ...rest];
       const path = head.target.form === 'authority' ? head.authority : head.target.path;
       const { text, body } = formatRequestHead(head.method, path, fields, head.body === 0);
       const again = readRequests([Buffer.from(text, 'latin1')]);
