@@ -4,8 +4,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { undoneBy, type Fault } from '../fault.ts';
 
 const LIBRARY = 'faketime/libfaketimeMT.so.1';
-/** The library looks at its file so often. */
+/** The library keeps what its file says for more than so many whole seconds. */
 const CACHE_SECONDS = 1;
+/** So the process has seen what was written. */
+const SEEN_MS = (CACHE_SECONDS + 1) * 1000;
 const OFFSETS = [
   ['forward', '+86400'],
   ['back', '-86400'],
@@ -42,13 +44,13 @@ export function clockFaults(fileOf: (part: string) => string): Fault[] {
         name: `the clock of ${part} is a day ${direction}`,
         class: 'clock moved by a day',
         spares: {},
-        holdMs: 1_500,
+        holdMs: 500,
         begin: async () => {
           writeFileSync(fileOf(part), `${offset}\n`);
-          await delay(CACHE_SECONDS * 1000); // until the process must have seen it
+          await delay(SEEN_MS);
           return undoneBy(async () => {
             writeFileSync(fileOf(part), '+0\n');
-            await delay(CACHE_SECONDS * 1000);
+            await delay(SEEN_MS);
           });
         },
       }),
