@@ -38,8 +38,8 @@ const BULK_BYTES_A_TURN = 16 << 10;
  * and no sleep is longer than the loop's would be. Whenever the loop has something to do it goes round, and comes back
  * here by an immediate.
  *
- * A turn: handle the events, then continued work (runNextTurn), then the continuations of promises that were settled,
- * then what was staged (flushAtTurnEnd), and what that has settled.
+ * A turn: handle the events, then what they have brought (runAfterEvents), then continued work (runNextTurn), then the
+ * continuations of promises that were settled, then what was staged (flushAtTurnEnd), and what that has settled.
  */
 class Reactor {
   readonly #epoll = new EpollSet();
@@ -52,7 +52,8 @@ class Reactor {
   /** Bytes read since the turn before. */
   movedBytes = 0;
   #meanMovedBytes = 0;
-  #atTurnEnd: TurnTask[] = [];
+  readonly #afterEvents: TurnTask[] = [];
+  readonly #atTurnEnd: TurnTask[] = [];
   #nextTurn: TurnTask[] = [];
   #running = false;
   #scheduled = false;
@@ -87,6 +88,10 @@ class Reactor {
     if (this.#handlers[fd] === undefined) return;
     this.#handlers[fd] = undefined;
     if (--this.#watched === 0) this.#loop.keepAlive(false);
+  }
+
+  runAfterEvents(task: TurnTask): void {
+    this.#afterEvents.push(task);
   }
 
   flushAtTurnEnd(task: TurnTask): void {
@@ -139,9 +144,10 @@ class Reactor {
     const count = this.#epoll.wait(timeoutMs, bulk);
     beginTurn();
     const loopIsReady = this.#dispatch(count);
+    this.#runAll(this.#afterEvents);
     this.#runNext();
     this.#continue();
-    this.#flush();
+    this.#runAll(this.#atTurnEnd);
     this.#continue(); // what a flush has settled
     endTurn();
     return loopMs !== 0 && !loopIsReady && (this.#watched > 0 || this.#hasWork());
@@ -180,13 +186,13 @@ class Reactor {
     for (const task of tasks) this.#run(task);
   }
 
-  #flush(): void {
+  #runAll(tasks: TurnTask[]): void {
     // A flush may stage another one (a tunnel inside a tunnel), so the list may grow meanwhile.
-    for (let index = 0; index < this.#atTurnEnd.length; index++) {
-      const task = this.#atTurnEnd[index];
+    for (let index = 0; index < tasks.length; index++) {
+      const task = tasks[index];
       if (task !== undefined) this.#run(task);
     }
-    this.#atTurnEnd.length = 0;
+    tasks.length = 0;
   }
 
   #continue(): void {
@@ -225,6 +231,11 @@ export function unwatch(fd: number): void {
 /** As unwatch(), right before the close of a descriptor without copies: with the last of them the kernel lets go. */
 export function forget(fd: number): void {
   reactor().forget(fd);
+}
+
+/** Runs the task once, when the events of this turn have been told: for onEvent() alone. */
+export function runAfterEvents(task: TurnTask): void {
+  reactor().runAfterEvents(task);
 }
 
 /** Runs the task once, at the end of this turn, or of the next when outside one. The caller asks once at a time. */

@@ -1,6 +1,7 @@
 import type { SocketAddress } from '../base/address.ts';
 import { MeshError } from '../base/errors.ts';
 import { type ByteSink, type ByteStream, HEADROOM, type SharedBytes } from './byte-stream.ts';
+import { EARLY_BYTES, giveBack, takePlace } from './early-input.ts';
 import { EAGAIN, errnoName } from './native/errno.ts';
 import {
   closeDescriptor,
@@ -21,6 +22,7 @@ import {
   HUNG_UP,
   PEER_ENDED,
   READABLE,
+  runAfterEvents,
   runNextTurn,
   tellMoved,
   type TurnTask,
@@ -68,6 +70,11 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   #failure: Error | undefined;
   /** Read, but not taken by the sink. */
   #pending: Remainder | undefined;
+  /** Holds what was read while events were told, until they all have been. */
+  #early: SharedBytes | undefined;
+  #earlyLength = 0;
+  /** The last read was larger than an early one may be. */
+  #large = false;
   /** The last read filled the buffer: there is more. */
   #bulk = false;
   /** Holds what was read and the sink's target, another socket, has not taken. */
@@ -188,10 +195,15 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     // A reset is passed on at once, even when the sink takes nothing: what it has not taken is lost to the reset. After
     // the peer's end nothing more is read, and so nothing else would tell.
     if (this.#broken && (this.#paused || this.#peerEnded)) this.#breakOff(errnoError('ECONNRESET'));
+    else if (this.#canReadEarly()) this.#readEarly();
     else if (this.#readable || this.#hungUp) this.#pump();
   }
 
   runTask(): void {
+    if (this.#early !== undefined) {
+      this.#deliverEarly(this.#early);
+      return;
+    }
     this.#taskQueued = false;
     if (this.#closed) return;
     if (this.#failure !== undefined) this.#breakOff(this.#failure);
@@ -220,25 +232,74 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
       const got = this.#bulk ? this.#moveBulk(sink, room) : this.#readOnce(sink, room);
       if (this.#stopped()) return;
       if (got > 0) continue;
-      if (got === 0) this.#onPeerEnd(sink);
-      else if (got === -EAGAIN)
-        this.#readable = false; // with FIN on its way the kernel will tell the next edge
-      else this.#breakOff(this.#failure ?? errnoError(errnoName(-got)));
+      this.#onNothingRead(sink, got);
       return;
     }
+  }
+
+  /** @param answer of read(), below 1. */
+  #onNothingRead(sink: ByteSink, answer: number): void {
+    if (answer === 0) this.#onPeerEnd(sink);
+    else if (answer === -EAGAIN)
+      this.#readable = false; // with FIN on its way the kernel will tell the next edge
+    else this.#breakOff(this.#failure ?? errnoError(errnoName(-answer)));
+  }
+
+  #canReadEarly(): boolean {
+    if (!this.#readable || this.#large || this.#paused || this.#peerEnded) return false;
+    return !this.#hasUndelivered() && (this.#sink?.capacity() ?? 0) >= EARLY_BYTES;
+  }
+
+  #readEarly(): void {
+    const [sink, place] = [this.#sink, takePlace()];
+    if (sink === undefined || place === undefined) {
+      this.#pump();
+      return;
+    }
+    const got = readInto(this.#fd, place, HEADROOM, EARLY_BYTES);
+    if (got <= 0) {
+      giveBack(place);
+      this.#onNothingRead(sink, got);
+      return;
+    }
+    this.#count(got, EARLY_BYTES);
+    this.#early = place;
+    this.#earlyLength = got;
+    runAfterEvents(this);
+  }
+
+  #deliverEarly(place: SharedBytes): void {
+    this.#early = undefined;
+    if (!this.#closed && this.#sink !== undefined)
+      this.#deliver(this.#sink, place, this.#earlyLength);
+    giveBack(place);
+    if (!this.#stopped() && (this.#readable || this.#hungUp)) this.#pump();
+  }
+
+  /** So much has been read where there was that room. */
+  #count(got: number, room: number): void {
+    this.bytesRead += got;
+    tellMoved(got);
+    this.#large = got >= EARLY_BYTES;
+    if (got < room) this.#readable = false;
+  }
+
+  /** Hands on what was read, and keeps what is not taken. */
+  #deliver(sink: ByteSink, bytes: SharedBytes, length: number): void {
+    this.#asked = false;
+    const taken = sink.onData(bytes, HEADROOM, length);
+    if (taken === length) return;
+    this.#pending = new Remainder(bytes.buffer, HEADROOM + taken, length - taken);
+    this.#pause();
   }
 
   /** Bytes read and handed to the sink, or what read() answered. */
   #readOnce(sink: ByteSink, room: number): number {
     const got = readInto(this.#fd, incoming, HEADROOM, room);
     if (got <= 0) return got;
-    this.bytesRead += got;
-    tellMoved(got);
-    if (got < room) this.#readable = false;
+    this.#count(got, room);
     this.#bulk = got === READ_BYTES && sink.target instanceof TcpStream;
-    this.#asked = false;
-    const taken = sink.onData(incoming, HEADROOM, got);
-    if (taken < got) this.#keep(HEADROOM + taken, got - taken);
+    this.#deliver(sink, incoming, got);
     return got;
   }
 
@@ -272,11 +333,6 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
 
   #isClosed(): boolean {
     return this.#closed;
-  }
-
-  #keep(offset: number, length: number): void {
-    this.#pending = new Remainder(incoming.buffer, offset, length);
-    this.#pause();
   }
 
   /** The sink took less than it was given. Whoever asked meanwhile gets the rest in the next turn. */
