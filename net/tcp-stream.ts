@@ -36,8 +36,8 @@ import {
  * docs/decisions/large-steps.md.
  */
 export const READ_BYTES = (512 << 10) - HEADROOM;
-/** Who gives so much at once moves bulk. */
-const BULK_BYTES = 256 << 10;
+/** One read of what goes on to another socket: whoever fills it moves bulk, which goes on inside the kernel. */
+const BULK_BYTES = (256 << 10) - HEADROOM;
 /** Input that comes in pieces of at least so much is moved inside the kernel, where that can be; below, copying is cheaper. */
 const SPLICED_BYTES = 64 << 10;
 /** Reads of one connection in one turn, and what they bring before the next turn, so that a bulk flow does not starve the others. */
@@ -228,7 +228,8 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
         this.#queueTask();
         return;
       }
-      const room = Math.min(sink.capacity(), READ_BYTES);
+      const plain = this.#large && sink.target instanceof TcpStream;
+      const room = Math.min(sink.capacity(), plain ? BULK_BYTES : READ_BYTES);
       if (room <= 0) {
         this.#paused = true;
         if (this.#broken) this.#breakOff(errnoError('ECONNRESET'));
