@@ -199,8 +199,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     // A reset is passed on at once, even when the sink takes nothing: what it has not taken is lost to the reset. After
     // the peer's end nothing more is read, and so nothing else would tell.
     if (this.#broken && (this.#paused || this.#peerEnded)) this.#breakOff(errnoError('ECONNRESET'));
-    else if (this.#canReadEarly()) this.#readEarly();
-    else if (this.#readable || this.#hungUp) this.#pump();
+    else if (this.#readable || this.#hungUp) this.#read();
   }
 
   runTask(): void {
@@ -238,14 +237,14 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
       const got = this.#bulk ? this.#moveBulk(sink, room) : this.#readOnce(sink, room);
       if (this.#stopped()) return;
       if (got > 0) continue;
-      this.#onNothingRead(sink, got);
+      this.#onNothingRead(got);
       return;
     }
   }
 
   /** @param answer of read(), below 1. */
-  #onNothingRead(sink: ByteSink, answer: number): void {
-    if (answer === 0) this.#onPeerEnd(sink);
+  #onNothingRead(answer: number): void {
+    if (answer === 0) this.#onPeerEnd();
     else if (answer === -EAGAIN)
       this.#readable = false; // with FIN on its way the kernel will tell the next edge
     else this.#breakOff(this.#failure ?? errnoError(errnoName(-answer)));
@@ -256,16 +255,17 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     return !this.#hasUndelivered() && (this.#sink?.capacity() ?? 0) >= EARLY_BYTES;
   }
 
-  #readEarly(): void {
-    const [sink, place] = [this.#sink, takePlace()];
-    if (sink === undefined || place === undefined) {
+  /** Of an event: early, if it may be so and there is a place. */
+  #read(): void {
+    const place = this.#canReadEarly() ? takePlace() : undefined;
+    if (place === undefined) {
       this.#pump();
       return;
     }
     const got = readInto(this.#fd, place, HEADROOM, EARLY_BYTES);
     if (got <= 0) {
       giveBack(place);
-      this.#onNothingRead(sink, got);
+      this.#onNothingRead(got);
       return;
     }
     this.#count(got, EARLY_BYTES);
@@ -324,10 +324,10 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     return moved;
   }
 
-  #onPeerEnd(sink: ByteSink): void {
+  #onPeerEnd(): void {
     this.#peerEnded = true;
     if (this.#failure !== undefined) this.#breakOff(this.#failure);
-    else sink.onEnd();
+    else this.#sink?.onEnd();
     if (this.#ended) this.#close('in order');
     else if (this.#broken) this.#breakOff(errnoError('ECONNRESET')); // it came together with the end
   }
