@@ -32,17 +32,14 @@ import {
 
 /**
  * One read at the most; large reads are what makes bulk cheap, and one buffer serves the whole thread. With the headroom
- * it is one HTTP/2 frame that fills 32 TLS records: a few bytes more would cost a frame and a record of their own. See
- * docs/decisions/large-steps.md.
+ * it is one HTTP/2 frame that fills 16 TLS records: a few bytes more would cost a frame and a record of their own. Why not
+ * larger: docs/decisions/large-steps.md.
  */
-export const READ_BYTES = (512 << 10) - HEADROOM;
-/** One read of what goes on to another socket: whoever fills it moves bulk, which goes on inside the kernel. */
-const BULK_BYTES = (256 << 10) - HEADROOM;
+export const READ_BYTES = (256 << 10) - HEADROOM;
 /** Input that comes in pieces of at least so much is moved inside the kernel, where that can be; below, copying is cheaper. */
 const SPLICED_BYTES = 64 << 10;
-/** Reads of one connection in one turn, and what they bring before the next turn, so that a bulk flow does not starve the others. */
+/** Reads of one connection in one turn, so that a bulk flow does not starve the others. */
 const READS_PER_TURN = 4;
-const TURN_BYTES = 1 << 20;
 /** What an unhindered socket says it takes: more than any source offers at once. */
 const OPEN_CAPACITY = 1 << 20;
 
@@ -220,15 +217,13 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
       this.#paused = true;
       return;
     }
-    const enough = this.bytesRead + TURN_BYTES - BULK_BYTES;
     for (let reads = 0; (this.#readable || this.#hungUp) && !this.#peerEnded; reads++) {
       const sink: ByteSink = this.#sink; // onData() may have set another one
-      if (reads === READS_PER_TURN || this.bytesRead > enough) {
+      if (reads === READS_PER_TURN) {
         this.#queueTask();
         return;
       }
-      const plain = this.#large && sink.target instanceof TcpStream;
-      const room = Math.min(sink.capacity(), plain ? BULK_BYTES : READ_BYTES);
+      const room = Math.min(sink.capacity(), READ_BYTES);
       if (room <= 0) {
         this.#paused = true;
         if (this.#broken) this.#breakOff(errnoError('ECONNRESET'));
@@ -304,7 +299,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     const got = readInto(this.#fd, incoming, HEADROOM, room);
     if (got <= 0) return got;
     this.#count(got, room);
-    this.#bulk = got >= BULK_BYTES && sink.target instanceof TcpStream;
+    this.#bulk = got === READ_BYTES && sink.target instanceof TcpStream;
     this.#deliver(sink, incoming, got);
     return got;
   }
