@@ -14,7 +14,7 @@ import { allocateShared } from './native/memory.ts';
  * What a turn handles; more wait in the kernel for the next one. What 64 connections touch, here and in the kernel, is still in
  * a core's cache when the end of the turn writes to them. See docs/decisions/heads-as-bytes.md.
  */
-const EVENTS_PER_POLL = 64;
+export const EVENTS_PER_POLL = 64;
 /** EPOLLIN. */
 const READABLE = 1;
 

@@ -74,7 +74,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   /** Holds what was read while events were told, until they all have been. */
   #early: SharedBytes | undefined;
   #earlyLength = 0;
-  /** The last read was larger than an early one may be. */
+  /** The last read was as large as an early one may be, or larger. */
   #large = false;
   /** The last read filled the buffer: there is more. */
   #bulk = false;
