@@ -1,8 +1,9 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
+import { faketimeEnvironment } from '../support/faketime.ts';
 import { startMesh } from '../support/mesh.ts';
 import { sized } from './full-size.ts';
 import { SHOP } from './shop.ts';
@@ -23,10 +24,7 @@ const RECOVERY_MS = 60_000;
 const folder = mkdtempSync(join(tmpdir(), 'halo-clock-'));
 const clockFile = join(folder, 'offset');
 const fake = {
-  LD_PRELOAD: faketimeLibrary(),
-  FAKETIME_TIMESTAMP_FILE: clockFile,
-  FAKETIME_CACHE_DURATION: '1',
-  FAKETIME_DONT_FAKE_MONOTONIC: '1',
+  ...faketimeEnvironment(clockFile),
   NO_FAKE_STAT: '1',
 };
 setAhead(0);
@@ -49,14 +47,6 @@ const mesh = startMesh(test, {
     },
   },
 });
-
-function faketimeLibrary(): string {
-  const found = readdirSync('/usr/lib')
-    .map((machine) => join('/usr/lib', machine, 'faketime', 'libfaketimeMT.so.1'))
-    .find((path) => existsSync(path));
-  if (found === undefined) throw new Error('libfaketime is missing; run: cli/preflight test');
-  return found;
-}
 
 function setAhead(hours: number): void {
   writeFileSync(clockFile, `+${hours * 3600}`);

@@ -1,13 +1,8 @@
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
+import { FAKETIME_SEEN_MS, faketimeEnvironment } from '../../support/faketime.ts';
 import { undoneBy, type Fault } from '../fault.ts';
 
-const LIBRARY = 'faketime/libfaketimeMT.so.1';
-/** The library keeps what its file says for more than so many whole seconds. */
-const CACHE_SECONDS = 1;
-/** So the process has seen what was written. */
-const SEEN_MS = (CACHE_SECONDS + 1) * 1000;
 const OFFSETS = [
   ['forward', '+86400'],
   ['back', '-86400'],
@@ -17,23 +12,7 @@ export const CLOCK_PARTS = ['ztunnel-node-1', 'istiod-lite'] as const;
 /** What a part needs in its environment for its clock to be moved; the file says by how much. */
 export function clockEnvironment(file: string): Record<string, string> {
   writeFileSync(file, '+0\n');
-  return {
-    LD_PRELOAD: findLibrary(),
-    FAKETIME_TIMESTAMP_FILE: file,
-    FAKETIME_CACHE_DURATION: String(CACHE_SECONDS),
-    // Timers and measurements go by this one, which no administrator moves.
-    FAKETIME_DONT_FAKE_MONOTONIC: '1',
-    DONT_FAKE_MONOTONIC: '1',
-  };
-}
-
-function findLibrary(): string {
-  const places = readdirSync('/usr/lib')
-    .map((folder) => join('/usr/lib', folder, LIBRARY))
-    .filter((path) => existsSync(path));
-  const [first] = places;
-  if (first === undefined) throw new Error(`no ${LIBRARY}: install the Debian package faketime`);
-  return first;
+  return faketimeEnvironment(file);
 }
 
 /** @param fileOf where the clock of a part is written. */
@@ -47,10 +26,10 @@ export function clockFaults(fileOf: (part: string) => string): Fault[] {
         holdMs: 500,
         begin: async () => {
           writeFileSync(fileOf(part), `${offset}\n`);
-          await delay(SEEN_MS);
+          await delay(FAKETIME_SEEN_MS);
           return undoneBy(async () => {
             writeFileSync(fileOf(part), '+0\n');
-            await delay(SEEN_MS);
+            await delay(FAKETIME_SEEN_MS);
           });
         },
       }),
