@@ -9,6 +9,8 @@ const UPGRADES = sized(50, 10);
 const NEW_PER_SECOND = 300;
 const LONG = 500;
 const DRAIN_DEADLINE_S = sized(120, 10);
+/** After an upgrade the old process takes new connections still, until it has heard of its end. */
+const TOLD_MS = 500;
 /** An upgrade every now and then, so that each ztunnel has connections of its own to drain. */
 const PAUSE_MS = 1000;
 
@@ -28,8 +30,9 @@ type Upgrade = Readonly<{ fromMs: number; toMs: number }>;
 
 /** Until when a connection must have lived: the deadline of the first process that it saw replaced. */
 function earliestEndMs({ openedAtMs }: LongEnd, upgrades: readonly Upgrade[]): number {
-  const first = upgrades.find(({ toMs }) => toMs >= openedAtMs);
-  return first === undefined ? Infinity : first.fromMs + DRAIN_DEADLINE_S * 1000;
+  const first = upgrades.find(({ toMs }) => toMs + TOLD_MS >= openedAtMs);
+  if (first === undefined) return Infinity;
+  return Math.max(first.fromMs, openedAtMs) + DRAIN_DEADLINE_S * 1000;
 }
 
 async function draining(): Promise<number> {
