@@ -11,7 +11,7 @@ import {
   writeFrom,
 } from './native/libc.ts';
 import { allocateShared } from './native/memory.ts';
-import { Remainder } from './remainder.ts';
+import { Outlet } from './outlet.ts';
 import { SplicePipe } from './splice-pipe.ts';
 import { originalDestination, socketPeer, socketLocal } from './socket-address.ts';
 import {
@@ -52,15 +52,11 @@ const incoming = { ...allocateShared(HEADROOM + READ_BYTES), free: true };
  */
 export class TcpStream implements ByteStream, EventHandler, TurnTask {
   readonly #fd: number;
-  #sink: ByteSink | undefined;
+  readonly #outlet = new Outlet();
   #watched = false;
   #closed = false;
   #readable = false;
   #writable = true;
-  /** The sink takes nothing until it asks for more. */
-  #paused = false;
-  /** While the sink was given something, it asked for more, or another one took its place. */
-  #asked = false;
   /** FIN or worse has come: the kernel tells no further edge, so reading goes on until it says so itself. */
   #hungUp = false;
   /** Reset, or dead: told even to a sink that takes nothing. */
@@ -69,8 +65,6 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   #ended = false;
   #taskQueued = false;
   #failure: Error | undefined;
-  /** Read, but not taken by the sink. */
-  #pending: Remainder | undefined;
   /** Holds what was read while events were told, until they all have been. */
   #early: SharedBytes | undefined;
   #earlyLength = 0;
@@ -128,9 +122,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   /** @throws {Error} while bytes for the target of the sink before are on their way inside the kernel. */
   setSink(sink: ByteSink): void {
     if (this.#pipe !== undefined) throw new Error('Cannot take the input of a relay from it');
-    this.#sink = sink;
-    this.#paused = false;
-    this.#asked = true;
+    this.#outlet.setSink(sink);
     if (this.#closed) return;
     if (this.#watched) {
       this.#queueTask();
@@ -144,9 +136,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   }
 
   resume(): void {
-    this.#asked = true;
-    if (!this.#paused) return;
-    this.#paused = false;
+    if (!this.#outlet.resume()) return;
     if (this.#readable || this.#hungUp || this.#hasUndelivered()) this.#queueTask();
   }
 
@@ -190,12 +180,13 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     if ((mask & BROKEN) !== 0) this.#broken = true;
     if ((mask & WRITABLE) !== 0 && !this.#writable && (mask & BROKEN) === 0) {
       this.#writable = true;
-      if (!this.#ended) this.#sink?.onWritable();
+      if (!this.#ended) this.#outlet.sink?.onWritable();
     }
     if (this.#isClosed()) return;
     // A reset is passed on at once, even when the sink takes nothing: what it has not taken is lost to the reset. After
     // the peer's end nothing more is read, and so nothing else would tell.
-    if (this.#broken && (this.#paused || this.#peerEnded)) this.#breakOff(errnoError('ECONNRESET'));
+    if (this.#broken && (this.#outlet.paused || this.#peerEnded))
+      this.#breakOff(errnoError('ECONNRESET'));
     else if (this.#readable || this.#hungUp) this.#read();
   }
 
@@ -211,21 +202,22 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   }
 
   #pump(): void {
-    if (this.#sink === undefined || this.#paused) return;
-    if (this.#pending !== undefined && !this.#deliverPending(this.#sink)) return;
-    if (!this.#deliverPipe(this.#sink)) {
-      this.#paused = true;
+    const outlet = this.#outlet;
+    if (outlet.sink === undefined || outlet.paused) return;
+    if (!this.#deliverRest(outlet.sink)) return;
+    if (!this.#deliverPipe(outlet.sink)) {
+      outlet.paused = true;
       return;
     }
     for (let reads = 0; (this.#readable || this.#hungUp) && !this.#peerEnded; reads++) {
-      const sink: ByteSink = this.#sink; // onData() may have set another one
+      const { sink } = outlet; // onData() may have set another one
       if (reads === READS_PER_TURN) {
         this.#queueTask();
         return;
       }
       const room = Math.min(sink.capacity(), READ_BYTES);
       if (room <= 0) {
-        this.#paused = true;
+        outlet.paused = true;
         if (this.#broken) this.#breakOff(errnoError('ECONNRESET'));
         return;
       }
@@ -246,8 +238,9 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   }
 
   #canReadEarly(): boolean {
-    if (!this.#readable || this.#large || this.#paused || this.#peerEnded) return false;
-    return !this.#hasUndelivered() && (this.#sink?.capacity() ?? 0) >= EARLY_BYTES;
+    const { sink, paused } = this.#outlet;
+    if (!this.#readable || this.#large || paused || this.#peerEnded) return false;
+    return !this.#hasUndelivered() && (sink?.capacity() ?? 0) >= EARLY_BYTES;
   }
 
   /** Of an event: early, if it may be so and there is a place. */
@@ -271,8 +264,8 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
 
   #deliverEarly(place: SharedBytes): void {
     this.#early = undefined;
-    if (!this.#closed && this.#sink !== undefined)
-      this.#deliver(this.#sink, place, this.#earlyLength);
+    const { sink } = this.#outlet;
+    if (!this.#closed && sink !== undefined) this.#deliver(sink, place, this.#earlyLength);
     giveBack(place);
     if (!this.#stopped() && (this.#readable || this.#hungUp)) this.#pump();
   }
@@ -287,11 +280,8 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
 
   /** Hands on what was read, and keeps what is not taken. */
   #deliver(sink: ByteSink, bytes: SharedBytes, length: number): void {
-    this.#asked = false;
-    const taken = sink.onData(bytes, HEADROOM, length);
-    if (taken === length) return;
-    this.#pending = new Remainder(bytes.buffer, HEADROOM + taken, length - taken);
-    this.#pause();
+    this.#outlet.deliver(sink, bytes, HEADROOM, length);
+    if (this.#outlet.holdsRest) this.#pause();
   }
 
   /** Bytes read and handed to the sink, or what read() answered. */
@@ -315,21 +305,21 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
       tellMoved(moved);
     }
     this.#pipe = pipe;
-    if (!this.#deliverPipe(sink)) this.#paused = true;
+    if (!this.#deliverPipe(sink)) this.#outlet.paused = true;
     return moved;
   }
 
   #onPeerEnd(): void {
     this.#peerEnded = true;
     if (this.#failure !== undefined) this.#breakOff(this.#failure);
-    else this.#sink?.onEnd();
+    else this.#outlet.sink?.onEnd();
     if (this.#ended) this.#close('in order');
     else if (this.#broken) this.#breakOff(errnoError('ECONNRESET')); // it came together with the end
   }
 
   /** Behind a call, because the sink may have changed it: the compiler would think it knows. */
   #stopped(): boolean {
-    return this.#paused || this.#pending !== undefined || this.#closed;
+    return this.#outlet.paused || this.#outlet.holdsRest || this.#closed;
   }
 
   #isClosed(): boolean {
@@ -338,8 +328,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
 
   /** The sink took less than it was given. Whoever asked meanwhile gets the rest in the next turn. */
   #pause(): void {
-    if (this.#asked) this.#queueTask();
-    else this.#paused = true;
+    if (!this.#outlet.pause()) this.#queueTask();
   }
 
   /** True when all that was in the pipe is with the target. */
@@ -365,19 +354,13 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   }
 
   #hasUndelivered(): boolean {
-    return this.#pending !== undefined || this.#pipe !== undefined;
+    return this.#outlet.holdsRest || this.#pipe !== undefined;
   }
 
-  #deliverPending(sink: ByteSink): boolean {
-    const pending = this.#pending;
-    if (pending === undefined) return true;
-    this.#asked = false;
-    if (!pending.consume(sink.onData(pending.bytes, pending.offset, pending.length))) {
-      this.#pause();
-      return false;
-    }
-    this.#pending = undefined;
-    return !this.#closed;
+  #deliverRest(sink: ByteSink): boolean {
+    if (this.#outlet.deliverRest(sink)) return !this.#closed;
+    this.#pause();
+    return false;
   }
 
   #queueTask(): void {
@@ -392,7 +375,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   }
 
   #breakOff(error: Error): void {
-    const sink = this.#sink;
+    const sink = this.#outlet.sink;
     this.#close('abort');
     sink?.onError(error);
   }
@@ -401,7 +384,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     if (this.#closed) return;
     this.#closed = true;
     this.#setAbortive(how === 'abort');
-    this.#pending = undefined;
+    this.#outlet.dropRest();
     this.#pipe?.release();
     this.#pipe = undefined;
     if (this.#watched) forget(this.#fd);

@@ -3,8 +3,8 @@ import { type ByteSink, type ByteStream, HEADROOM, type SharedBytes } from './by
 import type { CertificateFacts } from './native/openssl-certificate.ts';
 import { CLOSED, outputLength, Ssl, WANT } from './native/openssl-session.ts';
 import { type HandshakeStep, takeHandshakeTurn } from './handshake-turns.ts';
+import { Outlet } from './outlet.ts';
 import { runNextTurn, tellMoved, type TurnTask } from './reactor.ts';
-import { Remainder } from './remainder.ts';
 import { sessionTally } from './session-tally.ts';
 import { type Carrier, type CarrierUser } from './tls-carrier.ts';
 import type { TlsContext } from './tls-context.ts';
@@ -33,12 +33,9 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   readonly #ssl: Ssl;
   readonly #context: TlsContext;
   readonly #onHandshake: (error?: MeshError) => void;
-  #sink: ByteSink | undefined;
+  readonly #outlet = new Outlet();
   #state: 'handshaking' | 'open' | 'closed' = 'handshaking';
   #readable = false;
-  #paused = false;
-  /** While the sink was given something, it asked for more, or another one took its place. */
-  #asked = false;
   /** The connection is dead: told when nothing more will be read, for reading finds it else. */
   #wasReset = false;
   /** The stream below has ended; what it brought may still be unread. */
@@ -56,8 +53,6 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   #untold: MeshError | undefined;
   readonly #input: TlsInput;
   readonly #output: TlsOutput;
-  /** Decrypted, and not taken by the sink. */
-  #pending: Remainder | undefined;
   #peerCertificate: CertificateFacts | undefined;
   readonly #side: Side;
   bytesRead = 0;
@@ -127,17 +122,12 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   }
 
   setSink(sink: ByteSink): void {
-    this.#sink = sink;
-    this.#paused = false;
-    this.#asked = true;
+    this.#outlet.setSink(sink);
     this.#queueTask();
   }
 
   resume(): void {
-    this.#asked = true;
-    if (!this.#paused) return;
-    this.#paused = false;
-    if (this.#readable || this.#pending !== undefined) this.#queueTask();
+    if (this.#outlet.resume() && (this.#readable || this.#outlet.holdsRest)) this.#queueTask();
   }
 
   capacity(): number {
@@ -194,7 +184,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   onWritable(): void {
     if (this.#output.isEmpty || !this.#output.sendUnsent()) return;
     if (this.#ended) this.#finish();
-    else this.#sink?.onWritable();
+    else this.#outlet.sink?.onWritable();
   }
 
   onBroken(reason: string): void {
@@ -231,7 +221,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     if (this.#inputEnded && !this.#readable && !this.#peerEnded && this.#isOpen())
       this.#onDrained();
     // What a sink has not taken is lost to a reset; after the peer's end nothing is read, and so nothing else would tell.
-    if (this.#wasReset && (this.#paused || this.#endTold)) this.#broken ??= RESET;
+    if (this.#wasReset && (this.#outlet.paused || this.#endTold)) this.#broken ??= RESET;
     // What came before the break is delivered first; then the break is told, unless reading found it by itself.
     if (this.#broken !== undefined && this.#state !== 'closed') this.#breakOff(this.#broken);
   }
@@ -262,21 +252,22 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   }
 
   #pump(): void {
-    if (this.#pending !== undefined && !this.#deliverPending()) return;
+    const outlet = this.#outlet;
+    if (outlet.holdsRest && !this.#deliverRest()) return;
     if (this.#peerEnded) {
       this.#tellEnd();
       return;
     }
     for (let deliveries = 0; this.#readable && !this.#peerEnded; deliveries++) {
-      const sink = this.#sink;
-      if (sink === undefined || this.#paused) return;
+      const { sink } = outlet;
+      if (sink === undefined || outlet.paused) return;
       if (deliveries === DELIVERIES_PER_TURN) {
         this.#queueTask();
         return;
       }
       const room = Math.min(sink.capacity(), READ_BYTES);
       if (room <= 0) {
-        this.#paused = true;
+        outlet.paused = true;
         return;
       }
       const outcome = this.#input.read(room);
@@ -286,9 +277,8 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
       if (length > 0) {
         this.bytesRead += length;
         tellMoved(length);
-        this.#asked = false;
-        const taken = sink.onData(incoming, HEADROOM, length);
-        if (taken < length) this.#keep(HEADROOM + taken, length - taken);
+        outlet.deliver(sink, incoming, HEADROOM, length);
+        if (outlet.holdsRest) this.#pause();
         if (this.#isClosed()) return;
       }
       if (outcome === WANT) this.#onDrained();
@@ -297,7 +287,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
         this.#breakOff(this.#ssl.failure);
         return;
       }
-      if (this.#pending !== undefined) return;
+      if (outlet.holdsRest) return;
       if (this.#peerEnded) this.#tellEnd();
     }
   }
@@ -313,35 +303,23 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     return this.#state === 'closed';
   }
 
-  #keep(offset: number, length: number): void {
-    this.#pending = new Remainder(incoming.buffer, offset, length);
-    this.#pause();
-  }
-
   /** The sink took less than it was given. Whoever asked meanwhile gets the rest in the next turn. */
   #pause(): void {
-    if (this.#asked) this.#queueTask();
-    else this.#paused = true;
+    if (!this.#outlet.pause()) this.#queueTask();
   }
 
-  #deliverPending(): boolean {
-    const pending = this.#pending;
-    const sink = this.#sink;
-    if (pending === undefined) return true;
-    if (sink === undefined || this.#paused) return false;
-    this.#asked = false;
-    if (!pending.consume(sink.onData(pending.bytes, pending.offset, pending.length))) {
-      this.#pause();
-      return false;
-    }
-    this.#pending = undefined;
-    return !this.#isClosed();
+  #deliverRest(): boolean {
+    const { sink, paused } = this.#outlet;
+    if (sink === undefined || paused) return false;
+    if (this.#outlet.deliverRest(sink)) return !this.#isClosed();
+    this.#pause();
+    return false;
   }
 
   #tellEnd(): void {
     if (this.#endTold) return;
     this.#endTold = true;
-    this.#sink?.onEnd();
+    this.#outlet.sink?.onEnd();
     this.#closeWhenDone();
   }
 
@@ -369,7 +347,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
 
   #breakOff(reason: string): void {
     const failedHandshake = this.#state === 'handshaking';
-    const sink = this.#sink;
+    const sink = this.#outlet.sink;
     const action = failedHandshake ? 'agree on TLS with the peer' : 'go on with a TLS session';
     const code = failedHandshake ? 'ERR_TLS_HANDSHAKE' : 'ERR_TLS';
     const error = new MeshError(code, this.#side, `Cannot ${action}: ${reason}`);
@@ -383,16 +361,16 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   }
 
   #tellLate(error: MeshError): void {
-    if (this.#sink === undefined) return;
+    if (this.#outlet.sink === undefined) return;
     this.#untold = undefined;
-    this.#sink.onError(error);
+    this.#outlet.sink.onError(error);
   }
 
   #release(): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
     sessionTally.end();
-    this.#pending = undefined;
+    this.#outlet.dropRest();
     this.#output.drop();
     this.#ssl.free();
   }

@@ -1,5 +1,6 @@
 import { BreakNotice } from '../break-notice.ts';
 import type { ByteSink, SharedBytes } from '../byte-stream.ts';
+import { Outlet } from '../outlet.ts';
 import { runNextTurn, type TurnTask } from '../reactor.ts';
 import type { Http2StreamError } from './errors.ts';
 import type { ReceiveWindow } from './flow-control.ts';
@@ -36,16 +37,13 @@ export class StreamInput implements TurnTask {
   bytesRead = 0;
   readonly #owner: StreamInputOwner;
   readonly #window: ReceiveWindow;
-  #sink: ByteSink | undefined;
+  readonly #outlet = new Outlet();
   #queue: ReceiveQueue | undefined;
   #trailers: HeaderList | undefined;
   #error: Http2StreamError | undefined;
   #notice: BreakNotice<Http2StreamError> | undefined;
   #ended = false;
   #endTold = false;
-  #paused = false;
-  /** While the sink was given something, it asked for more, or another one took its place. */
-  #asked = false;
   #silent = false;
   #taskQueued = false;
 
@@ -56,7 +54,7 @@ export class StreamInput implements TurnTask {
   }
 
   get sink(): ByteSink | undefined {
-    return this.#sink;
+    return this.#outlet.sink;
   }
 
   /** The peer has sent END_STREAM. */
@@ -65,17 +63,12 @@ export class StreamInput implements TurnTask {
   }
 
   setSink(sink: ByteSink): void {
-    this.#sink = sink;
-    this.#paused = false;
-    this.#asked = true;
+    this.#outlet.setSink(sink);
     this.queueTask();
   }
 
   resume(): void {
-    this.#asked = true;
-    if (!this.#paused) return;
-    this.#paused = false;
-    if (this.#hasInput()) this.queueTask();
+    if (this.#outlet.resume() && this.#hasInput()) this.queueTask();
   }
 
   /** Counts a DATA frame that has begun; false when it exceeds the window. */
@@ -93,10 +86,9 @@ export class StreamInput implements TurnTask {
   receive(bytes: SharedBytes, offset: number, length: number): void {
     if (this.#silent) return;
     let taken = 0;
-    const sink = this.#sink;
-    if (sink !== undefined && !this.#paused && this.#queueLength() === 0) {
-      this.#asked = false;
-      taken = sink.onData(bytes, offset, length);
+    const { sink, paused } = this.#outlet;
+    if (sink !== undefined && !paused && this.#queueLength() === 0) {
+      taken = this.#outlet.offer(sink, bytes, offset, length);
       this.bytesRead += taken;
       this.release(taken);
       if (taken === length || this.#isSilent()) return;
@@ -137,7 +129,7 @@ export class StreamInput implements TurnTask {
     this.#taskQueued = false;
     if (this.#silent) return;
     this.#deliverQueue();
-    if (this.#isSilent() || this.#paused || this.#queueLength() > 0) return;
+    if (this.#isSilent() || this.#outlet.paused || this.#queueLength() > 0) return;
     if (this.#ended) this.#tellEnd();
     if (this.#error !== undefined && !this.#hasUndelivered()) this.#tellError();
   }
@@ -150,18 +142,18 @@ export class StreamInput implements TurnTask {
   }
 
   #deliverQueue(): void {
-    const sink = this.#sink;
+    const outlet = this.#outlet;
+    const { sink } = outlet;
     const queue = this.#queue;
     if (sink === undefined || queue === undefined) return;
     let budget = DELIVERED_PER_TURN;
-    for (let head = queue.head(); head !== undefined && !this.#paused; head = queue.head()) {
-      if (budget <= 0 || this.#sink !== sink) {
+    for (let head = queue.head(); head !== undefined && !outlet.paused; head = queue.head()) {
+      if (budget <= 0 || outlet.sink !== sink) {
         this.queueTask();
         return;
       }
       const length = head.end - head.start;
-      this.#asked = false;
-      const taken = sink.onData(head.bytes, head.start, length);
+      const taken = outlet.offer(sink, head.bytes, head.start, length);
       if (this.#isSilent()) return;
       this.bytesRead += taken;
       budget -= length;
@@ -177,8 +169,7 @@ export class StreamInput implements TurnTask {
 
   /** The sink took less than it was given. Whoever asked meanwhile gets the rest in the next turn. */
   #pause(): void {
-    if (this.#asked) this.queueTask();
-    else this.#paused = true;
+    if (!this.#outlet.pause()) this.queueTask();
   }
 
   #tellEnd(): void {
@@ -186,10 +177,10 @@ export class StreamInput implements TurnTask {
     const trailers = this.#trailers;
     this.#trailers = undefined;
     if (trailers !== undefined) this.handler?.onTrailers?.(trailers);
-    if (this.#isSilent() || this.#sink === undefined) return; // setSink() will have it told
+    if (this.#isSilent() || this.#outlet.sink === undefined) return; // setSink() will have it told
     this.#endTold = true;
     this.#window.retire();
-    this.#sink.onEnd();
+    this.#outlet.sink.onEnd();
   }
 
   #tellError(): void {
@@ -197,7 +188,7 @@ export class StreamInput implements TurnTask {
     if (error === undefined) return;
     this.#window.retire();
     this.#notice ??= new BreakNotice(error);
-    this.#notice.tell(this.handler, this.#sink, () => this.#silent);
+    this.#notice.tell(this.handler, this.#outlet.sink, () => this.#silent);
   }
 
   #hasInput(): boolean {
@@ -205,7 +196,7 @@ export class StreamInput implements TurnTask {
   }
 
   #hasUndelivered(): boolean {
-    return this.#ended && this.#sink !== undefined && this.#hasInput();
+    return this.#ended && this.#outlet.sink !== undefined && this.#hasInput();
   }
 
   #queueLength(): number {

@@ -3,6 +3,7 @@ import { BreakNotice } from '../break-notice.ts';
 import type { ByteSink, SharedBytes } from '../byte-stream.ts';
 import type { HeaderList } from '../h2/headers.ts';
 import type { ExchangeHandler } from '../http/exchange.ts';
+import { Outlet } from '../outlet.ts';
 import { runNextTurn, type TurnTask } from '../reactor.ts';
 import type { BodySink } from './body.ts';
 
@@ -19,16 +20,13 @@ export class ExchangeInput implements BodySink, TurnTask {
   handler: ExchangeHandler | undefined;
   bytesRead = 0;
   readonly #owner: ExchangeInputOwner;
-  #sink: ByteSink | undefined;
+  readonly #outlet = new Outlet();
   #trailers: HeaderList | undefined;
   #error: MeshError | undefined;
   /** Once somebody has been told of the error; what is still read is dropped from then on. */
   #notice: BreakNotice<MeshError> | undefined;
   #ended = false;
   #endTold = false;
-  #paused = false;
-  /** While the sink was given something, it asked for more, or another one took its place. */
-  #asked = false;
   #silent = false;
   #failsLater = false;
   #taskQueued = false;
@@ -39,7 +37,7 @@ export class ExchangeInput implements BodySink, TurnTask {
   }
 
   get sink(): ByteSink | undefined {
-    return this.#sink;
+    return this.#outlet.sink;
   }
 
   /** The peer's message is whole. */
@@ -49,7 +47,7 @@ export class ExchangeInput implements BodySink, TurnTask {
 
   /** Bytes that come now are taken. */
   get open(): boolean {
-    return this.silent || (this.#sink !== undefined && !this.#paused);
+    return this.silent || (this.#outlet.sink !== undefined && !this.#outlet.paused);
   }
 
   /** Nobody hears of it any more. */
@@ -63,35 +61,30 @@ export class ExchangeInput implements BodySink, TurnTask {
   }
 
   setSink(sink: ByteSink): void {
-    this.#sink = sink;
-    this.#paused = false;
-    this.#asked = true;
+    this.#outlet.setSink(sink);
     if (this.#ended || this.#error !== undefined) this.#queueTask();
     else this.#owner.readMore();
   }
 
   resume(): void {
-    this.#asked = true;
-    if (!this.#paused) return;
-    this.#paused = false;
-    this.#owner.readMore();
+    if (this.#outlet.resume()) this.#owner.readMore();
   }
 
   /** How many bytes of the body are wanted now; after 0 the owner hears by readMore(). */
   capacity(): number {
     if (this.silent) return DROPPED_BYTES;
-    if (this.#sink === undefined || this.#paused) return 0;
-    const room = this.#sink.capacity();
-    if (room <= 0) this.#paused = true;
+    const { sink, paused } = this.#outlet;
+    if (sink === undefined || paused) return 0;
+    const room = sink.capacity();
+    if (room <= 0) this.#outlet.paused = true;
     return Math.max(room, 0);
   }
 
   onBody(bytes: SharedBytes, offset: number, length: number): number {
     if (this.silent) return length;
-    const sink = this.#sink;
-    if (sink === undefined || this.#paused) return 0;
-    this.#asked = false;
-    const taken = sink.onData(bytes, offset, length);
+    const { sink, paused } = this.#outlet;
+    if (sink === undefined || paused) return 0;
+    const taken = this.#outlet.offer(sink, bytes, offset, length);
     this.bytesRead += taken;
     if (taken < length) this.#pause();
     return taken;
@@ -109,7 +102,7 @@ export class ExchangeInput implements BodySink, TurnTask {
   fail(error: MeshError): void {
     if (this.silent || this.#failsLater) return;
     this.#error ??= error;
-    if (!this.#ended || this.#endTold || this.#sink === undefined) this.#tellError();
+    if (!this.#ended || this.#endTold || this.#outlet.sink === undefined) this.#tellError();
   }
 
   /** As fail(), from inside a call of the user's: told in the next turn. */
@@ -134,8 +127,7 @@ export class ExchangeInput implements BodySink, TurnTask {
 
   /** The sink took less than it was given. Whoever asked meanwhile gets the rest as soon as can be. */
   #pause(): void {
-    if (this.#asked) this.#owner.readMore();
-    else this.#paused = true;
+    if (!this.#outlet.pause()) this.#owner.readMore();
   }
 
   #tellEnd(): void {
@@ -145,17 +137,17 @@ export class ExchangeInput implements BodySink, TurnTask {
       this.#trailers = undefined;
       this.handler.onTrailers?.(trailers);
     }
-    if (this.#isSilent() || this.#sink === undefined) return; // setSink() will have it told
+    if (this.#isSilent() || this.#outlet.sink === undefined) return; // setSink() will have it told
     this.#endTold = true;
-    this.#sink.onEnd();
+    this.#outlet.sink.onEnd();
   }
 
   #tellError(): void {
     const error = this.#error;
     if (error === undefined || this.#isSilent()) return;
-    if (this.handler === undefined && this.#sink === undefined) return; // told to whom comes
+    if (this.handler === undefined && this.#outlet.sink === undefined) return; // told to whom comes
     this.#notice ??= new BreakNotice(error);
-    this.#notice.tell(this.handler, this.#sink, () => this.#silent);
+    this.#notice.tell(this.handler, this.#outlet.sink, () => this.#silent);
   }
 
   #queueTask(): void {
