@@ -46,6 +46,10 @@ export type LoadReport = Readonly<{
  * proxies.
  */
 const MAX_OPEN = 4;
+/** Of these, so many may have heard nothing for so long: then no more begin, but for a while after a fault. */
+const MAX_HANGING = 2;
+const HANGING_MS = 300;
+const RESUMED_MS = 5_000;
 /** How long a client waits for a sign of life: longer than a process is stopped in any fault. */
 const PATIENCE_MS = 45_000;
 const SLOW_MS = 2_500;
@@ -71,13 +75,18 @@ export class TaggedLoad {
     this.#source = source;
     this.#task = task;
     this.#timer = setInterval(() => {
-      const sinceMs = monotonicMs() - PATIENCE_MS;
+      const nowMs = monotonicMs();
       let counted = 0;
+      let hanging = 0;
       for (const connection of this.#open) {
-        if (connection.heardMs < sinceMs) connection.giveUp('silent');
-        if (connection.beganMs >= this.#countedFromMs) counted++;
+        const silentMs = nowMs - connection.heardMs;
+        if (silentMs > PATIENCE_MS) connection.giveUp('silent');
+        if (connection.beganMs < this.#countedFromMs) continue;
+        counted++;
+        if (silentMs > HANGING_MS) hanging++;
       }
-      if (counted < MAX_OPEN)
+      const resumed = nowMs - this.#countedFromMs < RESUMED_MS;
+      if (counted < MAX_OPEN && (resumed || hanging < MAX_HANGING))
         this.#begin(task.slowEvery > 0 && this.#count++ % task.slowEvery === 0);
     }, task.periodMs);
   }
