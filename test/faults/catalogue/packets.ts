@@ -28,18 +28,22 @@ async function unplugged(place: FaultPlace, pod: string): Promise<ActiveFault> {
   const port = (await place.run(node, `ip -o route get ${ip}`)).match(/ dev (\S+)/)?.[1] ?? '';
   const saved = await place.run(
     node,
-    `ip -4 route show dev ${port} | sed 's/^/ip -4 route replace /; s/$/ dev ${port}/'
-     ip -6 route show dev ${port} | grep -v -e ^fe80 -e 'proto kernel' | sed 's/^/ip -6 route replace /; s/$/ dev ${port}/'
-     ip -6 -o address show dev ${port} scope global | sed 's/.*inet6 \\([^ ]*\\) .*/ip -6 address replace \\1 dev ${port} nodad/'`,
+    `ip -4 route show dev ${port} | sed 's/^/route replace /; s/$/ dev ${port}/'
+     ip -6 route show dev ${port} | grep -v -e ^fe80 -e 'proto kernel' | sed 's/^/route replace /; s/$/ dev ${port}/'
+     ip -6 -o address show dev ${port} scope global | sed 's/.*inet6 \\([^ ]*\\) .*/address replace \\1 dev ${port} nodad/'`,
   );
   const again = saved.split('\n').map((line) => line.replace(/ linkdown| pref medium/g, ''));
   await place.run(node, `ip link set ${port} down`);
   return undoneBy(async () => {
     const [routes, addresses] = [
-      again.filter((line) => line.includes(' route ')),
-      again.filter((line) => line.includes(' address ')),
+      again.filter((line) => line.startsWith('route ')),
+      again.filter((line) => line.startsWith('address ')),
     ];
-    await place.run(node, [`ip link set ${port} up`, ...addresses, ...routes].join('\n'));
+    // At once: an ARP request that comes between link and route has no answer, and is repeated only after a second.
+    const lines = [`link set ${port} up`, ...addresses, ...routes];
+    await place.run(node, `ip -batch - <<'END'\n${lines.join('\n')}\nEND`);
+    // Nor may the pod wait for its own next one, of those that went nowhere.
+    await place.run(pod, 'ip neigh flush dev eth0');
   });
 }
 
