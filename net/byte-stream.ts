@@ -1,3 +1,4 @@
+import type { BulkQueue } from './bulk-queue.ts';
 import type { SharedBytes } from './native/memory.ts';
 
 export type { SharedBytes };
@@ -47,6 +48,9 @@ export interface ByteStream {
    * What was accepted but not sent is dropped. The sink hears nothing more. Idempotent.
    */
   reset(): void;
+
+  /** Where a source waits that moves bulk into this stream; all streams of a session have one queue. */
+  readonly bulkQueue?: BulkQueue;
 
   /** Bytes delivered to sinks so far. */
   readonly bytesRead: number;

@@ -1,9 +1,13 @@
+import { type BulkQueue, BulkQueues } from './bulk-queue.ts';
 import { beginTurn, endTurn } from './clock.ts';
 import { EpollSet } from './epoll-set.ts';
 import { EPOLL_CTL_ADD, EPOLL_CTL_DEL } from './native/libc.ts';
 import { runContinuations } from './native/continuations.ts';
 import { LoopSeat } from './native/libuv.ts';
 import './native/self-check.ts';
+import type { TurnTask } from './turn-task.ts';
+
+export type { TurnTask };
 
 /** Bits of an event mask (EPOLLIN and so on). */
 export const READABLE = 0x1;
@@ -19,11 +23,6 @@ export interface EventHandler {
   onEvent(mask: number): void;
 }
 
-/** Work that a turn does once for everyone who asked: a flush, a continued read. */
-export interface TurnTask {
-  runTask(): void;
-}
-
 /** In the place of a generation: the descriptor of Node's loop. */
 const LOOP = -1;
 /** After so many turns Node's loop goes round even when it has not asked to: it has work that it does only then. */
@@ -31,6 +30,11 @@ const TURNS_PER_ROUND = 64;
 /** A turn moves bulk when, in the mean of about so many turns, each moved as much. */
 const BULK_TURNS = 8;
 const BULK_BYTES_A_TURN = 16 << 10;
+/**
+ * 256 KiB: when those who move bulk have read as much in a turn, the rest of them wait for the next one, which begins with
+ * new events. With 512 KiB and 1 MiB small messages wait twice as long, and bulk is no faster. See docs/decisions/large-steps.md.
+ */
+const QUEUED_BYTES_A_TURN = 256 << 10;
 
 /**
  * One thread's own epoll set, beside Node's loop: promises, timers and gRPC live on the same thread. While descriptors
@@ -38,8 +42,9 @@ const BULK_BYTES_A_TURN = 16 << 10;
  * and no sleep is longer than the loop's would be. Whenever the loop has something to do it goes round, and comes back
  * here by an immediate.
  *
- * A turn: handle the events, then what they have brought (runAfterEvents), then continued work (runNextTurn), then the
- * continuations of promises that were settled, then what was staged (flushAtTurnEnd), and what that has settled.
+ * A turn: handle the events, then what they have brought (runAfterEvents), then continued work (runNextTurn), then a part of
+ * the bulk (runInBulk), then the continuations of promises that were settled, then what was staged (flushAtTurnEnd), and
+ * what that has settled.
  */
 class Reactor {
   readonly #epoll = new EpollSet();
@@ -55,6 +60,7 @@ class Reactor {
   readonly #afterEvents: TurnTask[] = [];
   readonly #atTurnEnd: TurnTask[] = [];
   #nextTurn: TurnTask[] = [];
+  readonly #bulk = new BulkQueues();
   #running = false;
   #scheduled = false;
   #closed = false;
@@ -104,6 +110,11 @@ class Reactor {
     this.#schedule();
   }
 
+  runInBulk(queue: BulkQueue, task: TurnTask): void {
+    this.#bulk.add(queue, task);
+    this.#schedule();
+  }
+
   get watched(): number {
     return this.#watched;
   }
@@ -146,6 +157,7 @@ class Reactor {
     const loopIsReady = this.#dispatch(count);
     this.#runAll(this.#afterEvents);
     this.#runNext();
+    this.#runBulk();
     this.#continue();
     this.#runAll(this.#atTurnEnd);
     this.#continue(); // what a flush has settled
@@ -155,7 +167,7 @@ class Reactor {
 
   /** Tasks for the next turn, or staged by the continuations of the last flush: no event may ever come to run them. */
   #hasWork(): boolean {
-    return this.#nextTurn.length > 0 || this.#atTurnEnd.length > 0;
+    return this.#nextTurn.length > 0 || this.#bulk.tasks > 0 || this.#atTurnEnd.length > 0;
   }
 
   /** @returns whether Node's loop was among those that have events. */
@@ -184,6 +196,15 @@ class Reactor {
     const tasks = this.#nextTurn;
     this.#nextTurn = [];
     for (const task of tasks) this.#run(task);
+  }
+
+  /** No more than wait now: who asks again meanwhile may have to wait for the next turn. */
+  #runBulk(): void {
+    const enough = this.movedBytes + QUEUED_BYTES_A_TURN;
+    for (let left = this.#bulk.tasks; left > 0 && this.movedBytes < enough; left--) {
+      const task = this.#bulk.next();
+      if (task !== undefined) this.#run(task);
+    }
   }
 
   #runAll(tasks: TurnTask[]): void {
@@ -246,6 +267,14 @@ export function flushAtTurnEnd(task: TurnTask): void {
 /** Runs the task once, in the next turn: for work that used up its budget, and for what must not run inside a call. */
 export function runNextTurn(task: TurnTask): void {
   reactor().runNextTurn(task);
+}
+
+/**
+ * Runs the task once, in this turn or a later one: queues go in turn, as long as their tasks have not read too much in a turn. For
+ * those who expect to move bulk, so that who moves little waits for a step of it, and not for one of each.
+ */
+export function runInBulk(queue: BulkQueue, task: TurnTask): void {
+  reactor().runInBulk(queue, task);
 }
 
 /** Tells how much was just read: where bulk is moved the thread sleeps in another way. */

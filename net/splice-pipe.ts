@@ -1,7 +1,7 @@
 import { EAGAIN } from './native/errno.ts';
 import { closeDescriptor, openPipe, spliceBytes } from './native/libc.ts';
 
-/** 256 KiB: as much as is read at once elsewhere, and what one stalled reader may hold of the kernel's memory here. */
+/** 256 KiB: as much as is read at once where no pipe can be had, and what one stalled reader may hold of the kernel's memory here. */
 const PIPE_BYTES = 256 << 10;
 /** Empty pipes that a thread keeps; one is in use only while bytes move, or wait for a slow reader. */
 const KEPT_PIPES = 8;

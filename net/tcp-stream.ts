@@ -1,5 +1,6 @@
 import type { SocketAddress } from '../base/address.ts';
 import { MeshError } from '../base/errors.ts';
+import { BulkQueue } from './bulk-queue.ts';
 import { type ByteSink, type ByteStream, HEADROOM, type SharedBytes } from './byte-stream.ts';
 import { EARLY_BYTES, giveBack, takePlace } from './early-input.ts';
 import { EAGAIN, errnoName } from './native/errno.ts';
@@ -23,6 +24,7 @@ import {
   PEER_ENDED,
   READABLE,
   runAfterEvents,
+  runInBulk,
   runNextTurn,
   tellMoved,
   type TurnTask,
@@ -32,14 +34,19 @@ import {
 
 /**
  * One read at the most; large reads are what makes bulk cheap, and one buffer serves the whole thread. With the headroom
- * it is one HTTP/2 frame that fills 16 TLS records: a few bytes more would cost a frame and a record of their own. Why not
- * larger: docs/decisions/large-steps.md.
+ * it is one HTTP/2 frame that fills 32 TLS records: a few bytes more would cost a frame and a record of their own. See
+ * docs/decisions/large-steps.md.
  */
-export const READ_BYTES = (256 << 10) - HEADROOM;
+export const READ_BYTES = (512 << 10) - HEADROOM;
+/** One read of what goes on to another socket; whoever fills it moves bulk, which goes on inside the kernel. */
+const SOCKET_BYTES = (256 << 10) - HEADROOM;
+/** From a last read of so much on, a socket moves bulk: it waits in a queue for that, and not before those who have little. */
+const BULK_BYTES = 32 << 10;
 /** Input that comes in pieces of at least so much is moved inside the kernel, where that can be; below, copying is cheaper. */
 const SPLICED_BYTES = 64 << 10;
-/** Reads of one connection in one turn, so that a bulk flow does not starve the others. */
+/** Reads of one connection in one turn, and what they bring before the next turn, so that a bulk flow does not starve the others. */
 const READS_PER_TURN = 4;
+const TURN_BYTES = SOCKET_BYTES;
 /** What an unhindered socket says it takes: more than any source offers at once. */
 const OPEN_CAPACITY = 1 << 20;
 
@@ -64,14 +71,15 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   #peerEnded = false;
   #ended = false;
   #taskQueued = false;
+  #ownQueue: BulkQueue | undefined;
   #failure: Error | undefined;
   /** Holds what was read while events were told, until they all have been. */
   #early: SharedBytes | undefined;
   #earlyLength = 0;
-  /** The last read was as large as an early one may be, or larger. */
-  #large = false;
-  /** The last read filled the buffer: there is more. */
-  #bulk = false;
+  /** How many bytes; of the next one as many are expected. */
+  #lastRead = 0;
+  /** The last read filled the buffer: there is more, and it goes on to a socket inside the kernel. */
+  #spliced = false;
   /** Holds what was read and the sink's target, another socket, has not taken. */
   #pipe: SplicePipe | undefined;
   #peer: SocketAddress | undefined;
@@ -187,7 +195,9 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     // the peer's end nothing more is read, and so nothing else would tell.
     if (this.#broken && (this.#outlet.paused || this.#peerEnded))
       this.#breakOff(errnoError('ECONNRESET'));
-    else if (this.#readable || this.#hungUp) this.#read();
+    else if (!this.#readable && !this.#hungUp) return;
+    else if (this.#movesBulk()) this.#queueTask();
+    else this.#read();
   }
 
   runTask(): void {
@@ -209,19 +219,21 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
       outlet.paused = true;
       return;
     }
+    const enough = this.bytesRead + TURN_BYTES;
     for (let reads = 0; (this.#readable || this.#hungUp) && !this.#peerEnded; reads++) {
       const { sink } = outlet; // onData() may have set another one
-      if (reads === READS_PER_TURN) {
+      if (reads === READS_PER_TURN || this.bytesRead >= enough) {
         this.#queueTask();
         return;
       }
-      const room = Math.min(sink.capacity(), READ_BYTES);
+      const toSocket = this.#lastRead >= EARLY_BYTES && sink.target instanceof TcpStream;
+      const room = Math.min(sink.capacity(), toSocket ? SOCKET_BYTES : READ_BYTES);
       if (room <= 0) {
         outlet.paused = true;
         if (this.#broken) this.#breakOff(errnoError('ECONNRESET'));
         return;
       }
-      const got = this.#bulk ? this.#moveBulk(sink, room) : this.#readOnce(sink, room);
+      const got = this.#spliced ? this.#splice(sink, room) : this.#readOnce(sink, room);
       if (this.#stopped()) return;
       if (got > 0) continue;
       this.#onNothingRead(got);
@@ -239,7 +251,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
 
   #canReadEarly(): boolean {
     const { sink, paused } = this.#outlet;
-    if (!this.#readable || this.#large || paused || this.#peerEnded) return false;
+    if (!this.#readable || this.#lastRead >= EARLY_BYTES || paused || this.#peerEnded) return false;
     return !this.#hasUndelivered() && (sink?.capacity() ?? 0) >= EARLY_BYTES;
   }
 
@@ -274,7 +286,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   #count(got: number, room: number): void {
     this.bytesRead += got;
     tellMoved(got);
-    this.#large = got >= EARLY_BYTES;
+    this.#lastRead = got;
     if (got < room) this.#readable = false;
   }
 
@@ -289,17 +301,17 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     const got = readInto(this.#fd, incoming, HEADROOM, room);
     if (got <= 0) return got;
     this.#count(got, room);
-    this.#bulk = got === READ_BYTES && sink.target instanceof TcpStream;
+    this.#spliced = got >= SOCKET_BYTES && sink.target instanceof TcpStream;
     this.#deliver(sink, incoming, got);
     return got;
   }
 
   /** As #readOnce(), inside the kernel from socket to socket; where no pipe can be had, as before. */
-  #moveBulk(sink: ByteSink, room: number): number {
+  #splice(sink: ByteSink, room: number): number {
     const pipe = SplicePipe.take();
     if (pipe === undefined) return this.#readOnce(sink, room);
     const moved = pipe.fill(this.#fd);
-    this.#bulk = moved >= SPLICED_BYTES;
+    this.#spliced = moved >= SPLICED_BYTES;
     if (moved > 0) {
       this.bytesRead += moved;
       tellMoved(moved);
@@ -363,10 +375,20 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     return false;
   }
 
+  #movesBulk(): boolean {
+    return this.#lastRead >= BULK_BYTES;
+  }
+
+  /** That of the session that the input goes into, so that its sockets have one turn together; else one of its own. */
+  #bulkQueue(): BulkQueue {
+    return this.#outlet.sink?.target?.bulkQueue ?? (this.#ownQueue ??= new BulkQueue());
+  }
+
   #queueTask(): void {
     if (this.#taskQueued) return;
     this.#taskQueued = true;
-    runNextTurn(this);
+    if (this.#movesBulk()) runInBulk(this.#bulkQueue(), this);
+    else runNextTurn(this);
   }
 
   #fail(errno: number): void {

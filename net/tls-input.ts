@@ -3,7 +3,7 @@ import { allocateShared } from './native/memory.ts';
 import { type Ssl, WANT } from './native/openssl-session.ts';
 
 /** One delivery at the most: several records, one behind the other. */
-export const READ_BYTES = 256 << 10;
+export const READ_BYTES = 512 << 10;
 /** RFC 8446 section 5.1: a record holds at most this much. */
 const RECORD_BYTES = 16 << 10;
 

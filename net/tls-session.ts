@@ -11,10 +11,11 @@ import type { TlsContext } from './tls-context.ts';
 import { incoming, READ_BYTES, TlsInput } from './tls-input.ts';
 import { TlsOutput } from './tls-output.ts';
 
-/** So that a session in bulk does not hold up the others, nor a message behind it: what a session also sends in a turn. */
+/** So that a session in bulk does not hold up the others, nor a message behind it: one large delivery in a turn, or two. */
 const DELIVERIES_PER_TURN = 2;
-/** More than this is not encrypted at once, so that what a slow socket leaves over stays small. */
-const WRITE_BYTES = 256 << 10;
+const LARGE_DELIVERY_BYTES = READ_BYTES / 2;
+/** More than this is not encrypted at once, so that what a slow socket leaves over stays small: the largest HTTP/2 frame. */
+const WRITE_BYTES = 512 << 10;
 
 /** Without it an attacker could cut a stream and have it taken for a short one. */
 const TRUNCATED = 'the connection ended without a TLS end';
@@ -258,10 +259,11 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
       this.#tellEnd();
       return;
     }
+    const enough = this.bytesRead + LARGE_DELIVERY_BYTES;
     for (let deliveries = 0; this.#readable && !this.#peerEnded; deliveries++) {
       const { sink } = outlet;
       if (sink === undefined || outlet.paused) return;
-      if (deliveries === DELIVERIES_PER_TURN) {
+      if (deliveries === DELIVERIES_PER_TURN || this.bytesRead > enough) {
         this.#queueTask();
         return;
       }

@@ -1,4 +1,5 @@
 import { MeshError } from '../../base/errors.ts';
+import { BulkQueue } from '../bulk-queue.ts';
 import { HEADROOM, type SharedBytes } from '../byte-stream.ts';
 import { type Outbox, STAGE_BYTES } from '../outbox.ts';
 import { runNextTurn, type TurnTask } from '../reactor.ts';
@@ -46,6 +47,7 @@ type DataStream = Pick<Waiter, 'sendTag'> & Readonly<{ id: number }>;
 /** Every frame that one connection sends: encoded into its outbox, DATA within the connection's window. */
 export class Sender implements TurnTask {
   readonly peer: PeerSettings;
+  readonly bulkQueue = new BulkQueue();
   readonly #outbox: Outbox;
   readonly #encoder: HpackEncoder;
   #windowBytes = INITIAL_WINDOW_BYTES;

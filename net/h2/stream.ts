@@ -15,6 +15,7 @@
  * `#localEnded` and `input.ended` are the two half-closed states; with both, or after RST_STREAM, the stream has left its
  * connection's table and its slot is free. What the sink has not taken by then is still delivered to it.
  */
+import type { BulkQueue } from '../bulk-queue.ts';
 import { MeshError } from '../../base/errors.ts';
 import type { ByteSink, ByteStream, SharedBytes } from '../byte-stream.ts';
 import { CANCEL, type Http2StreamError } from './errors.ts';
@@ -90,6 +91,10 @@ export class Http2Stream implements ByteStream, Waiter, StreamInputOwner {
   /** Server: respond() was called. Client: the final response has come. */
   get answered(): boolean {
     return this.#answered;
+  }
+
+  get bulkQueue(): BulkQueue {
+    return this.#sender.bulkQueue;
   }
 
   get bytesRead(): number {

@@ -38,7 +38,7 @@ const SHORT_READ_BYTES = READ_BUFFER_BYTES / 2n;
 const READING_BODY = 'RB';
 
 /** The largest write() and its records, and some for alerts and key updates. */
-const OUTPUT_BYTES = 512 << 10;
+const OUTPUT_BYTES = 1 << 20;
 
 /**
  * What every session of this thread writes into: records gather here and go out in one system call, and an idle
