@@ -8,6 +8,7 @@ import { limitRule, rateLimit, TestLimiter, type SentRequest } from '../../suppo
 
 /** The issue's bound of what Redis may add to a request, however it is. */
 const MAX_ADDED_MS = 50;
+const PATIENCE_MS = 10_000;
 
 /** So slow that no token drops in while a test runs. */
 const HUNDRED_A_DAY = { requests: 100, perMs: 86_400_000, burst: 100 };
@@ -55,6 +56,17 @@ async function load(limiter: TestLimiter, until: AbortSignal, sent?: SentRequest
 
 function isHeldUpTooLong({ slowestMs, lateMs }: Load): boolean {
   return slowestMs > MAX_ADDED_MS + lateMs;
+}
+
+/** What Redis says, asked again as long as its answer is late: others use this machine. */
+async function answer(limiter: TestLimiter, late = '500'): Promise<string> {
+  const endMs = performance.now() + PATIENCE_MS;
+  let outcome = await limiter.send();
+  while (outcome === late && performance.now() < endMs) {
+    await turn();
+    outcome = await limiter.send();
+  }
+  return outcome;
 }
 
 test.serial(
@@ -190,7 +202,7 @@ for (const failOpen of [false, true]) {
       for (const outcome of seen.outcomes.keys()) t.true(['pass', lost].includes(outcome), outcome);
       const none = { requests: 0, perMs: 1000, burst: 0 };
       limiter.configure(globalLimit({ limit: none }, failOpen));
-      t.is(await limiter.send(), '429', 'it counts again');
+      t.is(await answer(limiter, lost), '429', 'it counts again');
     },
   );
 
@@ -200,7 +212,7 @@ for (const failOpen of [false, true]) {
       const redis = await RedisServer.start(t);
       const none = { requests: 0, perMs: 1000, burst: 0 };
       const limiter = await connected(t, redis.url, globalLimit({ limit: none }, failOpen));
-      t.is(await limiter.send(), '429');
+      t.is(await answer(limiter, lost), '429');
       redis.signal('SIGSTOP');
       const stop = new AbortController();
       t.teardown(() => {
@@ -219,7 +231,7 @@ for (const failOpen of [false, true]) {
         t.true([lost, '429'].includes(await limiter.send()));
         await turn();
       }
-      t.is(await limiter.send(), '429');
+      t.is(await answer(limiter, lost), '429');
     },
   );
 }
@@ -244,7 +256,7 @@ for (const [name, tampering] of tamperings)
       const tampered = await TamperedRedis.listen(t, redis);
       const closed = await connected(t, tampered.url, globalLimit({ limit: PLENTY }));
       const open = await connected(t, tampered.url, globalLimit({ limit: PLENTY }, true));
-      t.is(await closed.send(), 'pass');
+      t.is(await answer(closed), 'pass');
       tampered.tampering = tampering;
       const stop = new AbortController();
       t.teardown(() => {
@@ -259,7 +271,7 @@ for (const [name, tampering] of tamperings)
       tampered.tampering = { kind: 'nothing' };
       tampered.cut();
       await Promise.all([closed.available(true), open.available(true)]);
-      t.is(await closed.send(), 'pass');
+      t.is(await answer(closed), 'pass');
     },
   );
 
