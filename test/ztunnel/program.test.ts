@@ -24,6 +24,7 @@ async function ask(socketPath: string, path: string, method = 'GET'): Promise<Pa
 }
 
 test('the program from start to drain: readiness, pages, a pod, and the end at the deadline', async (t) => {
+  t.timeout(60_000);
   const node = await TestNode.open(t);
   const client = node.addCaptured({ name: 'client' });
   const outside = node.addPlain({ name: 'outside', tunnelProtocol: 'NONE' });
@@ -44,7 +45,8 @@ test('the program from start to drain: readiness, pages, a pod, and the end at t
     agent.close();
     xds.stop();
   });
-  const [adminPort, statsPort] = [20_000, 20_001].map((port) => port + (process.pid % 10_000) * 2);
+  // Of its own, and below those that the kernel gives to anybody: from 32,768 on.
+  const [adminPort, statsPort] = [20_000, 20_001].map((port) => port + (process.pid % 6_000) * 2);
   const program = join(import.meta.dirname, '../../ztunnel/main.ts');
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', program], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -64,6 +66,10 @@ test('the program from start to drain: readiness, pages, a pod, and the end at t
       CONNECTION_TERMINATION_DEADLINE: '1s',
       LOG_FORMAT: 'json',
     },
+  });
+  const exited = once(child, 'exit');
+  void exited.then((how) => {
+    t.log(`the program ended: ${how.join(' ')}`);
   });
   t.teardown(() => {
     child.kill('SIGKILL');
@@ -160,7 +166,6 @@ test('the program from start to drain: readiness, pages, a pod, and the end at t
   t.regex(metrics, /^istio_xds_message_total\{url="[^"]*Address"\} 1$/m);
   t.regex(metrics, /^process_open_fds \d+$/m);
 
-  const exited = once(child, 'exit');
   child.kill('SIGTERM');
   await app.until(({ error }) => error !== undefined);
   const [code] = (await exited) as [number];
