@@ -46,19 +46,19 @@ test('findGrowth() does not take for growth what has piled up for half a minute 
 });
 
 test('findGrowth() leaves a process what its collector may leave lying about, and no more', (t) => {
-  t.deepEqual(findGrowth('ztunnel', grown(1.5 * 2 ** 20, 0), LIMITS), []);
-  t.is(findGrowth('ztunnel', grown(4 << 20, 0), LIMITS).length, 1);
+  t.deepEqual(findGrowth('ztunnel', grown(2 << 20, 0, 7), LIMITS), []);
+  t.is(findGrowth('ztunnel', grown(4 << 20, 0, 7), LIMITS).length, 1);
   t.is(findGrowth('ztunnel', grown(1.25 * 2 ** 20, 0, 20), LIMITS).length, 1);
 });
 
 test('findGrowth() leaves a process the connections that a fault may leave for a while, and no more', (t) => {
-  t.deepEqual(findGrowth('ztunnel', grown(0, 1.5), LIMITS), []);
-  t.is(findGrowth('ztunnel', grown(0, 4), LIMITS).length, 1);
+  t.deepEqual(findGrowth('ztunnel', grown(0, 2, 7), LIMITS), []);
+  t.is(findGrowth('ztunnel', grown(0, 4, 7), LIMITS).length, 1);
   t.is(findGrowth('ztunnel', grown(0, 1.25, 20), LIMITS).length, 1);
 });
 
 test('findGrowth() says nothing of a process that has not lived for long', (t) => {
-  t.deepEqual(findGrowth('ztunnel', grown(9 << 20, 9, 8), LIMITS), []);
+  t.deepEqual(findGrowth('ztunnel', grown(9 << 20, 9, 5), LIMITS), []);
 });
 
 test('an error is explained by a fault that it met or that ended in the second before, and by nothing else', (t) => {

@@ -10,11 +10,8 @@ export type GrowthLimits = Readonly<{ bytesPerMinute: number; descriptorsPerMinu
 
 /** A process fills its caches and compiles what is hot in the beginning. */
 const WARM_UP_MS = 60_000;
-/**
- * A slope over less says nothing: the collector takes its time. A ztunnel that came back under load was seen to rise by 20 MiB
- * in six minutes, to what others of its kind have and keep.
- */
-const SHORTEST_MS = 8 * 60_000;
+/** A slope over less says nothing: the collector takes its time. */
+const SHORTEST_MS = 5 * 60_000;
 const MINUTE_MS = 60_000;
 /**
  * What a process may gain in its life before its memory counts as growing: within minutes the collector leaves more
