@@ -12,23 +12,30 @@ const library = ffi.dlopen(null, {
 const bytes = ffi.toBuffer(library.functions.__errno_location(), 4, false);
 const slot = new Int32Array(bytes.buffer, bytes.byteOffset, 1);
 
+export const EPERM = 1;
+export const ENOENT = 2;
 export const EINTR = 4;
 export const EIO = 5;
 export const EAGAIN = 11;
 export const ENOMEM = 12;
+export const EACCES = 13;
 export const EFAULT = 14;
 export const ENFILE = 23;
 export const EMFILE = 24;
 export const EPIPE = 32;
+export const EADDRINUSE = 98;
+export const EADDRNOTAVAIL = 99;
 export const ENETDOWN = 100;
 export const ENETUNREACH = 101;
 export const ECONNABORTED = 103;
 export const ECONNRESET = 104;
 export const ENOBUFS = 105;
+export const EISCONN = 106;
 export const ENOTCONN = 107;
 export const ETIMEDOUT = 110;
 export const ECONNREFUSED = 111;
 export const EHOSTUNREACH = 113;
+export const EALREADY = 114;
 export const EINPROGRESS = 115;
 
 /** The error number of the call just made on this thread. */

@@ -1,18 +1,26 @@
 import ffi from 'node:ffi';
 import {
+  EACCES,
+  EADDRINUSE,
+  EADDRNOTAVAIL,
   EAGAIN,
+  EALREADY,
   ECONNABORTED,
   ECONNREFUSED,
   ECONNRESET,
   EFAULT,
   EHOSTUNREACH,
+  EINPROGRESS,
   EINTR,
   EIO,
+  EISCONN,
   ENETDOWN,
   ENETUNREACH,
   ENOBUFS,
+  ENOENT,
   ENOMEM,
   ENOTCONN,
+  EPERM,
   EPIPE,
   ETIMEDOUT,
   lastErrno,
@@ -83,11 +91,26 @@ export const EPOLL_DATA_OFFSET = process.arch === 'x64' ? 4 : 8;
 export const EPOLL_CTL_ADD = 1;
 export const EPOLL_CTL_DEL = 2;
 
-/** The kernel wrote into errno what these mean; anything else is not an answer that a stream socket gives. */
+/** What a socket says of bytes and messages. Another number was written into errno by somebody else. */
 const streamErrnos = new Set([
-  ...[EAGAIN, EINTR, EIO, ENOMEM, EFAULT, EPIPE, ENETDOWN, ENETUNREACH, ECONNABORTED],
-  ...[ECONNRESET, ENOBUFS, ENOTCONN, ETIMEDOUT, ECONNREFUSED, EHOSTUNREACH],
+  ...[EAGAIN, EIO, ENOMEM, EFAULT, EPIPE, ENETDOWN, ENETUNREACH, ECONNABORTED, ECONNRESET],
+  ...[ENOBUFS, ENOTCONN, ETIMEDOUT, ECONNREFUSED, EHOSTUNREACH],
 ]);
+/** What connect() says. EAGAIN, which a unix socket says too, is not among them: to ask it again costs nothing. */
+const connectErrnos = new Set([
+  ...[EINPROGRESS, EPERM, EACCES, ENOENT, EADDRINUSE, EADDRNOTAVAIL, ENETDOWN, ENETUNREACH],
+  ...[ECONNRESET, ENOBUFS, ETIMEDOUT, ECONNREFUSED, EHOSTUNREACH],
+]);
+
+/**
+ * What a call answers that was made again, because the first one was interrupted or its errno overwritten before it was read.
+ * A reset is told only once, so an end that comes after an error is not believed.
+ */
+function secondAnswer(firstErrno: number, again: number): number {
+  if (again > 0) return again;
+  if (again === 0) return firstErrno === EINTR ? 0 : -ECONNRESET;
+  return -lastErrno();
+}
 
 /**
  * Reads from a socket into `bytes[offset .. offset+length)`: by recv() and send(), which get to it in a shorter way than
@@ -101,13 +124,8 @@ export function readInto(fd: number, bytes: SharedBytes, offset: number, length:
   if (got >= 0) return got;
   const errno = lastErrno();
   if (errno === EAGAIN) return -EAGAIN;
-  if (streamErrnos.has(errno) && errno !== EINTR) return -errno;
-  // Interrupted, or errno was overwritten between the call and its reading: ask again. A reset is told only once,
-  // so an end that comes after an error is not believed.
-  const again = c.recv(fd, bytes.address + BigInt(offset), BigInt(length), 0);
-  if (again > 0) return again;
-  if (again === 0) return errno === EINTR ? 0 : -ECONNRESET;
-  return -lastErrno();
+  if (streamErrnos.has(errno)) return -errno;
+  return secondAnswer(errno, c.recv(fd, bytes.address + BigInt(offset), BigInt(length), 0));
 }
 
 /**
@@ -125,7 +143,7 @@ export function writeNative(fd: number, address: bigint, length: number): number
   const wrote = c.send(fd, address, BigInt(length), MSG_NOSIGNAL);
   if (wrote >= 0) return wrote;
   const errno = lastErrno();
-  if (streamErrnos.has(errno) && errno !== EINTR) return -errno;
+  if (streamErrnos.has(errno)) return -errno;
   const again = c.send(fd, address, BigInt(length), MSG_NOSIGNAL);
   return again >= 0 ? again : -lastErrno();
 }
@@ -157,12 +175,9 @@ export function spliceBytes(from: number, to: number, length: number): number {
   const moved = c.splice(from, 0n, to, 0n, BigInt(length), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   if (moved >= 0) return moved;
   const errno = lastErrno();
-  if (streamErrnos.has(errno) && errno !== EINTR) return -errno;
-  // As in readInto(): an end that comes after an error is not believed.
+  if (streamErrnos.has(errno)) return -errno;
   const again = c.splice(from, 0n, to, 0n, BigInt(length), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-  if (again > 0) return again;
-  if (again === 0) return errno === EINTR ? 0 : -ECONNRESET;
-  return -lastErrno();
+  return secondAnswer(errno, again);
 }
 
 export function closeDescriptor(fd: number): void {
@@ -203,7 +218,14 @@ export function acceptSocket(fd: number, peer: SharedBytes, peerLength: SharedBy
 /** 0, -EINPROGRESS, or another -errno. */
 export function connectSocket(fd: number, address: SharedBytes, length: number): number {
   checkRange(address, 0, length);
-  return c.connect(fd, address.address, length) === 0 ? 0 : -lastErrno();
+  if (c.connect(fd, address.address, length) === 0) return 0;
+  const errno = lastErrno();
+  if (connectErrnos.has(errno)) return -errno;
+  // Overwritten: what the first call began, or has done by now, the second one tells.
+  if (c.connect(fd, address.address, length) === 0) return 0;
+  const second = lastErrno();
+  if (second === EISCONN) return 0;
+  return second === EALREADY ? -EINPROGRESS : -second;
 }
 
 export function socketName(fd: number, name: SharedBytes, length: SharedBytes): number {
@@ -260,7 +282,10 @@ export function sendMessage(fd: number, message: SharedBytes, flags: number): nu
 export function receiveMessage(fd: number, message: SharedBytes, flags: number): number {
   checkRange(message, 0, MSGHDR_BYTES);
   const got = c.recvmsg(fd, message.address, flags);
-  return got >= 0 ? got : -lastErrno();
+  if (got >= 0) return got;
+  const errno = lastErrno();
+  if (streamErrnos.has(errno)) return -errno;
+  return secondAnswer(errno, c.recvmsg(fd, message.address, flags));
 }
 
 export function epollCreate(): number {

@@ -1,6 +1,6 @@
 import test from 'ava';
 import { parseIpAddress } from '../../../base/address.ts';
-import { EFAULT } from '../../../net/native/errno.ts';
+import { EFAULT, EINPROGRESS } from '../../../net/native/errno.ts';
 import {
   acceptSocket,
   AF_INET,
@@ -83,6 +83,22 @@ test('the kernel writes no more of an address than there is room for', (t) => {
   t.is(socketName(socket, short, allocateShared(4)), 0);
   t.true(whole.buffer.subarray(4).every((byte) => byte === 0xaa));
   closeDescriptor(socket);
+});
+
+test('a connection that was begun before is under way or there, not an error', (t) => {
+  const address = allocateSockaddr();
+  const loopback = writeSockaddr(address, { ip: parseIpAddress('127.0.0.1'), port: 0 }, AF_INET);
+  const listener = openSocket(AF_INET, SOCK_STREAM);
+  bindSocket(listener, address, loopback);
+  listenSocket(listener, 0);
+  socketName(listener, address, allocateShared(4));
+  // A queue for none takes one, and nobody accepts it: the second waits for an answer to its SYN.
+  const [done, waiting] = [0, 1].map(() => openSocket(AF_INET, SOCK_STREAM));
+  for (let asked = 0; asked < 3; asked++) {
+    t.is(connectSocket(done ?? -1, address, loopback), asked === 0 ? -EINPROGRESS : 0);
+    t.is(connectSocket(waiting ?? -1, address, loopback), -EINPROGRESS);
+  }
+  for (const fd of [listener, done, waiting]) closeDescriptor(fd ?? -1);
 });
 
 test('every call on a descriptor that is not open answers with its error', (t) => {
