@@ -13,8 +13,9 @@ import {
 } from './native/libc.ts';
 import { allocateShared } from './native/memory.ts';
 import { Outlet } from './outlet.ts';
-import { SplicePipe } from './splice-pipe.ts';
 import { originalDestination, socketPeer, socketLocal } from './socket-address.ts';
+import type { SplicePipe } from './splice-pipe.ts';
+import { type PipeTarget, SplicedInput } from './spliced-input.ts';
 import {
   BROKEN,
   EDGE,
@@ -42,8 +43,6 @@ export const READ_BYTES = (512 << 10) - HEADROOM;
 const SOCKET_BYTES = (256 << 10) - HEADROOM;
 /** From a last read of so much on, a socket moves bulk: it waits in a queue for that, and not before those who have little. */
 const BULK_BYTES = 32 << 10;
-/** Input that comes in pieces of at least so much is moved inside the kernel, where that can be; below, copying is cheaper. */
-const SPLICED_BYTES = 64 << 10;
 /** Reads of one connection in one turn, and what they bring before the next turn, so that a bulk flow does not starve the others. */
 const READS_PER_TURN = 4;
 const TURN_BYTES = SOCKET_BYTES;
@@ -57,7 +56,7 @@ const incoming = { ...allocateShared(HEADROOM + READ_BYTES), free: true };
  *
  * Nothing is read and no event is asked for until a sink is set, so a socket can be handed on (detach()) before.
  */
-export class TcpStream implements ByteStream, EventHandler, TurnTask {
+export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget {
   readonly #fd: number;
   readonly #outlet = new Outlet();
   #watched = false;
@@ -78,10 +77,8 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
   #earlyLength = 0;
   /** How many bytes; of the next one as many are expected. */
   #lastRead = 0;
-  /** The last read filled the buffer: there is more, and it goes on to a socket inside the kernel. */
-  #spliced = false;
-  /** Holds what was read and the sink's target, another socket, has not taken. */
-  #pipe: SplicePipe | undefined;
+  /** Since a read filled the buffer and the sink's target was another socket. */
+  #spliced: SplicedInput | undefined;
   #peer: SocketAddress | undefined;
   /** A close of the descriptor is a reset. */
   #abortive: boolean;
@@ -129,7 +126,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
 
   /** @throws {Error} while bytes for the target of the sink before are on their way inside the kernel. */
   setSink(sink: ByteSink): void {
-    if (this.#pipe !== undefined) throw new Error('Cannot take the input of a relay from it');
+    if (this.#spliced?.waits === true) throw new Error('Cannot take the input of a relay from it');
     this.#outlet.setSink(sink);
     if (this.#closed) return;
     if (this.#watched) {
@@ -164,6 +161,18 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     if (wrote < length) this.#writable = false;
     this.bytesWritten += wrote;
     return wrote;
+  }
+
+  /** As write(), of what a pipe holds. */
+  drain(pipe: SplicePipe): boolean {
+    if (!this.#writable || this.#ended || this.#closed) return false;
+    const before = pipe.length;
+    const result = pipe.drain(this.#fd);
+    this.bytesWritten += before - pipe.length;
+    if (result === 0) return true;
+    this.#writable = false;
+    if (result !== -EAGAIN) this.#fail(-result);
+    return false;
   }
 
   end(): void {
@@ -215,10 +224,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     const outlet = this.#outlet;
     if (outlet.sink === undefined || outlet.paused) return;
     if (!this.#deliverRest(outlet.sink)) return;
-    if (!this.#deliverPipe(outlet.sink)) {
-      outlet.paused = true;
-      return;
-    }
+    if (!this.#deliverSpliced(outlet.sink)) return;
     const enough = this.bytesRead + TURN_BYTES;
     for (let reads = 0; (this.#readable || this.#hungUp) && !this.#peerEnded; reads++) {
       const { sink } = outlet; // onData() may have set another one
@@ -233,7 +239,10 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
         if (this.#broken) this.#breakOff(errnoError('ECONNRESET'));
         return;
       }
-      const got = this.#spliced ? this.#splice(sink, room) : this.#readOnce(sink, room);
+      const got =
+        toSocket && this.#spliced?.active === true
+          ? this.#splice(this.#spliced, sink, room)
+          : this.#readOnce(sink, room);
       if (this.#stopped()) return;
       if (got > 0) continue;
       this.#onNothingRead(got);
@@ -301,23 +310,21 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     const got = readInto(this.#fd, incoming, HEADROOM, room);
     if (got <= 0) return got;
     this.#count(got, room);
-    this.#spliced = got >= SOCKET_BYTES && sink.target instanceof TcpStream;
+    if (got >= SOCKET_BYTES && sink.target instanceof TcpStream)
+      (this.#spliced ??= new SplicedInput()).active = true;
     this.#deliver(sink, incoming, got);
     return got;
   }
 
   /** As #readOnce(), inside the kernel from socket to socket; where no pipe can be had, as before. */
-  #splice(sink: ByteSink, room: number): number {
-    const pipe = SplicePipe.take();
-    if (pipe === undefined) return this.#readOnce(sink, room);
-    const moved = pipe.fill(this.#fd);
-    this.#spliced = moved >= SPLICED_BYTES;
+  #splice(spliced: SplicedInput, sink: ByteSink, room: number): number {
+    const moved = spliced.fill(this.#fd);
+    if (moved === undefined) return this.#readOnce(sink, room);
     if (moved > 0) {
       this.bytesRead += moved;
       tellMoved(moved);
     }
-    this.#pipe = pipe;
-    if (!this.#deliverPipe(sink)) this.#outlet.paused = true;
+    this.#deliverSpliced(sink);
     return moved;
   }
 
@@ -343,30 +350,16 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     if (!this.#outlet.pause()) this.#queueTask();
   }
 
-  /** True when all that was in the pipe is with the target. */
-  #deliverPipe({ target }: ByteSink): boolean {
-    const pipe = this.#pipe;
-    if (pipe === undefined) return true;
-    if (pipe.length > 0 && !(target instanceof TcpStream && target.#drain(pipe))) return false;
-    this.#pipe = undefined;
-    pipe.release();
-    return true;
-  }
-
-  /** As write(), of a pipe: whether it is empty now. */
-  #drain(pipe: SplicePipe): boolean {
-    if (!this.#writable || this.#ended || this.#closed) return false;
-    const before = pipe.length;
-    const result = pipe.drain(this.#fd);
-    this.bytesWritten += before - pipe.length;
-    if (result === 0) return true;
-    this.#writable = false;
-    if (result !== -EAGAIN) this.#fail(-result);
+  /** True when all that was spliced is with the target; else the input pauses. */
+  #deliverSpliced({ target }: ByteSink): boolean {
+    if (this.#spliced?.deliver(target instanceof TcpStream ? target : undefined) !== false)
+      return true;
+    this.#outlet.paused = true;
     return false;
   }
 
   #hasUndelivered(): boolean {
-    return this.#outlet.holdsRest || this.#pipe !== undefined;
+    return this.#outlet.holdsRest || this.#spliced?.waits === true;
   }
 
   #deliverRest(sink: ByteSink): boolean {
@@ -407,8 +400,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask {
     this.#closed = true;
     this.#setAbortive(how === 'abort');
     this.#outlet.dropRest();
-    this.#pipe?.release();
-    this.#pipe = undefined;
+    this.#spliced?.drop();
     if (this.#watched) forget(this.#fd);
     closeDescriptor(this.#fd);
   }
