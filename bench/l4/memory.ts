@@ -80,7 +80,7 @@ async function askHeld(context: Context): Promise<Row[]> {
 }
 
 /**
- * Looks at the processes before they are held and while they are.
+ * Looks at the processes between the first `count`, which a fresh process compiles its code for, and as many more.
  *
  * @returns KiB for each, of the process that grew most.
  */
@@ -94,6 +94,7 @@ async function grown(
     await wait(SETTLE_MS);
     return pids.map((pid) => processMemory([pid]).privateDirty);
   };
+  await hold();
   const before = await look();
   await hold();
   const after = await look();
