@@ -1,5 +1,4 @@
 import test from 'ava';
-import type { KubernetesObject } from '../../../deploy/sandbox/api.ts';
 import { Snapshot } from '../../../istiod-lite/snapshot.ts';
 import { FileSet } from '../../../istiod-lite/sources/file-set.ts';
 import type { GeneratedObject, MeshSettings } from '../../../istiod-lite/translate/settings.ts';
@@ -200,7 +199,7 @@ spec:
         - { name: beside, image: other }
 `;
   const plane = new Plane(withParameters('mine') + parameters('mine', { deployment }));
-  const made = plane.object('Deployment') as unknown as KubernetesObject;
+  const made = plane.object('Deployment');
   t.is(textAt(made, 'spec', 'replicas'), '3');
   const [waypoint, beside] = listAt(made, 'spec', 'template', 'spec', 'containers');
   t.is(textAt(waypoint, 'image'), 'halo/waypoint');

@@ -54,6 +54,7 @@ test("a handler's error keeps its code and side on the way to the caller", async
 test('a request that cannot be cloned fails its caller alone', async (t) => {
   const { threads } = startThreads(1);
   await using _running = threads;
+  // A function cannot be cloned, and the types refuse it: this is a caller without types.
   const wrong = [() => undefined] as unknown as number[];
   await t.throwsAsync(threads.link(0).call('add', wrong), { name: 'DataCloneError' });
   t.is(await threads.link(0).call('add', [1]), 2);
