@@ -11,6 +11,7 @@ const TCP_KEEPIDLE = [6, 4] as const;
 const TCP_KEEPINTVL = [6, 5] as const;
 const TCP_KEEPCNT = [6, 6] as const;
 const TCP_USER_TIMEOUT = [6, 18] as const;
+const TCP_RTO_MAX_MS = [6, 44] as const;
 const IP_TRANSPARENT = [0, 19] as const;
 const IP_BIND_ADDRESS_NO_PORT = [0, 24] as const;
 const IPV6_V6ONLY = [41, 26] as const;
@@ -62,6 +63,26 @@ export function setDualStack(fd: number): void {
 /** Leaves the port to connect(), where it need only be free towards that peer. */
 export function setBindAddressNoPort(fd: number): void {
   setIntOption(fd, ...IP_BIND_ADDRESS_NO_PORT, 1);
+}
+
+/**
+ * How long TCP repeats what nobody acknowledges, by its own rule: fifteen times, each after twice as long as the one before and two
+ * minutes at the most. Documentation of the kernel, net.ipv4.tcp_retries2.
+ */
+const USUAL_PATIENCE_MS = 924_600;
+
+/**
+ * Limits the time between two repeats of what is lost; how long TCP tries in all stays as it was. To be set before the socket
+ * connects or listens; what is accepted has it of its listener.
+ *
+ * @param ms 1,000 at the least.
+ * @returns whether this kernel can: Linux from 6.15 on.
+ */
+export function setMaxRto(fd: number, ms: number): boolean {
+  if (setIntOption(fd, ...TCP_RTO_MAX_MS, ms) < 0) return false;
+  // The number of repeats would be reached within seconds.
+  set(fd, TCP_USER_TIMEOUT, USUAL_PATIENCE_MS, 'the user timeout');
+  return true;
 }
 
 export function setKeepAlive(fd: number, keepAlive: KeepAlive): void {

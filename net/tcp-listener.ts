@@ -6,7 +6,7 @@ import { allocateShared } from './native/memory.ts';
 import { allocateSockaddr, readSockaddr } from './native/sockaddr.ts';
 import { type EventHandler, EXCLUSIVE, READABLE, unwatch, watch } from './reactor.ts';
 import { socketLocal } from './socket-address.ts';
-import { type KeepAlive, setKeepAlive, setNoDelay } from './socket-options.ts';
+import { type KeepAlive, setKeepAlive, setMaxRto, setNoDelay } from './socket-options.ts';
 import { bindListener, type TcpBindOptions } from './tcp.ts';
 import { TcpStream } from './tcp-stream.ts';
 
@@ -20,6 +20,8 @@ const peerLength = allocateShared(4);
 
 export type TcpAcceptOptions = Readonly<{
   keepAlive?: KeepAlive;
+  /** As when dialling. */
+  maxRtoMs?: number;
   /**
    * Whatever ends this process is a reset to the peers of what is accepted, from the first moment on: they must not take
    * it for an end. A stream that closes in order does so all the same. Not for descriptors that are detached.
@@ -54,6 +56,7 @@ export class TcpListener implements EventHandler {
     this.#onAccept = onAccept;
     // Linux: what is accepted has these of the listener.
     setNoDelay(bound.fd);
+    if (options.maxRtoMs !== undefined) setMaxRto(bound.fd, options.maxRtoMs);
     if (options.keepAlive !== undefined) setKeepAlive(bound.fd, options.keepAlive);
     if (options.abortive === true) setAbortiveClose(bound.fd, true);
     this.#watch();

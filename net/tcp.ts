@@ -27,6 +27,7 @@ import {
   setDualStack,
   setKeepAlive,
   setMark,
+  setMaxRto,
   setNoDelay,
   setReuseAddress,
   setReusePort,
@@ -110,6 +111,8 @@ export type TcpConnectOptions = Readonly<{
   source?: Readonly<{ ip: IpAddress; port: number }>;
   transparent?: boolean;
   keepAlive?: KeepAlive;
+  /** What is lost is repeated after no longer time than this, where the kernel can; see setMaxRto(). */
+  maxRtoMs?: number;
   timeoutMs?: number;
   signal?: AbortSignal;
 }>;
@@ -141,6 +144,7 @@ function openConnecting(to: SocketAddress, options: TcpConnectOptions): number {
     try {
       setNoDelay(fd);
       if (options.mark !== undefined) setMark(fd, options.mark);
+      if (options.maxRtoMs !== undefined) setMaxRto(fd, options.maxRtoMs);
       if (options.keepAlive !== undefined) setKeepAlive(fd, options.keepAlive);
       if (options.source !== undefined) bindSource(fd, family, options.source, options, what);
       const result = connectSocket(fd, sockaddr, writeSockaddr(sockaddr, to, family));

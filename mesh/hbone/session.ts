@@ -37,6 +37,12 @@ const PATIENCE_MS = 100;
 const HANDSHAKES_OF_PATIENCE = 2;
 const MOST_PATIENCE_MS = 400;
 
+/**
+ * While nothing gets through, TCP waits twice as long for each repeat, up to two minutes, and for the next one when the way is free
+ * again. The tunnels of a session cannot go to another one. The least that Linux takes.
+ */
+export const SESSION_MAX_RTO_MS = 1000;
+
 /** What a session tells its owner. */
 export interface SessionOwner {
   /** Over, or closed to new tunnels: not to be used for another one. */
@@ -96,7 +102,7 @@ export class HboneSession {
     tcp: TcpConnectOptions,
     options: SessionOptions,
   ): Promise<HboneSession> {
-    const below = await connectTcp(connectTo, tcp);
+    const below = await connectTcp(connectTo, { ...tcp, maxRtoMs: SESSION_MAX_RTO_MS });
     return await HboneSession.openOver(below, formatSocketAddress(connectTo), options);
   }
 

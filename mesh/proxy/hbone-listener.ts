@@ -10,6 +10,7 @@ import type { TlsContext } from '../../net/tls-context.ts';
 import type { TlsSession } from '../../net/tls-session.ts';
 import { checkClient } from '../hbone/peer.ts';
 import { serveTunnels, type TunnelRequest } from '../hbone/server.ts';
+import { SESSION_MAX_RTO_MS } from '../hbone/session.ts';
 import { identityParts, type SpiffeId, type TrustDomain } from '../model/identity.ts';
 import type { Logger } from '../runtime/log.ts';
 import { acceptOptions } from './accept-options.ts';
@@ -72,7 +73,8 @@ export function listenHbone(
   // A PING finds dead peers, not TCP's keepalive.
   const { onExhausted, takesTurns } = acceptOptions({ ...parts, keepAlive: undefined });
   const onRefused = reportRefusals(parts.log);
-  return new TcpListener(bound, { onExhausted, takesTurns }, (stream) => {
+  const options = { onExhausted, takesTurns, maxRtoMs: SESSION_MAX_RTO_MS };
+  return new TcpListener(bound, options, (stream) => {
     const admitted = parts.handshakes.admit(stream.peer.ip);
     if (admitted instanceof AdmittedHandshake) void serveSession(stream, parts, host, admitted);
     else {
