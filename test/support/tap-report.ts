@@ -37,7 +37,8 @@ export class TapReport {
     } else if (/^1\.\.\d+$/.test(line)) {
       this.#planned = Number(line.slice(3));
       this.#inFailure = false;
-    } else if (this.#inFailure && /^(?: |#)/.test(line)) {
+    } else if (this.#inFailure && /^(?: |#|$)/.test(line)) {
+      // A value over several lines may have empty ones, which YAML does not indent.
       this.#print(`${line}\n`);
       const told = this.#failures.at(-1);
       if (told !== undefined && told.length <= LINES_OF_A_FAILURE) told.push(line);
