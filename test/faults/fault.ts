@@ -29,6 +29,8 @@ export type Fault = Readonly<{
   spares: Partial<Readonly<Record<Topology, string>>>;
   /** How long it lasts. */
   holdMs: number;
+  /** A part of the mesh is another process afterwards. */
+  replaces?: true;
   begin: (place: FaultPlace) => Promise<ActiveFault>;
   /** Why one end of a connection may be gone without the other's knowing, which then waits in silence. */
   leavesHalfOpen?: string;

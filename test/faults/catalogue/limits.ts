@@ -42,6 +42,7 @@ export const limitFaults: readonly Fault[] = [
     class: 'memory limit reached',
     spares: {},
     holdMs: 800,
+    replaces: true,
     begin: async (place) => {
       const pid = await place.partPid(ZTUNNEL);
       return inTurn(

@@ -38,6 +38,7 @@ export const processFaults: readonly Fault[] = [
       class: 'process killed',
       spares,
       holdMs: 0,
+      replaces: true,
       begin: (place) => killed(place, part),
     }),
   ),

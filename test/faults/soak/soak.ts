@@ -51,6 +51,8 @@ const LAST_CONNECTION_MS = 2 * KEEPALIVE_SECONDS * 1000;
 /** From this length on stops take 30 s, and the root is changed. */
 const LONG_MINUTES = 10;
 const LONG_STOP_MS = 30_000;
+/** In a long one parts are killed in this share of the time alone, in the beginning: what lives on from there has the time to grow. */
+const KILLING_SHARE = 1 / 3;
 /** Of every part, by the line through the samples of one process; see growth.ts for how long it has to live. */
 const GROWTH = { bytesPerMinute: 1 << 20, descriptorsPerMinute: 1 };
 /** When the load is over: of every part, against what it had when it was new and idle. */
@@ -137,10 +139,13 @@ class Soak {
   async #faults(): Promise<void> {
     const { minutes, seed, waypoints, signal, say } = this.#options;
     const faults = waypoints ? ALL_FAULTS : FAULTS;
-    const endMs = performance.now() + minutes * MINUTE_MS;
+    const beganMs = performance.now();
+    const endMs = beganMs + minutes * MINUTE_MS;
+    const killingMs = minutes < LONG_MINUTES ? Infinity : minutes * MINUTE_MS * KILLING_SHARE;
     for (const fault of shuffled(faults, seededRandom(seed))) {
       const nextMs = performance.now() + FAULT_PERIOD_MS;
       if (nextMs > endMs || signal.aborted) return;
+      if (fault.replaces === true && performance.now() > beganMs + killingMs) continue;
       await this.#round(this.#lengthened(fault));
       await this.#audit();
       this.#ledger.judge();

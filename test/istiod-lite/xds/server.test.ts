@@ -342,7 +342,7 @@ test('for a proxy that does not read, changes are joined and not queued', async 
     client.acknowledge(await client.next());
   }
   client.pause();
-  const rounds = 30;
+  const rounds = 60;
   for (let round = 1; round <= rounds; round++) {
     control.write('pods.yaml', pods(round % 2 === 0));
     await control.running.refresh(); // some 200 KB each
