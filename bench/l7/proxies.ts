@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { YOUNG_GENERATION_MB } from '../../mesh/runtime/data-threads.ts';
 import { programCommand } from '../../mesh/runtime/program-command.ts';
 import { ENVOY, ENVOY_VERSION_COMMAND, envoyProxy } from '../peers/envoy.ts';
 import type { Subject } from './job.ts';
@@ -52,10 +51,7 @@ const OURS = { port: 18100, cannot: canAll };
 const halo: HttpProxy = {
   ...{ name: 'halo', ...OURS, configuration: () => '' },
   command: () => [
-    ...programCommand(join(import.meta.dirname, 'proxy-program.ts'), [
-      // As a data thread has it: of three semi-spaces.
-      `--max-semi-space-size=${YOUNG_GENERATION_MB / 3}`,
-    ]),
+    ...programCommand(join(import.meta.dirname, 'proxy-program.ts')),
     ...forEachWork(OURS, (work, port) => [`127.0.0.1:${port}`, backendOf(work), work.to]).flat(),
   ],
 };

@@ -2,6 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { Worker, type Transferable } from 'node:worker_threads';
 import { describeError } from '../../base/errors.ts';
 import { ThreadLink, type CallHandlers, type CallMap } from './thread-link.ts';
+import { YOUNG_GENERATION_MB } from './young-generation.ts';
 
 /** What every data thread answers besides its own calls; see openDataThread(). */
 export type StopCall = { stop: { request: null; response: null } };
@@ -21,11 +22,6 @@ export type DataThreadsOptions<Local extends CallMap> = Readonly<{
 
 export type DataThreadStart = Readonly<{ index: number; settings: unknown }>;
 
-/**
- * What V8 lets fill up before it collects young objects, three semi-spaces of 4 MB: with its own choice of 48 MB a thread
- * keeps some 25 MB more than it ever uses.
- */
-export const YOUNG_GENERATION_MB = 12;
 /** How long a thread may take to close what it has open before it is ended by force. */
 const STOP_DEADLINE_MS = 5_000;
 

@@ -20,7 +20,7 @@ const MINUTE_MS = 60_000;
  * 77 MiB after a collection that compacts. The longer one lives, the nearer what passes is to the limit: a soak of an hour has
  * processes that live for forty minutes of it.
  */
-const COLLECTOR_SLACK_BYTES = 40 << 20;
+const COLLECTOR_SLACK_BYTES = 32 << 20;
 /**
  * The same of descriptors: sessions beside a silent one, and connections that a fault has left half open, are there for
  * a while. A ztunnel was seen to have 84 to 103 sockets, up and down, in six minutes in which nothing grew.
