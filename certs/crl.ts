@@ -95,9 +95,13 @@ function refuseCritical(list: DerReader): void {
 
 /** The lists in force, and who is on them. */
 export class Revocations {
-  #lists: readonly RevocationList[] = [];
+  #lists: readonly RevocationList[];
   /** Whether a list is signed by a certificate: dear to find out, and asked for each peer. */
   readonly #signed = new WeakMap<RevocationList, Map<string, boolean>>();
+
+  constructor(lists: readonly RevocationList[] = []) {
+    this.#lists = lists;
+  }
 
   replace(lists: readonly RevocationList[]): void {
     this.#lists = lists;
@@ -122,6 +126,23 @@ export class Revocations {
           this.#isSignedBy(list, issuerDer),
       );
       if (revoked) return serialNumber;
+    }
+    return undefined;
+  }
+
+  /**
+   * Looks for a certificate of which nobody here says whether it is revoked: its issuer has no list.
+   *
+   * @param chain as in find(); the last one is trusted by itself.
+   * @returns the serial number of the first one.
+   */
+  findUnlisted(chain: readonly Buffer[]): string | undefined {
+    for (const [index, issuerDer] of chain.slice(1).entries()) {
+      const { serialNumber, issuer } = readCertificate(chain[index] ?? issuerDer);
+      const isListed = this.#lists.some(
+        (list) => list.issuer.equals(issuer) && this.#isSignedBy(list, issuerDer),
+      );
+      if (!isListed) return serialNumber;
     }
     return undefined;
   }

@@ -1,4 +1,6 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { readRevocationLists } from '../../certs/crl.ts';
+import { describeError } from '../../base/errors.ts';
 import type { ConfigMap } from '../../mesh/kubernetes/core.ts';
 import { secretValue, type Secret } from '../../mesh/kubernetes/secret.ts';
 
@@ -36,6 +38,21 @@ function readKeyPair(secret: Secret): Found<KeyPair> {
     return { problem: `tls.key of ${name} holds no key that can be read` };
   }
   return { chainPem: pemIn(chain).join('\n'), keyPem };
+}
+
+/** The revocation lists that a ConfigMap or Secret has under `ca.crl`; '' where it has none. */
+export function revocationListsOf(
+  object: ConfigMap | Secret,
+): Found<Readonly<{ revocationLists: string }>> {
+  const { kind, ref } = object;
+  const text = kind === 'Secret' ? secretValue(object, 'ca.crl', 'crl') : object.data.get('ca.crl');
+  if (text === undefined || text === '') return { revocationLists: '' };
+  try {
+    readRevocationLists(Buffer.from(text));
+  } catch (error) {
+    return { problem: `ca.crl of ${kind} ${ref.namespace}/${ref.name}: ${describeError(error)}` };
+  }
+  return { revocationLists: text };
 }
 
 /** The certificates of authorities that a ConfigMap or Secret has under `ca.crt`. */

@@ -1,8 +1,10 @@
 import { isIP } from 'node:net';
+import type { ConfigMap } from '../../mesh/kubernetes/core.ts';
+import type { Secret } from '../../mesh/kubernetes/secret.ts';
 import type { TrafficGroups } from '../../mesh/kubernetes/traffic-policy.ts';
 import type { UpstreamTls } from '../../mesh/model/traffic-policy.ts';
 import type { Picture } from '../snapshot.ts';
-import { keyPairOf, rootsOf, type Found } from './credentials.ts';
+import { keyPairOf, revocationListsOf, rootsOf, type Found } from './credentials.ts';
 
 /** What of a policy is about TLS. */
 export type TlsSpec = NonNullable<TrafficGroups['tls']>;
@@ -27,6 +29,7 @@ const SYSTEM_ROOTS = 'system';
 /** No TLS of any kind said; the parts that a mode fills in. */
 export const NO_CREDENTIALS = {
   ...{ roots: '', certificate: '', key: '', rootsFile: '', certificateFile: '', keyFile: '' },
+  ...{ revocationLists: '', revocationListsFile: '' },
 } as const;
 
 /** What the `tls` of a DestinationRule asks for. */
@@ -50,7 +53,8 @@ export function toUpstreamTls(written: TlsSpec | undefined, place: TlsPlace): Tl
 
 function toApplicationTls(written: TlsSpec, place: TlsPlace): TlsChoice {
   const { mode, subjectAltNames, insecureSkipVerify } = written;
-  if (written.caCrl !== '') return { problem: 'tls.caCrl is not supported' };
+  if (written.caCrl !== '' && insecureSkipVerify)
+    return { problem: 'tls.caCrl cannot be looked at where insecureSkipVerify is set' };
   const isOneHost = !place.hostname.startsWith('*') && isIP(place.hostname) === 0;
   const sni = written.sni === '' && isOneHost ? place.hostname : written.sni;
   const names = subjectAltNames.length === 0 && sni !== '' ? [sni] : subjectAltNames;
@@ -70,9 +74,11 @@ function toApplicationTls(written: TlsSpec, place: TlsPlace): TlsChoice {
 type Credentials = Partial<Omit<UpstreamTls, 'mode'>>;
 
 /** Files of the proxy's pod. */
-function filesOf({ mode, caCertificates, clientCertificate, privateKey }: TlsSpec): Credentials {
+function filesOf(written: TlsSpec): Credentials {
+  const { mode, caCertificates, caCrl, clientCertificate, privateKey } = written;
   return {
     rootsFile: caCertificates === SYSTEM_ROOTS ? '' : caCertificates,
+    revocationListsFile: caCrl,
     ...(mode === 'MUTUAL' && { certificateFile: clientCertificate, keyFile: privateKey }),
   };
 }
@@ -87,23 +93,34 @@ function fromCredential(
     if (mode === 'MUTUAL') return { problem: 'tls.credentialName: a ConfigMap holds no key' };
     const map = picture.get('ConfigMap', proxyNamespace, name);
     if (map === undefined) return { problem: `ConfigMap ${proxyNamespace}/${name} does not exist` };
-    const roots = rootsOf(map);
-    return 'problem' in roots ? roots : { roots: roots.rootsPem };
+    return authoritiesOf(map, insecureSkipVerify);
   }
   if (mode === 'MUTUAL' && isShared)
     return { problem: 'tls.credentialName: waypoints of several namespaces would get the key' };
   const secret = picture.get('Secret', proxyNamespace, name);
   if (secret === undefined) return { problem: `Secret ${proxyNamespace}/${name} does not exist` };
-  const own = rootsOf(secret);
   const apart = picture.get('Secret', proxyNamespace, `${name}-cacert`);
-  const roots = 'problem' in own && apart !== undefined ? rootsOf(apart) : own;
-  if ('problem' in roots && !insecureSkipVerify) return roots;
+  const hasNone = 'problem' in rootsOf(secret);
+  const authorities = authoritiesOf(
+    hasNone && apart !== undefined ? apart : secret,
+    insecureSkipVerify,
+  );
+  if ('problem' in authorities) return authorities;
   const pair = mode === 'MUTUAL' ? keyPairOf(secret) : undefined;
   if (pair !== undefined && 'problem' in pair) return pair;
-  return {
-    roots: 'problem' in roots ? '' : roots.rootsPem,
-    ...(pair && { certificate: pair.chainPem, key: pair.keyPem }),
-  };
+  return { ...authorities, ...(pair && { certificate: pair.chainPem, key: pair.keyPem }) };
+}
+
+/** Whom a server's certificate may be of, and what they have revoked; nobody where whoever answers is accepted. */
+function authoritiesOf(
+  object: ConfigMap | Secret,
+  insecureSkipVerify: boolean,
+): Found<Credentials> {
+  if (insecureSkipVerify) return {};
+  const roots = rootsOf(object);
+  if ('problem' in roots) return roots;
+  const lists = revocationListsOf(object);
+  return 'problem' in lists ? lists : { roots: roots.rootsPem, ...lists };
 }
 
 function splitCredential(credentialName: string): [scheme: string, name: string] {

@@ -190,14 +190,15 @@ const tls = checked(
     insecureSkipVerify: bool(),
   }),
   (value, path, report) => {
-    const { mode, credentialName, clientCertificate, privateKey } = value;
+    const { mode, credentialName, clientCertificate, privateKey, caCertificates, caCrl } = value;
     if (
       mode === 'MUTUAL' &&
       credentialName === '' &&
       (clientCertificate === '' || privateKey === '')
     )
       report.error(path, 'MUTUAL needs clientCertificate and privateKey, or credentialName');
-    if (credentialName !== '' && clientCertificate + privateKey + value.caCertificates !== '')
+    const files = clientCertificate + privateKey + caCertificates + caCrl;
+    if (credentialName !== '' && files !== '')
       report.error([...path, 'credentialName'], 'must not stand beside files of certificates');
   },
 );

@@ -70,10 +70,13 @@ export type UpstreamTls = Readonly<{
   /** PEM chain and key of `mutual`. */
   certificate: string;
   key: string;
+  /** PEM; a server's chain is looked up in them, and each issuer in it must have one. Empty, without a file either: not looked up. */
+  revocationLists: string;
   /** Where the proxy finds them, each in place of the text; '' for none. Read for every connection, as they may change. */
   rootsFile: string;
   certificateFile: string;
   keyFile: string;
+  revocationListsFile: string;
   /** Whoever answers is accepted. */
   insecureSkipVerify: boolean;
 }>;

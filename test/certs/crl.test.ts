@@ -44,6 +44,15 @@ test('a revoked intermediate revokes what is below it', (t) => {
   t.is(revocations.find([below, ...chainOf(ca).chain]), undefined);
 });
 
+test('a certificate is unlisted where no list is signed by its issuer, and a root needs none', (t) => {
+  const ca = makeTestCa();
+  const { chain, serialNumber } = chainOf(ca);
+  t.is(revocationsOf(makeCrl(ca, [])).findUnlisted(chain), undefined);
+  t.is(revocationsOf(makeCrl(makeTestCa(), [])).findUnlisted(chain), serialNumber);
+  t.is(new Revocations().findUnlisted(chain), serialNumber);
+  t.is(new Revocations().findUnlisted(chain.slice(-1)), undefined);
+});
+
 test('a list counts only where the issuer in the chain has signed it', (t) => {
   const ca = makeTestCa();
   const { chain, serialNumber } = chainOf(ca);

@@ -154,8 +154,8 @@ test('a session does not go past the TLS that its backend is to be reached by', 
   const ports = await serve(t, 2);
   const rule = { backends: [backend('web')], sessionPersistence: COOKIE };
   const cookie = valueOf(await ask(serveRule(t, { web: ports }, rule)));
-  const texts = { sni: '', roots: '', certificate: '', key: '' };
-  const files = { rootsFile: '', certificateFile: '', keyFile: '' };
+  const texts = { sni: '', roots: '', certificate: '', key: '', revocationLists: '' };
+  const files = { rootsFile: '', certificateFile: '', keyFile: '', revocationListsFile: '' };
   const tls = { mode: 'simple', subjectAltNames: [], insecureSkipVerify: false } as const;
   const waypoint = serveRule(t, { web: ports }, rule, { tls: { ...tls, ...texts, ...files } });
   const answer = await fetch(`http://127.0.0.1:${waypoint.port}/`, { headers: { cookie } });

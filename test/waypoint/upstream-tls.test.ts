@@ -17,6 +17,7 @@ import { formatFlags } from '../../waypoint/response-flags.ts';
 import { tlsKey, UpstreamTlsClient } from '../../waypoint/upstream/tls.ts';
 import { freePort, startPeer } from '../support/peer-servers.ts';
 import { servePlainWaypoint, type PlainWaypoint } from '../support/plain-waypoint.ts';
+import { crlPem, makeCrl } from '../support/crl.ts';
 import { TemporaryFolder } from '../support/temporary-folder.ts';
 import { makeTestCa, type TestCertificateOptions } from '../support/test-ca.ts';
 
@@ -30,6 +31,7 @@ const SIMPLE: UpstreamTls = {
   ...{ mode: 'simple', sni: 'web.example.com', subjectAltNames: ['web.example.com'] },
   ...{ roots: ca.rootPem, certificate: '', key: '' },
   ...{ rootsFile: '', certificateFile: '', keyFile: '', insecureSkipVerify: false },
+  ...{ revocationLists: '', revocationListsFile: '' },
 };
 
 const MUTUAL: UpstreamTls = {
@@ -179,6 +181,37 @@ test('settings from files are read for each connection, so that renewed ones cou
   rmSync(join(folder, 'key'));
   pool.retireAll();
   t.is((await get(port)).status, 503);
+});
+
+test('a server on a revocation list of the policy gets no request, by the list as it is when it is dialled', async (t) => {
+  using temporary = new TemporaryFolder();
+  const file = join(temporary.path, 'lists');
+  const { chainPem, privateKeyPem: key, serialNumber } = ca.issue(IDENTITY, NAMED);
+  const server = await serveHttps(t, NAMED, { cert: chainPem.join(''), key });
+  const [clean, listed] = [makeCrl(ca, []), makeCrl(ca, [serialNumber])];
+  const tls: UpstreamTls = { ...SIMPLE, revocationListsFile: file };
+  const refusedBy = async (content: string | Buffer, expected: string): Promise<void> => {
+    writeFileSync(file, content);
+    t.regex(await refusal(t, waypoint(t, server, tls)), new RegExp(`^${FAILED}.*${expected}`));
+    if (typeof content !== 'string' || content === '') return;
+    const byText = waypoint(t, server, { ...SIMPLE, revocationLists: content });
+    t.regex(await refusal(t, byText), new RegExp(`^${FAILED}.*${expected}`));
+  };
+  writeFileSync(file, clean);
+  const { port, pool } = waypoint(t, server, tls);
+  t.is((await answer(port)).protocol, 'TLSv1.3');
+  writeFileSync(file, listed);
+  pool.retireAll();
+  t.is((await get(port)).status, 503);
+  await refusedBy(listed, `certificate_${serialNumber}_is_revoked`);
+  await refusedBy(crlPem(listed), `certificate_${serialNumber}_is_revoked`);
+  await refusedBy(crlPem(makeCrl(stranger, [])), 'no_revocation_list_is_of_the_issuer');
+  await refusedBy('', 'cannot_be_looked_for');
+  await refusedBy('no list', 'cannot_be_looked_for');
+  rmSync(file);
+  t.is((await get(waypoint(t, server, tls).port)).status, 503);
+  const plain = waypoint(t, server, { ...SIMPLE, revocationLists: crlPem(clean) });
+  t.is((await answer(plain.port)).protocol, 'TLSv1.3');
 });
 
 const refused = test.macro<[RegExp, UpstreamTls, TestCertificateOptions?]>({

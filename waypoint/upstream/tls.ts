@@ -13,6 +13,7 @@ import { describeNames, hasName } from '../../net/certificate-names.ts';
 import { connectTls, type TlsOptions } from '../../net/tls.ts';
 import { TlsContext, type TlsContextOptions } from '../../net/tls-context.ts';
 import type { TlsSession } from '../../net/tls-session.ts';
+import { ServerRevocations } from './server-revocation.ts';
 
 /** What is spoken inside; bytes of an application agree on it by themselves. */
 export type InnerProtocol = 'HTTP/1.1' | 'HTTP/2' | 'bytes';
@@ -54,7 +55,14 @@ export function describeTls(tls: UpstreamTls): string {
     insecureSkipVerify
       ? 'whoever answers is accepted'
       : `accepted as ${subjectAltNames.join(' or ')} by ${source}`,
+    ...(namesLists(tls)
+      ? [`not if on ${tls.revocationListsFile || 'the revocation lists of the policy'}`]
+      : []),
   ].join(', ');
+}
+
+function namesLists({ revocationLists, revocationListsFile }: UpstreamTls): boolean {
+  return revocationLists !== '' || revocationListsFile !== '';
 }
 
 /** Whether a session with the application is to be begun: where the mesh's own TLS is asked for, a tunnel is that. */
@@ -74,6 +82,7 @@ export class UpstreamTlsClient implements Disposable {
   readonly #parts: UpstreamTlsParts;
   /** The one that was used last is the last. */
   readonly #contexts = new Map<string, TlsContext>();
+  readonly #revocations = new ServerRevocations();
   #roots: readonly string[] | undefined;
 
   constructor(parts: UpstreamTlsParts) {
@@ -95,14 +104,18 @@ export class UpstreamTlsClient implements Disposable {
     options: Pick<TlsOptions, 'signal' | 'timeoutMs'>,
   ): Promise<TlsSession> {
     let context: TlsContext;
+    let lists: Buffer;
     try {
+      lists = await bytesOf(tls.revocationLists, tls.revocationListsFile);
       context = this.#context(await this.#optionsOf(tls, inner));
     } catch (error) {
       below.reset();
       throw error;
     }
     const session = await connectTls(below, context, { ...options, serverName: tls.sni });
-    const refused = refusalOf(session, tls, peers);
+    const refused =
+      refusalOf(session, tls, peers) ??
+      (namesLists(tls) ? this.#revocations.refusalOf(session.peerChain(), lists) : undefined);
     if (refused === undefined) return session;
     session.reset();
     const message = `Cannot agree on TLS with the peer: ${refused}`;
@@ -173,9 +186,13 @@ function protocolsOf(inner: InnerProtocol): Pick<TlsContextOptions, 'alpn' | 'al
 }
 
 async function textOf(text: string, file: string): Promise<string> {
-  if (file === '') return text;
+  return file === '' ? text : (await bytesOf(text, file)).toString();
+}
+
+async function bytesOf(text: string, file: string): Promise<Buffer> {
+  if (file === '') return Buffer.from(text);
   try {
-    return await readFile(file, 'utf8');
+    return await readFile(file);
   } catch (error) {
     throw new MeshError('ERR_CERTIFICATE', 'local', `Cannot read ${file}: ${describeError(error)}`);
   }

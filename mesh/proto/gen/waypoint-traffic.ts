@@ -160,6 +160,8 @@ export interface UpstreamTls {
   rootsFile: string;
   certificateFile: string;
   keyFile: string;
+  revocationLists: string;
+  revocationListsFile: string;
 }
 
 export interface RetryBudget {
@@ -1939,6 +1941,8 @@ function createBaseUpstreamTls(): UpstreamTls {
     rootsFile: "",
     certificateFile: "",
     keyFile: "",
+    revocationLists: "",
+    revocationListsFile: "",
   };
 }
 
@@ -1973,6 +1977,12 @@ export const UpstreamTls: MessageFns<UpstreamTls> = {
     }
     if (message.keyFile !== "") {
       writer.uint32(82).string(message.keyFile);
+    }
+    if (message.revocationLists !== "") {
+      writer.uint32(90).string(message.revocationLists);
+    }
+    if (message.revocationListsFile !== "") {
+      writer.uint32(98).string(message.revocationListsFile);
     }
     return writer;
   },
@@ -2070,6 +2080,22 @@ export const UpstreamTls: MessageFns<UpstreamTls> = {
             message.keyFile = reader.string();
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.revocationLists = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.revocationListsFile = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2097,6 +2123,8 @@ export const UpstreamTls: MessageFns<UpstreamTls> = {
     message.rootsFile = object.rootsFile ?? "";
     message.certificateFile = object.certificateFile ?? "";
     message.keyFile = object.keyFile ?? "";
+    message.revocationLists = object.revocationLists ?? "";
+    message.revocationListsFile = object.revocationListsFile ?? "";
     return message;
   },
 };

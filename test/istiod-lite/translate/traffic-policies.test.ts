@@ -20,6 +20,7 @@ import {
   findTrafficPolicy,
   type TrafficTarget,
 } from '../../../istiod-lite/translate/traffic-policies.ts';
+import { crlPem, makeCrl } from '../../support/crl.ts';
 import { makeTestCa } from '../../support/test-ca.ts';
 
 // Each traffic-policies/NAME.in.yaml is a cluster; NAME.out.yaml is what a waypoint of namespace shop is told of each service.
@@ -31,6 +32,7 @@ const CREDENTIALS: readonly (readonly [string, string])[] = [
   ['{{ca}}', ca.rootPem.trim()],
   ['{{certificate}}', chainPem.join('').trim()],
   ['{{key}}', privateKeyPem],
+  ['{{lists}}', crlPem(makeCrl(ca, []))],
   ['{{other-key}}', makeTestCa().issue('spiffe://cluster.local/ns/shop/sa/web').privateKeyPem],
 ];
 

@@ -250,6 +250,7 @@ const tls = fc.record({
   mode: fc.constantFrom('simple' as const, 'mutual' as const, 'mesh' as const),
   ...{ sni: text, subjectAltNames: texts, roots: text, certificate: text, key: text },
   ...{ rootsFile: text, certificateFile: text, keyFile: text },
+  ...{ revocationLists: text, revocationListsFile: text },
   insecureSkipVerify: fc.boolean(),
 });
 const trafficPolicy: fc.Arbitrary<TrafficPolicy> = fc.record(

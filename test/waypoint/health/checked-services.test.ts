@@ -18,6 +18,7 @@ const KEY = keyOf('shop/web.shop.svc.cluster.local');
 const TLS: UpstreamTls = {
   ...{ mode: 'simple', sni: 'a', subjectAltNames: ['a'], roots: '', certificate: '', key: '' },
   ...{ rootsFile: '', certificateFile: '', keyFile: '', insecureSkipVerify: false },
+  ...{ revocationLists: '', revocationListsFile: '' },
 };
 
 /** Who is asked, of a service with two endpoints. */
