@@ -253,9 +253,10 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget
   /** @param answer of read(), below 1. */
   #onNothingRead(answer: number): void {
     if (answer === 0) this.#onPeerEnd();
-    else if (answer === -EAGAIN)
-      this.#readable = false; // with FIN on its way the kernel will tell the next edge
-    else this.#breakOff(this.#failure ?? errnoError(errnoName(-answer)));
+    else if (answer !== -EAGAIN) this.#breakOff(this.#failure ?? errnoError(errnoName(-answer)));
+    // The kernel has told of an error, and tells it once: whoever heard it did not keep it.
+    else if (this.#broken) this.#breakOff(this.#failure ?? errnoError('ECONNRESET'));
+    else this.#readable = false; // with FIN on its way the kernel will tell the next edge
   }
 
   #canReadEarly(): boolean {

@@ -10,7 +10,11 @@ const library = ffi.dlopen(null, {
   __errno_location: { return: 'pointer', arguments: [] },
 });
 const bytes = ffi.toBuffer(library.functions.__errno_location(), 4, false);
-const slot = new Int32Array(bytes.buffer, bytes.byteOffset, 1);
+/**
+ * errno itself, for calls whose error is told once or decides what is done: a call of lastErrno() is, until V8 has compiled it away, a
+ * place where it may collect or compile, and overwrite errno.
+ */
+export const errnoSlot = new Int32Array(bytes.buffer, bytes.byteOffset, 1);
 
 export const EPERM = 1;
 export const ENOENT = 2;
@@ -40,7 +44,7 @@ export const EINPROGRESS = 115;
 
 /** The error number of the call just made on this thread. */
 export function lastErrno(): number {
-  return slot[0] ?? 0;
+  return errnoSlot[0] ?? 0;
 }
 
 /** Of two names for one number (EAGAIN, EWOULDBLOCK) the first. */

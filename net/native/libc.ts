@@ -23,6 +23,7 @@ import {
   EPERM,
   EPIPE,
   ETIMEDOUT,
+  errnoSlot,
   lastErrno,
 } from './errno.ts';
 import { checkRange, type SharedBytes } from './memory.ts';
@@ -122,7 +123,7 @@ export function readInto(fd: number, bytes: SharedBytes, offset: number, length:
   checkRange(bytes, offset, length);
   const got = c.recv(fd, bytes.address + BigInt(offset), BigInt(length), 0);
   if (got >= 0) return got;
-  const errno = lastErrno();
+  const errno = errnoSlot[0] ?? 0;
   if (errno === EAGAIN) return -EAGAIN;
   if (streamErrnos.has(errno)) return -errno;
   return secondAnswer(errno, c.recv(fd, bytes.address + BigInt(offset), BigInt(length), 0));
@@ -142,7 +143,7 @@ export function writeFrom(fd: number, bytes: SharedBytes, offset: number, length
 export function writeNative(fd: number, address: bigint, length: number): number {
   const wrote = c.send(fd, address, BigInt(length), MSG_NOSIGNAL);
   if (wrote >= 0) return wrote;
-  const errno = lastErrno();
+  const errno = errnoSlot[0] ?? 0;
   if (streamErrnos.has(errno)) return -errno;
   const again = c.send(fd, address, BigInt(length), MSG_NOSIGNAL);
   return again >= 0 ? again : -lastErrno();
@@ -174,7 +175,7 @@ export function openPipe(bytes: number): Readonly<{ input: number; output: numbe
 export function spliceBytes(from: number, to: number, length: number): number {
   const moved = c.splice(from, 0n, to, 0n, BigInt(length), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   if (moved >= 0) return moved;
-  const errno = lastErrno();
+  const errno = errnoSlot[0] ?? 0;
   if (streamErrnos.has(errno)) return -errno;
   const again = c.splice(from, 0n, to, 0n, BigInt(length), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   return secondAnswer(errno, again);
@@ -212,14 +213,14 @@ export function listenSocket(fd: number, backlog: number): number {
 export function acceptSocket(fd: number, peer: SharedBytes, peerLength: SharedBytes): number {
   peerLength.buffer.writeUInt32LE(peer.buffer.length, 0);
   const got = c.accept4(fd, peer.address, peerLength.address, SOCK_NONBLOCK | SOCK_CLOEXEC);
-  return got >= 0 ? got : -lastErrno();
+  return got >= 0 ? got : -(errnoSlot[0] ?? 0);
 }
 
 /** 0, -EINPROGRESS, or another -errno. */
 export function connectSocket(fd: number, address: SharedBytes, length: number): number {
   checkRange(address, 0, length);
   if (c.connect(fd, address.address, length) === 0) return 0;
-  const errno = lastErrno();
+  const errno = errnoSlot[0] ?? 0;
   if (connectErrnos.has(errno)) return -errno;
   // Overwritten: what the first call began, or has done by now, the second one tells.
   if (c.connect(fd, address.address, length) === 0) return 0;
@@ -283,7 +284,7 @@ export function receiveMessage(fd: number, message: SharedBytes, flags: number):
   checkRange(message, 0, MSGHDR_BYTES);
   const got = c.recvmsg(fd, message.address, flags);
   if (got >= 0) return got;
-  const errno = lastErrno();
+  const errno = errnoSlot[0] ?? 0;
   if (streamErrnos.has(errno)) return -errno;
   return secondAnswer(errno, c.recvmsg(fd, message.address, flags));
 }
