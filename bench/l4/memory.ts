@@ -11,8 +11,11 @@ const MB = 1e6;
 const KIB = 1024;
 /** As few starts of a full state as give a median. */
 const STARTS = 3;
-const HELD_CONNECTIONS = 2000;
-const HELD_SESSIONS = 500;
+/** So many that what V8 has not collected yet, some megabytes, is little for each of them. */
+const HELD_CONNECTIONS = 8000;
+const HELD_SESSIONS = 2000;
+/** That part is held before: a fresh process compiles for it, and its heap takes its first pages. */
+const WARM_PART = 1 / 4;
 /** Until what opening them took is collected. */
 const SETTLE_MS = 3000;
 
@@ -49,21 +52,20 @@ async function askHeld(context: Context): Promise<Row[]> {
   note(`memory: ${HELD_CONNECTIONS} idle connections`);
   const client = route.client();
   const pids = await rig.ztunnelPids();
-  const hold = { ...route.to(ECHO_PORT), count: HELD_CONNECTIONS };
   const perConnection = await grown(
     pids,
     HELD_CONNECTIONS,
-    () => client.ask('hold', hold),
+    (count) => client.ask('hold', { ...route.to(ECHO_PORT), count }),
     () => client.ask('release', {}),
   );
   note(`memory: ${HELD_SESSIONS} idle sessions`);
   const outside = rig.client('outside');
   const certificate = await clientCertificate(rig);
-  const sessions = { ...serverProxy(rig), certificate, groups: 'X25519', count: HELD_SESSIONS };
+  const sessions = { ...serverProxy(rig), certificate, groups: 'X25519' };
   const perSession = await grown(
     [await rig.ztunnelPid('node-2')],
     HELD_SESSIONS,
-    () => outside.ask('holdSessions', sessions),
+    (count) => outside.ask('holdSessions', { ...sessions, count }),
     () => outside.ask('release', {}),
   );
   const plan = { unit: 'KiB', better: 'lower' } as const;
@@ -80,23 +82,23 @@ async function askHeld(context: Context): Promise<Row[]> {
 }
 
 /**
- * Looks at the processes between the first `count`, which a fresh process compiles its code for, and as many more.
+ * Looks at the processes before they are held and while they are.
  *
  * @returns KiB for each, of the process that grew most.
  */
 async function grown(
   pids: readonly number[],
   count: number,
-  hold: () => Promise<unknown>,
+  hold: (count: number) => Promise<unknown>,
   release: () => Promise<unknown>,
 ): Promise<number[]> {
   const look = async (): Promise<number[]> => {
     await wait(SETTLE_MS);
     return pids.map((pid) => processMemory([pid]).privateDirty);
   };
-  await hold();
+  await hold(count * WARM_PART);
   const before = await look();
-  await hold();
+  await hold(count);
   const after = await look();
   await release();
   const each = after.map((bytes, index) => (bytes - (before[index] ?? 0)) / count / KIB);
