@@ -46,8 +46,7 @@ export async function openAuthority(options: OpenAuthorityOptions): Promise<Open
   const selfMade = await SelfMadeCa.open({ ...kept, ...kind }, now());
   const authority = new CertificateAuthority(selfMade.material(now()), now);
   const rotate = async (step: RotationStep): Promise<void> => {
-    await selfMade.rotate(step, now());
-    authority.replace(selfMade.material(now()));
+    authority.replace(await selfMade.rotate(step, now()));
   };
   return { kind: 'self-made', authority, selfMade, rotate };
 }

@@ -89,17 +89,7 @@ export class SelfMadeCa {
 
   /** @throws {MeshError} ERR_CA, also for a root that has expired. */
   material(nowMs: number): CaMaterial {
-    const { signing } = this.#state;
-    const roots = mergeRoots(this.roots().map(({ certificatePem }) => certificatePem));
-    return makeMaterial(
-      {
-        certificatePem: signing.certificatePem,
-        privateKeyPem: signing.privateKeyPem ?? '',
-        chainPem: '',
-        rootsPem: roots.join(''),
-      },
-      nowMs,
-    );
+    return materialOf(this.#state, nowMs);
   }
 
   get phase(): RotationPhase {
@@ -132,36 +122,42 @@ export class SelfMadeCa {
 
   /** Every root that is trusted, with what it is for. */
   roots(): readonly Readonly<{ role: RootRole; certificatePem: string }>[] {
-    const { signing, next, previous } = this.#state;
-    const roles = [['signing', signing] as const, ['next', next] as const];
-    return [...roles, ['previous', previous] as const].flatMap(([role, root]) =>
-      root === undefined ? [] : [{ role, certificatePem: root.certificatePem }],
-    );
+    return rootsIn(this.#state);
   }
 
   /**
    * One step of a rotation, kept on disk before it takes effect. Between two steps every proxy must have fetched a
    * certificate, and with it the bundle: half of the longest lifetime in use.
    *
-   * @throws {MeshError} ERR_CA_ROTATION for a step out of order.
+   * @returns what is signed with from now on.
+   * @throws {MeshError} ERR_CA_ROTATION for a step out of order, ERR_CA where its outcome could not be used, as when the clock
+   *   was set back to before the new root; then all is as before.
    */
-  async rotate(step: RotationStep, nowMs: number): Promise<void> {
-    const { signing, next } = this.#state;
-    const { phase } = this;
-    if (step === 'begin' && phase === 'steady') {
-      const root = await makeRoot(this.#trustDomain, this.#keyKind, nowMs);
+  async rotate(step: RotationStep, nowMs: number): Promise<CaMaterial> {
+    const { signing } = this.#state;
+    let made: KeptRoot | undefined;
+    if (step === 'begin' && this.phase === 'steady') {
+      made = await makeRoot(this.#trustDomain, this.#keyKind, nowMs);
       // Of two who asked at once the second one is late.
       if (this.#state.signing !== signing || this.phase !== 'steady')
         throw outOfOrder(step, this.phase);
-      this.#keep({ version: 1, signing, next: root });
-    } else if (step === 'switch' && next !== undefined) {
-      const previous = { certificatePem: signing.certificatePem };
-      this.#keep({ version: 1, signing: next, previous });
-    } else if (step === 'finish' && phase === 'switched') {
-      this.#keep({ version: 1, signing });
-    } else {
-      throw outOfOrder(step, phase);
     }
+    const state = this.#after(step, made);
+    const material = materialOf(state, nowMs);
+    this.#keep(state);
+    return material;
+  }
+
+  /** @param made a new root, for the beginning. */
+  #after(step: RotationStep, made: KeptRoot | undefined): KeptState {
+    const { signing, next } = this.#state;
+    if (step === 'begin' && made !== undefined) return { version: 1, signing, next: made };
+    if (step === 'switch' && next !== undefined) {
+      const previous = { certificatePem: signing.certificatePem };
+      return { version: 1, signing: next, previous };
+    }
+    if (step === 'finish' && this.phase === 'switched') return { version: 1, signing };
+    throw outOfOrder(step, this.phase);
   }
 
   #keep(state: KeptState): void {
@@ -176,6 +172,22 @@ export type SelfMadeOptions = Readonly<{
   trustDomain: TrustDomain;
   keyKind?: KeyKind;
 }>;
+
+function materialOf(state: KeptState, nowMs: number): CaMaterial {
+  const { certificatePem, privateKeyPem: key = '' } = state.signing;
+  const roots = mergeRoots(rootsIn(state).map((root) => root.certificatePem));
+  const parts = { certificatePem, privateKeyPem: key, chainPem: '', rootsPem: roots.join('') };
+  return makeMaterial(parts, nowMs);
+}
+
+function rootsIn(
+  state: KeptState,
+): readonly Readonly<{ role: RootRole; certificatePem: string }>[] {
+  return (['signing', 'next', 'previous'] as const).flatMap((role) => {
+    const root = state[role];
+    return root === undefined ? [] : [{ role, certificatePem: root.certificatePem }];
+  });
+}
 
 async function makeRoot(trustDomain: TrustDomain, kind: KeyKind, nowMs: number): Promise<KeptRoot> {
   const keys = await generateKeyPair(kind);

@@ -154,8 +154,9 @@ function accept(one: WorkloadCertificate, other: WorkloadCertificate): boolean {
 
 async function openSelfMade(
   caDir: string,
+  now = Date.now,
 ): Promise<Extract<OpenedAuthority, { kind: 'self-made' }>> {
-  const opened = await openAuthority({ caDir, trustDomain });
+  const opened = await openAuthority({ caDir, trustDomain, now });
   if (opened.kind !== 'self-made') throw new Error('Cannot be plugged in');
   return opened;
 }
@@ -191,6 +192,32 @@ test('a rotation goes in order', async (t) => {
   await rotate('begin');
   await t.throwsAsync(rotate('begin'), { code: 'ERR_CA_ROTATION' });
   await t.throwsAsync(rotate('finish'), { code: 'ERR_CA_ROTATION' });
+});
+
+test('a step whose outcome could not be used leaves all as it was, in memory and on disk', async (t) => {
+  const caDir = makeFolder(t);
+  let aheadMs = 0;
+  const opened = await openSelfMade(caDir, () => Date.now() + aheadMs);
+  await opened.rotate('begin');
+  const before = fetch(opened.authority);
+  aheadMs = -86_400_000; // before the new root, which would sign from now on
+  await t.throwsAsync(opened.rotate('switch'), { code: 'ERR_CA' });
+  aheadMs = 0;
+  t.is(opened.selfMade.phase, 'begun');
+  t.is((await openSelfMade(caDir)).selfMade.phase, 'begun');
+  await t.throwsAsync(opened.rotate('finish'), { code: 'ERR_CA_ROTATION' });
+  t.true(accept(before, fetch(opened.authority)));
+  await opened.rotate('switch');
+  t.true(accept(before, fetch(opened.authority)));
+  t.is(opened.selfMade.phase, 'switched');
+});
+
+test('of two who begin a rotation at once one does', async (t) => {
+  const caDir = makeFolder(t);
+  const { rotate, selfMade } = await openSelfMade(caDir);
+  const outcomes = await Promise.allSettled([rotate('begin'), rotate('begin')]);
+  t.deepEqual(outcomes.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
+  t.is(selfMade.phase, 'begun');
 });
 
 test('the key of a root that signs no more is gone from the disk', async (t) => {
