@@ -21,12 +21,17 @@ export class MeshError extends Error {
   }
 }
 
-/** The text of whatever was thrown, with the texts of its causes behind it. */
+/**
+ * The text of whatever was thrown, with the texts of its causes behind it. Of a cause that is an object and no error nothing is
+ * said: some libraries put values there, such as the claims of a token.
+ */
 export function describeError(thrown: unknown): string {
   if (!(thrown instanceof Error)) return String(thrown);
-  return thrown.cause === undefined
+  const { cause } = thrown;
+  const isValue = typeof cause === 'object' && !(cause instanceof Error);
+  return cause === undefined || isValue
     ? thrown.message
-    : `${thrown.message}: ${describeError(thrown.cause)}`;
+    : `${thrown.message}: ${describeError(cause)}`;
 }
 
 /** The code of whatever was thrown, such as ENOENT or ours; `undefined` where it has none. */
