@@ -38,14 +38,15 @@ export class Churn {
     });
   }
 
-  /** One more step of changing the root. */
+  /** One more step of changing the root; one that was refused is asked for again the next time. */
   async rotate(): Promise<void> {
-    const step = ROTATION_STEPS[this.#rotation++ % ROTATION_STEPS.length] ?? 'begin';
+    const step = ROTATION_STEPS[this.#rotation % ROTATION_STEPS.length] ?? 'begin';
     await this.#try(async () => {
       const path = controlPlaneOf(await this.#mesh.sandbox.status()).adminSocket;
       const page = `/ca/rotate?step=${step}`;
       const { status, body } = await fetchAdmin({ kind: 'unix', path }, page, { method: 'POST' });
       if (status !== 200) throw new Error(body);
+      this.#rotation++;
     });
   }
 
