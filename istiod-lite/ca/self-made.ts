@@ -134,13 +134,12 @@ export class SelfMadeCa {
    *   was set back to before the new root; then all is as before.
    */
   async rotate(step: RotationStep, nowMs: number): Promise<CaMaterial> {
-    const { signing } = this.#state;
+    const before = this.#state;
     let made: KeptRoot | undefined;
     if (step === 'begin' && this.phase === 'steady') {
       made = await makeRoot(this.#trustDomain, this.#keyKind, nowMs);
       // Of two who asked at once the second one is late.
-      if (this.#state.signing !== signing || this.phase !== 'steady')
-        throw outOfOrder(step, this.phase);
+      if (this.#state !== before) throw outOfOrder(step, this.phase);
     }
     const state = this.#after(step, made);
     const material = materialOf(state, nowMs);
