@@ -13,7 +13,8 @@ const KIB = 1024;
 const STARTS = 3;
 /** So many that what V8 has not collected yet, some megabytes, is little for each of them. */
 const HELD_CONNECTIONS = 8000;
-const HELD_SESSIONS = 2000;
+/** Of these one client is let have 1,024. */
+const HELD_SESSIONS = 500;
 /** That part is held before: a fresh process compiles for it, and its heap takes its first pages. */
 const WARM_PART = 1 / 4;
 /** Until what opening them took is collected. */
