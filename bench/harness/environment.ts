@@ -9,6 +9,8 @@ export type Environment = Readonly<{
   cpus: number;
   memoryGiB: number;
   kernel: string;
+  /** Of TCP, such as `cubic`, Linux's own default; `bbr` paces, also between programs of one machine, and costs bulk a third. */
+  congestionControl: string;
   system: string;
   node: string;
   openssl: string;
@@ -27,6 +29,7 @@ export function recordEnvironment(
     cpus: availableParallelism(),
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     kernel: release(),
+    congestionControl: readFileSync('/proc/sys/net/ipv4/tcp_congestion_control', 'utf8').trim(),
     system: systemName(),
     node: process.version,
     openssl: process.versions.openssl,

@@ -28,9 +28,10 @@ export function formatPublication(results: Results, command: string): string {
 
 function describeEnvironment(environment: Environment): string[] {
   const { cpu, cpus, memoryGiB, kernel, system, node, openssl, commit, versions } = environment;
+  const { congestionControl } = environment;
   const peers = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
   return [
-    `- ${cpus} cores of ${cpu}, ${memoryGiB} GiB; ${system}, Linux ${kernel}`,
+    `- ${cpus} cores of ${cpu}, ${memoryGiB} GiB; ${system}, Linux ${kernel}, TCP ${congestionControl}`,
     `- Node ${node}, OpenSSL ${openssl}; commit ${commit}`,
     `- against ${peers.join(', ')}`,
   ];

@@ -7,7 +7,14 @@ test('a published run tells where it ran, its rows, and what is missing', (t) =>
     {
       ...{ benchmark: 'l4', startedAt: '2026-01-02T03:04:05.000Z', quiet: true },
       environment: {
-        ...{ cpu: 'a processor', cpus: 2, memoryGiB: 24, kernel: '6.1', system: 'Debian' },
+        ...{
+          cpu: 'a processor',
+          cpus: 2,
+          memoryGiB: 24,
+          kernel: '6.1',
+          congestionControl: 'cubic',
+          system: 'Debian',
+        },
         ...{ node: 'v26.0.0', openssl: '3.5.0', commit: 'abc', versions: { nginx: '1.22.1' } },
       },
       settings: { rounds: 5 },
@@ -23,7 +30,7 @@ test('a published run tells where it ran, its rows, and what is missing', (t) =>
     'npm run bench -- l4',
   );
   t.regex(page, /^# l4, 2026-01-02$/m);
-  t.regex(page, /^- 2 cores of a processor, 24 GiB; Debian, Linux 6\.1$/m);
+  t.regex(page, /^- 2 cores of a processor, 24 GiB; Debian, Linux 6\.1, TCP cubic$/m);
   t.regex(page, /^- against nginx 1\.22\.1$/m);
   t.regex(
     page,
