@@ -23,15 +23,8 @@ function results(of: readonly ModeSample[], more: Partial<AmbientResults> = {}):
   return {
     ...{ benchmark: 'ambient', startedAt: '2026-01-02T03:04:05.000Z', quiet: true },
     environment: {
-      ...{
-        cpu: 'a processor',
-        cpus: 2,
-        memoryGiB: 4,
-        kernel: '6',
-        congestionControl: 'cubic',
-        system: 's',
-        node: 'v26',
-      },
+      ...{ cpu: 'a processor', cpus: 2, memoryGiB: 4, kernel: '6', system: 's', node: 'v26' },
+      congestionControl: 'cubic',
       ...{ openssl: '3', commit: 'abc', versions: { envoy: '1.40.0' } },
     },
     settings: { ...PLANS.standard },
