@@ -1,14 +1,15 @@
 import { createHash } from 'node:crypto';
 import { describeError } from '../../base/errors.ts';
 import { readRevocationLists, Revocations } from '../../certs/crl.ts';
+import { RecentlyUsed } from './recently-used.ts';
 
 /** So many sets of lists are in use at once; others are read again. */
 const MAX_SETS = 64;
 
 /** The revocation lists that policies name for their servers. A set is read once, however many connections it is asked for. */
 export class ServerRevocations {
-  /** By a digest of the file; the one that was used last is the last. */
-  readonly #sets = new Map<string, Revocations>();
+  /** By a digest of the file. */
+  readonly #sets = new RecentlyUsed<Revocations>(MAX_SETS);
 
   /**
    * Why a server is not to be talked to, as far as these lists tell; `undefined` when it is. As in Envoy a chain is refused
@@ -33,11 +34,6 @@ export class ServerRevocations {
 
   #setOf(file: Buffer): Revocations {
     const key = createHash('sha256').update(file).digest('base64url');
-    const set = this.#sets.get(key) ?? new Revocations(readRevocationLists(file));
-    this.#sets.delete(key);
-    this.#sets.set(key, set);
-    const [oldest] = this.#sets.keys();
-    if (this.#sets.size > MAX_SETS && oldest !== undefined) this.#sets.delete(oldest);
-    return set;
+    return this.#sets.get(key, () => new Revocations(readRevocationLists(file)));
   }
 }

@@ -13,6 +13,7 @@ import { describeNames, hasName } from '../../net/certificate-names.ts';
 import { connectTls, type TlsOptions } from '../../net/tls.ts';
 import { TlsContext, type TlsContextOptions } from '../../net/tls-context.ts';
 import type { TlsSession } from '../../net/tls-session.ts';
+import { RecentlyUsed } from './recently-used.ts';
 import { ServerRevocations } from './server-revocation.ts';
 
 /** What is spoken inside; bytes of an application agree on it by themselves. */
@@ -80,8 +81,9 @@ function digestOf(value: unknown): string {
 /** TLS with applications, by the thread's own contexts: one for each set of certificates, roots and protocols. */
 export class UpstreamTlsClient implements Disposable {
   readonly #parts: UpstreamTlsParts;
-  /** The one that was used last is the last. */
-  readonly #contexts = new Map<string, TlsContext>();
+  readonly #contexts = new RecentlyUsed<TlsContext>(MAX_CONTEXTS, (context) => {
+    context.free();
+  });
   readonly #revocations = new ServerRevocations();
   #roots: readonly string[] | undefined;
 
@@ -104,9 +106,9 @@ export class UpstreamTlsClient implements Disposable {
     options: Pick<TlsOptions, 'signal' | 'timeoutMs'>,
   ): Promise<TlsSession> {
     let context: TlsContext;
-    let lists: Buffer;
+    let lists: Buffer | undefined;
     try {
-      lists = await bytesOf(tls.revocationLists, tls.revocationListsFile);
+      if (namesLists(tls)) lists = await bytesOf(tls.revocationLists, tls.revocationListsFile);
       context = this.#context(await this.#optionsOf(tls, inner));
     } catch (error) {
       below.reset();
@@ -115,7 +117,7 @@ export class UpstreamTlsClient implements Disposable {
     const session = await connectTls(below, context, { ...options, serverName: tls.sni });
     const refused =
       refusalOf(session, tls, peers) ??
-      (namesLists(tls) ? this.#revocations.refusalOf(session.peerChain(), lists) : undefined);
+      (lists && this.#revocations.refusalOf(session.peerChain(), lists));
     if (refused === undefined) return session;
     session.reset();
     const message = `Cannot agree on TLS with the peer: ${refused}`;
@@ -124,7 +126,6 @@ export class UpstreamTlsClient implements Disposable {
 
   /** Sessions go on. */
   [Symbol.dispose](): void {
-    for (const context of this.#contexts.values()) context.free();
     this.#contexts.clear();
   }
 
@@ -158,18 +159,7 @@ export class UpstreamTlsClient implements Disposable {
   #context(options: TlsContextOptions): TlsContext {
     const isSystem = options.rootsPem === this.#roots;
     const key = digestOf(isSystem ? { ...options, rootsPem: 'system' } : options);
-    const known = this.#contexts.get(key);
-    const context = known ?? new TlsContext(options);
-    this.#contexts.delete(key);
-    this.#contexts.set(key, context);
-    if (this.#contexts.size > MAX_CONTEXTS) {
-      const [oldest] = this.#contexts.entries();
-      if (oldest !== undefined) {
-        this.#contexts.delete(oldest[0]);
-        oldest[1].free();
-      }
-    }
-    return context;
+    return this.#contexts.get(key, () => new TlsContext(options));
   }
 }
 
