@@ -100,25 +100,26 @@ function fromCredential(
   const secret = picture.get('Secret', proxyNamespace, name);
   if (secret === undefined) return { problem: `Secret ${proxyNamespace}/${name} does not exist` };
   const apart = picture.get('Secret', proxyNamespace, `${name}-cacert`);
-  const hasNone = 'problem' in rootsOf(secret);
-  const authorities = authoritiesOf(
-    hasNone && apart !== undefined ? apart : secret,
-    insecureSkipVerify,
-  );
+  const authorities = authoritiesOf(secret, insecureSkipVerify, apart);
   if ('problem' in authorities) return authorities;
   const pair = mode === 'MUTUAL' ? keyPairOf(secret) : undefined;
   if (pair !== undefined && 'problem' in pair) return pair;
   return { ...authorities, ...(pair && { certificate: pair.chainPem, key: pair.keyPem }) };
 }
 
-/** Whom a server's certificate may be of, and what they have revoked; nobody where whoever answers is accepted. */
+/**
+ * Whom a server's certificate may be of, and what they have revoked; nobody where whoever answers is accepted.
+ *
+ * @param apart looked at where the object has none.
+ */
 function authoritiesOf(
   object: ConfigMap | Secret,
   insecureSkipVerify: boolean,
+  apart?: Secret,
 ): Found<Credentials> {
   if (insecureSkipVerify) return {};
   const roots = rootsOf(object);
-  if ('problem' in roots) return roots;
+  if ('problem' in roots) return apart === undefined ? roots : authoritiesOf(apart, false);
   const lists = revocationListsOf(object);
   return 'problem' in lists ? lists : { roots: roots.rootsPem, ...lists };
 }
