@@ -27,11 +27,11 @@ export function formatPublication(results: Results, command: string): string {
 }
 
 function describeEnvironment(environment: Environment): string[] {
-  const { cpu, cpus, memoryGiB, kernel, system, node, openssl, commit, versions } = environment;
-  const { congestionControl } = environment;
+  const { cpu, cpus, memoryGiB, system, node, openssl, commit, versions } = environment;
+  const linux = `Linux ${environment.kernel}, TCP ${environment.congestionControl}`;
   const peers = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
   return [
-    `- ${cpus} cores of ${cpu}, ${memoryGiB} GiB; ${system}, Linux ${kernel}, TCP ${congestionControl}`,
+    `- ${cpus} cores of ${cpu}, ${memoryGiB} GiB; ${system}, ${linux}`,
     `- Node ${node}, OpenSSL ${openssl}; commit ${commit}`,
     `- against ${peers.join(', ')}`,
   ];

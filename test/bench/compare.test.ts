@@ -14,16 +14,8 @@ function run(...rows: readonly Partial<RowParts>[]): Results {
     ...{ benchmark: 'l4', startedAt: '2026-01-01T00:00:00Z', quiet: true, settings: {} },
     ...{ rows: rows.map((row) => makeRow({ ...plan, ...row })), failures: [] },
     environment: {
-      ...{
-        cpu: '',
-        cpus: 2,
-        memoryGiB: 8,
-        kernel: '',
-        congestionControl: '',
-        system: '',
-        node: '',
-        openssl: '',
-      },
+      ...{ cpu: '', cpus: 2, memoryGiB: 8, kernel: '', system: '', node: '', openssl: '' },
+      congestionControl: '',
       ...{ commit: '', versions: {} },
     },
   };

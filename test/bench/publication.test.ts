@@ -7,14 +7,8 @@ test('a published run tells where it ran, its rows, and what is missing', (t) =>
     {
       ...{ benchmark: 'l4', startedAt: '2026-01-02T03:04:05.000Z', quiet: true },
       environment: {
-        ...{
-          cpu: 'a processor',
-          cpus: 2,
-          memoryGiB: 24,
-          kernel: '6.1',
-          congestionControl: 'cubic',
-          system: 'Debian',
-        },
+        ...{ cpu: 'a processor', cpus: 2, memoryGiB: 24, kernel: '6.1', system: 'Debian' },
+        congestionControl: 'cubic',
         ...{ node: 'v26.0.0', openssl: '3.5.0', commit: 'abc', versions: { nginx: '1.22.1' } },
       },
       settings: { rounds: 5 },

@@ -81,6 +81,15 @@ test('the runner names the tests that hang', async (t) => {
   t.is(ended.code, 1);
 });
 
+test('the runner tells all of a failure, also behind an empty line', async (t) => {
+  const ended = await runTests(
+    "test('a', (t) => t.pass());",
+    "test('b', (t) => t.fail('one\\n\\ntwo of the text'));",
+  );
+  t.regex(ended.stdout, /^ +two of the text$/m);
+  t.is(lastLine(ended), '1 passed, 1 failed');
+});
+
 test('the runner ends by force what hears no signal, and names the test', async (t) => {
   const ended = await runTestsWith(
     { HALO_TEST_HUNG_MS: String(HUNG_MS) },

@@ -116,9 +116,7 @@ class Soak {
     const beside = [
       repeat(CHURN_PERIOD_MS, until, () => this.#churn.turn()),
       repeat(LOOK_PERIOD_MS, until, () => this.#watch.look(this.#fault !== undefined)),
-      ...(minutes >= LONG_MINUTES
-        ? [repeat(ROTATION_PERIOD_MS, until, () => this.#churn.rotate())]
-        : []),
+      ...(this.#isLong ? [repeat(ROTATION_PERIOD_MS, until, () => this.#churn.rotate())] : []),
     ];
     try {
       await this.#faults();
@@ -141,7 +139,7 @@ class Soak {
     const faults = waypoints ? ALL_FAULTS : FAULTS;
     const beganMs = performance.now();
     const endMs = beganMs + minutes * MINUTE_MS;
-    const killingMs = minutes < LONG_MINUTES ? Infinity : minutes * MINUTE_MS * KILLING_SHARE;
+    const killingMs = this.#isLong ? minutes * MINUTE_MS * KILLING_SHARE : Infinity;
     for (const fault of shuffled(faults, seededRandom(seed))) {
       const nextMs = performance.now() + FAULT_PERIOD_MS;
       if (nextMs > endMs || signal.aborted) return;
@@ -205,8 +203,12 @@ class Soak {
 
   /** Stops are longer in a long soak. */
   #lengthened(fault: Fault): Fault {
-    const long = this.#options.minutes >= LONG_MINUTES && fault.class === 'process stopped';
+    const long = this.#isLong && fault.class === 'process stopped';
     return long ? { ...fault, holdMs: LONG_STOP_MS } : fault;
+  }
+
+  get #isLong(): boolean {
+    return this.#options.minutes >= LONG_MINUTES;
   }
 
   #take(reports: LoadReports): void {
