@@ -26,15 +26,15 @@ import {
   errnoSlot,
   lastErrno,
 } from './errno.ts';
-import { checkRange, type SharedBytes } from './memory.ts';
+import { addressAt, checkRange, countOf, type SharedBytes } from './memory.ts';
 
 /*
  * System calls. A result below zero is -errno. Lengths here stay below 2^31, so `ssize_t` is read as i32, which costs
  * no bigint; `size_t` is passed as u64, because nobody promises the upper half of the register.
  */
 const library = ffi.dlopen(null, {
-  recv: { return: 'i32', arguments: ['i32', 'pointer', 'u64', 'i32'] },
-  send: { return: 'i32', arguments: ['i32', 'pointer', 'u64', 'i32'] },
+  read: { return: 'i32', arguments: ['i32', 'pointer', 'u64'] },
+  write: { return: 'i32', arguments: ['i32', 'pointer', 'u64'] },
   close: { return: 'i32', arguments: ['i32'] },
   shutdown: { return: 'i32', arguments: ['i32', 'i32'] },
   socket: { return: 'i32', arguments: ['i32', 'i32', 'i32'] },
@@ -82,7 +82,6 @@ const F_SETPIPE_SZ = 1031;
 const SPLICE_F_MOVE = 1;
 const SPLICE_F_NONBLOCK = 2;
 const M_ARENA_MAX = -8;
-export const MSG_NOSIGNAL = 0x4000;
 
 /** struct msghdr, see message.ts. */
 export const MSGHDR_BYTES = 56;
@@ -114,38 +113,38 @@ function secondAnswer(firstErrno: number, again: number): number {
 }
 
 /**
- * Reads from a socket into `bytes[offset .. offset+length)`: by recv() and send(), which get to it in a shorter way than
- * read() and write() do, by 60 to 90 ns of the 900 that each of them takes.
+ * Reads from a socket into `bytes[offset .. offset+length)`: by read() and write(). The kernel has a shorter way for recv() and
+ * send(), but a call with four arguments takes `node:ffi` longer than one with three. See docs/decisions/heads-as-bytes.md.
  *
  * @returns bytes read, 0 at the end, -EAGAIN when there is nothing now, or another -errno.
  */
 export function readInto(fd: number, bytes: SharedBytes, offset: number, length: number): number {
   checkRange(bytes, offset, length);
-  const got = c.recv(fd, bytes.address + BigInt(offset), BigInt(length), 0);
+  const got = c.read(fd, addressAt(bytes, offset), countOf(length));
   if (got >= 0) return got;
   const errno = errnoSlot[0] ?? 0;
   if (errno === EAGAIN) return -EAGAIN;
   if (streamErrnos.has(errno)) return -errno;
-  return secondAnswer(errno, c.recv(fd, bytes.address + BigInt(offset), BigInt(length), 0));
+  return secondAnswer(errno, c.read(fd, addressAt(bytes, offset), countOf(length)));
 }
 
 /**
- * Writes to a socket.
+ * Writes to a socket. No signal comes of one that is broken: Node ignores it.
  *
  * @returns bytes written, or -errno.
  */
 export function writeFrom(fd: number, bytes: SharedBytes, offset: number, length: number): number {
   checkRange(bytes, offset, length);
-  return writeNative(fd, bytes.address + BigInt(offset), length);
+  return writeNative(fd, addressAt(bytes, offset), length);
 }
 
 /** As writeFrom(), from memory that native code owns and that lives during the call. */
 export function writeNative(fd: number, address: bigint, length: number): number {
-  const wrote = c.send(fd, address, BigInt(length), MSG_NOSIGNAL);
+  const wrote = c.write(fd, address, countOf(length));
   if (wrote >= 0) return wrote;
   const errno = errnoSlot[0] ?? 0;
   if (streamErrnos.has(errno)) return -errno;
-  const again = c.send(fd, address, BigInt(length), MSG_NOSIGNAL);
+  const again = c.write(fd, address, countOf(length));
   return again >= 0 ? again : -lastErrno();
 }
 

@@ -1,4 +1,4 @@
-import { MSG_NOSIGNAL, MSGHDR_BYTES, receiveMessage, sendMessage } from './libc.ts';
+import { MSGHDR_BYTES, receiveMessage, sendMessage } from './libc.ts';
 import { allocateShared } from './memory.ts';
 
 /** struct msghdr: u64 name | u32 namelen, pad | u64 iov | u64 iovlen | u64 control | u64 controllen | i32 flags, pad. */
@@ -17,6 +17,7 @@ const SCM_RIGHTS = 1;
 const CONTROL_BYTES = 256;
 const MSG_CTRUNC = 0x8;
 const MSG_TRUNC = 0x20;
+const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 const SOCKADDR_BYTES = 28;
 

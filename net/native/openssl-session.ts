@@ -1,6 +1,13 @@
 import { MeshError } from '../../base/errors.ts';
 import { ECONNRESET, EAGAIN, lastErrno } from './errno.ts';
-import { allocateShared, checkRange, copyNative, nativeText, type SharedBytes } from './memory.ts';
+import {
+  addressAt,
+  allocateShared,
+  checkRange,
+  copyNative,
+  nativeText,
+  type SharedBytes,
+} from './memory.ts';
 import {
   certificateDer,
   type CertificateFacts,
@@ -140,7 +147,7 @@ export class Ssl {
   feed(bytes: SharedBytes, offset: number, length: number): number {
     checkRange(bytes, offset, length);
     if (this.#freed || length === 0) return 0;
-    return Math.max(0, openssl.BIO_write(this.#input, bytes.address + BigInt(offset), length));
+    return Math.max(0, openssl.BIO_write(this.#input, addressAt(bytes, offset), length));
   }
 
   /** 1 when done, WANT, or FAILED. */
@@ -157,7 +164,7 @@ export class Ssl {
     checkRange(bytes, offset, length);
     if (this.#freed) return FAILED;
     openssl.ERR_clear_error();
-    const got = openssl.SSL_read(this.#address, bytes.address + BigInt(offset), length);
+    const got = openssl.SSL_read(this.#address, addressAt(bytes, offset), length);
     return got > 0 ? got : this.#judge(got, lastErrno());
   }
 
@@ -185,7 +192,7 @@ export class Ssl {
     checkRange(bytes, offset, length);
     if (this.#freed) return FAILED;
     openssl.ERR_clear_error();
-    const wrote = openssl.SSL_write(this.#address, bytes.address + BigInt(offset), length);
+    const wrote = openssl.SSL_write(this.#address, addressAt(bytes, offset), length);
     return wrote > 0 ? wrote : this.#judge(wrote, lastErrno());
   }
 

@@ -31,10 +31,12 @@ import {
 } from '../../../net/native/libc.ts';
 import { LoopSeat } from '../../../net/native/libuv.ts';
 import {
+  addressAt,
   allocateShared,
   shareBuffer,
   checkRange,
   copyNative,
+  countOf,
   nativeText,
   viewNative,
 } from '../../../net/native/memory.ts';
@@ -139,6 +141,17 @@ test('memory that is not there is an error of the kernel, and a length below not
   t.throws(() => writeNative(socket, 0n, -1));
   t.throws(() => writeNative(socket, -1n, 1));
   closeDescriptor(socket);
+});
+
+test('addresses and counts are told anew for each offset and length, and for none that is not whole', (t) => {
+  const bytes = allocateShared(64);
+  for (const offset of [0, 9, 9, 63, 0, 9])
+    t.is(addressAt(bytes, offset), bytes.address + BigInt(offset));
+  t.throws(() => addressAt(bytes, 1.5), { instanceOf: RangeError });
+  t.is(addressAt(bytes, 9), bytes.address + 9n);
+  for (const count of [0, 1, 4096, 4097, 4096, 1]) t.is(countOf(count), BigInt(count));
+  for (const count of [1.5, NaN, Infinity])
+    t.throws(() => countOf(count), { instanceOf: RangeError });
 });
 
 test('NULL and nothing are empty, and a length below nothing is an error', (t) => {
