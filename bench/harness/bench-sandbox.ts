@@ -1,4 +1,4 @@
-import { readFileSync, readlinkSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { controlPlaneOf } from '../../cli/parts.ts';
 import { Sandbox } from '../../cli/sandbox.ts';
 import { waitForProxies } from '../../cli/sync.ts';
@@ -11,6 +11,7 @@ import type {
 } from '../../deploy/sandbox/api.ts';
 import { stopSandbox } from '../../deploy/sandbox/launch.ts';
 import { NETNS_ANNOTATION } from '../../deploy/sandbox/pods.ts';
+import { enterNetns } from './enter-netns.ts';
 import { processTree, readProc } from './processes.ts';
 import { TemporaryFolder } from './temporary-folder.ts';
 
@@ -101,17 +102,9 @@ export class BenchSandbox implements AsyncDisposable {
     return `/proc/${this.#insider}/root${path}`;
   }
 
-  /**
-   * Makes a command run in a network namespace, and in nothing else of the sandbox: it sees this machine's /proc and
-   * files. The process that is started is the command's own.
-   */
+  /** Makes a command run in a network namespace, and in nothing else of the sandbox: see enterNetns(). */
   enter(netns: string, command: readonly string[]): string[] {
-    const insiders = readlinkSync(`/proc/${this.#insider}/ns/user`);
-    const user =
-      insiders === readlinkSync('/proc/self/ns/user')
-        ? []
-        : ['--target', String(this.#insider), '--user', '--preserve-credentials'];
-    return ['nsenter', ...user, `--net=${netns}`, ...command];
+    return enterNetns(this.#insider, netns, command);
   }
 
   /** The processes of the sandbox that run a program, such as `waypoint/main.ts`, as /proc outside has them. */

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, release, totalmem } from 'node:os';
+import { congestionControl } from '../../deploy/sandbox/networks.ts';
 import { systemPath } from '../../mesh/runtime/command.ts';
 
 /** What a figure depends on and does not show. */
@@ -9,7 +10,7 @@ export type Environment = Readonly<{
   cpus: number;
   memoryGiB: number;
   kernel: string;
-  /** Of TCP, such as `cubic`, Linux's own default; `bbr` paces, also between programs of one machine, and costs bulk a third. */
+  /** Of TCP in all that is measured. */
   congestionControl: string;
   system: string;
   node: string;
@@ -29,7 +30,7 @@ export function recordEnvironment(
     cpus: availableParallelism(),
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     kernel: release(),
-    congestionControl: readFileSync('/proc/sys/net/ipv4/tcp_congestion_control', 'utf8').trim(),
+    congestionControl: congestionControl(),
     system: systemName(),
     node: process.version,
     openssl: process.versions.openssl,

@@ -39,7 +39,7 @@ export async function startHttpServers(
 export function startHttpServer(
   ports: HttpServerPorts,
   pages: Readonly<Record<string, Buffer>>,
-  enter: (command: readonly string[]) => readonly string[] = (command) => command,
+  enter: (command: readonly string[]) => readonly string[],
 ): AsyncDisposable {
   const folder = new TemporaryFolder('http');
   const file = join(folder.path, 'http.conf');

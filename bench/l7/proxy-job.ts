@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startChild, stopChild } from '../harness/child.ts';
+import { OwnNetwork } from '../harness/own-network.ts';
 import { processTree } from '../harness/processes.ts';
 import { TemporaryFolder } from '../harness/temporary-folder.ts';
 import { readRequests, startHttpServer } from '../l4/http-servers.ts';
@@ -10,10 +11,12 @@ import type { Job, Subject } from './job.ts';
 import { BACKEND_PORTS, portOf, PROXIES } from './proxies.ts';
 import { MessageFile, PAGES, WORKS } from './works.ts';
 
-/** A plain reverse proxy on loopback, without TLS and rules; nginx answers behind all of them. */
+/** A plain reverse proxy on a loopback of its own, without TLS and rules; nginx answers behind all of them. */
 export async function startProxyJob(stack: AsyncDisposableStack): Promise<Job> {
-  stack.use(startHttpServer(BACKEND_PORTS, PAGES));
-  const client = stack.use(new LoadClient((command) => command));
+  const network = stack.use(await OwnNetwork.start());
+  const enter = (command: readonly string[]): string[] => network.enter(command);
+  stack.use(startHttpServer(BACKEND_PORTS, PAGES, enter));
+  const client = stack.use(new LoadClient(enter));
   const status = { host: '127.0.0.1', port: BACKEND_PORTS.http1, path: '/status' };
   const job: Omit<Job, 'subjects'> = {
     name: 'proxy',
@@ -24,7 +27,7 @@ export async function startProxyJob(stack: AsyncDisposableStack): Promise<Job> {
       }),
     ),
     messageFile: stack.use(new MessageFile()).path,
-    enter: (command) => command,
+    enter,
     requests: async () => readRequests(await client.ask('get', status)),
     askAtRate: (ask) => client.ask('requests', ask),
   };
@@ -33,7 +36,7 @@ export async function startProxyJob(stack: AsyncDisposableStack): Promise<Job> {
   for (const proxy of PROXIES) {
     const file = join(folder, proxy.name);
     writeFileSync(file, proxy.configuration(folder));
-    const child = startChild(proxy.command(file, folder));
+    const child = startChild(enter(proxy.command(file, folder)));
     stack.defer(() => stopChild(child));
     child.stdout.resume();
     const subject: Subject = { name: proxy.name, pids: [], port: (work) => portOf(proxy, work) };

@@ -19,6 +19,8 @@ import { TemporaryFolder } from '../../support/temporary-folder.ts';
 
 useOwnState();
 
+const CONGESTION_CONTROL = '/proc/sys/net/ipv4/tcp_congestion_control';
+
 const SHOP = `
 apiVersion: v1
 kind: Namespace
@@ -81,6 +83,9 @@ test.serial('pods reach Services by name, over both families, at every ready pod
   }
   t.deepEqual([...served].sort(), await podNames(sandbox, 'web-'));
   t.regex(await curl(sandbox, '-6', 'http://web.shop/'), /called-by: \[fd00:10:244:/);
+  // Linux's own, whatever the host has.
+  const tcp = { namespace: 'shop', pod: 'client', command: ['cat', CONGESTION_CONTROL] };
+  t.is((await sandbox.exec(tcp)).stdout, 'cubic\n');
   // Its own log, and that of its init container.
   t.is(await logs(sandbox, 'container=first&tail=1'), 'first from client\n');
 
