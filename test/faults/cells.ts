@@ -40,12 +40,11 @@ export function testCells(
         const { how, cells, beganMs, endedMs } = await round;
         const cell = cells.get(topology);
         if (cell === undefined) throw new Error('the round does not tell of this topology');
-        const { complete, errors, recoveryMs, wrong } = cell;
+        const { complete, errors, recovery, wrong } = cell;
         const lasted = `${Math.round(endedMs - beganMs)} ms${how === undefined ? '' : ` by ${how}`}`;
-        const recovered = `recovered after ${recoveryMs?.toFixed(0) ?? '(not)'} ms`;
-        t.log(`${lasted}; ${complete} complete, ${JSON.stringify(errors)}; ${recovered}`);
+        t.log(`${lasted}; ${complete} complete, ${JSON.stringify(errors)}; ${recovery}`);
         t.deepEqual(wrong, []);
-        t.false(isLate(cell), recovered);
+        t.false(isLate(cell), recovery);
       });
     }
 

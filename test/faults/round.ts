@@ -23,6 +23,8 @@ export type CellReport = Readonly<{
   errors: Readonly<Record<string, number>>;
   /** `undefined`: not within LATE_MS. */
   recoveryMs: number | undefined;
+  /** In words, with the load that took longest. */
+  recovery: string;
   /** What must never be. */
   wrong: readonly string[];
 }>;
@@ -93,26 +95,44 @@ function cellOf(
 ): CellReport {
   const errors: Record<string, number> = {};
   for (const { how } of report.errors) errors[how] = (errors[how] ?? 0) + 1;
-  const recoveredMs = allAnswered(topology, report.complete, endedMs);
+  const last = lastAnswered(topology, report.complete, endedMs);
+  const recoveryMs = last === undefined ? undefined : Math.max(0, last.endedMs - endedMs);
+  const ms = (time: number): string => (time - endedMs).toFixed(0);
   return {
-    ...{ complete: report.complete.length, errors },
-    recoveryMs: recoveredMs === undefined ? undefined : Math.max(0, recoveredMs - endedMs),
+    ...{ complete: report.complete.length, errors, recoveryMs },
+    recovery:
+      last === undefined
+        ? 'recovered after (not) ms'
+        : `recovered after ${ms(last.endedMs)} ms (${last.load}, begun after ${ms(last.beganMs)} ms)`,
     wrong: report.wrong.filter((text) => explains?.test(text) !== true),
   };
 }
 
-/** When, in every load of a topology, a connection that began after a time had been answered in full. */
-function allAnswered(
+type Complete = TopologyReport['complete'][number];
+
+/**
+ * Of the first connections that began after a time and were answered in full, one of each load, the one that was answered last;
+ * `undefined` until every load of the topology has one.
+ */
+function lastAnswered(
   topology: Topology,
-  complete: TopologyReport['complete'],
+  complete: readonly Complete[],
   sinceMs: number,
-): number | undefined {
+): Complete | undefined {
   const later = complete.filter(({ beganMs }) => beganMs >= sinceMs);
   const firsts = loadsOf(topology).map((load) =>
-    Math.min(...later.filter((one) => one.load === load).map(({ endedMs }) => endedMs)),
+    later.filter((one) => one.load === load).reduce(sooner, undefined),
   );
-  const lastMs = Math.max(...firsts);
-  return lastMs === Infinity ? undefined : lastMs;
+  let last: Complete | undefined;
+  for (const first of firsts) {
+    if (first === undefined) return undefined;
+    if (last === undefined || first.endedMs > last.endedMs) last = first;
+  }
+  return last;
+}
+
+function sooner(one: Complete | undefined, other: Complete): Complete {
+  return one === undefined || other.endedMs < one.endedMs ? other : one;
 }
 
 async function until(
@@ -156,7 +176,7 @@ class Sum {
 
   recovered(topologies: readonly Topology[], sinceMs: number): boolean {
     return topologies.every(
-      (topology) => allAnswered(topology, this.of(topology).complete, sinceMs) !== undefined,
+      (topology) => lastAnswered(topology, this.of(topology).complete, sinceMs) !== undefined,
     );
   }
 

@@ -182,10 +182,10 @@ class Soak {
       const { cells } = await runRound(this.#loads, fault, (reports) => {
         this.#take(reports);
       });
-      for (const [topology, { recoveryMs = Infinity }] of cells) {
+      for (const [topology, { recoveryMs = Infinity, recovery }] of cells) {
         this.#recoveryMs = Math.max(this.#recoveryMs, recoveryMs);
         if (recoveryMs > this.#options.recoveryMs)
-          this.#fail(`${topology}: ${given.name}: recovered after ${Math.round(recoveryMs)} ms`);
+          this.#fail(`${topology}: ${given.name}: ${recovery}`);
       }
     } catch (error) {
       this.#fail(`${given.name}: ${String(error)}`);
