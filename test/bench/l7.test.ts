@@ -1,5 +1,7 @@
-import { Client, credentials, type ServiceError } from '@grpc/grpc-js';
+import { join } from 'node:path';
 import test from 'ava';
+import { runChild } from '../../bench/harness/child.ts';
+import type { Job } from '../../bench/l7/job.ts';
 import { measure } from '../../bench/l7/measure.ts';
 import { startProxyJob } from '../../bench/l7/proxy-job.ts';
 import { GRPC, HTTP1, HTTP2, LARGE, SMALL, WORKS, type Work } from '../../bench/l7/works.ts';
@@ -18,8 +20,8 @@ test.serial('every plain proxy carries each kind of work that it is measured for
   );
   t.is(job.notCompared.length, 1);
   for (const { name, port } of job.subjects) {
-    t.is((await call(port(GRPC), SMALL.paths.grpc)).length, 0, name);
-    t.is((await call(port(GRPC), LARGE.paths.grpc)).length, 16 << 10, name);
+    t.is(await answerBytes(job, port(GRPC), SMALL.paths.grpc), 0, name);
+    t.is(await answerBytes(job, port(GRPC), LARGE.paths.grpc), 16 << 10, name);
   }
   const [ours] = job.subjects;
   if (ours === undefined) throw new Error('nobody is measured');
@@ -34,19 +36,9 @@ test.serial('every plain proxy carries each kind of work that it is measured for
   }
 });
 
-/** By a client that others wrote; the answer's message. */
-async function call(port: number | undefined, path: string): Promise<Buffer> {
-  const client = new Client(`127.0.0.1:${port ?? 0}`, credentials.createInsecure());
-  try {
-    return await new Promise((resolve, reject) => {
-      const same = (bytes: Buffer): Buffer => bytes;
-      const done = (error: ServiceError | null, answer?: Buffer): void => {
-        if (error !== null) reject(error);
-        else resolve(answer ?? Buffer.alloc(0));
-      };
-      client.makeUnaryRequest(path, same, same, Buffer.from('question'), done);
-    });
-  } finally {
-    client.close();
-  }
+/** By a client that others wrote, where the load comes from. */
+async function answerBytes(job: Job, port: number | undefined, path: string): Promise<number> {
+  const program = join(import.meta.dirname, '..', 'support', 'grpc-call-program.ts');
+  const command = [process.execPath, '--disable-warning=ExperimentalWarning', program];
+  return Number(await runChild(job.enter([...command, `127.0.0.1:${port ?? 0}`, path])));
 }

@@ -102,7 +102,7 @@ function cellOf(
     ...{ complete: report.complete.length, errors, recoveryMs },
     recovery:
       last === undefined
-        ? 'recovered after (not) ms'
+        ? 'not recovered'
         : `recovered after ${ms(last.endedMs)} ms (${last.load}, begun after ${ms(last.beganMs)} ms)`,
     wrong: report.wrong.filter((text) => explains?.test(text) !== true),
   };
