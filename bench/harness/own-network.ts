@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { congestionControl } from '../../deploy/sandbox/networks.ts';
+import { CONGESTION_CONTROL } from '../../deploy/sandbox/networks.ts';
 import { startChild, stopChild, type Child } from './child.ts';
 import { enterNetns } from './enter-netns.ts';
 
@@ -11,7 +11,7 @@ export class OwnNetwork implements AsyncDisposable {
   static async start(): Promise<OwnNetwork> {
     const root = process.getuid?.() === 0;
     const script = `ip link set lo up
-echo ${congestionControl()} > /proc/sys/net/ipv4/tcp_congestion_control
+echo ${CONGESTION_CONTROL} > /proc/sys/net/ipv4/tcp_congestion_control || :
 echo up; exec cat`;
     const user = root ? [] : ['--map-root-user'];
     const keeper = startChild(['unshare', ...user, '--net', 'sh', '-e', '-c', script]);

@@ -16,7 +16,13 @@ import { inNamespace, runCommand } from '../../mesh/runtime/command.ts';
 
 /** Where `ip netns` keeps names; inside the sandbox this is a file system of its own. */
 const NETNS_FOLDER = '/run/netns';
-const CUBIC = 'cubic';
+
+/**
+ * Of TCP in all namespaces of a sandbox: Linux's own default, whatever the host has, where the kernel allows it. A host's `bbr`
+ * paces each connection by timers for a way that the networks of one machine do not have, and bulk takes a third longer. See
+ * docs/decisions/large-steps.md.
+ */
+export const CONGESTION_CONTROL = 'cubic';
 
 export function netnsPath(name: string): string {
   return `${NETNS_FOLDER}/${name}`;
@@ -28,25 +34,13 @@ export function hasIpv6(): boolean {
   return existsSync(path) && readFileSync(path, 'utf8').trim() === '0';
 }
 
-/**
- * Of TCP in all namespaces of a sandbox: `cubic`, Linux's own default, whatever the host has, or that where the kernel allows
- * no cubic. A host's `bbr` paces each connection by timers for a way that the networks of one machine do not have, and bulk
- * takes a third longer. See docs/decisions/large-steps.md.
- */
-export function congestionControl(): string {
-  const setting = (name: string): string[] =>
-    readFileSync(`/proc/sys/net/ipv4/tcp_${name}`, 'utf8').trim().split(' ');
-  const [hosts = CUBIC] = setting('congestion_control');
-  return setting('allowed_congestion_control').includes(CUBIC) ? CUBIC : hosts;
-}
-
 /** What every namespace needs before its interfaces exist: no wait for duplicate addresses, which cannot be here. */
 function prepareNetns(name: string, forwarding: boolean): string {
   const settings = [
     ['net/ipv6/conf/default/accept_dad', '0'],
     ['net/ipv6/conf/all/accept_dad', '0'],
     ['net/ipv6/conf/default/accept_ra', '0'],
-    ['net/ipv4/tcp_congestion_control', congestionControl()],
+    ['net/ipv4/tcp_congestion_control', CONGESTION_CONTROL],
     ...(forwarding
       ? [
           ['net/ipv4/ip_forward', '1'],
