@@ -14,7 +14,7 @@ import type {
 } from './api.ts';
 import { pause } from './backoff.ts';
 import { Cluster } from './cluster.ts';
-import { ControlServer, type ControlledSandbox } from './control-server.ts';
+import { serveControl, type ControlledSandbox } from './control-server.ts';
 import { RESTARTED_AT } from './deployments.ts';
 import { isRecord } from './documents.ts';
 import { makeFolder } from './files.ts';
@@ -47,7 +47,6 @@ export class Sandbox implements ControlledSandbox {
   readonly #problems: string[] = [];
   readonly #startedAt = timestamp();
   readonly #tokens: TokenSigner;
-  #server: ControlServer | undefined;
   #checkQueued = false;
   #stopping: Promise<void> | undefined;
 
@@ -225,7 +224,6 @@ export class Sandbox implements ControlledSandbox {
       await this.cluster.close(STOP_GRACE_MS);
       await Promise.all(this.parts.map((part) => part.stop(STOP_GRACE_MS)));
       this.#tokens.close();
-      this.#server?.close();
     })();
     return this.#stopping;
   }
@@ -245,7 +243,7 @@ export class Sandbox implements ControlledSandbox {
     store.onChange(() => {
       this.#queueCheck();
     });
-    this.#server = await ControlServer.listen(this);
+    await serveControl(this);
     for (const part of this.parts) part.start();
     this.#queueCheck();
   }

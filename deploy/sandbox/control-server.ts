@@ -62,14 +62,27 @@ export type ControlledSandbox = Readonly<{
   stop(): Promise<void>;
 }>;
 
-/** The control API of api.ts, on the unix socket of the state folder; who may open the folder may do all of it. */
-export class ControlServer {
+/**
+ * Serves the control API of api.ts on the unix socket of the state folder, until the process ends; who may open the
+ * folder may do all of it.
+ */
+export async function serveControl(sandbox: ControlledSandbox): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<undefined>();
+  const { server } = new ControlServer(sandbox);
+  server.once('error', reject);
+  server.listen(sandbox.paths.controlSocket, () => {
+    resolve(undefined);
+  });
+  await promise;
+}
+
+class ControlServer {
   readonly #sandbox: ControlledSandbox;
-  readonly #server: Server;
+  readonly server: Server;
   readonly #handlers: ReadonlyMap<string, Handler>;
   readonly #meshStatus: MeshStatus;
 
-  private constructor(sandbox: ControlledSandbox) {
+  constructor(sandbox: ControlledSandbox) {
     this.#sandbox = sandbox;
     this.#meshStatus = new MeshStatus(sandbox.paths.statusObjects);
     const { cluster } = sandbox;
@@ -127,28 +140,11 @@ export class ControlServer {
       ],
       ['POST /v1/stop', (_request, response) => this.#stop(response)],
     ]);
-    this.#server = createServer((request, response) => void this.#serve(request, response));
-    this.#server.on('upgrade', (request, socket: Socket, head: Buffer) => {
+    this.server = createServer((request, response) => void this.#serve(request, response));
+    this.server.on('upgrade', (request, socket: Socket, head: Buffer) => {
       socket.on('error', () => undefined); // the caller has gone
       void this.#upgrade(request, socket, head);
     });
-  }
-
-  static async listen(sandbox: ControlledSandbox): Promise<ControlServer> {
-    const control = new ControlServer(sandbox);
-    const { promise, resolve, reject } = Promise.withResolvers<undefined>();
-    control.#server.once('error', reject);
-    control.#server.listen(sandbox.paths.controlSocket, () => {
-      resolve(undefined);
-    });
-    await promise;
-    return control;
-  }
-
-  close(): void {
-    this.#meshStatus[Symbol.dispose]();
-    this.#server.close();
-    this.#server.closeAllConnections();
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -333,16 +329,13 @@ export class ControlServer {
   }
 
   async #stop(response: ServerResponse): Promise<void> {
+    await this.#sandbox.stop();
     const { promise, resolve } = Promise.withResolvers<undefined>();
     response.on('close', () => {
       resolve(undefined);
     });
-    const stopped = this.#sandbox.stop();
-    // The server closes with the sandbox, and this answer must be out by then.
-    await this.#sandbox.cluster.close(0).catch(() => undefined);
     sendJson(response, 200, {});
     await promise;
-    await stopped;
     process.exit(0);
   }
 }

@@ -68,9 +68,10 @@ export async function startSandbox(settings: SandboxSettings): Promise<void> {
     writeSupervisorFile(paths.supervisor, child.pid);
     await waitForControl(paths.controlSocket, ended);
   } catch (error) {
-    if (child.exitCode === null) child.kill('SIGKILL');
+    if (child.pid !== undefined && child.exitCode === null) killInside(child.pid);
+    await ended;
     const said = lastLines(paths.supervisorLog);
-    rmSync(root, { recursive: true, force: true });
+    removeFolder(root);
     const message = `Cannot start sandbox "${settings.name}": ${describeError(error)}${said}`;
     throw new MeshError('ERR_SANDBOX_START', 'local', message, { cause: error });
   }
@@ -91,7 +92,7 @@ export async function stopSandbox(name: string): Promise<StopReport> {
     await askToStop(paths.controlSocket).catch(() => undefined); // it hangs: by force then
     await endProcess(supervisor);
   }
-  rmSync(root, { recursive: true, force: true });
+  removeFolder(root);
   return { found: running ? 'running' : 'crashed' };
 }
 
@@ -171,7 +172,7 @@ async function claimFolder(root: string, name: string): Promise<void> {
       const message = `Cannot start sandbox "${name}": it already runs (process ${found.pid}); end it with: halo down`;
       throw new MeshError('ERR_SANDBOX_RUNNING', 'local', message);
     }
-    rmSync(root, { recursive: true, force: true }); // left behind by a crash
+    removeFolder(root); // left behind by a crash
   }
   throw new MeshError(
     'ERR_SANDBOX_RUNNING',
@@ -222,8 +223,35 @@ async function endProcess(supervisor: SupervisorFile): Promise<void> {
   // After an orderly stop it ends by itself.
   for (let tries = 0; tries < 50 && isAlive(supervisor); tries++) await wait(20);
   if (!isAlive(supervisor)) return;
-  process.kill(supervisor.pid, 'SIGKILL');
+  killInside(supervisor.pid);
   for (let tries = 0; tries < 250 && isAlive(supervisor); tries++) await wait(20);
+}
+
+/**
+ * Kills the first process of the namespaces that this `unshare` made: the kernel ends all others in there before
+ * `unshare` hears of it, so that nobody inside lives when `unshare` has ended.
+ */
+function killInside(unsharePid: number): void {
+  const [first] = childrenOf(unsharePid);
+  process.kill(first ?? unsharePid, 'SIGKILL');
+}
+
+/** Empty also where the kernel does not tell (CONFIG_PROC_CHILDREN). */
+function childrenOf(pid: number): number[] {
+  try {
+    const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
+    return text
+      .split(' ')
+      .map(Number)
+      .filter((child) => child > 1);
+  } catch {
+    return [];
+  }
+}
+
+/** After a crash somebody inside may live for a moment longer than the supervisor, and write. */
+function removeFolder(path: string): void {
+  rmSync(path, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
 }
 
 function writeSupervisorFile(path: string, pid: number | undefined): void {

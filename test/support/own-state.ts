@@ -11,7 +11,8 @@ export function useOwnState(): string {
   const home = mkdtempSync(join(tmpdir(), 'halo-mesh-'));
   process.env['XDG_STATE_HOME'] = home;
   process.on('exit', () => {
-    rmSync(home, { recursive: true, force: true });
+    // What is killed at the same time may write for a moment longer.
+    rmSync(home, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
   });
   process.once('SIGTERM', () => process.exit(143)); // how the test runner ends a file that takes too long
   ownState = home;

@@ -298,6 +298,24 @@ test.serial(
   },
 );
 
+test.serial('down waits for what takes its time to end in order', async (t) => {
+  using folder = new TemporaryFolder();
+  const said = join(folder.path, 'said');
+  const sandbox = await openSandbox(t, 'slow', { nodes: 1 });
+  await sandbox.apply(`
+apiVersion: v1
+kind: Pod
+metadata: { name: slow }
+spec:
+  containers:
+    - name: c
+      command: [sh, -c, 'trap "sleep 2; echo over > ${said}; exit" TERM; echo up > ${said}; while :; do sleep 0.1; done']
+`);
+  while (!existsSync(said)) await delay(20);
+  t.deepEqual(await stopSandbox('slow'), { found: 'running' });
+  t.is(readFileSync(said, 'utf8'), 'over\n');
+});
+
 test.serial('an up after a crash begins anew', async (t) => {
   await openSandbox(t, 'again', { nodes: 1 });
   process.kill(runningSupervisor('again')?.pid ?? 0, 'SIGKILL');
