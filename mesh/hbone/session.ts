@@ -57,7 +57,6 @@ export class HboneSession {
   /** Empty where nobody has asked for its check. */
   readonly peerChain: readonly Buffer[];
   readonly #connection: Http2Connection;
-  readonly #patienceMs: number;
   #owner: SessionOwner | undefined;
   #retired = false;
   /** When the last tunnel began or ended; milliseconds of performance.now(). */
@@ -74,21 +73,25 @@ export class HboneSession {
     }>,
   ) {
     const patienceMs = HANDSHAKES_OF_PATIENCE * peer.handshakeMs;
-    this.#patienceMs = Math.min(Math.max(PATIENCE_MS, patienceMs), MOST_PATIENCE_MS);
+    const answerPatienceMs = Math.min(Math.max(PATIENCE_MS, patienceMs), MOST_PATIENCE_MS);
     this.peerIdentity = peer.identity;
     this.tlsGroup = peer.group;
     this.peerChain = peer.chain;
-    this.#connection = Http2Connection.client(transport, http2, {
-      onGoaway: () => {
-        this.#retire();
+    this.#connection = Http2Connection.client(
+      transport,
+      { ...http2, answerPatienceMs },
+      {
+        onGoaway: () => {
+          this.#retire();
+        },
+        onAvailable: () => {
+          this.lastUsedMs = performance.now();
+        },
+        onClose: () => {
+          this.#retire();
+        },
       },
-      onAvailable: () => {
-        this.lastUsedMs = performance.now();
-      },
-      onClose: () => {
-        this.#retire();
-      },
-    });
+    );
   }
 
   /**
@@ -162,7 +165,7 @@ export class HboneSession {
 
   /** Whether a new tunnel would wait with all those that do. */
   isUnresponsive(): boolean {
-    return this.#connection.isUnresponsive(this.#patienceMs);
+    return this.#connection.isUnresponsive();
   }
 
   /** `undefined` when there is no room (any more). */

@@ -58,12 +58,11 @@ export class Http2Connection {
   }
 
   /**
-   * Client: whether new streams would wait for long. No stream has been answered for longer than `patienceMs` since one
-   * was opened; then the peer was asked by a PING, and has not answered that for as long either. So the first call that
-   * finds the one only asks.
+   * Client: whether new streams would wait for long. For `answerPatienceMs` no stream was answered after one was opened, or
+   * no byte came after DATA was sent; then the peer was asked by a PING, and has not answered that for longer than this either.
    */
-  isUnresponsive(patienceMs: number): boolean {
-    return this.#session.isUnresponsive(patienceMs);
+  isUnresponsive(): boolean {
+    return this.#session.isUnresponsive();
   }
 
   /**

@@ -45,6 +45,8 @@ export type Http2Parameters = Readonly<{
   keepaliveIdleMs: number;
   /** Time without input after it, which ends the connection. */
   keepaliveTimeoutMs: number;
+  /** Client: how long a stream, and then a PING, may be without an answer before isUnresponsive(); 0 for ever. */
+  answerPatienceMs: number;
   clock: Clock;
 }>;
 
@@ -62,6 +64,7 @@ export function completeOptions(options: Http2Options, isServer: boolean): Http2
     extendedConnect: false,
     keepaliveIdleMs: KEEPALIVE_IDLE_MS,
     keepaliveTimeoutMs: KEEPALIVE_TIMEOUT_MS,
+    answerPatienceMs: 0,
     clock: systemClock,
     ...options,
   };

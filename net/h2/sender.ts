@@ -3,6 +3,7 @@ import { BulkQueue } from '../bulk-queue.ts';
 import { HEADROOM, type SharedBytes } from '../byte-stream.ts';
 import { type Outbox, STAGE_BYTES } from '../outbox.ts';
 import { runNextTurn, type TurnTask } from '../reactor.ts';
+import type { AnswerProbe } from './answer-probe.ts';
 import { FLOW_CONTROL_ERROR, Http2Violation } from './errors.ts';
 import { addCredit } from './flow-control.ts';
 import {
@@ -50,6 +51,7 @@ export class Sender implements TurnTask {
   readonly bulkQueue = new BulkQueue();
   readonly #outbox: Outbox;
   readonly #encoder: HpackEncoder;
+  readonly #probe: AnswerProbe;
   #windowBytes = INITIAL_WINDOW_BYTES;
   /** By their tags, so that all get their share and who sends rarely goes first. */
   readonly #waiters: Waiter[] = [];
@@ -62,8 +64,9 @@ export class Sender implements TurnTask {
   #lastDataStream = 0;
   #lastDataFlags = 0;
 
-  constructor(outbox: Outbox, peer: PeerSettings, headerTableBytes: number) {
+  constructor(outbox: Outbox, peer: PeerSettings, headerTableBytes: number, probe: AnswerProbe) {
     this.#outbox = outbox;
+    this.#probe = probe;
     this.peer = peer;
     this.#encoder = new HpackEncoder(headerTableBytes);
   }
@@ -103,6 +106,7 @@ export class Sender implements TurnTask {
     }
     this.#windowBytes -= sent;
     this.dataFrames++;
+    this.#probe.onSend();
     this.#servedTag = Math.max(stream.sendTag, this.#servedTag);
     stream.sendTag = this.#servedTag + sent;
     return sent;

@@ -89,7 +89,15 @@ export class Session
     };
     this.#outbox = new Outbox(transport, this);
     this.#ending = new Ending(transport, this.#outbox, parameters.clock);
-    this.#sender = new Sender(this.#outbox, new PeerSettings(), parameters.headerTableBytes);
+    this.#probe = new AnswerProbe(
+      () => {
+        this.#sender.ping(0, PING_MARK, PROBE_PING);
+      },
+      parameters.clock,
+      parameters.answerPatienceMs,
+    );
+    const peer = new PeerSettings();
+    this.#sender = new Sender(this.#outbox, peer, parameters.headerTableBytes, this.#probe);
     this.#abuse = new AbuseCounter(parameters.clock);
     if (!isServer) this.#sender.preface();
     this.#sender.settings(makeSettings(parameters, isServer));
@@ -101,9 +109,6 @@ export class Session
       parameters.keepaliveIdleMs,
       parameters.keepaliveTimeoutMs,
     );
-    this.#probe = new AnswerProbe(() => {
-      this.#sender.ping(0, PING_MARK, PROBE_PING);
-    }, parameters.clock);
     this.#cancelSettingsTimeout = parameters.clock.after(SETTINGS_TIMEOUT_MS, () => {
       this.#fail(SETTINGS_TIMEOUT, 'no answer to SETTINGS');
     });
@@ -122,8 +127,8 @@ export class Session
   }
 
   /** See AnswerProbe. */
-  isUnresponsive(patienceMs: number): boolean {
-    return !this.#over && this.#probe.isUnresponsive(patienceMs);
+  isUnresponsive(): boolean {
+    return this.#probe.isUnresponsive();
   }
 
   openStream(
@@ -172,6 +177,7 @@ export class Session
   onData(bytes: SharedBytes, offset: number, length: number): number {
     if (this.#over) return length;
     this.#keepalive.onInput();
+    this.#probe.onInput();
     try {
       this.#reader.read(bytes, offset, length);
     } catch (error) {
@@ -367,6 +373,7 @@ export class Session
     this.#over = true;
     this.#reader.stop();
     this.#keepalive.stop();
+    this.#probe.stop();
     this.#cancelSettingsTimeout?.();
     this.#cancelSettingsTimeout = undefined;
     this.#sender.stop();

@@ -138,6 +138,47 @@ test('each request of HTTP/1.1 has a connection of its own, the last used one fi
   t.is(dialler.dialled.length, 2);
 });
 
+for (const version of ['HTTP/1.1', 'HTTP/2'] as const)
+  test(`a connection whose peer is silent gets a request when no other can be had, ${version}`, async (t) => {
+    const dialler = new Dialler();
+    const pool = new UpstreamPool(dialler.connect);
+    t.teardown(() => {
+      pool[Symbol.dispose]();
+    });
+    const silent = new Set<number>();
+    /** The next connection, on a way of its own, answers its first request. */
+    const another = async (): Promise<Waiter> => {
+      const number = dialler.dialled.length;
+      const waiter = ask(pool, version);
+      const dial = dialler.dialled[number] ?? t.fail();
+      dial.events.onWay?.({ isUnresponsive: () => silent.has(number) });
+      const connection = dial.open();
+      await settled();
+      connection.room++;
+      dial.events.onAvailable();
+      return waiter;
+    };
+    const first = await another();
+    silent.add(0);
+    const second = await another();
+    t.not(second.got, first.got);
+    t.is(ask(pool, version, { ...UNLIMITED, maxConnections: 2 }).got, second.got);
+    dialler.dialled[1]?.events.onClose();
+    t.is(
+      ask(pool, version, { ...UNLIMITED, maxConnections: 1 }).got,
+      first.got,
+      'no other allowed',
+    );
+    dialler.dialled[0]?.events.onClose();
+
+    const slow: Waiter[] = [];
+    while (slow.length < 8) {
+      slow.push(await another());
+      silent.add(dialler.dialled.length - 1);
+    }
+    t.is(ask(pool, version).got, slow.at(-1)?.got, 'one more would not help');
+  });
+
 test('a failed connection is told to all of HTTP/2, to one of HTTP/1.1', async (t) => {
   const dialler = new Dialler();
   using pool = new UpstreamPool(dialler.connect);

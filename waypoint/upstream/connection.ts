@@ -5,8 +5,16 @@ import type {
   HttpClientConnection,
 } from '../../net/http/exchange.ts';
 
+/** What a connection goes through: a session with the endpoint's proxy, which many connections share. */
+export type UpstreamWay = Readonly<{
+  /** It has been silent for so long that another one may be sooner. */
+  isUnresponsive(): boolean;
+}>;
+
 /** What a connection tells the pool. */
 export interface ConnectionEvents {
+  /** Of one in a tunnel, before it stands. */
+  onWay?(way: UpstreamWay): void;
   /** There may be room for another request: one has ended, or the server allows more. */
   onAvailable(): void;
   /** Over, and told once; what was on it has heard of it. */
@@ -25,6 +33,7 @@ export class UpstreamConnection implements ConnectionEvents {
   readonly #owner: UpstreamConnectionOwner;
   readonly #maxRequests: number;
   #connection: HttpClientConnection | undefined;
+  #way: UpstreamWay | undefined;
   #requests = 0;
   #exhausted = false;
   /** The pool's: it is among those with room. */
@@ -46,6 +55,11 @@ export class UpstreamConnection implements ConnectionEvents {
   get hasRoom(): boolean {
     if (this.closed || this.#exhausted || this.#connection === undefined) return false;
     return this.#connection.availableExchanges() > 0;
+  }
+
+  /** A request would wait, for nobody knows how long. */
+  get isUnresponsive(): boolean {
+    return this.#way?.isUnresponsive() === true;
   }
 
   /** @returns `undefined` when there is no room after all. @throws {MeshError} for a head that cannot be sent. */
@@ -73,6 +87,10 @@ export class UpstreamConnection implements ConnectionEvents {
 
   close(): void {
     this.#connection?.close();
+  }
+
+  onWay(way: UpstreamWay): void {
+    this.#way = way;
   }
 
   onAvailable(): void {

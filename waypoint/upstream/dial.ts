@@ -1,6 +1,7 @@
 import type { IpAddress, SocketAddress } from '../../base/address.ts';
 import { MeshError } from '../../base/errors.ts';
 import { makeTraceparent } from '../../mesh/hbone/headers.ts';
+import type { HboneSession } from '../../mesh/hbone/session.ts';
 import { HBONE_PORT } from '../../mesh/model/ports.ts';
 import { connectTunnel, tunnelHeaders } from '../../mesh/proxy/connect.ts';
 import { addressOf, peersOf } from '../../mesh/proxy/next-hop.ts';
@@ -9,7 +10,7 @@ import type { HttpClientConnection } from '../../net/http/exchange.ts';
 import { connectHttp } from '../../net/http/client.ts';
 import type { WaypointParts } from '../parts.ts';
 import { connectPlain } from './connect-plain.ts';
-import type { ConnectionEvents } from './connection.ts';
+import type { ConnectionEvents, UpstreamWay } from './connection.ts';
 import type { UpstreamVersion } from './endpoint-pool.ts';
 import { needsTls } from './tls.ts';
 import type { TargetEndpoint } from './target-backend.ts';
@@ -31,7 +32,8 @@ export async function dialEndpoint(
   cancelled: AbortSignal = parts.gone,
 ): Promise<HttpClientConnection> {
   const signal = AbortSignal.any([AbortSignal.timeout(timeoutMs), parts.gone, cancelled]);
-  const below = await connectEndpoint(parts, endpoint, signal, timeoutMs);
+  const onWay = (way: UpstreamWay): void => events.onWay?.(way);
+  const below = await connectEndpoint(parts, endpoint, signal, timeoutMs, onWay);
   const { tls, workload, service } = endpoint;
   const transport = needsTls(tls, workload)
     ? await parts.upstreamTls.connect(
@@ -42,12 +44,13 @@ export async function dialEndpoint(
   return connectHttp(transport, version === 'HTTP/2' ? 'http2' : 'http1', {}, events);
 }
 
-/** A connection to an endpoint that carries bytes as they are. */
+/** A connection to an endpoint that carries bytes as they are. @param onWay told of a tunnel what it goes through. */
 export async function connectEndpoint(
   parts: WaypointParts,
   endpoint: TargetEndpoint,
   signal: AbortSignal,
   timeoutMs: number,
+  onWay?: (way: UpstreamWay) => void,
 ): Promise<ByteStream> {
   const { workload, service, through } = endpoint;
   const self = parts.state.localWorkload(parts.self);
@@ -62,7 +65,8 @@ export async function connectEndpoint(
   if (workload.tunnelProtocol === 'NONE' && through === undefined)
     return await connectPlain(parts, address, { signal, timeoutMs });
   const own: SocketAddress = { ip: self.addresses[0] ?? address.ip, port: 0 };
-  const tunnel = await connectTunnel(
+  let session: HboneSession | undefined;
+  const { stream } = await connectTunnel(
     parts,
     {
       ...{ podUid: self.uid, ip: own.ip, identity: parts.self.identity, gone: parts.gone },
@@ -88,10 +92,14 @@ export async function connectEndpoint(
         { traceparent: makeTraceparent() },
         service?.hostname,
       ),
-      ...{ timeoutMs, signal, onSession: () => undefined },
+      ...{ timeoutMs, signal },
+      onSession: (used) => {
+        session = used;
+      },
     },
   );
-  return tunnel.stream;
+  if (session !== undefined) onWay?.(session);
+  return stream;
 }
 
 async function findAddress(parts: WaypointParts, endpoint: TargetEndpoint): Promise<IpAddress> {

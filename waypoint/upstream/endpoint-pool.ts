@@ -42,6 +42,9 @@ export interface PoolWaiter {
  */
 const PATIENCE_MS = 500;
 
+/** Where so many connections that have room wait for their peer, one more would not help either. */
+const MAX_UNRESPONSIVE = 8;
+
 /** A place in the queue. */
 export class PendingConnection {
   readonly waiter: PoolWaiter;
@@ -174,12 +177,22 @@ export class EndpointPool {
     if (at >= 0) this.#offered.splice(at, 1);
   }
 
+  /** The last one whose peer answers; one that does not, where no other may be made, or there are many of them. */
   #free(): UpstreamConnection | undefined {
-    for (let last = this.#offered.at(-1); last !== undefined; last = this.#offered.at(-1)) {
-      if (last.hasRoom) return last;
-      this.#withdraw(last); // it drains
+    let slow: UpstreamConnection | undefined;
+    let slowCount = 0;
+    for (let at = this.#offered.length - 1; at >= 0 && slowCount < MAX_UNRESPONSIVE; at--) {
+      const connection = this.#offered[at];
+      if (connection === undefined) break;
+      if (!connection.hasRoom)
+        this.#withdraw(connection); // it drains
+      else if (!connection.isUnresponsive) return connection;
+      else {
+        slow ??= connection;
+        slowCount++;
+      }
     }
-    return undefined;
+    return slowCount === MAX_UNRESPONSIVE || !this.#hasRoom ? slow : undefined;
   }
 
   #serve(): void {
@@ -221,7 +234,7 @@ export class EndpointPool {
       this.#patience = undefined;
       if (this.#waiting.length === 0) return;
       if (this.#hasRoom && this.#recentDials === 0) void this.#open();
-      this.#dial();
+      this.#serve(); // by what answers again
     }, PATIENCE_MS);
   }
 
