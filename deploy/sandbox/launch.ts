@@ -233,7 +233,11 @@ async function endProcess(supervisor: SupervisorFile): Promise<void> {
  */
 function killInside(unsharePid: number): void {
   const [first] = childrenOf(unsharePid);
-  process.kill(first ?? unsharePid, 'SIGKILL');
+  try {
+    process.kill(first ?? unsharePid, 'SIGKILL');
+  } catch {
+    // It has just ended.
+  }
 }
 
 /** Empty also where the kernel does not tell (CONFIG_PROC_CHILDREN). */
