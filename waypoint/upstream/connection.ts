@@ -13,7 +13,7 @@ export type UpstreamWay = Readonly<{
 
 /** What a connection tells the pool. */
 export interface ConnectionEvents {
-  /** Of one in a tunnel, before it stands. */
+  /** Of one in a tunnel, before it stands: the last one told is the one that it has. */
   onWay?(way: UpstreamWay): void;
   /** There may be room for another request: one has ended, or the server allows more. */
   onAvailable(): void;

@@ -1,7 +1,6 @@
 import type { IpAddress, SocketAddress } from '../../base/address.ts';
 import { MeshError } from '../../base/errors.ts';
 import { makeTraceparent } from '../../mesh/hbone/headers.ts';
-import type { HboneSession } from '../../mesh/hbone/session.ts';
 import { HBONE_PORT } from '../../mesh/model/ports.ts';
 import { connectTunnel, tunnelHeaders } from '../../mesh/proxy/connect.ts';
 import { addressOf, peersOf } from '../../mesh/proxy/next-hop.ts';
@@ -44,7 +43,7 @@ export async function dialEndpoint(
   return connectHttp(transport, version === 'HTTP/2' ? 'http2' : 'http1', {}, events);
 }
 
-/** A connection to an endpoint that carries bytes as they are. @param onWay told of a tunnel what it goes through. */
+/** A connection to an endpoint that carries bytes as they are. @param onWay told of each session that is tried. */
 export async function connectEndpoint(
   parts: WaypointParts,
   endpoint: TargetEndpoint,
@@ -65,8 +64,7 @@ export async function connectEndpoint(
   if (workload.tunnelProtocol === 'NONE' && through === undefined)
     return await connectPlain(parts, address, { signal, timeoutMs });
   const own: SocketAddress = { ip: self.addresses[0] ?? address.ip, port: 0 };
-  let session: HboneSession | undefined;
-  const { stream } = await connectTunnel(
+  const tunnel = await connectTunnel(
     parts,
     {
       ...{ podUid: self.uid, ip: own.ip, identity: parts.self.identity, gone: parts.gone },
@@ -92,14 +90,10 @@ export async function connectEndpoint(
         { traceparent: makeTraceparent() },
         service?.hostname,
       ),
-      ...{ timeoutMs, signal },
-      onSession: (used) => {
-        session = used;
-      },
+      ...{ timeoutMs, signal, onSession: (session) => onWay?.(session) },
     },
   );
-  if (session !== undefined) onWay?.(session);
-  return stream;
+  return tunnel.stream;
 }
 
 async function findAddress(parts: WaypointParts, endpoint: TargetEndpoint): Promise<IpAddress> {
