@@ -1,12 +1,13 @@
 import ffi from 'node:ffi';
 import os from 'node:os';
 import { MeshError, type Side } from '../../base/errors.ts';
+import { openLibrary } from './library.ts';
 
 /*
  * errno is read through a view of this thread's own variable: a nanosecond, no call, no garbage. It must be the very
  * next expression after the call: a collection in between may change it.
  */
-const library = ffi.dlopen(null, {
+const library = openLibrary({
   __errno_location: { return: 'pointer', arguments: [] },
 });
 const bytes = ffi.toBuffer(library.functions.__errno_location(), 4, false);

@@ -26,15 +26,16 @@ import {
   errnoSlot,
   lastErrno,
 } from './errno.ts';
+import { openLibrary } from './library.ts';
 import { addressAt, checkRange, countOf, type SharedBytes } from './memory.ts';
 
 /*
  * System calls. A result below zero is -errno. Lengths here stay below 2^31, so `ssize_t` is read as i32, which costs
  * no bigint; `size_t` is passed as u64, because nobody promises the upper half of the register.
  */
-const library = ffi.dlopen(null, {
-  read: { return: 'i32', arguments: ['i32', 'pointer', 'u64'] },
-  write: { return: 'i32', arguments: ['i32', 'pointer', 'u64'] },
+const library = openLibrary({
+  recv: { return: 'i32', arguments: ['i32', 'pointer', 'u64', 'i32'] },
+  send: { return: 'i32', arguments: ['i32', 'pointer', 'u64', 'i32'] },
   close: { return: 'i32', arguments: ['i32'] },
   shutdown: { return: 'i32', arguments: ['i32', 'i32'] },
   socket: { return: 'i32', arguments: ['i32', 'i32', 'i32'] },
@@ -113,19 +114,19 @@ function secondAnswer(firstErrno: number, again: number): number {
 }
 
 /**
- * Reads from a socket into `bytes[offset .. offset+length)`: by read() and write(). The kernel has a shorter way for recv() and
- * send(), but a call with four arguments takes `node:ffi` longer than one with three. See docs/decisions/heads-as-bytes.md.
+ * Reads from a socket into `bytes[offset .. offset+length)`: by recv(), for which the kernel has a shorter way than for
+ * read(). The same is true of send() and write().
  *
  * @returns bytes read, 0 at the end, -EAGAIN when there is nothing now, or another -errno.
  */
 export function readInto(fd: number, bytes: SharedBytes, offset: number, length: number): number {
   checkRange(bytes, offset, length);
-  const got = c.read(fd, addressAt(bytes, offset), countOf(length));
+  const got = c.recv(fd, addressAt(bytes, offset), countOf(length), 0);
   if (got >= 0) return got;
   const errno = errnoSlot[0] ?? 0;
   if (errno === EAGAIN) return -EAGAIN;
   if (streamErrnos.has(errno)) return -errno;
-  return secondAnswer(errno, c.read(fd, addressAt(bytes, offset), countOf(length)));
+  return secondAnswer(errno, c.recv(fd, addressAt(bytes, offset), countOf(length), 0));
 }
 
 /**
@@ -140,11 +141,11 @@ export function writeFrom(fd: number, bytes: SharedBytes, offset: number, length
 
 /** As writeFrom(), from memory that native code owns and that lives during the call. */
 export function writeNative(fd: number, address: bigint, length: number): number {
-  const wrote = c.write(fd, address, countOf(length));
+  const wrote = c.send(fd, address, countOf(length), 0);
   if (wrote >= 0) return wrote;
   const errno = errnoSlot[0] ?? 0;
   if (streamErrnos.has(errno)) return -errno;
-  const again = c.write(fd, address, countOf(length));
+  const again = c.send(fd, address, countOf(length), 0);
   return again >= 0 ? again : -lastErrno();
 }
 
@@ -172,11 +173,11 @@ export function openPipe(bytes: number): Readonly<{ input: number; output: numbe
  * @returns how many, 0 at the end of `from`, -EAGAIN when none can be moved now, or another -errno.
  */
 export function spliceBytes(from: number, to: number, length: number): number {
-  const moved = c.splice(from, 0n, to, 0n, BigInt(length), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  const moved = c.splice(from, 0n, to, 0n, countOf(length), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   if (moved >= 0) return moved;
   const errno = errnoSlot[0] ?? 0;
   if (streamErrnos.has(errno)) return -errno;
-  const again = c.splice(from, 0n, to, 0n, BigInt(length), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  const again = c.splice(from, 0n, to, 0n, countOf(length), SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   return secondAnswer(errno, again);
 }
 

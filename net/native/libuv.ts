@@ -1,7 +1,8 @@
 import ffi from 'node:ffi';
+import { openLibrary } from './library.ts';
 import { viewNative } from './memory.ts';
 
-const library = ffi.dlopen(null, {
+const library = openLibrary({
   calloc: { return: 'pointer', arguments: ['u64', 'u64'] },
   free: { return: 'void', arguments: ['pointer'] },
   uv_version: { return: 'u32', arguments: [] },

@@ -41,9 +41,10 @@ export function addressAt(bytes: SharedBytes, offset: number): bigint {
 const MAX_KEPT_COUNT = 4096;
 const counts = new Array<bigint | undefined>(MAX_KEPT_COUNT + 1).fill(undefined);
 
-/** A number of bytes as native code takes it: those of small messages exist once. @throws {RangeError} for none that is whole. */
+/** A number of bytes as native code takes it: those of small messages exist once. @throws {RangeError} unless it is whole and none below zero. */
 export function countOf(bytes: number): bigint {
-  return bytes >= 0 && bytes <= MAX_KEPT_COUNT ? (counts[bytes] ??= BigInt(bytes)) : BigInt(bytes);
+  if (!(bytes >= 0)) throw new RangeError(`Cannot use a count of ${bytes} bytes`);
+  return bytes <= MAX_KEPT_COUNT ? (counts[bytes] ??= BigInt(bytes)) : BigInt(bytes);
 }
 
 /** A C string in memory of its own. */

@@ -1,9 +1,9 @@
-import ffi from 'node:ffi';
+import { openLibrary } from './library.ts';
 
 /* What the node binary exports of OpenSSL 3.5; `P` results are addresses, 0n for NULL. */
 const P = 'pointer';
 
-export const library = ffi.dlopen(null, {
+export const library = openLibrary({
   TLS_method: { return: P, arguments: [] },
   SSL_CTX_new: { return: P, arguments: [P] },
   SSL_CTX_free: { return: 'void', arguments: [P] },
