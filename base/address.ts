@@ -12,6 +12,9 @@ export type AddressFamily = 4 | 6;
 
 export type SocketAddress = Readonly<{ ip: IpAddress; port: number }>;
 
+const DOT = 0x2e;
+const DIGIT_ZERO = 0x30;
+
 /** A network in canonical form: host bits are zero. */
 export type Cidr = Readonly<{ ip: IpAddress; prefix: number }>;
 
@@ -31,12 +34,11 @@ export function tryParseIpAddress(text: string): IpAddress | undefined {
   const family = isIP(text);
   if (family === 4) return text as IpAddress;
   if (family === 0 || text.includes('%')) return undefined;
-  const groups = parseIpv6Groups(text);
-  return formatIpv6Groups(groups);
+  return ipFromBytes(ipv6ToBytes(text));
 }
 
 export function familyOf(ip: IpAddress): AddressFamily {
-  return isIPv4(ip) ? 4 : 6;
+  return ip.includes(':') ? 6 : 4;
 }
 
 /**
@@ -45,16 +47,30 @@ export function familyOf(ip: IpAddress): AddressFamily {
  * @throws {MeshError} ERR_ADDRESS for any other length.
  */
 export function ipFromBytes(bytes: Uint8Array): IpAddress {
-  if (bytes.length === 4) return bytes.join('.') as IpAddress;
+  if (bytes.length === 4) return ipv4FromBytes(bytes, 0);
   if (bytes.length !== 16) throw addressError('IP address of bytes', String(bytes.length));
+  if (isMapped(bytes)) return ipv4FromBytes(bytes, 12);
   const groups: number[] = [];
   for (let at = 0; at < 16; at += 2) groups.push(((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0));
   return formatIpv6Groups(groups);
 }
 
+function ipv4FromBytes(bytes: Uint8Array, at: number): IpAddress {
+  return `${bytes[at]}.${bytes[at + 1]}.${bytes[at + 2]}.${bytes[at + 3]}` as IpAddress;
+}
+
+/** `::ffff:a.b.c.d` */
+function isMapped(bytes: Uint8Array): boolean {
+  for (let at = 0; at < 10; at++) if (bytes[at] !== 0) return false;
+  return bytes[10] === 0xff && bytes[11] === 0xff;
+}
+
 /** The 4 or 16 bytes of an address in network order. */
 export function ipToBytes(ip: IpAddress): Uint8Array {
-  if (isIPv4(ip)) return Uint8Array.from(ip.split('.'), Number);
+  return familyOf(ip) === 4 ? ipv4ToBytes(ip) : ipv6ToBytes(ip);
+}
+
+function ipv6ToBytes(ip: string): Uint8Array {
   const bytes = new Uint8Array(16);
   parseIpv6Groups(ip).forEach((group, index) => {
     bytes[index * 2] = group >> 8;
@@ -63,9 +79,24 @@ export function ipToBytes(ip: IpAddress): Uint8Array {
   return bytes;
 }
 
+function ipv4ToBytes(ip: IpAddress): Uint8Array {
+  const bytes = new Uint8Array(4);
+  let part = 0;
+  let value = 0;
+  for (let at = 0; at < ip.length; at++) {
+    const code = ip.charCodeAt(at);
+    if (code === DOT) {
+      bytes[part++] = value;
+      value = 0;
+    } else value = value * 10 + (code - DIGIT_ZERO);
+  }
+  bytes[part] = value;
+  return bytes;
+}
+
 /** `127.0.0.0/8` and `::1`. */
 export function isLoopback(ip: IpAddress): boolean {
-  return ip === '::1' || (isIPv4(ip) && ip.startsWith('127.'));
+  return ip === '::1' || (familyOf(ip) === 4 && ip.startsWith('127.'));
 }
 
 export function socketAddress(ip: string, port: number): SocketAddress {
@@ -150,7 +181,7 @@ export function cidrContains(cidr: Cidr, ip: IpAddress): boolean {
 }
 
 function widthOf(ip: IpAddress): number {
-  return isIPv4(ip) ? 32 : 128;
+  return familyOf(ip) === 4 ? 32 : 128;
 }
 
 function addressError(what: string, text: string): MeshError {
@@ -185,11 +216,6 @@ function parseIpv6Groups(text: string): number[] {
 }
 
 function formatIpv6Groups(groups: readonly number[]): IpAddress {
-  const mapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff;
-  if (mapped) {
-    const [high = 0, low = 0] = groups.slice(6);
-    return [high >> 8, high & 0xff, low >> 8, low & 0xff].join('.') as IpAddress;
-  }
   // RFC 5952 section 4.2: the longest run of two zero groups or more is "::", the first of equals.
   let start = -1;
   let length = 1;

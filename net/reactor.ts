@@ -84,6 +84,10 @@ class Reactor {
     this.#schedule();
   }
 
+  handOver(fd: number, handler: EventHandler): void {
+    if (this.#handlers[fd] !== undefined) this.#handlers[fd] = handler;
+  }
+
   unwatch(fd: number): void {
     if (this.#handlers[fd] === undefined) return;
     this.#epoll.control(EPOLL_CTL_DEL, fd, 0, 0);
@@ -242,6 +246,11 @@ function reactor(): Reactor {
 /** Tells `handler` of the descriptor's events, until unwatch(). */
 export function watch(fd: number, mask: number, handler: EventHandler): void {
   reactor().watch(fd, mask, handler);
+}
+
+/** From here on another one is told of a watched descriptor's events; what was told already is not told again. */
+export function handOver(fd: number, handler: EventHandler): void {
+  reactor().handOver(fd, handler);
 }
 
 /** Idempotent; before the descriptor is handed on, or closed where it may have copies. */

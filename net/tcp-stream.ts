@@ -21,6 +21,7 @@ import {
   EDGE,
   type EventHandler,
   forget,
+  handOver,
   HUNG_UP,
   PEER_ENDED,
   READABLE,
@@ -29,6 +30,7 @@ import {
   runNextTurn,
   tellMoved,
   type TurnTask,
+  unwatch,
   watch,
   WRITABLE,
 } from './reactor.ts';
@@ -46,6 +48,8 @@ const BULK_BYTES = 32 << 10;
 /** Reads of one connection in one turn, and what they bring before the next turn, so that a bulk flow does not starve the others. */
 const READS_PER_TURN = 4;
 const TURN_BYTES = SOCKET_BYTES;
+/** Of a socket everything is told, at once and then each time that it changes. */
+export const SOCKET_EVENTS = READABLE | WRITABLE | PEER_ENDED | EDGE;
 /** What an unhindered socket says it takes: more than any source offers at once. */
 const OPEN_CAPACITY = 1 << 20;
 
@@ -54,7 +58,7 @@ const incoming = { ...allocateShared(HEADROOM + READ_BYTES), free: true };
 /**
  * A connected TCP socket.
  *
- * Nothing is read and no event is asked for until a sink is set, so a socket can be handed on (detach()) before.
+ * Nothing is read until a sink is set, so a socket can be handed on (detach()) before.
  */
 export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget {
   readonly #fd: number;
@@ -95,6 +99,15 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget
     this.#abortive = abortive;
   }
 
+  /** Takes over a descriptor that is watched for SOCKET_EVENTS, of which `told` came so far. */
+  static watched(fd: number, peer: SocketAddress, told: number): TcpStream {
+    const stream = new TcpStream(fd, peer);
+    stream.#watched = true;
+    handOver(fd, stream);
+    stream.onEvent(told);
+    return stream;
+  }
+
   get peer(): SocketAddress {
     return (this.#peer ??= socketPeer(this.#fd));
   }
@@ -118,8 +131,10 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget
    * @throws {Error} once a sink was set or the stream was closed.
    */
   detach(): number {
-    if (this.#watched || this.#closed) throw new Error('Cannot detach a socket that is in use');
+    if (this.#outlet.sink !== undefined || this.#closed)
+      throw new Error('Cannot detach a socket that is in use');
     this.#peer ??= socketPeer(this.#fd);
+    if (this.#watched) unwatch(this.#fd);
     this.#closed = true;
     return this.#fd;
   }
@@ -129,20 +144,20 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget
     if (this.#spliced?.waits === true) throw new Error('Cannot take the input of a relay from it');
     this.#outlet.setSink(sink);
     if (this.#closed) return;
+    // From here on whatever ends this process is a reset to the peer, who must not take it for an end.
+    this.#setAbortive(true);
     if (this.#watched) {
-      this.#queueTask();
+      if (this.#hasInput()) this.#queueTask();
       return;
     }
     this.#watched = true;
-    // From here on whatever ends this process is a reset to the peer, who must not take it for an end.
-    this.#setAbortive(true);
     // Registering tells at once what is already there.
-    watch(this.#fd, READABLE | WRITABLE | PEER_ENDED | EDGE, this);
+    watch(this.#fd, SOCKET_EVENTS, this);
   }
 
   resume(): void {
     if (!this.#outlet.resume()) return;
-    if (this.#readable || this.#hungUp || this.#hasUndelivered()) this.#queueTask();
+    if (this.#hasInput()) this.#queueTask();
   }
 
   capacity(): number {
@@ -357,6 +372,10 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget
       return true;
     this.#outlet.paused = true;
     return false;
+  }
+
+  #hasInput(): boolean {
+    return this.#readable || this.#hungUp || this.#hasUndelivered();
   }
 
   #hasUndelivered(): boolean {

@@ -20,7 +20,7 @@ import {
 } from './native/libc.ts';
 import { allocateShared } from './native/memory.ts';
 import { allocateSockaddr, writeSockaddr } from './native/sockaddr.ts';
-import { EDGE, unwatch, watch, WRITABLE } from './reactor.ts';
+import { BROKEN, forget, HUNG_UP, watch, WRITABLE } from './reactor.ts';
 import {
   type KeepAlive,
   setBindAddressNoPort,
@@ -33,7 +33,7 @@ import {
   setReusePort,
   setTransparent,
 } from './socket-options.ts';
-import { TcpStream } from './tcp-stream.ts';
+import { SOCKET_EVENTS, TcpStream } from './tcp-stream.ts';
 
 /** 10 s, as istio/ztunnel's limit for connecting to a workload. */
 export const CONNECT_TIMEOUT_MS = 10_000;
@@ -208,17 +208,22 @@ class ConnectAttempt {
 
   begin(): void {
     this.#signal?.addEventListener('abort', this.#onAbort, { once: true });
-    watch(this.#fd, WRITABLE | EDGE, this);
+    watch(this.#fd, SOCKET_EVENTS, this);
   }
 
-  onEvent(): void {
-    const read = getOption(this.#fd, ...SO_ERROR, optionValue, optionLength);
-    const errno = read < 0 ? -read : optionValue.buffer.readInt32LE(0);
+  onEvent(mask: number): void {
+    if ((mask & (WRITABLE | BROKEN | HUNG_UP)) === 0) return;
+    const errno = (mask & (BROKEN | HUNG_UP)) === 0 ? 0 : this.#error();
     if (errno !== 0) this.#fail(connectError(errno, this.#to));
     else {
       this.#release();
-      this.#resolve(new TcpStream(this.#fd, this.#to));
+      this.#resolve(TcpStream.watched(this.#fd, this.#to, mask));
     }
+  }
+
+  #error(): number {
+    const read = getOption(this.#fd, ...SO_ERROR, optionValue, optionLength);
+    return read < 0 ? -read : optionValue.buffer.readInt32LE(0);
   }
 
   readonly #onAbort = (): void => {
@@ -230,6 +235,7 @@ class ConnectAttempt {
 
   #fail(error: MeshError): void {
     this.#release();
+    forget(this.#fd);
     closeDescriptor(this.#fd);
     this.#reject(error);
   }
@@ -237,6 +243,5 @@ class ConnectAttempt {
   #release(): void {
     clearTimeout(this.#timer);
     this.#signal?.removeEventListener('abort', this.#onAbort);
-    unwatch(this.#fd);
   }
 }

@@ -1,12 +1,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import net from 'node:net';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { resetSocket } from '../../base/reset-socket.ts';
 import { parseIpAddress, socketAddress } from '../../base/address.ts';
 import { connectTcp } from '../../net/tcp.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
-import type { TcpStream } from '../../net/tcp-stream.ts';
+import { watchedDescriptors } from '../../net/reactor.ts';
+import { TcpStream } from '../../net/tcp-stream.ts';
 import { Collector } from '../support/collect.ts';
 import { tcpPair } from '../support/tcp-pair.ts';
 
@@ -90,6 +91,56 @@ test('an end and a reset that come together are told one after the other', async
   await collector.until((c) => c.error !== undefined);
   t.deepEqual([collector.text, collector.ended], ['question', true]);
   t.true(ours.closed);
+});
+
+/** Events of this thread have been told, those that came before the call among them. */
+async function nextEvents(t: ExecutionContext): Promise<void> {
+  const { ours, theirs } = await tcpPair(t);
+  const collector = new Collector(ours);
+  theirs.write('now');
+  await collector.until((c) => c.received === 3);
+}
+
+for (const [what, finish, ended, broken] of [
+  ['and nothing more', () => undefined, false, false],
+  ['and its end', (theirs: net.Socket) => theirs.end(), true, false],
+  [
+    'and a reset',
+    (theirs: net.Socket) => {
+      resetSocket(theirs);
+    },
+    false,
+    true,
+  ],
+] as const)
+  test(`what came before there was a sink waits for one: bytes ${what}`, async (t) => {
+    const { ours, theirs } = await tcpPair(t);
+    await new Promise((resolve) => theirs.write('early', resolve));
+    await nextEvents(t);
+    finish(theirs);
+    await nextEvents(t);
+    const collector = new Collector(ours);
+    await collector.until((c) => (broken ? c.error !== undefined : c.received === 5));
+    if (ended) await collector.until((c) => c.ended);
+    t.is(ours.closed, broken);
+    if (!broken) {
+      await collector.write('answer');
+      t.is(String((await once(theirs, 'data'))[0]), 'answer');
+    }
+  });
+
+test('a connected socket that is handed on unread has what came meanwhile', async (t) => {
+  const { ours, theirs } = await tcpPair(t);
+  await new Promise((resolve) => theirs.write('early', resolve));
+  await nextEvents(t);
+  const watched = watchedDescriptors();
+  const next = new TcpStream(ours.detach());
+  t.is(watchedDescriptors(), watched - 1);
+  const collector = new Collector(next);
+  await collector.until((c) => c.received === 5);
+  t.is(collector.text, 'early');
+  t.throws(() => next.detach(), { message: /in use/ });
+  next.reset();
 });
 
 test('a reset of ours reaches the peer as one', async (t) => {
