@@ -1,5 +1,6 @@
 import { randomFillSync } from 'node:crypto';
 import { formatSocketAddress, type SocketAddress } from '../../base/address.ts';
+import { perObject } from '../../base/per-object.ts';
 import type { Workload, WorkloadType } from '../model/workload.ts';
 
 /** What a peer says about its workload. For telemetry only: it is never part of a decision. */
@@ -30,6 +31,10 @@ const TYPE_KEYS: readonly (readonly [string, WorkloadType])[] = [
 
 /** The `baggage` header of a workload, absent values left out; order and names as istio/ztunnel writes them. */
 export function makeBaggage(workload: Workload): string {
+  return baggageOf(workload);
+}
+
+const baggageOf = perObject((workload: Workload): string => {
   const type = TYPE_KEYS.find(([, workloadType]) => workloadType === workload.workloadType);
   const items: readonly (readonly [string, string])[] = [
     ['k8s.cluster.name', workload.clusterId],
@@ -44,7 +49,7 @@ export function makeBaggage(workload: Workload): string {
     .filter(([, value]) => value !== '' && isPlainValue(value))
     .map(([key, value]) => `${key}=${value}`)
     .join(',');
-}
+});
 
 /** Reads a `baggage` header. What is not understood is left out; a header beyond the limits is not read at all. */
 export function parseBaggage(header: string): Baggage {

@@ -1,5 +1,6 @@
 import type { IpAddress } from '../../base/address.ts';
 import type { Brand } from '../../base/brand.ts';
+import { perObject } from '../../base/per-object.ts';
 import { makeSpiffeId, type SpiffeId, type TrustDomain } from './identity.ts';
 import type { PolicyKey } from './authorization.ts';
 import type { GatewayAddress } from './gateway-address.ts';
@@ -66,6 +67,9 @@ export type WorkloadDescription = Pick<
   | 'locality'
 >;
 
+const identityOf = perObject<Workload, SpiffeId>(makeSpiffeId);
+
+/** @throws {MeshError} as makeSpiffeId(). */
 export function workloadIdentity(workload: Workload): SpiffeId {
-  return makeSpiffeId(workload);
+  return identityOf(workload);
 }

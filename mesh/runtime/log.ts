@@ -72,9 +72,12 @@ export function openLog(options: LogOptions): Log {
       let logger = scopes.get(name);
       if (logger === undefined) {
         logger = new ScopeLogger((level, message, fields, span) => {
-          writer.write(
-            formatLogLine({ timeMs: now(), level, scope: name, message, fields, span }, format),
+          const line = formatLogLine(
+            { timeMs: now(), level, scope: name, message, fields, span },
+            format,
           );
+          // Of connections there are many, and what went well is nothing that anybody waits for.
+          writer.write(line, span !== undefined && level === 'info' ? 'soon' : 'now');
         });
         logger.setRank(rankOf(levels, name));
         scopes.set(name, logger);

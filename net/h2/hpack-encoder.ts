@@ -80,7 +80,9 @@ export class HpackEncoder {
     const indexing = secret ? 'never' : (known?.indexing ?? 'table');
     const entries = this.#entries?.get(name);
     if (indexing !== 'never') {
-      const fixed = known?.values.get(value);
+      // A value is looked for where one can be: to look takes longer than to write it, as it may never have been hashed.
+      const fixed =
+        known !== undefined && known.values.size > 0 ? known.values.get(value) : undefined;
       if (fixed !== undefined) return encodeInteger(buffer, at, 0x80, 0x7f, fixed);
       const number = entries?.numbers.get(value);
       if (number !== undefined)
