@@ -122,9 +122,9 @@ export function serveServices(
     ...(onOutlierEvent && { onOutlierEvent }),
   });
   const pool = new UpstreamPool(async (endpoint, version, events, timeoutMs) => {
-    const below = await connectTcp(endpoint.address, { timeoutMs });
     const asked = isTargetEndpoint(endpoint) ? endpoint.tls : undefined;
     if (asked !== undefined && tls === undefined) throw new Error('nobody is there to begin TLS');
+    const below = await connectTcp(endpoint.address, { timeoutMs });
     const transport =
       asked === undefined || tls === undefined
         ? below
