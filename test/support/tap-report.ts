@@ -8,6 +8,10 @@ export type TapResult = Readonly<{
 /** What a test says first tells what is wrong; a stack or a long difference follows. */
 const LINES_OF_A_FAILURE = 12;
 
+/** Ava's TAP says nothing of a file that has passed and does not end. */
+const HINT =
+  ', though no test failed: perhaps a file does not end, because something of it is open still; ava with its usual output names it';
+
 /**
  * Reads ava's TAP output line by line; what belongs to a failing test is printed at once and in full.
  * Crashes (a test file that ended early, an unhandled rejection) are `not ok` lines too, and count as failures.
@@ -62,7 +66,7 @@ export class TapReport {
     if (this.#planned === undefined) broken.push('the test runner broke off before its summary');
     if (this.#passed + this.#failures.length === 0) broken.push('no test ran');
     if (ended !== 0 && this.#failures.length === 0)
-      broken.push(`the test runner ended with ${ended}`);
+      broken.push(`the test runner ended with ${ended}${HINT}`);
     if (broken.length > 0) this.#startFailure(`the run itself: ${broken.join('; ')}`);
     if (this.#notRun.length > 0) this.#print(`\nNot run: ${this.#notRun.join('; ')}\n`);
     const failures = this.#failures.map((lines) => lines.join('\n'));
