@@ -3,21 +3,18 @@ import { readObjects } from '../../../mesh/kubernetes/read.ts';
 import { parseYaml } from '../../../mesh/kubernetes/yaml.ts';
 import { checkPrototypes, type Target } from '../oracle.ts';
 
-/**
- * A cluster's object is a file that a library reads, at 2 to 5 us a token: at most this is read three times below
- * within the time of one check. What is refused for its size has its own tests.
- */
-const MAX_BYTES = 8 << 10;
+/** Of all documents of an input: to read back more takes longer than a check may, 2 to 5 us a token. */
+const READ_BACK_BYTES = 8 << 10;
 
 /** Nothing is thrown: a file is objects and problems, each with its place; its values are those of their JSON. */
 export const target: Target = {
-  maxBytes: MAX_BYTES,
+  maxBytes: 64 << 10,
   check(input) {
     const text = input.toString('utf8');
     const { objects, problems } = readObjects(text, 'fuzz.yaml');
     for (const { line, column } of problems) ok(line >= 1 && column >= 1);
     for (const { place } of objects) ok(place.line >= 1 && place.column >= 1);
-    let bytesLeft = MAX_BYTES;
+    let bytesLeft = READ_BACK_BYTES;
     for (const { value } of parseYaml(text, 'fuzz.yaml').documents) {
       const json = JSON.stringify(value);
       // Aliases say much in few words: written out they may be longer than any input, and their time is not what is measured here.
