@@ -1,6 +1,9 @@
 /** A warm-up that saves less is the last one. */
 const WORTHWHILE_GAIN = 0.05;
 
+/** Enough on a slow machine for what a proxy does alone. */
+const MOST_WARM_MS = 15_000;
+
 /**
  * Proxies run for months, so what is measured is code that has been compiled: how long that takes depends on the rate of
  * requests and on the machine. Runs again and again until a request costs no less than before, at least twice.
@@ -8,7 +11,7 @@ const WORTHWHILE_GAIN = 0.05;
  * @param run does some of the work, and tells what a request of it cost, in any unit.
  * @param mostMs after which it is enough.
  */
-export async function warmUp(run: () => Promise<number>, mostMs: number): Promise<void> {
+export async function warmUp(run: () => Promise<number>, mostMs = MOST_WARM_MS): Promise<void> {
   const endMs = performance.now() + mostMs;
   let least = Infinity;
   for (;;) {

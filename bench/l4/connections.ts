@@ -7,8 +7,6 @@ import { type Route, routesOf } from './routes.ts';
 
 /** So many clients at once, each opening the next connection when the last has ended. */
 const PARALLEL = 16;
-/** At the most, over each route, where connections go on becoming cheaper. */
-const MOST_WARM_MS = 15_000;
 const PAIRS = ['nginx', 'haproxy'] as const;
 
 /**
@@ -33,7 +31,7 @@ export const connections: Question = {
       await warmUp(async () => {
         context.note(`${name}: warming up ${route.name}`);
         return 1 / (await measure(route)).perSecond;
-      }, MOST_WARM_MS);
+      });
     const results = await measureRoutes(context, name, routes, measure);
     const rate = { value: 'perSecond', unit: '1/s', better: 'higher' } as const;
     const cost = { value: 'cpuUs', unit: 'us', better: 'lower' } as const;

@@ -12,8 +12,6 @@ const CLIENT_BUDGET = { must: 0.85, aim: 0.65 };
 const PARALLEL = 4;
 /** Before each measurement. */
 const WARM = 200;
-/** At the most, for each kind, where sessions go on becoming cheaper. */
-const MOST_WARM_MS = 15_000;
 /** A server lets one address begin a thousand sessions a second (mesh/proxy/handshake-admission.ts); one client can do more. */
 const SOURCES = Array.from({ length: 8 }, (_, index) => `172.18.200.${index + 1}`);
 /** Of a measurement's milliseconds: about as many as one core can take, client and server on different ones. */
@@ -64,7 +62,7 @@ export const handshakes: Question = {
       await warmUp(async () => {
         note(`handshakes: warming up, ${name}`);
         return (await measure()).server;
-      }, MOST_WARM_MS);
+      });
     const results = await measureRounds(subjects, rounds, (round, name) => {
       note(`handshakes: round ${round + 1} of ${rounds}, ${name}`);
     });

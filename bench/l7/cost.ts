@@ -48,8 +48,6 @@ const ROWS: Readonly<Record<Job['name'], readonly CostRow[]>> = {
 
 const WARM_UP = { warmMs: 0, ms: 1000 } as const;
 const WARM_UP_CONNECTIONS = 32;
-/** At the most, for each program and each body, where requests go on becoming cheaper. */
-const MOST_WARM_MS = 15_000;
 
 /** What does a request cost, by the number of connections and the size of the body? */
 export async function askCost(
@@ -65,7 +63,7 @@ export async function askCost(
       await warmUp(async () => {
         measuring.note(`${job.name}, ${work.title}: warming up ${subject.name}`);
         return (await measure(job, subject, asked, WARM_UP))['cpuUs'] ?? 0;
-      }, MOST_WARM_MS);
+      });
     }
   const rows: Row[] = [];
   for (const body of BODIES)
