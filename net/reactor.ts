@@ -17,6 +17,8 @@ export const HUNG_UP = 0x10;
 export const PEER_ENDED = 0x2000;
 export const EXCLUSIVE = 0x10000000;
 export const EDGE = 0x80000000;
+/** Of a connected socket everything is told, at once and then each time that it changes. */
+export const SOCKET_EVENTS = READABLE | WRITABLE | PEER_ENDED | EDGE;
 
 /** Who hears of a descriptor's events. */
 export interface EventHandler {

@@ -18,7 +18,6 @@ import type { SplicePipe } from './splice-pipe.ts';
 import { type PipeTarget, SplicedInput } from './spliced-input.ts';
 import {
   BROKEN,
-  EDGE,
   type EventHandler,
   forget,
   handOver,
@@ -28,6 +27,7 @@ import {
   runAfterEvents,
   runInBulk,
   runNextTurn,
+  SOCKET_EVENTS,
   tellMoved,
   type TurnTask,
   unwatch,
@@ -48,8 +48,6 @@ const BULK_BYTES = 32 << 10;
 /** Reads of one connection in one turn, and what they bring before the next turn, so that a bulk flow does not starve the others. */
 const READS_PER_TURN = 4;
 const TURN_BYTES = SOCKET_BYTES;
-/** Of a socket everything is told, at once and then each time that it changes. */
-export const SOCKET_EVENTS = READABLE | WRITABLE | PEER_ENDED | EDGE;
 /** What an unhindered socket says it takes: more than any source offers at once. */
 const OPEN_CAPACITY = 1 << 20;
 

@@ -20,7 +20,7 @@ import {
 } from './native/libc.ts';
 import { allocateShared } from './native/memory.ts';
 import { allocateSockaddr, writeSockaddr } from './native/sockaddr.ts';
-import { BROKEN, forget, HUNG_UP, watch, WRITABLE } from './reactor.ts';
+import { BROKEN, forget, HUNG_UP, SOCKET_EVENTS, watch, WRITABLE } from './reactor.ts';
 import {
   type KeepAlive,
   setBindAddressNoPort,
@@ -33,7 +33,7 @@ import {
   setReusePort,
   setTransparent,
 } from './socket-options.ts';
-import { SOCKET_EVENTS, TcpStream } from './tcp-stream.ts';
+import { TcpStream } from './tcp-stream.ts';
 
 /** 10 s, as istio/ztunnel's limit for connecting to a workload. */
 export const CONNECT_TIMEOUT_MS = 10_000;

@@ -9,12 +9,12 @@ import {
 } from './native/libc.ts';
 import {
   BROKEN,
-  EDGE,
   type EventHandler,
   forget,
   HUNG_UP,
   PEER_ENDED,
   READABLE,
+  SOCKET_EVENTS,
   watch,
   WRITABLE,
 } from './reactor.ts';
@@ -66,7 +66,7 @@ export class DescriptorCarrier implements Carrier, EventHandler {
 
   begin(user: CarrierUser): void {
     this.#user = user;
-    watch(this.descriptor, READABLE | WRITABLE | PEER_ENDED | EDGE, this);
+    watch(this.descriptor, SOCKET_EVENTS, this);
   }
 
   onEvent(mask: number): void {
