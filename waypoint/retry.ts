@@ -1,3 +1,4 @@
+import { perObject } from '../base/per-object.ts';
 import type { BackendRetries } from '../mesh/model/backend-policy.ts';
 import type { RetryCondition, RetryPolicy } from '../mesh/model/http-route.ts';
 import { findHeader, type HeaderList } from '../net/h2/headers.ts';
@@ -64,25 +65,22 @@ function makeDefaultPlan(...conditions: readonly RetryCondition[]): RetryPlan {
 }
 
 /** Policies are values that are replaced, never changed, so each is made ready once. */
-const plans = new WeakMap<RetryPolicy, RetryPlan>();
+const planOf = perObject(
+  (policy: RetryPolicy): RetryPlan => ({
+    attempts: policy.attempts,
+    conditions: new Set(policy.conditions),
+    statusCodes: new Set(policy.statusCodes),
+    perTryTimeoutMs: policy.perTryTimeoutMs,
+    hedges: policy.hedgeOnPerTryTimeout === true,
+    backoffMs: policy.backoffMs,
+    maxRetryAfterMs: DEFAULT_MAX_RETRY_AFTER_MS,
+  }),
+);
 
 /** How a request of that method is retried; an explicit policy holds for every method. */
 export function retryPlan(policy: RetryPolicy | undefined, method: string): RetryPlan {
-  if (policy === undefined) return IDEMPOTENT.has(method) ? IDEMPOTENT_PLAN : UNSENT_PLAN;
-  let plan = plans.get(policy);
-  if (plan === undefined) {
-    plan = {
-      attempts: policy.attempts,
-      conditions: new Set(policy.conditions),
-      statusCodes: new Set(policy.statusCodes),
-      perTryTimeoutMs: policy.perTryTimeoutMs,
-      hedges: policy.hedgeOnPerTryTimeout === true,
-      backoffMs: policy.backoffMs,
-      maxRetryAfterMs: DEFAULT_MAX_RETRY_AFTER_MS,
-    };
-    plans.set(policy, plan);
-  }
-  return plan;
+  if (policy !== undefined) return planOf(policy);
+  return IDEMPOTENT.has(method) ? IDEMPOTENT_PLAN : UNSENT_PLAN;
 }
 
 /** What a backend's own policy makes of a plan; each is made once. */

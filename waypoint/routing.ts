@@ -1,3 +1,4 @@
+import { perObject } from '../base/per-object.ts';
 import type { HttpBackend, HttpRule, PortRoutes } from '../mesh/model/http-route.ts';
 import type { ServiceConfig } from '../mesh/proxy/state/waypoint-store.ts';
 import { compileFilters, type FilterChain } from './filters/chain.ts';
@@ -39,29 +40,21 @@ export type CompiledPort = Readonly<
   | { kind: 'tcp'; route: Extract<PortRoutes, { kind: 'tcp' }>['route'] }
 >;
 
-const rules = new WeakMap<HttpRule, CompiledRule>();
-const ports = new WeakMap<PortRoutes, CompiledPort>();
-
 /**
  * A rule's filters, compiled when the first request is routed by it and kept as long as the rule: a rule never changes, it is
  * replaced.
  *
  * @throws {MeshError} for a filter that cannot be done; the codec has refused such rules before.
  */
-export function compileRule(rule: HttpRule): CompiledRule {
-  let compiled = rules.get(rule);
-  if (compiled === undefined) {
-    compiled = {
-      rule,
-      chain: compileFilters(rule.filters),
-      backends: new Map(
-        rule.backends.map((backend) => [backend, compileFilters(backend.filters)] as const),
-      ),
-    };
-    rules.set(rule, compiled);
-  }
-  return compiled;
-}
+export const compileRule = perObject(
+  (rule: HttpRule): CompiledRule => ({
+    rule,
+    chain: compileFilters(rule.filters),
+    backends: new Map(
+      rule.backends.map((backend) => [backend, compileFilters(backend.filters)] as const),
+    ),
+  }),
+);
 
 /**
  * The routes for a client's requests to a port: those of its own namespace where there are any for the port's service, or else the
@@ -79,14 +72,9 @@ export function routesFor(
   return found === undefined ? undefined : compilePort(found);
 }
 
-function compilePort(routes: PortRoutes): CompiledPort {
-  let compiled = ports.get(routes);
-  if (compiled === undefined) {
-    compiled =
-      routes.kind === 'http'
-        ? { kind: 'http', table: new RouteTable(routes.routes) }
-        : { kind: 'tcp', route: routes.route };
-    ports.set(routes, compiled);
-  }
-  return compiled;
-}
+const compilePort = perObject(
+  (routes: PortRoutes): CompiledPort =>
+    routes.kind === 'http'
+      ? { kind: 'http', table: new RouteTable(routes.routes) }
+      : { kind: 'tcp', route: routes.route },
+);

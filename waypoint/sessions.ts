@@ -1,3 +1,4 @@
+import { perObject } from '../base/per-object.ts';
 import type { HttpBackend, HttpRule } from '../mesh/model/http-route.ts';
 import type { HeaderField } from '../mesh/model/http-filter.ts';
 import { findHeader } from '../net/h2/headers.ts';
@@ -70,13 +71,4 @@ export function sessionField(
 }
 
 /** Rules are replaced, never changed. */
-const marks = new WeakMap<HttpRule, string>();
-
-function markOf(rule: HttpRule): string {
-  let mark = marks.get(rule);
-  if (mark === undefined) {
-    mark = ruleMark(rule.name);
-    marks.set(rule, mark);
-  }
-  return mark;
-}
+const markOf = perObject(({ name }: HttpRule): string => ruleMark(name));

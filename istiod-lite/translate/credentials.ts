@@ -1,6 +1,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readRevocationLists } from '../../certs/crl.ts';
 import { describeError } from '../../base/errors.ts';
+import { perObject } from '../../base/per-object.ts';
 import type { ConfigMap } from '../../mesh/kubernetes/core.ts';
 import { secretValue, type Secret } from '../../mesh/kubernetes/secret.ts';
 
@@ -12,15 +13,11 @@ export type KeyPair = Readonly<{ chainPem: string; keyPem: string }>;
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
 
-/** Each is read when it is first asked for: an object is never changed, only replaced. */
-const pairs = new WeakMap<Secret, Found<KeyPair>>();
-
-/** The certificate and key that a Secret holds, of type kubernetes.io/tls or as Istio has it. */
-export function keyPairOf(secret: Secret): Found<KeyPair> {
-  let found = pairs.get(secret);
-  if (found === undefined) pairs.set(secret, (found = readKeyPair(secret)));
-  return found;
-}
+/**
+ * The certificate and key that a Secret holds, of type kubernetes.io/tls or as Istio has it. Read when it is first asked for: an
+ * object is never changed, only replaced.
+ */
+export const keyPairOf = perObject(readKeyPair);
 
 function readKeyPair(secret: Secret): Found<KeyPair> {
   const name = `Secret ${secret.ref.namespace}/${secret.ref.name}`;

@@ -1,3 +1,4 @@
+import { perObject } from '../../base/per-object.ts';
 import type { ConfigMap } from '../../mesh/kubernetes/core.ts';
 import type { Report } from '../../mesh/kubernetes/problem.ts';
 import {
@@ -59,18 +60,12 @@ const NO_CONFIG: MeshConfig = {
   pathNormalization: 'STRICT',
   trustedProxies: 0,
 };
-const known = new WeakMap<ConfigMap, MeshConfig>();
+const configOf = perObject(readConfig);
 
 /** What holds for the mesh; a setting that cannot be read is as if it were not there, so that it is the strict one. */
 export function meshConfigOf(picture: Picture, settings: MeshSettings): MeshConfig {
   const map = picture.get('ConfigMap', settings.rootNamespace, CONFIG_MAP);
-  if (map === undefined) return NO_CONFIG;
-  let config = known.get(map);
-  if (config === undefined) {
-    config = readConfig(map);
-    known.set(map, config);
-  }
-  return config;
+  return map === undefined ? NO_CONFIG : configOf(map);
 }
 
 function readConfig({ data }: ConfigMap): MeshConfig {

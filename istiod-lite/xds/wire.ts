@@ -1,4 +1,5 @@
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
+import { perObject } from '../../base/per-object.ts';
 import { contentVersion, encodeLabelledAddress } from '../../mesh/xds/codec.ts';
 import { Resource } from '../../mesh/proto/gen/discovery.ts';
 import type { MeshResource } from '../translate/mesh-resource.ts';
@@ -21,16 +22,8 @@ export type DeltaResponse = Readonly<{
   removed: readonly string[];
 }>;
 
-const frames = new WeakMap<MeshResource, Uint8Array>();
-
 /** A resource as a field of a response: serialised once, whoever it goes to. */
-export function frameOf(resource: MeshResource): Uint8Array {
-  const known = frames.get(resource);
-  if (known !== undefined) return known;
-  const frame = encodeFrame(resource, []);
-  frames.set(resource, frame);
-  return frame;
-}
+export const frameOf = perObject((resource: MeshResource): Uint8Array => encodeFrame(resource, []));
 
 /** The same with the other names by which a client may have asked for it. */
 export function frameWithAliases(resource: MeshResource, aliases: readonly string[]): Uint8Array {

@@ -30,11 +30,7 @@ const TYPE_KEYS: readonly (readonly [string, WorkloadType])[] = [
 ];
 
 /** The `baggage` header of a workload, absent values left out; order and names as istio/ztunnel writes them. */
-export function makeBaggage(workload: Workload): string {
-  return baggageOf(workload);
-}
-
-const baggageOf = perObject((workload: Workload): string => {
+export const makeBaggage = perObject((workload: Workload): string => {
   const type = TYPE_KEYS.find(([, workloadType]) => workloadType === workload.workloadType);
   const items: readonly (readonly [string, string])[] = [
     ['k8s.cluster.name', workload.clusterId],

@@ -67,9 +67,5 @@ export type WorkloadDescription = Pick<
   | 'locality'
 >;
 
-const identityOf = perObject<Workload, SpiffeId>(makeSpiffeId);
-
 /** @throws {MeshError} as makeSpiffeId(). */
-export function workloadIdentity(workload: Workload): SpiffeId {
-  return identityOf(workload);
-}
+export const workloadIdentity = perObject<Workload, SpiffeId>(makeSpiffeId);

@@ -1,3 +1,4 @@
+import { perObject } from '../../base/per-object.ts';
 import type { RateLimitMatch } from '../../mesh/model/rate-limit.ts';
 import { stringMatches } from '../../mesh/model/authorize.ts';
 import { identityParts, principalOf } from '../../mesh/model/identity.ts';
@@ -13,24 +14,16 @@ export type Client = Readonly<{
   owner: string;
 }>;
 
-const known = new WeakMap<Downstream, Client>();
-
 /** Of a connection; made once. */
-export function clientOf(downstream: Downstream): Client {
-  let client = known.get(downstream);
-  if (client === undefined) {
-    const { identity, remote } = downstream;
-    const parts =
-      identity === undefined ? { namespace: '', serviceAccount: '' } : identityParts(identity);
-    client = {
-      principal: identity === undefined ? '' : principalOf(identity),
-      ...{ namespace: parts.namespace, serviceAccount: parts.serviceAccount, address: remote.ip },
-      owner: identity ?? remote.ip,
-    };
-    known.set(downstream, client);
-  }
-  return client;
-}
+export const clientOf = perObject(({ identity, remote }: Downstream): Client => {
+  const parts =
+    identity === undefined ? { namespace: '', serviceAccount: '' } : identityParts(identity);
+  return {
+    principal: identity === undefined ? '' : principalOf(identity),
+    ...{ namespace: parts.namespace, serviceAccount: parts.serviceAccount, address: remote.ip },
+    owner: identity ?? remote.ip,
+  };
+});
 
 /** Whether the client is one that the match is about. */
 export function clientMatches(match: RateLimitMatch, client: Client): boolean {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { getCACertificates } from 'node:tls';
 import { describeError, MeshError } from '../../base/errors.ts';
+import { perObject } from '../../base/per-object.ts';
 import { checkServer } from '../../mesh/hbone/peer.ts';
 import type { ListenerCertificate } from '../../mesh/model/gateway-listener.ts';
 import type { WorkloadCertificate } from '../../mesh/model/certificate.ts';
@@ -31,18 +32,10 @@ export type UpstreamTlsParts = Readonly<{
 /** So many settings are in use at once; the contexts of others are made again. */
 const MAX_CONTEXTS = 1024;
 
-const digests = new WeakMap<UpstreamTls, string>();
-
 /** Equal for equal settings alone, and says nothing of the keys in them. */
-export function tlsKey(tls: UpstreamTls): string {
-  let digest = digests.get(tls);
-  if (digest === undefined) {
-    const values = Object.entries(tls).sort(([a], [b]) => (a < b ? -1 : 1));
-    digest = digestOf(values);
-    digests.set(tls, digest);
-  }
-  return digest;
-}
+export const tlsKey = perObject((tls: UpstreamTls): string =>
+  digestOf(Object.entries(tls).sort(([a], [b]) => (a < b ? -1 : 1))),
+);
 
 /** The settings in words, with nothing of keys. */
 export function describeTls(tls: UpstreamTls): string {
