@@ -53,10 +53,11 @@ export function cString(text: string): SharedBytes {
   return shareBuffer(Buffer.from(`${text}\0`));
 }
 
-/** @throws {RangeError} unless `offset .. offset+length` lies within the buffer. */
+/** @throws {RangeError} unless `offset .. offset+length` lies within the buffer, and both are whole and below 2^31, as a C `int` is. */
 export function checkRange(bytes: SharedBytes, offset: number, length: number): void {
-  // Said so that NaN does not pass.
-  if (!(offset >= 0 && length >= 0 && offset + length <= bytes.buffer.length))
+  // A compiled call does not refuse the rest (library.ts). NaN passes neither half.
+  const isWhole = (offset | 0) === offset && (length | 0) === length;
+  if (!(isWhole && offset >= 0 && length >= 0 && offset + length <= bytes.buffer.length))
     throw new RangeError(`Cannot use bytes ${offset}+${length} of ${bytes.buffer.length}`);
 }
 

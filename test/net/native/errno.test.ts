@@ -36,6 +36,11 @@ for (const [offset, length] of [
   [0, 17],
   [16, 1],
   [2 ** 31, 1],
+  [2 ** 32, 0],
+  [0.5, 1],
+  [0, 1.5],
+  [0, NaN],
+  [NaN, 1],
 ] as const)
   test(`no call gets bytes ${offset}+${length} of 16`, (t) => {
     const bytes = allocateShared(16);
