@@ -83,6 +83,18 @@ async function targetsOf(service: string): Promise<readonly ReportedTarget[]> {
   return targets.filter(({ target }) => target.includes(`${service}.shop`));
 }
 
+/** Until so many endpoints may be asked: one whose first check comes while it is slow may not, until the next. */
+async function untilAvailable(count: number): Promise<void> {
+  const ended = AbortSignal.timeout(20_000);
+  for (;;) {
+    await answering(1); // the waypoint has endpoints of a service once somebody asks for it
+    const [target] = await targetsOf('web');
+    const available = target?.endpoints.filter(({ condition }) => condition === 'available');
+    if (available?.length === count) return;
+    ended.throwIfAborted();
+  }
+}
+
 async function until(what: (events: readonly EndpointEvent[]) => boolean): Promise<void> {
   const ended = AbortSignal.timeout(20_000);
   for (;;) {
@@ -103,6 +115,7 @@ async function become(podName: string, status: number): Promise<void> {
 }
 
 test.serial('an endpoint that fails its checks gets no requests, and is seen to', async (t) => {
+  await untilAvailable(2);
   t.deepEqual(await answering(), ['web-1', 'web-2']);
   const seen = await curl(`http://${await mesh.ip('shop/web-1')}:8080/`);
   t.regex(seen, /"agent":"halo-health-check"/);
