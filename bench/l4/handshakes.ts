@@ -3,7 +3,7 @@ import { processorTimeUs } from '../harness/processes.ts';
 import { measureRounds, valuesOf } from '../harness/rounds.ts';
 import { makeRow } from '../harness/rows.ts';
 import { warmUp } from '../harness/warm-up.ts';
-import { allClientCertificates, serverProxy } from './certificate.ts';
+import { allClientCertificates, clientCertificate, serverProxy } from './certificate.ts';
 import type { Question } from './context.ts';
 
 /** Design, perf-L6, in milliseconds. The bare handshake takes 0.49 and 0.57. */
@@ -22,6 +22,8 @@ const KINDS = [
   { name: 'X25519MLKEM768', groups: 'X25519MLKEM768', many: false, budgeted: false },
   { name: 'X25519, 8 pairs of identities', groups: 'X25519', many: true, budgeted: false },
 ] as const;
+/** OpenSSL alone, in the rounds of the others: how fast this machine is at what most of a session is. */
+const BARE = { name: 'bare', groups: 'X25519' } as const;
 
 /**
  * What does a new mTLS session cost each side? One request is made on each and refused, so that every session is
@@ -58,15 +60,24 @@ export const handshakes: Question = {
         };
       },
     }));
-    for (const { name, measure } of subjects)
+    const bare = {
+      name: BARE.name,
+      measure: async () => {
+        const [certificate = await clientCertificate(rig)] = all;
+        const { groups } = BARE;
+        const answer = await client.ask('bareHandshakes', { certificate, groups, count });
+        return { server: answer.serverMs, client: answer.clientMs };
+      },
+    };
+    for (const { name, measure } of [...subjects, bare])
       await warmUp(async () => {
         note(`handshakes: warming up, ${name}`);
         return (await measure()).server;
       });
-    const results = await measureRounds(subjects, rounds, (round, name) => {
+    const results = await measureRounds([...subjects, bare], rounds, (round, name) => {
       note(`handshakes: round ${round + 1} of ${rounds}, ${name}`);
     });
-    return KINDS.flatMap(({ name: kind, budgeted }) => {
+    const rows = KINDS.flatMap(({ name: kind, budgeted }) => {
       const name = `${budgeted ? 'perf-L6 ' : ''}new session, ${kind}`;
       const value = (which: string): readonly number[] => valuesOf(results, kind, which);
       return [
@@ -84,5 +95,14 @@ export const handshakes: Question = {
         }),
       ];
     });
+    for (const side of ['server', 'client'] as const)
+      rows.push(
+        makeRow({
+          ...{ metric: `new session, X25519, ${side} side, against the handshake alone` },
+          ...{ unit: 'ms', better: 'lower', ours: valuesOf(results, 'X25519', side) },
+          peer: { name: 'bare', values: valuesOf(results, BARE.name, side) },
+        }),
+      );
+    return rows;
   },
 };

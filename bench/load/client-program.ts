@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline';
 import { describeError } from '../../base/errors.ts';
 import { prepareNetns } from '../../net/netns.ts';
+import { runBareHandshakes } from './bare-handshakes.ts';
 import { runBulk } from './bulk-client.ts';
 import { HeldConnections, runConnections, Tries } from './connection-client.ts';
 import { runHttpGet, runHttpLoad, runUntilRefused, runUntilServed } from './http-client.ts';
@@ -44,6 +45,7 @@ const operations: Operations = {
   get: fetchPage,
   certificate: fetchCertificate,
   handshakes: runHandshakes,
+  bareHandshakes: runBareHandshakes,
 };
 
 function run<Op extends LoadOperation>(op: Op, ask: LoadOperations[Op]['ask']): unknown {

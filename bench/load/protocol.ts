@@ -134,6 +134,11 @@ export type LoadOperations = {
       }>;
     answer: Readonly<{ sessions: number; ms: number; processorUs: number }>;
   };
+  /** Handshakes in memory, both sides in one thread; milliseconds of one. */
+  bareHandshakes: {
+    ask: Readonly<{ certificate: WorkloadCertificate; groups: string; count: number }>;
+    answer: Readonly<{ serverMs: number; clientMs: number }>;
+  };
   /** Sessions that are kept, without a tunnel, until `release`. */
   holdSessions: {
     ask: To &

@@ -6,7 +6,7 @@ import { MeshError } from '../../base/errors.ts';
  */
 export type RefusalStatus = 400 | 401 | 503;
 
-/** A connection that was not admitted. */
+/** A connection that was not admitted. It has no stack: that would cost more than the decision, and says nothing of why. */
 export class RefusedError extends MeshError {
   readonly status: RefusalStatus;
 
@@ -15,7 +15,10 @@ export class RefusedError extends MeshError {
       status === 401
         ? ['ERR_POLICY', `connection closed due to policy rejection: ${reason}`]
         : ['ERR_REFUSED', `Cannot serve the connection: ${reason}`];
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0;
     super(code, status === 503 ? 'local' : 'downstream', message);
+    Error.stackTraceLimit = stackTraceLimit;
     this.status = status;
   }
 }
