@@ -74,6 +74,8 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget
   #taskQueued = false;
   #ownQueue: BulkQueue | undefined;
   #failure: Error | undefined;
+  /** It broke while there was no sink to tell. */
+  #untold: Error | undefined;
   /** Holds what was read while events were told, until they all have been. */
   #early: SharedBytes | undefined;
   #earlyLength = 0;
@@ -141,6 +143,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget
   setSink(sink: ByteSink): void {
     if (this.#spliced?.waits === true) throw new Error('Cannot take the input of a relay from it');
     this.#outlet.setSink(sink);
+    if (this.#untold !== undefined) this.#queueTask();
     if (this.#closed) return;
     // From here on whatever ends this process is a reset to the peer, who must not take it for an end.
     this.#setAbortive(true);
@@ -200,6 +203,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget
   }
 
   reset(): void {
+    this.#untold = undefined;
     if (this.#closed) return;
     this.#close('abort');
   }
@@ -228,8 +232,8 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget
       return;
     }
     this.#taskQueued = false;
-    if (this.#closed) return;
-    if (this.#failure !== undefined) this.#breakOff(this.#failure);
+    if (this.#closed) this.#tellLate();
+    else if (this.#failure !== undefined) this.#breakOff(this.#failure);
     else this.#pump();
   }
 
@@ -408,9 +412,16 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget
   }
 
   #breakOff(error: Error): void {
-    const sink = this.#outlet.sink;
+    const { sink } = this.#outlet;
     this.#close('abort');
-    sink?.onError(error);
+    if (sink === undefined) this.#untold = error;
+    else sink.onError(error);
+  }
+
+  #tellLate(): void {
+    const error = this.#untold;
+    this.#untold = undefined;
+    if (error !== undefined) this.#outlet.sink?.onError(error);
   }
 
   #close(how: 'abort' | 'in order'): void {

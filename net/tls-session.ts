@@ -157,6 +157,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   }
 
   reset(): void {
+    this.#untold = undefined;
     if (this.#state === 'closed') return;
     this.#carrier.reset();
     this.#release();

@@ -1,9 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import net from 'node:net';
+import { setImmediate as turnOfLoop } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { resetSocket } from '../../base/reset-socket.ts';
 import { parseIpAddress, socketAddress } from '../../base/address.ts';
+import { HEADROOM } from '../../net/byte-stream.ts';
+import { allocateShared } from '../../net/shared-bytes.ts';
 import { connectTcp } from '../../net/tcp.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
 import { watchedDescriptors } from '../../net/reactor.ts';
@@ -142,6 +145,39 @@ test('a connected socket that is handed on unread has what came meanwhile', asyn
   t.throws(() => next.detach(), { message: /in use/ });
   next.reset();
 });
+
+for (const [action, breakIt] of [
+  ['a write', (stream: TcpStream) => stream.write(allocateShared(HEADROOM + 1), HEADROOM, 1)],
+  ['an end', endOf],
+] as const)
+  test(`a stream of which ${action} found that it broke tells a sink that comes later`, async (t) => {
+    const { ours, theirs } = await tcpPair(t);
+    resetSocket(theirs);
+    await once(theirs, 'close');
+    while (breakIt(ours) > 0) await turnOfLoop();
+    for (let turn = 0; turn < 3; turn++) await turnOfLoop();
+    const collector = new Collector(ours);
+    await collector.until((c) => c.error !== undefined);
+    t.true(ours.closed);
+  });
+
+test('a stream that was reset tells nothing of what broke it before', async (t) => {
+  const { ours, theirs } = await tcpPair(t);
+  resetSocket(theirs);
+  await once(theirs, 'close');
+  ours.end();
+  for (let turn = 0; turn < 3; turn++) await turnOfLoop();
+  const collector = new Collector(ours);
+  ours.reset();
+  for (let turn = 0; turn < 3; turn++) await turnOfLoop();
+  t.is(collector.error, undefined);
+});
+
+/** It can be asked for once. */
+function endOf(stream: TcpStream): number {
+  stream.end();
+  return 0;
+}
 
 test('a reset of ours reaches the peer as one', async (t) => {
   const { ours, theirs } = await tcpPair(t);
