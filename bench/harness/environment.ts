@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, release, totalmem } from 'node:os';
-import { CONGESTION_CONTROL } from '../../deploy/sandbox/networks.ts';
+import { congestionControl } from '../../deploy/sandbox/networks.ts';
 import { systemPath } from '../../mesh/runtime/command.ts';
 
 /** What a figure depends on and does not show. */
@@ -11,6 +11,7 @@ export type Environment = Readonly<{
   memoryGiB: number;
   kernel: string;
   /** Of TCP in all that is measured. */
+  /** Of the networks in which all is measured. */
   congestionControl: string;
   system: string;
   node: string;
@@ -39,14 +40,6 @@ export function recordEnvironment(
       Object.entries(programs).map(([name, command]) => [name, versionOf(command)]),
     ),
   };
-}
-
-/** That of the networks in which all is measured, or the host's where the kernel does not allow it. */
-function congestionControl(): string {
-  const setting = (name: string): string[] =>
-    readFileSync(`/proc/sys/net/ipv4/tcp_${name}`, 'utf8').trim().split(' ');
-  const isAllowed = setting('allowed_congestion_control').includes(CONGESTION_CONTROL);
-  return isAllowed ? CONGESTION_CONTROL : setting('congestion_control').join(' ');
 }
 
 function systemName(): string {

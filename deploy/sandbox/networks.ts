@@ -24,6 +24,14 @@ const NETNS_FOLDER = '/run/netns';
  */
 export const CONGESTION_CONTROL = 'cubic';
 
+/** That of a sandbox on this host. */
+export function congestionControl(): string {
+  const setting = (name: string): string[] =>
+    readFileSync(`/proc/sys/net/ipv4/tcp_${name}`, 'utf8').trim().split(' ');
+  const isAllowed = setting('allowed_congestion_control').includes(CONGESTION_CONTROL);
+  return isAllowed ? CONGESTION_CONTROL : setting('congestion_control').join(' ');
+}
+
 export function netnsPath(name: string): string {
   return `${NETNS_FOLDER}/${name}`;
 }
