@@ -2,10 +2,11 @@ import ffi from 'node:ffi';
 
 /*
  * `node:ffi` puts a function of JavaScript around each native one. It looks at every argument anew and takes 20 to 250 ns, and
- * 800 with none and with more than three. The native function looks at them too, but where V8 has compiled the call only at their
- * kinds, and a number that does not fit is cut. Addresses, counts and lengths are made and checked in this folder (memory.ts),
- * what else is passed are constants and what the kernel gave. So native functions are called themselves. Node does not hand them out: while it puts its own around them, it asks each for a property that they do not have,
- * and whoever is asked next, in their prototype, is told for whom. See docs/decisions/direct-calls.md.
+ * 800 with none and with more than three. The native function looks at them too, but where V8 has compiled the call only at
+ * their kinds, and a number that does not fit is cut. Addresses, counts and lengths are made and checked in this folder
+ * (memory.ts), what else is passed are constants and what the kernel gave. So native functions are called themselves. Node
+ * does not hand them out: while it puts its own around them, it asks each for a property that they do not have, and whoever is
+ * asked next, in their prototype, is told for whom. See docs/decisions/direct-calls.md.
  */
 
 type Definitions = ffi.FunctionDefinitions;
@@ -20,8 +21,9 @@ export type Library<D extends Definitions> = Readonly<{
 }>;
 
 /**
- * Looks up functions of this process: the C library, and what the node binary exports. A wrong kind of argument is an error;
- * a number that does not fit may be one, or be cut to the lowest bits of its whole part (NaN: 0). An address may be a bigint, a Buffer, a text or null.
+ * Looks up functions of this process: the C library, and what the node binary exports. A wrong kind of argument is an error; a
+ * number that does not fit may be one, or be cut to the lowest bits of its whole part (NaN: 0). An address may be a bigint, a
+ * Buffer, a text or null.
  *
  * @throws {Error} ERR_FFI_CALL_FAILED when there is none of a name.
  */

@@ -53,7 +53,7 @@ export function cString(text: string): SharedBytes {
   return shareBuffer(Buffer.from(`${text}\0`));
 }
 
-/** @throws {RangeError} unless `offset .. offset+length` lies within the buffer, and both are whole and below 2^31, as a C `int` is. */
+/** @throws {RangeError} unless `offset .. offset+length` lies within the buffer, both whole and below 2^31, as a C `int` is. */
 export function checkRange(bytes: SharedBytes, offset: number, length: number): void {
   // A compiled call does not refuse the rest (library.ts). NaN passes neither half.
   const isWhole = (offset | 0) === offset && (length | 0) === length;
