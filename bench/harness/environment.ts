@@ -11,7 +11,6 @@ export type Environment = Readonly<{
   memoryGiB: number;
   kernel: string;
   /** Of TCP in all that is measured. */
-  /** Of the networks in which all is measured. */
   congestionControl: string;
   system: string;
   node: string;
