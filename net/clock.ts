@@ -1,3 +1,5 @@
+import { performance } from 'node:perf_hooks'; // the global of that name is a getter
+
 /** Time, as a connection sees it; a test puts its own in the place. */
 export interface Clock {
   /** Milliseconds, from anywhere, never going back. */

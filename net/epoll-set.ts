@@ -8,13 +8,15 @@ import {
   epollCreate,
   epollWait,
 } from './native/libc.ts';
-import { allocateShared } from './native/memory.ts';
+import { allocateShared, type SharedBytes } from './native/memory.ts';
 
 /**
  * What a turn handles; more wait in the kernel for the next one. What 64 connections touch, here and in the kernel, is still in
  * a core's cache when the end of the turn writes to them. See docs/decisions/heads-as-bytes.md.
  */
 export const EVENTS_PER_POLL = 64;
+const EVENT_WORDS = EPOLL_EVENT_BYTES / 4;
+const DATA_WORD = EPOLL_DATA_OFFSET / 4;
 /** EPOLLIN. */
 const READABLE = 1;
 
@@ -29,6 +31,8 @@ export class EpollSet {
   readonly #inner = createSet();
   readonly #outer = createSet();
   readonly #events = allocateShared(EVENTS_PER_POLL * EPOLL_EVENT_BYTES);
+  /** The same memory: what an event consists of lies at multiples of four bytes. */
+  readonly #words = wordsOf(this.#events);
   readonly #change = allocateShared(EPOLL_EVENT_BYTES);
 
   constructor() {
@@ -70,21 +74,25 @@ export class EpollSet {
 
   /** Of the event with that number of the last wait(). */
   descriptorAt(index: number): number {
-    return this.#events.buffer.readInt32LE(index * EPOLL_EVENT_BYTES + EPOLL_DATA_OFFSET);
+    return this.#words[index * EVENT_WORDS + DATA_WORD] ?? 0;
   }
 
   tagAt(index: number): number {
-    return this.#events.buffer.readInt32LE(index * EPOLL_EVENT_BYTES + EPOLL_DATA_OFFSET + 4);
+    return this.#words[index * EVENT_WORDS + DATA_WORD + 1] ?? 0;
   }
 
   maskAt(index: number): number {
-    return this.#events.buffer.readUInt32LE(index * EPOLL_EVENT_BYTES);
+    return this.#words[index * EVENT_WORDS] ?? 0;
   }
 
   close(): void {
     closeDescriptor(this.#outer);
     closeDescriptor(this.#inner);
   }
+}
+
+function wordsOf({ buffer }: SharedBytes): Int32Array {
+  return new Int32Array(buffer.buffer, buffer.byteOffset, buffer.length / 4);
 }
 
 function createSet(): number {

@@ -5,6 +5,7 @@ import { EPOLL_CTL_ADD, EPOLL_CTL_DEL } from './native/libc.ts';
 import { runContinuations } from './native/continuations.ts';
 import { LoopSeat } from './native/libuv.ts';
 import './native/self-check.ts';
+import { TaskList } from './task-list.ts';
 import type { TurnTask } from './turn-task.ts';
 
 export type { TurnTask };
@@ -28,7 +29,7 @@ export interface EventHandler {
 /** In the place of a generation: the descriptor of Node's loop. */
 const LOOP = -1;
 /** After so many turns Node's loop goes round even when it has not asked to: it has work that it does only then. */
-const TURNS_PER_ROUND = 64;
+const TURNS_PER_ROUND = 256;
 /** A turn moves bulk when, in the mean of about so many turns, each moved as much. */
 const BULK_TURNS = 8;
 const BULK_BYTES_A_TURN = 16 << 10;
@@ -45,8 +46,8 @@ const QUEUED_BYTES_A_TURN = 256 << 10;
  * here by an immediate.
  *
  * A turn: handle the events, then what they have brought (runAfterEvents), then continued work (runNextTurn), then a part of
- * the bulk (runInBulk), then the continuations of promises that were settled, then what was staged (flushAtTurnEnd), and
- * what that has settled.
+ * the bulk (runInBulk), then what was staged (flushAtTurnEnd), then the continuations of promises that were settled, and what
+ * they have staged.
  */
 class Reactor {
   readonly #epoll = new EpollSet();
@@ -59,9 +60,11 @@ class Reactor {
   /** Bytes read since the turn before. */
   movedBytes = 0;
   #meanMovedBytes = 0;
-  readonly #afterEvents: TurnTask[] = [];
-  readonly #atTurnEnd: TurnTask[] = [];
-  #nextTurn: TurnTask[] = [];
+  readonly #afterEvents = new TaskList();
+  readonly #atTurnEnd = new TaskList();
+  #nextTurn = new TaskList();
+  /** Takes the place of those that are being run. */
+  #otherNextTurn = new TaskList();
   readonly #bulk = new BulkQueues();
   #running = false;
   #scheduled = false;
@@ -103,16 +106,16 @@ class Reactor {
   }
 
   runAfterEvents(task: TurnTask): void {
-    this.#afterEvents.push(task);
+    this.#afterEvents.add(task);
   }
 
   flushAtTurnEnd(task: TurnTask): void {
-    this.#atTurnEnd.push(task);
+    this.#atTurnEnd.add(task);
     this.#schedule();
   }
 
   runNextTurn(task: TurnTask): void {
-    this.#nextTurn.push(task);
+    this.#nextTurn.add(task);
     this.#schedule();
   }
 
@@ -164,16 +167,15 @@ class Reactor {
     this.#runAll(this.#afterEvents);
     this.#runNext();
     this.#runBulk();
-    this.#continue();
-    this.#runAll(this.#atTurnEnd);
-    this.#continue(); // what a flush has settled
+    this.#flush();
+    if (!this.#atTurnEnd.isEmpty) this.#flush(); // what continuations have staged
     endTurn();
     return loopMs !== 0 && !loopIsReady && (this.#watched > 0 || this.#hasWork());
   }
 
   /** Tasks for the next turn, or staged by the continuations of the last flush: no event may ever come to run them. */
   #hasWork(): boolean {
-    return this.#nextTurn.length > 0 || this.#bulk.tasks > 0 || this.#atTurnEnd.length > 0;
+    return !this.#nextTurn.isEmpty || this.#bulk.tasks > 0 || !this.#atTurnEnd.isEmpty;
   }
 
   /** @returns whether Node's loop was among those that have events. */
@@ -198,10 +200,11 @@ class Reactor {
   }
 
   #runNext(): void {
-    if (this.#nextTurn.length === 0) return;
+    if (this.#nextTurn.isEmpty) return;
     const tasks = this.#nextTurn;
-    this.#nextTurn = [];
-    for (const task of tasks) this.#run(task);
+    this.#nextTurn = this.#otherNextTurn;
+    this.#otherNextTurn = tasks;
+    this.#runAll(tasks);
   }
 
   /** No more than wait now: who asks again meanwhile may have to wait for the next turn. */
@@ -213,16 +216,15 @@ class Reactor {
     }
   }
 
-  #runAll(tasks: TurnTask[]): void {
+  #runAll(tasks: TaskList): void {
     // A flush may stage another one (a tunnel inside a tunnel), so the list may grow meanwhile.
-    for (let index = 0; index < tasks.length; index++) {
-      const task = tasks[index];
-      if (task !== undefined) this.#run(task);
-    }
-    tasks.length = 0;
+    for (let index = 0, task = tasks.take(0); task !== undefined; task = tasks.take(++index))
+      this.#run(task);
+    tasks.restart();
   }
 
-  #continue(): void {
+  #flush(): void {
+    this.#runAll(this.#atTurnEnd);
     try {
       runContinuations();
     } catch (error) {

@@ -8,9 +8,7 @@ const tick: unknown = Reflect.get(process, '_tickCallback');
 /** Runs the continuations and nextTicks that wait. May throw what they throw. */
 export const runContinuations: () => void =
   typeof tick === 'function'
-    ? () => {
-        Reflect.apply(tick, process, []);
-      }
+    ? (tick.bind(process) as () => void)
     : () => {
         setImmediate(() => undefined);
       };
