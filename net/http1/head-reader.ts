@@ -31,6 +31,7 @@ const OFFSETS = 4;
 const scratch = new Int32Array(OFFSETS * MAX_FIELDS);
 
 const NO_FIELDS: readonly string[] = [];
+const NO_BYTES = allocateShared(0);
 
 /** Held parts of heads begin with so much. */
 const HELD_BYTES = 1 << 10;
@@ -66,6 +67,9 @@ export class HeadReader {
   #held: SharedBytes | undefined;
   #heldBytes = 0;
   #heldOffsets: Int32Array | undefined;
+  /** Of a head that is done, which begins at `#textFrom`. */
+  #text = '';
+  #textFrom = 0;
 
   /** @param startLine absent where none is: in trailers. */
   constructor(limits: Http1Limits, startLine?: StartLineRules) {
@@ -80,18 +84,27 @@ export class HeadReader {
     return this.#at > 0;
   }
 
-  /** The head is whole: `startLine` and `fields` are of it until the next read(). */
+  /** The head is whole: what follows is of it until forget() or the next read(), and `bytes` until whoever owns them goes on. */
   get done(): boolean {
     return this.#state === DONE;
   }
 
-  startLine = '';
+  /** Where the head lies, and in it the start line, without its end. */
+  bytes: SharedBytes = NO_BYTES;
+  lineFrom = 0;
+  lineTo = 0;
   fields: readonly string[] = NO_FIELDS;
+
+  /** What lies there, in latin1. */
+  textOf(from: number, to: number): string {
+    return this.#text.slice(from - this.#textFrom, to - this.#textFrom);
+  }
 
   /** Lets go of a head that is done, so that its text lives no longer than what was made of it. */
   forget(): void {
     this.#begin();
-    this.startLine = '';
+    this.bytes = NO_BYTES;
+    this.#text = '';
     this.fields = NO_FIELDS;
   }
 
@@ -148,9 +161,14 @@ export class HeadReader {
   }
 
   /** Makes the strings: one for the whole head, and parts of it. */
-  #build({ buffer }: SharedBytes, start: number): void {
+  #build(bytes: SharedBytes, start: number): void {
+    const { buffer } = bytes;
     const text = buffer.toString('latin1', start, start + this.#at);
-    this.startLine = text.slice(this.#lineStart, this.#lineEnd);
+    this.bytes = bytes;
+    this.lineFrom = start + this.#lineStart;
+    this.lineTo = start + this.#lineEnd;
+    this.#text = text;
+    this.#textFrom = start;
     const fields = new Array<string>(2 * this.#fields);
     let at = 0;
     for (let index = 0; index < this.#fields * OFFSETS; index += OFFSETS) {

@@ -5,6 +5,7 @@ import { type ComposedHead, composeRequestHead, headError, WHOLE } from './seria
 
 const COLON = 0x3a;
 const NOTHING = {};
+const statusTexts: string[] = [];
 
 /** A request's head in the form that both versions share; see HttpExchange. */
 export function requestList(head: RequestHead, scheme: string, protocol: string): string[] {
@@ -19,7 +20,7 @@ export function requestList(head: RequestHead, scheme: string, protocol: string)
 
 /** A response's head in that form. */
 export function responseList({ status, fields }: ResponseHead): string[] {
-  return endToEndFields(fields, [':status', String(status)]);
+  return endToEndFields(fields, [':status', (statusTexts[status] ??= String(status))]);
 }
 
 /** What goes out for a list that begins with `:method`. */

@@ -32,7 +32,6 @@ export type RequestHead = Readonly<{
 /** A response as its head tells it. */
 export type ResponseHead = Readonly<{
   status: number;
-  reason: string;
   minor: 0 | 1;
   fields: HeaderList;
   /** The body's length in bytes, CHUNKED or UNTIL_CLOSE. */
@@ -42,8 +41,18 @@ export type ResponseHead = Readonly<{
   upgrade: string;
 }>;
 
+const SPACE = 0x20;
+const ZERO = 0x30;
+const G = 0x47;
+const E = 0x45;
+const T = 0x54;
+const VERSION_BYTES = 'HTTP/1.1'.length;
+/** A version, four bytes at once. */
+const HTTP = Buffer.from('HTTP').readInt32BE();
+const VERSION_1_1 = Buffer.from('/1.1').readInt32BE();
+const VERSION_1_0 = Buffer.from('/1.0').readInt32BE();
 /** Method, the two spaces, and the version: what a request line holds beside the target. */
-const LINE_BYTES_BESIDE_TARGET = METHOD_BYTES + 2 + 'HTTP/1.1'.length;
+const LINE_BYTES_BESIDE_TARGET = METHOD_BYTES + 2 + VERSION_BYTES;
 
 /** Reads the heads of requests, one after another. RFC 9112 sections 2 to 6, strictly. */
 export class RequestParser {
@@ -83,7 +92,7 @@ export class RequestParser {
     this.head = undefined;
     const taken = this.#reader.read(bytes, from, to);
     if (!this.#reader.done) return taken;
-    this.head = this.#makeHead(this.#reader.startLine, this.#reader.fields);
+    this.head = this.#makeHead(this.#reader);
     this.#reader.forget();
     return taken;
   }
@@ -93,19 +102,20 @@ export class RequestParser {
     this.head = undefined;
   }
 
-  #makeHead(line: string, fields: HeaderList): RequestHead {
-    const methodEnd = line.indexOf(' ');
-    const targetEnd = line.indexOf(' ', methodEnd + 1);
-    if (methodEnd <= 0 || targetEnd <= methodEnd + 1) throw new Http1Violation('request-line');
-    if (methodEnd > METHOD_BYTES) throw new Http1Violation('method-too-long');
-    const method = line.slice(0, methodEnd);
-    if (!isAllOf(METHOD, method)) throw new Http1Violation('method');
-    const minor = parseVersion(line, targetEnd + 1, line.length);
+  #makeHead(reader: HeadReader): RequestHead {
+    const { bytes, lineFrom, lineTo, fields } = reader;
+    const methodEnd = endOfWord(bytes, lineFrom, lineTo);
+    const targetEnd = endOfWord(bytes, methodEnd + 1, lineTo);
+    if (methodEnd === lineFrom || targetEnd <= methodEnd + 1 || targetEnd >= lineTo)
+      throw new Http1Violation('request-line');
+    if (methodEnd - lineFrom > METHOD_BYTES) throw new Http1Violation('method-too-long');
+    const method = readMethod(reader, methodEnd);
+    const minor = readVersion(reader, targetEnd + 1, lineTo);
     if (targetEnd - methodEnd - 1 > this.#limits.targetBytes)
       throw new Http1Violation('target-too-long');
     // It sends back what was asked, with secrets that a script in a browser may not see.
     if (method === 'TRACE') throw new Http1Violation('trace');
-    const target = parseTarget(method, line.slice(methodEnd + 1, targetEnd), this.#scheme);
+    const target = parseTarget(method, reader.textOf(methodEnd + 1, targetEnd), this.#scheme);
     const authority = this.#readHost(fields, target, minor);
     const body = requestBody(method, minor, fields);
     const options = connectionOptions(fields);
@@ -142,7 +152,8 @@ export class RequestParser {
   }
 
   #canonicalHost(host: string, target: RequestTarget): string {
-    if (host === this.#host && target.form !== 'authority') return this.#hostAuthority;
+    if (this.#host !== undefined && isSame(host, this.#host) && target.form !== 'authority')
+      return this.#hostAuthority;
     const authority = canonicalAuthority(host, target.form === 'authority' ? '' : this.#scheme);
     if (authority === '') throw new Http1Violation('host');
     if (target.form === 'authority') return authority;
@@ -151,6 +162,36 @@ export class RequestParser {
     this.#hostAuthority = copyOf(authority);
     return authority;
   }
+}
+
+/** The first space of `from .. to`, or `to`. */
+function endOfWord({ buffer }: SharedBytes, from: number, to: number): number {
+  let at = from;
+  while (at < to && buffer[at] !== SPACE) at++;
+  return at;
+}
+
+/** The one string for the method of most requests: a part of another string is compared with others by its characters. */
+function readMethod(reader: HeadReader, end: number): string {
+  const { buffer } = reader.bytes;
+  const { lineFrom } = reader;
+  const isGet =
+    end - lineFrom === 3 &&
+    buffer[lineFrom] === G &&
+    buffer[lineFrom + 1] === E &&
+    buffer[lineFrom + 2] === T;
+  if (isGet) return 'GET';
+  const method = reader.textOf(lineFrom, end);
+  if (!isAllOf(METHOD, method)) throw new Http1Violation('method');
+  return method;
+}
+
+/** As `===`, for which V8 leaves compiled code when a text is a part of another one. */
+function isSame(text: string, other: string): boolean {
+  if (text.length !== other.length) return false;
+  for (let index = 0; index < text.length; index++)
+    if (text.charCodeAt(index) !== other.charCodeAt(index)) return false;
+  return true;
 }
 
 function copyOf(text: string): string {
@@ -187,7 +228,7 @@ export class ResponseParser {
     this.head = undefined;
     const taken = this.#reader.read(bytes, from, to);
     if (!this.#reader.done) return taken;
-    this.head = makeResponse(this.#reader.startLine, this.#reader.fields, method, upgrade);
+    this.head = makeResponse(this.#reader, method, upgrade);
     this.#reader.forget();
     return taken;
   }
@@ -198,51 +239,46 @@ export class ResponseParser {
   }
 }
 
-const VERSION_BYTES = 'HTTP/1.1'.length;
-const REASON_AT = 'HTTP/1.1 200 '.length;
-const SPACE = 0x20;
-
 /**
- * The status of `HTTP/1.1 200 OK`, or 0: the reason may be empty, the space before it may not be missing. What is before the
- * first space, parseVersion() looks at. RFC 9112 section 4.
+ * The status of `HTTP/1.1 200 OK`, or 0: the reason may be empty, the space before it may not be missing. RFC 9112 section 4.
  */
-function readStatus(line: string): number {
-  if (!line.startsWith('HTTP/1.1 ') && !/^HTTP\/\d\.\d /.test(line)) return 0;
-  if (line.charCodeAt(REASON_AT - 1) !== SPACE) return 0;
+function readStatus({ bytes, lineFrom, lineTo }: HeadReader): number {
+  const { buffer, view } = bytes;
+  const before = lineFrom + VERSION_BYTES;
+  const behind = before + ' 200'.length;
+  if (behind >= lineTo || view.getInt32(lineFrom) !== HTTP) return 0;
+  if (buffer[before] !== SPACE || buffer[behind] !== SPACE) return 0;
   let status = 0;
-  for (let index = VERSION_BYTES + 1; index < REASON_AT - 1; index++) {
-    const digit = line.charCodeAt(index) - 0x30;
-    if (!(digit >= 0 && digit <= 9)) return 0; // said so that the NaN of a short line does not pass
+  for (let at = before + 1; at < behind; at++) {
+    const digit = (buffer[at] ?? 0) - ZERO;
+    if (digit < 0 || digit > 9) return 0;
     status = status * 10 + digit;
   }
   return status >= 100 && status <= 599 ? status : 0;
 }
 
-function makeResponse(
-  line: string,
-  fields: HeaderList,
-  method: string,
-  upgradeAsked: boolean,
-): ResponseHead {
-  const status = readStatus(line);
+function makeResponse(reader: HeadReader, method: string, upgradeAsked: boolean): ResponseHead {
+  const { fields, lineFrom } = reader;
+  const status = readStatus(reader);
   if (status === 0) throw new Http1Violation('status-line');
-  const minor = parseVersion(line, 0, VERSION_BYTES);
+  const minor = readVersion(reader, lineFrom, lineFrom + VERSION_BYTES);
   const options = connectionOptions(fields);
   const upgrade = status === 101 ? readUpgrade(fields, options) : '';
   if (status === 101 && (!upgradeAsked || upgrade === ''))
     throw new Http1Violation('upgrade-unasked');
   const body = responseBody(method, status, minor, fields);
   const persistent = minor === 1 && body !== UNTIL_CLOSE && !options.includes('close');
-  const reason = line.slice(REASON_AT);
-  return { status, reason, minor, fields, body, persistent, upgrade };
+  return { status, minor, fields, body, persistent, upgrade };
 }
 
 /** @throws {Http1Violation} for another version than 1.0 and 1.1 (attack S10). */
-function parseVersion(line: string, from: number, to: number): 0 | 1 {
-  if (to - from === VERSION_BYTES && line.startsWith('HTTP/1.1', from)) return 1;
-  const version = line.slice(from, to);
-  if (version === 'HTTP/1.0') return 0;
-  const sound = /^HTTP\/\d\.\d$/.test(version);
+function readVersion(reader: HeadReader, from: number, to: number): 0 | 1 {
+  const { view } = reader.bytes;
+  const isHttp1 = to - from === VERSION_BYTES && view.getInt32(from) === HTTP;
+  const version = isHttp1 ? view.getInt32(from + 4) : 0;
+  if (version === VERSION_1_1) return 1;
+  if (version === VERSION_1_0) return 0;
+  const sound = /^HTTP\/\d\.\d$/.test(reader.textOf(from, to));
   throw new Http1Violation(sound ? 'version-not-supported' : 'version');
 }
 

@@ -38,9 +38,6 @@ const NO_BYTE = /[^\0-\xff]/;
 const NO_CONNECTION_FIELDS: ConnectionFields = {};
 const statusLines: string[] = [];
 
-/** Methods that servers expect a length of, even if it is 0. RFC 9110 section 8.6. */
-const METHODS_WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
-
 /** A message's head as it is sent, in latin1, and the framing of the body that has to follow it. */
 export type OutgoingHead = Readonly<{ text: string; body: number }>;
 
@@ -101,11 +98,16 @@ export function composeRequestHead(
   if (body === CHUNKED) {
     text += '\r\ntransfer-encoding: chunked';
     lines++;
-  } else if (endStream && lengths.contentLength === -1 && METHODS_WITH_BODY.has(method)) {
+  } else if (endStream && lengths.contentLength === -1 && expectsLength(method)) {
     text += '\r\ncontent-length: 0';
     lines++;
   }
   return composeEnd(text, lines, body, connection, lengths.te, connection.close === true);
+}
+
+/** Whether servers expect a length, even if it is 0. RFC 9110 section 8.6. */
+function expectsLength(method: string): boolean {
+  return method === 'POST' || method === 'PUT' || method === 'PATCH';
 }
 
 /** What a response answers; its framing depends on it. */

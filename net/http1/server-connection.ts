@@ -218,7 +218,7 @@ export class Http1ServerConnection
       this.#refuse(405, 'it sent CONNECT');
       return;
     }
-    const upgrade = PROTOCOL.test(head.upgrade) ? head.upgrade : '';
+    const upgrade = head.upgrade !== '' && PROTOCOL.test(head.upgrade) ? head.upgrade : '';
     const exchange = new Http1ServerExchange(this, head, upgrade);
     this.#exchange = exchange;
     this.#channel.body.begin(head.body);
