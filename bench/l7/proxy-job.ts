@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { startChild, stopChild } from '../harness/child.ts';
 import { OwnNetwork } from '../harness/own-network.ts';
 import { processTree } from '../harness/processes.ts';
+import { Processors } from '../harness/processors.ts';
 import { TemporaryFolder } from '../harness/temporary-folder.ts';
 import { readRequests, startHttpServer } from '../l4/http-servers.ts';
 import { LoadClient } from '../load/load-client.ts';
@@ -11,10 +12,15 @@ import type { Job, Subject } from './job.ts';
 import { BACKEND_PORTS, portOf, PROXIES } from './proxies.ts';
 import { MessageFile, PAGES, WORKS } from './works.ts';
 
-/** A plain reverse proxy on a loopback of its own, without TLS and rules; nginx answers behind all of them. */
+/**
+ * A plain reverse proxy on a loopback of its own, without TLS and rules; nginx answers behind all of them. The proxies have a
+ * processor, of which one at a time makes use, and the load and the server the others.
+ */
 export async function startProxyJob(stack: AsyncDisposableStack): Promise<Job> {
   const network = stack.use(await OwnNetwork.start());
-  const enter = (command: readonly string[]): string[] => network.enter(command);
+  const processors = new Processors();
+  const enter = (command: readonly string[]): string[] =>
+    network.enter(processors.forOthers(command));
   stack.use(startHttpServer(BACKEND_PORTS, PAGES, enter));
   const client = stack.use(new LoadClient(enter));
   const status = { host: '127.0.0.1', port: BACKEND_PORTS.http1, path: '/status' };
@@ -36,7 +42,7 @@ export async function startProxyJob(stack: AsyncDisposableStack): Promise<Job> {
   for (const proxy of PROXIES) {
     const file = join(folder, proxy.name);
     writeFileSync(file, proxy.configuration(folder));
-    const child = startChild(enter(proxy.command(file, folder)));
+    const child = startChild(network.enter(processors.forMeasured(proxy.command(file, folder))));
     stack.defer(() => stopChild(child));
     child.stdout.resume();
     const subject: Subject = { name: proxy.name, pids: [], port: (work) => portOf(proxy, work) };
