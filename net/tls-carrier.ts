@@ -2,6 +2,7 @@ import type { ByteSink, ByteStream, SharedBytes } from './byte-stream.ts';
 import { EAGAIN, errnoName } from './native/errno.ts';
 import {
   closeDescriptor,
+  MSG_MORE,
   setAbortiveClose,
   shutdownWrite,
   writeFrom,
@@ -44,12 +45,14 @@ export interface Carrier {
   /**
    * Sends memory that native code owns; how many bytes were taken. Only where that makes no other session of this
    * thread write meanwhile, for they share that memory.
+   *
+   * @param ends end() or close() follows at once.
    */
-  sendNative?(address: bigint, length: number): number;
+  sendNative?(address: bigint, length: number, ends: boolean): number;
   send(bytes: SharedBytes, offset: number, length: number): number;
   /** No more output; what was taken is sent. */
   end(): void;
-  /** Lets go after both directions ended. */
+  /** Lets go after both directions ended; our own need not have ended by end(). */
   close(): void;
   reset(): void;
 }
@@ -76,8 +79,8 @@ export class DescriptorCarrier implements Carrier, EventHandler {
       this.#user?.onReadable(ending, (mask & BROKEN) !== 0);
   }
 
-  sendNative(address: bigint, length: number): number {
-    return this.#judge(writeNative(this.descriptor, address, length));
+  sendNative(address: bigint, length: number, ends: boolean): number {
+    return this.#judge(writeNative(this.descriptor, address, length, ends ? MSG_MORE : 0));
   }
 
   send(bytes: SharedBytes, offset: number, length: number): number {

@@ -17,13 +17,17 @@ export class TlsOutput {
     return this.#unsent.length === 0;
   }
 
-  /** Takes what the session wrote out of the thread's shared output; after every call that may have written. */
-  flush(): void {
+  /**
+   * Takes what the session wrote out of the thread's shared output; after every call that may have written.
+   *
+   * @param ends the carrier ends right behind it, and both can go in one packet.
+   */
+  flush(ends = false): void {
     const length = outputLength();
     if (length === 0) return;
     const address = outputAddress();
     const idle = this.isEmpty;
-    const sent = idle ? (this.#carrier.sendNative?.(address, length) ?? 0) : 0;
+    const sent = idle ? (this.#carrier.sendNative?.(address, length, ends) ?? 0) : 0;
     if (sent < length) this.#keep(address + BigInt(sent), length - sent);
     dropOutput(length);
     // A stream may write with a session of its own, so it gets the bytes once the shared output is free again.

@@ -330,10 +330,10 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     if (!this.#endSent) {
       this.#endSent = true;
       this.#ssl.shutdown();
-      this.#output.flush();
+      this.#output.flush(true);
     }
     if (!this.#output.isEmpty) return; // onWritable() comes back here
-    this.#carrier.end();
+    if (!this.#endTold) this.#carrier.end();
     this.#closeWhenDone();
   }
 

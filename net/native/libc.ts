@@ -139,13 +139,16 @@ export function writeFrom(fd: number, bytes: SharedBytes, offset: number, length
   return writeNative(fd, addressAt(bytes, offset), length);
 }
 
-/** As writeFrom(), from memory that native code owns and that lives during the call. */
-export function writeNative(fd: number, address: bigint, length: number): number {
-  const wrote = c.send(fd, address, countOf(length), 0);
+/** More follows at once: what fills no packet waits for it. */
+export const MSG_MORE = 0x8000;
+
+/** As writeFrom(), from memory that native code owns and that lives during the call. @param flags 0 or MSG_MORE. */
+export function writeNative(fd: number, address: bigint, length: number, flags = 0): number {
+  const wrote = c.send(fd, address, countOf(length), flags);
   if (wrote >= 0) return wrote;
   const errno = errnoSlot[0] ?? 0;
   if (streamErrnos.has(errno)) return -errno;
-  const again = c.send(fd, address, countOf(length), 0);
+  const again = c.send(fd, address, countOf(length), flags);
   return again >= 0 ? again : -lastErrno();
 }
 
