@@ -1,4 +1,5 @@
 import { fstatSync, writeSync } from 'node:fs';
+import { performance } from 'node:perf_hooks'; // the global of that name is a getter
 import { errorCode } from '../../base/errors.ts';
 
 /** Takes whole lines; never throws. */
@@ -6,7 +7,9 @@ export interface LineWriter {
   /**
    * Never waits for a reader.
    *
-   * @param when `soon`: it may wait some milliseconds for others, which is for lines that are many. Lines keep their order.
+   * @param when `soon`: it may wait some milliseconds for others, which is for lines that are many. `now`: it does so only
+   *   where one before it did not, some milliseconds ago, so that a flood of errors takes no write for each. Lines keep
+   *   their order.
    */
   write(line: string, when?: 'now' | 'soon'): void;
   /** Writes what is waiting; waits up to a second for a slow reader, so it is for the end of a thread. */
@@ -32,11 +35,14 @@ const FLUSH_TRIES = 1000 / RETRY_MS;
  * A writer to a file descriptor that every thread may have for itself: lines of one turn go out together in few
  * system calls, straight from the thread, not by way of the main one. With a reader that is too slow the newest
  * lines are dropped and counted, and `onDropped` is told once there is room again.
+ *
+ * @param options.now milliseconds, from anywhere, never going back.
  */
 export function openLineWriter(
   fd: number,
-  options: Readonly<{ onDropped?: (lines: number) => void }> = {},
+  options: Readonly<{ onDropped?: (lines: number) => void; now?: () => number }> = {},
 ): LineWriter {
+  const { now = () => performance.now() } = options;
   const chunkBytes = isPipe(fd) ? PIPE_BUF_BYTES : FILE_WRITE_BYTES;
   let waiting: Buffer[] = [];
   let waitingBytes = 0;
@@ -44,6 +50,8 @@ export function openLineWriter(
   let scheduled = false;
   let soon: NodeJS.Timeout | undefined;
   let full = false;
+  /** When a line was last written because it said `now`. */
+  let urgentMs = Number.NEGATIVE_INFINITY;
 
   const schedule = (): void => {
     if (scheduled) return;
@@ -107,8 +115,13 @@ export function openLineWriter(
   return {
     write(line, when = 'now') {
       if (!add(line)) return;
-      if (when === 'now') schedule();
-      else scheduleSoon();
+      const nowMs = now();
+      if (when === 'soon' || nowMs - urgentMs < SOON_MS) {
+        scheduleSoon();
+        return;
+      }
+      urgentMs = nowMs;
+      schedule();
     },
     flush() {
       for (let tries = 0; tries < FLUSH_TRIES; tries++) {

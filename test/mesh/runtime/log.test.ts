@@ -94,6 +94,32 @@ test('lines that may wait go out together, in order with those that may not, and
   closeSync(fd);
 });
 
+test('of lines that may not wait the first goes out at once, and those right behind it together', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'halo-log-'));
+  t.teardown(() => {
+    rmSync(folder, { recursive: true });
+  });
+  const path = join(folder, 'log');
+  const written = (): string => readFileSync(path, 'utf8');
+  const fd = openSync(path, 'w');
+  let nowMs = 1000;
+  const writer = openLineWriter(fd, { now: () => nowMs });
+  writer.write('a\n');
+  await new Promise(setImmediate);
+  t.is(written(), 'a\n');
+  writer.write('b\n');
+  await new Promise(setImmediate);
+  t.is(written(), 'a\n');
+  writer.write('c\n');
+  while (written() === 'a\n') await new Promise(setImmediate);
+  t.is(written(), 'a\nb\nc\n');
+  nowMs += 1000;
+  writer.write('d\n');
+  await new Promise(setImmediate);
+  t.is(written(), 'a\nb\nc\nd\n');
+  closeSync(fd);
+});
+
 const threadsScript = `
   import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
   import { openLog, DEFAULT_LOG_LEVELS } from './mesh/runtime/log.ts';
