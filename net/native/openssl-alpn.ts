@@ -1,13 +1,13 @@
 import ffi from 'node:ffi';
-import { copyNative } from './memory.ts';
+import { nativeLatin1 } from './native-text.ts';
 
 /** The protocol names of a client's list: one length byte and the name, each. */
 export function readAlpnList(address: bigint, length: number): string[] {
-  const wire = copyNative(address, length);
+  const wire = nativeLatin1(address, length);
   const names: string[] = [];
   for (let at = 0; at < wire.length; ) {
-    const size = wire[at] ?? 0;
-    names.push(wire.toString('latin1', at + 1, at + 1 + size));
+    const size = wire.charCodeAt(at);
+    names.push(wire.slice(at + 1, at + 1 + size));
     at += 1 + size;
   }
   return names;

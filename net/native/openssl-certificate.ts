@@ -1,6 +1,7 @@
 import { ipFromBytes, type IpAddress } from '../../base/address.ts';
 import { MeshError } from '../../base/errors.ts';
-import { allocateShared, copyNative, shareBuffer, type SharedBytes } from './memory.ts';
+import { allocateShared, shareBuffer, type SharedBytes } from './memory.ts';
+import { nativeLatin1 } from './native-text.ts';
 import { checkPointer, takeErrorReason } from './openssl-error.ts';
 import { openssl } from './openssl-library.ts';
 
@@ -13,7 +14,6 @@ const ABSENT = 0xffffffff;
 
 /** What OpenSSL reads from a certificate; nothing here goes through a text form that could be ambiguous. */
 export type CertificateFacts = Readonly<{
-  der: Buffer;
   /** Every URI among the subject alternative names, byte for byte (latin1). */
   uris: readonly string[];
   /** Every DNS name, byte for byte (latin1), as it is written: a wildcard is one that begins with `*.`. */
@@ -59,7 +59,6 @@ export function readCertificateFacts(x509: bigint): CertificateFacts {
   const keyUsage = openssl.X509_get_key_usage(x509);
   const extendedKeyUsage = openssl.X509_get_extended_key_usage(x509);
   return {
-    der: certificateDer(x509),
     ...readNames(x509),
     ...(keyUsage === ABSENT ? {} : { keyUsage }),
     ...(extendedKeyUsage === ABSENT ? {} : { extendedKeyUsage }),
@@ -127,10 +126,10 @@ function readNames(x509: bigint): Names {
     const count = openssl.OPENSSL_sk_num(names);
     for (let index = 0; index < count; index++) {
       const { kind, value } = readName(openssl.OPENSSL_sk_value(names, index));
-      if (kind === URI) uris.push(value.toString('latin1'));
-      else if (kind === DNS) dnsNames.push(value.toString('latin1'));
+      if (kind === URI) uris.push(value);
+      else if (kind === DNS) dnsNames.push(value);
       else if (kind === ADDRESS && [4, 16].includes(value.length))
-        addresses.push(ipFromBytes(value));
+        addresses.push(ipFromBytes(Buffer.from(value, 'latin1')));
     }
     return { uris, dnsNames, addresses, otherNames: count - uris.length, namesReadable: true };
   } finally {
@@ -138,17 +137,17 @@ function readNames(x509: bigint): Names {
   }
 }
 
-/** Empty for a name of a kind that is not read. */
-function readName(name: bigint): { kind: number; value: Buffer } {
+/** Its bytes in latin1; empty for a name of a kind that is not read. */
+function readName(name: bigint): { kind: number; value: string } {
   const action = 'read a name in a certificate';
   const value = openssl.GENERAL_NAME_get0_value(checkPointer(name, action), typeSlot.address);
   const kind = typeSlot.buffer.readInt32LE(0);
-  if (kind !== URI && kind !== DNS && kind !== ADDRESS) return { kind, value: Buffer.alloc(0) };
+  if (kind !== URI && kind !== DNS && kind !== ADDRESS) return { kind, value: '' };
   const length = openssl.ASN1_STRING_length(checkPointer(value, action));
   const data = openssl.ASN1_STRING_get0_data(value);
   return {
     kind,
-    value: length === 0 ? Buffer.alloc(0) : copyNative(checkPointer(data, action), length),
+    value: length === 0 ? '' : nativeLatin1(checkPointer(data, action), length),
   };
 }
 

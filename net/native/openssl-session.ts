@@ -1,13 +1,7 @@
 import { MeshError } from '../../base/errors.ts';
 import { ECONNRESET, EAGAIN, lastErrno } from './errno.ts';
-import {
-  addressAt,
-  allocateShared,
-  checkRange,
-  copyNative,
-  nativeText,
-  type SharedBytes,
-} from './memory.ts';
+import { addressAt, allocateShared, checkRange, nativeText, type SharedBytes } from './memory.ts';
+import { nativeLatin1 } from './native-text.ts';
 import {
   certificateDer,
   type CertificateFacts,
@@ -207,7 +201,7 @@ export class Ssl {
   get alpn(): string {
     openssl.SSL_get0_alpn_selected(this.#live(), slot.address, lengthSlot.address);
     const length = lengthSlot.buffer.readUInt32LE(0);
-    return copyNative(slot.buffer.readBigUInt64LE(0), length).toString('latin1');
+    return nativeLatin1(slot.buffer.readBigUInt64LE(0), length);
   }
 
   /** What the client asked for; '' when it did not. */
