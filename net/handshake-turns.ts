@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'; // the global of that name is a getter
 import { runNextTurn, type TurnTask } from './reactor.ts';
 
 /**

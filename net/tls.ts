@@ -1,5 +1,6 @@
 import { MeshError } from '../base/errors.ts';
 import type { ByteStream } from './byte-stream.ts';
+import type { Canceller } from './canceller.ts';
 import { type Carrier, DescriptorCarrier, StreamCarrier } from './tls-carrier.ts';
 import type { TlsContext } from './tls-context.ts';
 import { TlsSession } from './tls-session.ts';
@@ -11,6 +12,8 @@ export const HANDSHAKE_TIMEOUT_MS = 10_000;
 export type TlsOptions = Readonly<{
   timeoutMs?: number;
   signal?: AbortSignal;
+  /** As `signal`, for handshakes that are many. */
+  canceller?: Canceller;
   /** Of a client: the server that it asks for (SNI). */
   serverName?: string;
 }>;
@@ -46,7 +49,7 @@ function openSession(
   below: ByteStream,
   context: TlsContext,
   role: 'client' | 'server',
-  { timeoutMs = HANDSHAKE_TIMEOUT_MS, signal, serverName = '' }: TlsOptions,
+  { timeoutMs = HANDSHAKE_TIMEOUT_MS, signal, canceller, serverName = '' }: TlsOptions,
 ): Promise<TlsSession> {
   return new Promise((resolve, reject) => {
     const side = role === 'client' ? 'upstream' : 'downstream';
@@ -55,9 +58,11 @@ function openSession(
       session.reset();
       reject(error);
     };
-    const onAbort = (): void => {
-      const cause = signal?.reason as unknown;
+    const onCancel = (cause: unknown): void => {
       giveUp(new MeshError('ERR_ABORTED', 'local', 'Cannot agree on TLS: given up', { cause }));
+    };
+    const onAbort = (): void => {
+      onCancel(signal?.reason);
     };
     const timer = setTimeout(() => {
       const message = `Cannot agree on TLS with the peer: not done within ${timeoutMs} ms`;
@@ -66,6 +71,7 @@ function openSession(
     const finish = (): void => {
       clearTimeout(timer);
       signal?.removeEventListener('abort', onAbort);
+      canceller?.tell(undefined);
     };
     const carrier = carrierOf(below);
     let session: TlsSession;
@@ -85,7 +91,10 @@ function openSession(
       throw error; // rejects the promise
     }
     if (signal?.aborted === true) onAbort();
-    else signal?.addEventListener('abort', onAbort, { once: true });
+    else {
+      signal?.addEventListener('abort', onAbort, { once: true });
+      canceller?.tell(onCancel);
+    }
   });
 }
 

@@ -1,4 +1,5 @@
 import type { IpAddress } from '../../base/address.ts';
+import { Canceller } from '../../net/canceller.ts';
 import type { MetricCell, Metrics } from '../runtime/metrics.ts';
 
 /** Sessions of a thread that may be between accept and proof; one costs about 40 KiB, so 80 MiB in all. */
@@ -50,7 +51,10 @@ type Source = {
 export class AdmittedHandshake implements Disposable {
   readonly #admission: HandshakeAdmission;
   readonly #source: Source;
-  readonly #evicted = new AbortController();
+  /** Of the handshake: also when it has to make room for another source's. */
+  readonly canceller = new Canceller();
+  /** Made for those who ask: it costs more than the rest of this object. */
+  #evicted: AbortController | undefined;
   #proved = false;
 
   constructor(admission: HandshakeAdmission, source: Source) {
@@ -58,9 +62,9 @@ export class AdmittedHandshake implements Disposable {
     this.#source = source;
   }
 
-  /** Aborts when the handshake has to make room for another source's. */
+  /** Aborts when the handshake has to make room for another source's; asked for before that can be. */
   get signal(): AbortSignal {
-    return this.#evicted.signal;
+    return (this.#evicted ??= new AbortController()).signal;
   }
 
   /** The handshake is done: from here on the connection counts as a session. */
@@ -78,7 +82,9 @@ export class AdmittedHandshake implements Disposable {
 
   evict(): void {
     this[Symbol.dispose]();
-    this.#evicted.abort(new Error('others of its source, or other sources, need the room'));
+    const cause = new Error('others of its source, or other sources, need the room');
+    this.canceller.cancel(cause);
+    this.#evicted?.abort(cause);
   }
 
   [Symbol.dispose](): void {

@@ -74,9 +74,15 @@ export function listenHbone(
   const { onExhausted, takesTurns } = acceptOptions({ ...parts, keepAlive: undefined });
   const onRefused = reportRefusals(parts.log);
   const options = { onExhausted, takesTurns, maxRtoMs: SESSION_MAX_RTO_MS };
+  const underWay = new Set<AdmittedHandshake>();
+  const cancelAll = (): void => {
+    for (const { canceller } of underWay) canceller.cancel(host.gone.reason);
+  };
+  host.gone.addEventListener('abort', cancelAll, { once: true });
   return new TcpListener(bound, options, (stream) => {
     const admitted = parts.handshakes.admit(stream.peer.ip);
-    if (admitted instanceof AdmittedHandshake) void serveSession(stream, parts, host, admitted);
+    if (admitted instanceof AdmittedHandshake)
+      void serveSession(stream, parts, host, admitted, underWay);
     else {
       stream.reset();
       onRefused(admitted, stream.peer);
@@ -103,16 +109,19 @@ async function serveSession(
   parts: HboneListenerParts,
   host: HboneHost,
   admitted: AdmittedHandshake,
+  underWay: Set<AdmittedHandshake>,
 ): Promise<void> {
   const { peer } = stream;
   const { sessions } = host;
+  const { canceller } = admitted;
   const inFlight = sessions.begin();
   let local = peer;
   try {
     local = stream.local;
     await host.known?.(); // it says of which trust domain we are
-    const signal = AbortSignal.any([host.gone, admitted.signal]);
-    const tls = await acceptTls(stream, await contextOf(parts, host), { signal });
+    underWay.add(admitted);
+    if (host.gone.aborted) canceller.cancel(host.gone.reason);
+    const tls = await acceptTls(stream, await contextOf(parts, host), { canceller });
     try {
       admitted.prove();
       const peerIdentity = identifyPeer(tls, parts, host);
@@ -132,6 +141,8 @@ async function serveSession(
       destinationAddress: local,
       error,
     });
+  } finally {
+    underWay.delete(admitted);
   }
 
   function serve(tls: TlsSession, session: TunnelSession): void {
