@@ -13,6 +13,8 @@ export class Outlet {
   #asked = false;
   /** Given by deliver(), and not taken. */
   #rest: Remainder | undefined;
+  /** What broke the source while there was no sink. */
+  #untold: Error | undefined;
 
   /** The sink before has no part in what comes; this one gets it from the next turn on. */
   setSink(sink: ByteSink): void {
@@ -63,5 +65,28 @@ export class Outlet {
 
   dropRest(): void {
     this.#rest = undefined;
+  }
+
+  /** The source broke: told to the sink, or kept for the one that is set later. */
+  tellBroken(error: Error): void {
+    if (this.sink === undefined) this.#untold = error;
+    else this.sink.onError(error);
+  }
+
+  /** A break waits for a sink to be told to; then comes tellLate(), in a later turn. */
+  get holdsBreak(): boolean {
+    return this.#untold !== undefined;
+  }
+
+  tellLate(): void {
+    const error = this.#untold;
+    if (error === undefined || this.sink === undefined) return;
+    this.#untold = undefined;
+    this.sink.onError(error);
+  }
+
+  /** Behind a reset nothing is told any more. */
+  dropBreak(): void {
+    this.#untold = undefined;
   }
 }

@@ -74,8 +74,6 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget
   #taskQueued = false;
   #ownQueue: BulkQueue | undefined;
   #failure: Error | undefined;
-  /** It broke while there was no sink to tell. */
-  #untold: Error | undefined;
   /** Holds what was read while events were told, until they all have been. */
   #early: SharedBytes | undefined;
   #earlyLength = 0;
@@ -143,7 +141,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget
   setSink(sink: ByteSink): void {
     if (this.#spliced?.waits === true) throw new Error('Cannot take the input of a relay from it');
     this.#outlet.setSink(sink);
-    if (this.#untold !== undefined) this.#queueTask();
+    if (this.#outlet.holdsBreak) this.#queueTask();
     if (this.#closed) return;
     // From here on whatever ends this process is a reset to the peer, who must not take it for an end.
     this.#setAbortive(true);
@@ -203,7 +201,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget
   }
 
   reset(): void {
-    this.#untold = undefined;
+    this.#outlet.dropBreak();
     if (this.#closed) return;
     this.#close('abort');
   }
@@ -232,7 +230,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget
       return;
     }
     this.#taskQueued = false;
-    if (this.#closed) this.#tellLate();
+    if (this.#closed) this.#outlet.tellLate();
     else if (this.#failure !== undefined) this.#breakOff(this.#failure);
     else this.#pump();
   }
@@ -412,16 +410,8 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget
   }
 
   #breakOff(error: Error): void {
-    const { sink } = this.#outlet;
     this.#close('abort');
-    if (sink === undefined) this.#untold = error;
-    else sink.onError(error);
-  }
-
-  #tellLate(): void {
-    const error = this.#untold;
-    this.#untold = undefined;
-    if (error !== undefined) this.#outlet.sink?.onError(error);
+    this.#outlet.tellBroken(error);
   }
 
   #close(how: 'abort' | 'in order'): void {

@@ -50,8 +50,6 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   #handshakeQueued = false;
   #handshakeBegun = false;
   #broken: string | undefined;
-  /** It broke while there was no sink to tell. */
-  #untold: MeshError | undefined;
   readonly #input: TlsInput;
   readonly #output: TlsOutput;
   #peerCertificate: CertificateFacts | undefined;
@@ -157,7 +155,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
   }
 
   reset(): void {
-    this.#untold = undefined;
+    this.#outlet.dropBreak();
     if (this.#state === 'closed') return;
     this.#carrier.reset();
     this.#release();
@@ -195,8 +193,8 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
 
   runTask(): void {
     this.#taskQueued = false;
-    if (this.#untold === undefined) this.#advance();
-    else this.#tellLate(this.#untold);
+    if (this.#outlet.holdsBreak) this.#outlet.tellLate();
+    else this.#advance();
   }
 
   /** A turn of its own among the handshakes that are served. */
@@ -350,7 +348,6 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
 
   #breakOff(reason: string): void {
     const failedHandshake = this.#state === 'handshaking';
-    const sink = this.#outlet.sink;
     const action = failedHandshake ? 'agree on TLS with the peer' : 'go on with a TLS session';
     const code = failedHandshake ? 'ERR_TLS_HANDSHAKE' : 'ERR_TLS';
     const error = new MeshError(code, this.#side, `Cannot ${action}: ${reason}`);
@@ -359,14 +356,7 @@ export class TlsSession implements ByteStream, CarrierUser, TurnTask, HandshakeS
     else this.#carrier.reset();
     this.#release();
     if (failedHandshake) this.#onHandshake(error);
-    else if (sink === undefined) this.#untold = error;
-    else sink.onError(error);
-  }
-
-  #tellLate(error: MeshError): void {
-    if (this.#outlet.sink === undefined) return;
-    this.#untold = undefined;
-    this.#outlet.sink.onError(error);
+    else this.#outlet.tellBroken(error);
   }
 
   #release(): void {
