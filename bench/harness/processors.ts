@@ -1,40 +1,48 @@
 import { readFileSync } from 'node:fs';
-
-type Command = readonly string[];
+import { runChild } from './child.ts';
 
 /**
- * The machine's processors, divided: who is measured has one alone, and shares it with nobody. Left to itself the scheduler places
- * who wakes whom on one processor or on two, holds to that for seconds, and has a small message cost a quarter more on two: which
- * of it a subject gets is luck.
+ * Divides the machine's processors: who is measured has one, where only one of them works at a time, and who is around it the
+ * others. With one request under way at a time the scheduler, left to itself, places who wakes whom on one processor or on two,
+ * holds to that for seconds, and the same request costs a quarter more on two: which of it a subject gets is luck.
  */
 export class Processors {
-  readonly #measured: number;
+  readonly #all: readonly number[];
+  readonly #measured: readonly number[];
   readonly #others: readonly number[];
 
-  /** @param allowed numbers of processors; of one alone everybody runs there. */
-  constructor(allowed: readonly number[] = allowedProcessors()) {
-    const others = allowed.slice(0, -1);
-    this.#measured = allowed.at(-1) ?? 0;
-    this.#others = others.length > 0 ? others : allowed;
+  /** @param all numbers of processors; of one alone everybody runs there. */
+  constructor(all: readonly number[] = processorsOf('self')) {
+    this.#all = all;
+    this.#measured = all.slice(-1);
+    this.#others = all.length > 1 ? all.slice(0, -1) : all;
   }
 
-  /** Makes a command run where nobody else does. */
-  forMeasured(command: Command): string[] {
-    return pinned([this.#measured], command);
+  /** Makes a command run beside who is measured. */
+  forOthers(command: readonly string[]): string[] {
+    return ['taskset', '--cpu-list', this.#others.join(','), ...command];
   }
 
-  /** Makes a command run beside it. */
-  forOthers(command: Command): string[] {
-    return pinned(this.#others, command);
+  /** @param measured pids, as `others`; those that are gone are left out. */
+  async divide(measured: readonly number[], others: readonly number[]): Promise<void> {
+    await move(measured, this.#measured);
+    await move(others, this.#others);
+  }
+
+  /** All processors for all of them again. */
+  async share(pids: readonly number[]): Promise<void> {
+    await move(pids, this.#all);
   }
 }
 
-function pinned(processors: readonly number[], command: Command): string[] {
-  return ['taskset', '--cpu-list', processors.join(','), ...command];
+async function move(pids: readonly number[], processors: readonly number[]): Promise<void> {
+  const options = ['--all-tasks', '--cpu-list', '--pid', processors.join(',')];
+  for (const pid of pids) await runChild(['taskset', ...options, String(pid)]);
 }
 
-function allowedProcessors(): number[] {
-  const status = readFileSync('/proc/self/status', 'utf8');
+/** Where a process may run. */
+export function processorsOf(pid: number | 'self'): number[] {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   return parseProcessorList(/^Cpus_allowed_list:\s*(.*)$/m.exec(status)?.[1] ?? '0');
 }
 

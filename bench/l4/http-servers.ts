@@ -40,7 +40,7 @@ export function startHttpServer(
   ports: HttpServerPorts,
   pages: Readonly<Record<string, Buffer>>,
   enter: (command: readonly string[]) => readonly string[],
-): AsyncDisposable {
+): AsyncDisposable & Readonly<{ pid: number }> {
   const folder = new TemporaryFolder('http');
   const file = join(folder.path, 'http.conf');
   writeFileSync(file, httpServerConfiguration(folder.path, ports));
@@ -50,6 +50,7 @@ export function startHttpServer(
   }
   const child = startChild(enter(['nginx', '-p', folder.path, '-e', 'stderr', '-c', file]));
   return {
+    pid: child.pid ?? 0,
     async [Symbol.asyncDispose]() {
       await stopChild(child);
       folder[Symbol.dispose]();

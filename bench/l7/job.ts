@@ -21,6 +21,8 @@ export type Job = Readonly<{
   messageFile: string;
   /** Makes a command run where the load comes from. */
   enter(command: readonly string[]): readonly string[];
+  /** Before a measurement with so many connections: sees to it that who runs where is no luck. */
+  place?(connections: number): Promise<void>;
   /** How many requests the server behind has answered so far. */
   requests(): Promise<number>;
   /** Requests at a fixed rate, from a load client that runs where the load comes from. */

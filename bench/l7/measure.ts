@@ -27,6 +27,7 @@ export async function measure(
   { ms, warmMs }: Pick<Measuring, 'ms' | 'warmMs'>,
 ): Promise<Record<string, number>> {
   const url = `http://127.0.0.1:${port(asked.work) ?? ''}${asked.path}`;
+  await job.place?.(asked.connections);
   const load = startLoad(job, asked, url, warmMs + ms + H2LOAD_MORE_MS);
   const count = async (): Promise<{ requests: number; cpuUs: number; atMs: number }> => ({
     requests: await job.requests(),

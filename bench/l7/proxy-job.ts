@@ -12,18 +12,17 @@ import type { Job, Subject } from './job.ts';
 import { BACKEND_PORTS, portOf, PROXIES } from './proxies.ts';
 import { MessageFile, PAGES, WORKS } from './works.ts';
 
-/**
- * A plain reverse proxy on a loopback of its own, without TLS and rules; nginx answers behind all of them. The proxies have a
- * processor, of which one at a time makes use, and the load and the server the others.
- */
+/** A plain reverse proxy on a loopback of its own, without TLS and rules; nginx answers behind all of them. */
 export async function startProxyJob(stack: AsyncDisposableStack): Promise<Job> {
   const network = stack.use(await OwnNetwork.start());
   const processors = new Processors();
+  let divided = false;
   const enter = (command: readonly string[]): string[] =>
-    network.enter(processors.forOthers(command));
-  stack.use(startHttpServer(BACKEND_PORTS, PAGES, enter));
+    network.enter(divided ? processors.forOthers(command) : command);
+  const server = stack.use(startHttpServer(BACKEND_PORTS, PAGES, enter));
   const client = stack.use(new LoadClient(enter));
   const status = { host: '127.0.0.1', port: BACKEND_PORTS.http1, path: '/status' };
+  const subjects: Subject[] = [];
   const job: Omit<Job, 'subjects'> = {
     name: 'proxy',
     notCompared: PROXIES.flatMap((proxy) =>
@@ -36,13 +35,20 @@ export async function startProxyJob(stack: AsyncDisposableStack): Promise<Job> {
     enter,
     requests: async () => readRequests(await client.ask('get', status)),
     askAtRate: (ask) => client.ask('requests', ask),
+    async place(connections) {
+      if (divided === (connections === 1)) return;
+      divided = !divided;
+      const proxies = subjects.flatMap(({ pids }) => pids);
+      const servers = processTree(server.pid);
+      if (divided) await processors.divide(proxies, servers);
+      else await processors.share([...proxies, ...servers]);
+    },
   };
   const folder = stack.use(new TemporaryFolder('proxies')).path;
-  const subjects: Subject[] = [];
   for (const proxy of PROXIES) {
     const file = join(folder, proxy.name);
     writeFileSync(file, proxy.configuration(folder));
-    const child = startChild(network.enter(processors.forMeasured(proxy.command(file, folder))));
+    const child = startChild(enter(proxy.command(file, folder)));
     stack.defer(() => stopChild(child));
     child.stdout.resume();
     const subject: Subject = { name: proxy.name, pids: [], port: (work) => portOf(proxy, work) };
