@@ -118,6 +118,7 @@ export function openLineWriter(
       const nowMs = now();
       if (when === 'soon' || nowMs - urgentMs < SOON_MS) {
         scheduleSoon();
+        if (when === 'now') soon?.ref(); // the process does not end before
         return;
       }
       urgentMs = nowMs;

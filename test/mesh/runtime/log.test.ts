@@ -1,10 +1,10 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, openSync, readFileSync, rmSync, writeSync, closeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { formatLogLevels, openLog, parseLogLevels, type Log } from '../../../mesh/runtime/log.ts';
 import { openLineWriter } from '../../../mesh/runtime/log-writer.ts';
 
@@ -51,28 +51,28 @@ test('parseLogLevels() keeps at most 100 scopes', (t) => {
   t.throws(() => parseLogLevels(many), { code: 'ERR_LOG_LEVEL' });
 });
 
-test('lines of a turn reach a file in order', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'halo-log-'));
-  t.teardown(() => {
-    rmSync(folder, { recursive: true });
-  });
-  const fd = openSync(join(folder, 'log'), 'w');
-  const writer = openLineWriter(fd);
-  const lines = Array.from({ length: 5000 }, (_, index) => `line ${index} ${'x'.repeat(50)}\n`);
-  for (const line of lines) writer.write(line);
-  await new Promise(setImmediate);
-  closeSync(fd);
-  t.is(readFileSync(join(folder, 'log'), 'utf8'), lines.join(''));
-});
-
-test('lines that may wait go out together, in order with those that may not, and before the end', async (t) => {
+/** A new file, and what has been written to it. */
+function openFile(t: ExecutionContext): { fd: number; written: () => string } {
   const folder = mkdtempSync(join(tmpdir(), 'halo-log-'));
   t.teardown(() => {
     rmSync(folder, { recursive: true });
   });
   const path = join(folder, 'log');
-  const written = (): string => readFileSync(path, 'utf8');
-  const fd = openSync(path, 'w');
+  return { fd: openSync(path, 'w'), written: () => readFileSync(path, 'utf8') };
+}
+
+test('lines of a turn reach a file in order', async (t) => {
+  const { fd, written } = openFile(t);
+  const writer = openLineWriter(fd);
+  const lines = Array.from({ length: 5000 }, (_, index) => `line ${index} ${'x'.repeat(50)}\n`);
+  for (const line of lines) writer.write(line);
+  await new Promise(setImmediate);
+  closeSync(fd);
+  t.is(written(), lines.join(''));
+});
+
+test('lines that may wait go out together, in order with those that may not, and before the end', async (t) => {
+  const { fd, written } = openFile(t);
   const writer = openLineWriter(fd);
   writer.write('a\n', 'soon');
   await new Promise(setImmediate);
@@ -95,13 +95,7 @@ test('lines that may wait go out together, in order with those that may not, and
 });
 
 test('of lines that may not wait the first goes out at once, and those right behind it together', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'halo-log-'));
-  t.teardown(() => {
-    rmSync(folder, { recursive: true });
-  });
-  const path = join(folder, 'log');
-  const written = (): string => readFileSync(path, 'utf8');
-  const fd = openSync(path, 'w');
+  const { fd, written } = openFile(t);
   let nowMs = 1000;
   const writer = openLineWriter(fd, { now: () => nowMs });
   writer.write('a\n');
@@ -118,6 +112,19 @@ test('of lines that may not wait the first goes out at once, and those right beh
   await new Promise(setImmediate);
   t.is(written(), 'a\nb\nc\nd\n');
   closeSync(fd);
+});
+
+test('a program that ends by itself has written what may not wait', (t) => {
+  const script = `
+    import { openLineWriter } from './mesh/runtime/log-writer.ts';
+    const writer = openLineWriter(1);
+    writer.write('first\\n');
+    setImmediate(() => setImmediate(() => writer.write('right behind it\\n')));
+  `;
+  const options = ['--input-type=module-typescript', '-e', script];
+  const cwd = join(import.meta.dirname, '../../..');
+  const out = execFileSync(process.execPath, options, { cwd, encoding: 'utf8' });
+  t.is(out, 'first\nright behind it\n');
 });
 
 const threadsScript = `
