@@ -124,7 +124,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget
   }
 
   /**
-   * Gives the descriptor away, unread; this object is then closed without ending the connection.
+   * Gives the descriptor away, unread, and its close no reset; this object is then closed without ending the connection.
    *
    * @throws {Error} once a sink was set or the stream was closed.
    */
@@ -133,6 +133,7 @@ export class TcpStream implements ByteStream, EventHandler, TurnTask, PipeTarget
       throw new Error('Cannot detach a socket that is in use');
     this.#peer ??= socketPeer(this.#fd);
     if (this.#watched) unwatch(this.#fd);
+    this.#setAbortive(false);
     this.#closed = true;
     return this.#fd;
   }

@@ -390,6 +390,28 @@ test('a new context serves new sessions while old ones go on with the old certif
   t.pass();
 });
 
+test('who ends last ends in order, also on a socket whose close was a reset', async (t) => {
+  const accepted = Promise.withResolvers<TlsSession>();
+  const listener = listenTcp({ address: loopback, abortive: true }, (stream) => {
+    accepted.resolve(acceptTls(stream, contextOf(server)));
+  });
+  t.teardown(() => {
+    listener.close();
+  });
+  const asking = new Collector(
+    await connectTls(await connectTcp(listener.local), contextOf(client)),
+  );
+  const answering = new Collector(await accepted.promise);
+  await asking.write('question');
+  asking.stream.end();
+  await answering.until((c) => c.ended || c.error !== undefined);
+  await answering.write('answer');
+  answering.stream.end();
+  await asking.until((c) => c.ended || c.error !== undefined);
+  t.is(asking.error, undefined);
+  t.deepEqual([answering.text, asking.text], ['question', 'answer']);
+});
+
 test('TLS runs inside TLS', async (t) => {
   const [a, b] = await ourPair(t, contextOf(server), contextOf(client));
   const inner = ca.issue('spiffe://cluster.local/ns/far/sa/inner');
