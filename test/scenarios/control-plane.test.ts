@@ -74,11 +74,11 @@ for (const action of ['stop', 'kill'] as const)
         await mesh.peer('visitor'),
         await mesh.peer('thief'),
       ];
+      const mark = mesh.mark();
       const old = await client.connect('web.shop', 80);
       const forbidden = await visitor.connect('web.shop', 80);
       t.true(await old.echo('before'));
       t.true(await forbidden.echo('before'));
-      const mark = mesh.mark();
       const root = readFileSync(mesh.sandbox.paths.rootCertificate, 'utf8');
 
       await mesh.part('istiod-lite', action);

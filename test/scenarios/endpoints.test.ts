@@ -138,6 +138,7 @@ test.serial('a client sees a reset when every endpoint refuses', async (t) => {
 test.serial(
   'an endpoint that is removed keeps its open connection and gets no new one',
   async (t) => {
+    const mark = mesh.mark();
     let held = await call();
     while (held.by !== 'web-2') {
       await held.connection.end();
@@ -145,7 +146,6 @@ test.serial(
     }
     t.true(await held.connection.echo('before'));
     await mesh.label('shop/web-2', { app: 'something-else' });
-    const mark = mesh.mark();
     t.deepEqual([...(await callers(ENOUGH_CALLS)).keys()].sort(), ['web-1', 'web-3']);
     t.true(await held.connection.echo('after'));
     await held.connection.end();

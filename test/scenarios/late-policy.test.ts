@@ -84,13 +84,13 @@ test.serial(
   async (t) => {
     const web = await mesh.ip('web');
     const [client, visitor] = [await mesh.peer('client'), await mesh.peer('visitor')];
+    const mark = mesh.mark();
     const old = await visitor.connect(web, 80);
     t.true(await old.echo('before'));
     await applyHeld('clients', {
       action: 'ALLOW',
       rules: [{ from: [{ source: { principals: ['*/sa/client'] } }] }],
     });
-    const mark = mesh.mark();
 
     const asked = [client.say(web, 80, 'let me in'), visitor.say(web, 80, 'let me in')];
     const first = await Promise.race([...asked, delay(1000, 'nobody was answered')]);

@@ -95,7 +95,6 @@ test.serial('an address outside the mesh is asked for and passes through', async
   const mark = mesh.mark();
   const client = await mesh.peer('client');
   t.like(await client.say(OUTSIDE_IP, 9000, 'hello'), { text: 'hello', ended: 'end' });
-  // By its address: the record of the connection before may be written some milliseconds late.
   const asked = { direction: 'outbound', node: 'node-1', 'dst.addr': `${OUTSIDE_IP}:9000` };
   const record = await mesh.record(asked, mark);
   t.is(record['dst.identity'], undefined);

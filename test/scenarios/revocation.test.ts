@@ -75,6 +75,7 @@ async function expectOpen(
 test.serial(
   'a policy closes the open connections that it forbids, and only those (A8)',
   async (t) => {
+    const mark = mesh.mark();
     const forbidden = await open(t, 'client', 'web', 80);
     const plainText = await open(t, 'plain/stranger', 'web', 80);
     const kept = {
@@ -82,7 +83,6 @@ test.serial(
       'another pod': await open(t, 'client', 'books', 80),
       'another client': await open(t, 'other/visitor', 'web', 80),
     };
-    const mark = mesh.mark();
     const before = await mesh.metrics('node-2');
 
     await mesh.apply(
@@ -158,9 +158,9 @@ test.serial(
       policyYaml('allow-shop', { ...allow({ namespaces: ['shop'] }) }),
       policyYaml('allow-other', { ...allow({ namespaces: ['other'] }) }),
     );
+    const mark = mesh.mark();
     const forbidden = await open(t, 'other/visitor', 'web', 80);
     const kept = { 'the client of the other policy': await open(t, 'client', 'web', 80) };
-    const mark = mesh.mark();
 
     await mesh.delete('AuthorizationPolicy', 'allow-other');
 
@@ -178,12 +178,12 @@ test.serial('a label that puts a pod under a policy closes what that forbids', a
       rules: [{ from: [{ source: { namespaces: ['other'] } }] }],
     }),
   );
+  const mark = mesh.mark();
   const forbidden = await open(t, 'other/visitor', 'web', 80);
   const kept = {
     'another client': await open(t, 'client', 'web', 80),
     'a pod without the label': await open(t, 'other/visitor', 'books', 80),
   };
-  const mark = mesh.mark();
 
   await mesh.label('shop/web', { role: 'closed' });
 
@@ -196,9 +196,9 @@ test.serial('a label that puts a pod under a policy closes what that forbids', a
 });
 
 test.serial('STRICT closes an open plain connection, and no mTLS one', async (t) => {
+  const mark = mesh.mark();
   const forbidden = await open(t, 'plain/stranger', 'web', 80);
   const kept = { mTLS: await open(t, 'client', 'web', 80) };
-  const mark = mesh.mark();
 
   await mesh.apply(peerAuthenticationYaml('strict', { mtls: { mode: 'STRICT' } }));
 

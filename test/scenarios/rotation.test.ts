@@ -66,6 +66,7 @@ async function open(pod: string): Promise<Connection> {
 test.serial('a certificate is renewed under an open connection, which outlives it', async (t) => {
   const web = await mesh.ip('web');
   const certificate = await genuineCertificate(mesh, 'node-1', CLIENT);
+  const mark = mesh.mark();
   const held = await open('client');
   t.true(await held.echo('before'));
   const first = await tryAt(web, certificate);
@@ -81,7 +82,6 @@ test.serial('a certificate is renewed under an open connection, which outlives i
   t.deepEqual(later.answers, [{ status: 200, text: 'hello' }]);
   t.not(later.serial, first.serial);
   t.true(await held.echo('after'));
-  const mark = mesh.mark();
   await held.end();
   t.is((await held.ended()).how, 'end');
   const record = await mesh.record({ direction: 'inbound', 'src.workload': 'client' }, mark);

@@ -10,6 +10,7 @@ import { prepareNetns, type Netns } from '../../net/netns.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
 import { Collector } from './collect.ts';
 import { withDeadline } from './deadline.ts';
+import { beganSince, type LogRecord } from './mesh-records.ts';
 import { addBridge, inside, joinBridge, makeNamespace } from './namespace.ts';
 import { runProgram, type Ended } from './run-program.ts';
 import { TemporaryFolder } from './temporary-folder.ts';
@@ -25,9 +26,6 @@ export const PROXY_GROUP = 1337;
 
 export const CONTROL_IP = '10.7.0.254';
 const CONTROL_PORT = 15012;
-
-/** One line of a program's log. */
-export type LogRecord = Readonly<Record<string, unknown>>;
 
 /** A program of ours in a namespace, with what it logs. */
 export class DedicatedProgram {
@@ -58,12 +56,14 @@ export class DedicatedProgram {
     this.ended = once(this.child, 'close').then(([code]) => code as number | null);
   }
 
-  /** The first record after `from` that is such a one. */
-  async record(wanted: LogRecord, from = 0): Promise<LogRecord> {
+  /** The first record that is such a one, of a connection that began since a mark (of `Date.now()`), if it is of one. */
+  async record(wanted: LogRecord, mark = 0): Promise<LogRecord> {
     const find = (): LogRecord | undefined =>
-      this.records
-        .slice(from)
-        .find((record) => Object.entries(wanted).every(([key, value]) => record[key] === value));
+      this.records.find(
+        (record) =>
+          beganSince(record, mark) &&
+          Object.entries(wanted).every(([key, value]) => record[key] === value),
+      );
     const { promise, resolve } = Promise.withResolvers<LogRecord>();
     const look = (): void => {
       const found = find();

@@ -5,11 +5,30 @@ const RECORD_TIMEOUT_MS = 10_000;
 
 /** One line of an access log, by the names of Istio's ztunnel, and the node whose proxy wrote it. */
 export type AccessRecord = Readonly<
-  Record<string, unknown> & { node: string; direction?: 'inbound' | 'outbound'; error?: string }
+  LogRecord & { node: string; direction?: 'inbound' | 'outbound'; error?: string }
 >;
+
+/** One line of a program's log. */
+export type LogRecord = Readonly<Record<string, unknown> & { time?: unknown; duration?: unknown }>;
 
 /** The values that a record must have; a pattern is searched in the value. */
 export type RecordPattern = Readonly<Record<string, string | number | RegExp | undefined>>;
+
+/** The clocks of a record and of a mark are in whole milliseconds, and its duration is rounded: 1.5 together. */
+const CLOCK_MS = 1;
+
+/**
+ * Whether a record is of a connection that began at a mark (of `Date.now()`) or after it. When it was written says less: an
+ * access log's lines may wait for one another, and a proxy may see the end of a connection later than its client.
+ */
+export function beganSince(record: LogRecord, mark: number): boolean {
+  const writtenMs = typeof record.time === 'string' ? Date.parse(record.time) : Number.NaN;
+  if (Number.isNaN(writtenMs))
+    throw new Error(`a record without a time: ${JSON.stringify(record)}`);
+  const { duration } = record; // what is refused at once has none
+  const durationMs = typeof duration === 'string' ? Number.parseInt(duration) : 0;
+  return writtenMs - durationMs >= mark - CLOCK_MS;
+}
 
 /** What the proxies of a mesh say of connections, as they say it. */
 export class AccessRecords {
@@ -31,16 +50,12 @@ export class AccessRecords {
     sandbox.stream('/v1/logs', query, take, this.#abort.signal).catch(() => undefined);
   }
 
-  /** A point in time: what is written after it. */
-  mark(): number {
-    return this.#records.length;
-  }
-
+  /** The records so far of connections that began since a mark, which is of `Date.now()`. */
   since(mark: number): AccessRecord[] {
-    return this.#records.slice(mark);
+    return this.#records.filter((record) => beganSince(record, mark));
   }
 
-  /** The first record after the mark that fits, as soon as it is written. */
+  /** The first record since the mark that fits, as soon as it is written. */
   async first(pattern: RecordPattern, mark: number): Promise<AccessRecord> {
     const { promise, resolve } = Promise.withResolvers<AccessRecord>();
     const look = (): void => {
@@ -56,7 +71,7 @@ export class AccessRecords {
     }
   }
 
-  /** Resolves when so many that fit have been written after the mark, and answers with them. */
+  /** Resolves when so many that fit have been written since the mark, and answers with them. */
   async all(pattern: RecordPattern, mark: number, count: number): Promise<AccessRecord[]> {
     const { promise, resolve } = Promise.withResolvers<AccessRecord[]>();
     const look = (): void => {
@@ -72,7 +87,7 @@ export class AccessRecords {
     }
   }
 
-  /** All of them so far, which are forgotten; marks of before mean nothing afterwards. */
+  /** All of them so far, which are forgotten. */
   take(): AccessRecord[] {
     return this.#records.splice(0);
   }

@@ -254,12 +254,12 @@ export class Mesh implements AsyncDisposable {
     return found;
   }
 
-  /** The access log so far: what is written later comes after it. */
+  /** A point in time, for the records of connections that begin after it. */
   mark(): number {
-    return this.#records.mark();
+    return Date.now();
   }
 
-  /** What all proxies have written since a mark. */
+  /** What all proxies have written so far of connections that began since a mark. */
   recordsSince(mark: number): AccessRecord[] {
     return this.#records.since(mark);
   }
@@ -269,12 +269,12 @@ export class Mesh implements AsyncDisposable {
     return this.#records.take();
   }
 
-  /** The first record after the mark that has these values, as soon as it is written. */
+  /** The first record of a connection since the mark that has these values, as soon as it is written. */
   record(pattern: RecordPattern, mark = 0): Promise<AccessRecord> {
     return this.#records.first(pattern, mark);
   }
 
-  /** That many records after the mark with these values, as soon as they are written. */
+  /** That many records of connections since the mark with these values, as soon as they are written. */
   records(pattern: RecordPattern, mark: number, count: number): Promise<AccessRecord[]> {
     return this.#records.all(pattern, mark, count);
   }

@@ -117,16 +117,16 @@ test.serial(
   async (t) => {
     const { client, clientProxy, serverProxy } = rig;
     for (const url of [`http://${SERVER_IP}:${PORT}/`, `http://${VIP}/`]) {
-      const from = [clientProxy.records.length, serverProxy.records.length];
+      const mark = Date.now();
       const { stdout, stderr } = await curl(client, url);
       // Without marks the proxy of the server keeps no address: answers would not find the way back to it.
       t.is(stdout, `server to ${SERVER_IP}\n`, stderr);
-      const sent = await clientProxy.record({ message: 'connection complete' }, from[0]);
+      const sent = await clientProxy.record({ message: 'connection complete' }, mark);
       t.like(sent, {
         ...{ direction: 'outbound', 'src.identity': CLIENT, 'dst.identity': SERVER },
         'dst.hbone_addr': `${SERVER_IP}:${PORT}`,
       });
-      const received = await serverProxy.record({ message: 'connection complete' }, from[1]);
+      const received = await serverProxy.record({ message: 'connection complete' }, mark);
       t.like(received, {
         ...{ direction: 'inbound', 'src.identity': CLIENT, 'dst.identity': SERVER },
       });
@@ -145,10 +145,10 @@ test.serial(
   'server_uncaptured_dedicated: what is outside of the mesh is reached in plain text',
   async (t) => {
     const { client, clientProxy } = rig;
-    const from = clientProxy.records.length;
+    const mark = Date.now();
     const { stdout } = await curl(client, `http://${PLAIN_IP}:${PORT}/`);
     t.is(stdout, `plain to ${CLIENT_IP}\n`);
-    const record = await clientProxy.record({ message: 'connection complete' }, from);
+    const record = await clientProxy.record({ message: 'connection complete' }, mark);
     t.is(record['dst.identity'], undefined);
   },
 );
@@ -161,9 +161,9 @@ test.serial(
     t.is((await curl(plain, url)).stdout, `server to ${SERVER_IP}\n`);
     mesh.apply('strict', STRICT);
     await untilPolicies(serverProxy, 1);
-    const from = serverProxy.records.length;
+    const mark = Date.now();
     t.not((await curl(plain, url)).code, 0);
-    const refused = await serverProxy.record({ direction: 'inbound' }, from);
+    const refused = await serverProxy.record({ direction: 'inbound' }, mark);
     t.regex(String(refused['error']), /istio_converted_static_strict/);
     t.is((await curl(client, url)).stdout, `server to ${SERVER_IP}\n`);
     mesh.remove('strict');
@@ -182,10 +182,10 @@ test.serial(
       ['--socks5-hostname', 'http://server.shop.svc.cluster.local/'],
       ['--socks5-hostname', 'http://server/'],
     ] as const) {
-      const from = clientProxy.records.length;
+      const mark = Date.now();
       const { stdout, stderr } = await curl(client, option, SOCKS5, url);
       t.is(stdout, `server to ${SERVER_IP}\n`, `${url}: ${stderr}`);
-      const record = await clientProxy.record({ message: 'connection complete' }, from);
+      const record = await clientProxy.record({ message: 'connection complete' }, mark);
       t.like(record, { 'src.identity': CLIENT, 'dst.identity': SERVER });
       // The handshake is none of the connection's bytes.
       const answer = `HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\nserver to ${SERVER_IP}\n`;
@@ -213,11 +213,11 @@ test.serial('what a policy denies is refused, and a SOCKS5 client is told so', a
   mesh.apply('deny', DENY);
   await untilPolicies(serverProxy, 1);
   const url = `http://${SERVER_IP}:${PORT}/`;
-  const from = [clientProxy.records.length, serverProxy.records.length];
+  const mark = Date.now();
   t.true(RESET.has((await curl(client, url)).code));
-  t.regex(String((await clientProxy.record({ direction: 'outbound' }, from[0]))['error']), /401/);
+  t.regex(String((await clientProxy.record({ direction: 'outbound' }, mark))['error']), /401/);
   t.regex(
-    String((await serverProxy.record({ direction: 'inbound' }, from[1]))['error']),
+    String((await serverProxy.record({ direction: 'inbound' }, mark))['error']),
     /explicitly denied by: shop\/no-client/,
   );
   t.is(await socksCode(client, url), 2);
