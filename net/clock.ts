@@ -8,33 +8,27 @@ export interface Clock {
   after(ms: number, run: () => void): () => void;
 }
 
-/** What was read in this turn; 0: not yet. */
+/** When this turn began; 0 outside of turns. */
 let turnMs = 0;
-let inTurn = false;
 
-/** The reactor's: until endTurn() the system's clock stands still, once it was read. */
+/** The reactor's: until endTurn() the system's clock stands still. */
 export function beginTurn(): void {
-  inTurn = true;
-  turnMs = 0;
+  turnMs = performance.now();
 }
 
-export function endTurn(): void {
-  inTurn = false;
+/** @returns how long the turn was, in milliseconds. */
+export function endTurn(): number {
+  const tookMs = performance.now() - turnMs;
   turnMs = 0;
-}
-
-function read(): number {
-  const nowMs = performance.now();
-  if (inTurn) turnMs = nowMs;
-  return nowMs;
+  return tookMs;
 }
 
 /**
- * The system's; a timer of it keeps no process alive. It is read once in a turn of the reactor: each reading takes some 50 ns,
- * and each request or message had several. So it may be late by what a turn takes.
+ * The system's; a timer of it keeps no process alive. In a turn of the reactor it is the time of its beginning: each reading takes some
+ * 50 ns, and each request or message had several. So it may be late by what a turn takes.
  */
 export const systemClock: Clock = {
-  now: () => (turnMs > 0 ? turnMs : read()),
+  now: () => (turnMs > 0 ? turnMs : performance.now()),
   after(ms, run) {
     const timer = setTimeout(run, ms);
     timer.unref();

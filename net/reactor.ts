@@ -1,6 +1,8 @@
+import { performance } from 'node:perf_hooks'; // the global of that name is a getter
 import { type BulkQueue, BulkQueues } from './bulk-queue.ts';
 import { beginTurn, endTurn } from './clock.ts';
 import { EpollSet } from './epoll-set.ts';
+import { tellTurn, tellTurns } from './loop-work.ts';
 import { EPOLL_CTL_ADD, EPOLL_CTL_DEL } from './native/libc.ts';
 import { runContinuations } from './native/continuations.ts';
 import { LoopSeat } from './native/libuv.ts';
@@ -148,8 +150,10 @@ class Reactor {
     this.#scheduled = false;
     this.#loop.keepAwake(false);
     this.#running = true;
+    const beganMs = performance.now();
     let turns = 0;
     while (!this.#closed && this.#turn() && ++turns < TURNS_PER_ROUND);
+    tellTurns(performance.now() - beganMs);
     this.#running = false;
     if (this.#watched > 0 || this.#hasWork()) this.#schedule();
   };
@@ -169,7 +173,7 @@ class Reactor {
     this.#runBulk();
     this.#flush();
     if (!this.#atTurnEnd.isEmpty) this.#flush(); // what continuations have staged
-    endTurn();
+    tellTurn(endTurn());
     return loopMs !== 0 && !loopIsReady && (this.#watched > 0 || this.#hasWork());
   }
 

@@ -1,9 +1,8 @@
+import { watchWork } from '../../net/loop-work.ts';
 import type { Logger } from './log.ts';
 import type { MetricCell, Metrics } from './metrics.ts';
 
-/** How often the loop is asked; a block shorter than this may go unseen. */
-const TICK_MS = 20;
-/** Longer than this, a turn is felt by every connection of its thread. */
+/** Longer than this, a stretch of work is felt by every connection of its thread. */
 export const BLOCK_MS = 50;
 
 /** So long a block is worth a warning, whatever the reason: probes and deadlines notice it. */
@@ -28,22 +27,16 @@ export function watchLoop(options: LoopWatchdogOptions): Disposable {
   const blocks: MetricCell = metrics
     .counter('halo_event_loop_blocks_total', `Blocks above ${BLOCK_MS} ms`, labelled)
     .cell(thread);
-  let dueMs = performance.now() + TICK_MS;
-  const timer = setInterval(() => {
-    const nowMs = performance.now();
-    const lateMs = nowMs - dueMs;
-    dueMs = nowMs + TICK_MS;
-    if (lateMs / 1000 > longest.value) longest.value = lateMs / 1000;
-    if (lateMs < BLOCK_MS) return;
+  let longestMs = 0;
+  return watchWork((workMs) => {
+    if (workMs > longestMs) {
+      longestMs = workMs;
+      longest.value = workMs / 1000;
+    }
+    if (workMs < BLOCK_MS) return;
     blocks.value++;
-    const level = lateMs < LONG_BLOCK_MS ? 'debug' : 'warn';
-    logger.log(level, 'the event loop was blocked', { thread, block: `${Math.round(lateMs)}ms` });
-    onBlock?.(lateMs);
-  }, TICK_MS);
-  timer.unref();
-  return {
-    [Symbol.dispose]: () => {
-      clearInterval(timer);
-    },
-  };
+    const level = workMs < LONG_BLOCK_MS ? 'debug' : 'warn';
+    logger.log(level, 'the event loop was blocked', { thread, block: `${Math.round(workMs)}ms` });
+    onBlock?.(workMs);
+  });
 }
