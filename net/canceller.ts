@@ -1,8 +1,11 @@
+import { NOWHERE, type Seated } from '../base/roster.ts';
+
 /**
  * Tells one party that what it does is not wanted any more. An AbortSignal does so by an event, for which each has several
  * objects, and one that follows two others is known to the collector besides: of a TLS session that is served that was 2 %.
  */
-export class Canceller {
+export class Canceller implements Seated {
+  seat = NOWHERE;
   #cancelled: { readonly cause: unknown } | undefined;
   #onCancel: ((cause: unknown) => void) | undefined;
 

@@ -1,3 +1,6 @@
+import { NOWHERE, type Seated } from '../base/roster.ts';
+import type { HttpRequest } from './http-request.ts';
+
 /** A flag and four bytes of length stand before each message. gRPC over HTTP/2, Length-Prefixed-Message. */
 const PREFIX_BYTES = 5;
 
@@ -48,7 +51,10 @@ export class GrpcMessages {
 }
 
 /** The messages of both directions, and how many of them metrics know. */
-export class GrpcTraffic {
+export class GrpcTraffic implements Seated {
+  seat = NOWHERE;
+  /** Whose they are, while metrics count them. */
+  of: HttpRequest | undefined;
   readonly request = new GrpcMessages();
   readonly response = new GrpcMessages();
   reportedRequest = 0;

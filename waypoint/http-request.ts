@@ -5,6 +5,7 @@ import type { ExchangeHandler, ServerExchange } from '../net/http/exchange.ts';
 import { runNextTurn, type TurnTask } from '../net/reactor.ts';
 import type { Downstream } from './downstream.ts';
 import { HeldBody } from './held-body.ts';
+import type { RunningRequest } from './running-requests.ts';
 import { GrpcTraffic } from './grpc-messages.ts';
 import { INTERNAL, type LocalReply } from './local-reply.ts';
 import { LocalAnswer } from './local-answer.ts';
@@ -82,6 +83,8 @@ export class HttpRequest implements ExchangeHandler, ByteSink, TurnTask {
   /** -1 where there is none. */
   grpcStatus = -1;
   routeName = '';
+  /** Where it is told of changes of policy, from when it is let in. */
+  running: RunningRequest | undefined;
   /** What the rule makes of it and of its response; `undefined` until there is a rule. */
   routing: Routing | undefined;
   /** Whether a span is made of it; `undefined` until that is decided. */

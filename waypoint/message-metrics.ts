@@ -1,5 +1,7 @@
+import { Roster } from '../base/roster.ts';
 import type { Service } from '../mesh/model/service.ts';
 import type { MetricCell, MetricFamily, Metrics } from '../mesh/runtime/metrics.ts';
+import type { GrpcTraffic } from './grpc-messages.ts';
 import type { HttpRequest } from './http-request.ts';
 import { END_LABEL_NAMES, labelsOfEnds } from './request-labels.ts';
 
@@ -13,7 +15,7 @@ export class MessageMetrics {
   readonly #reporter: string;
   readonly #request: MetricFamily<MetricCell>;
   readonly #response: MetricFamily<MetricCell>;
-  readonly #open = new Set<HttpRequest>();
+  readonly #open = new Roster<GrpcTraffic>();
   /** By connection, then endpoint, as RequestMetrics has its series. */
   readonly #known = new WeakMap<object, WeakMap<object, MessageSeries>>();
 
@@ -26,18 +28,21 @@ export class MessageMetrics {
     this.#request = counter('request');
     this.#response = counter('response');
     metrics.onCollect(() => {
-      for (const request of this.#open) this.#report(request);
+      for (const { of } of this.#open.all()) if (of !== undefined) this.#report(of);
     });
   }
 
   /** From here until end(), its messages are in every snapshot. Of what is no gRPC, there are none. */
   begin(request: HttpRequest): void {
-    if (request.messages !== undefined) this.#open.add(request);
+    if (request.messages === undefined) return;
+    request.messages.of = request;
+    this.#open.add(request.messages);
   }
 
   /** Idempotent; also for a request that was never begun. */
   end(request: HttpRequest): void {
-    if (this.#open.delete(request)) this.#report(request);
+    if (request.messages !== undefined && this.#open.delete(request.messages))
+      this.#report(request);
   }
 
   #report(request: HttpRequest): void {

@@ -1,3 +1,4 @@
+import { NOWHERE, Roster, type Seated } from '../base/roster.ts';
 import type { HttpDecision } from '../mesh/model/compiled-http-policies.ts';
 import type { PolicyRequest } from '../mesh/model/http-policy-values.ts';
 import { policyRefusal } from './authorize.ts';
@@ -7,15 +8,32 @@ import type { Verdict } from './request-parts.ts';
 /** Others wait no longer than this for a look at all requests. */
 const SLICE_MS = 1;
 
-/** The requests that were let in and have not ended, with what policy saw of each. */
+/** A request that was let in. */
+export class RunningRequest implements Seated {
+  seat = NOWHERE;
+  readonly request: HttpRequest;
+  /** What policy saw of it. */
+  readonly seen: PolicyRequest;
+
+  constructor(request: HttpRequest, seen: PolicyRequest) {
+    this.request = request;
+    this.seen = seen;
+  }
+}
+
+/** The requests that were let in and have not ended. */
 export class RunningRequests {
-  readonly #running = new Map<HttpRequest, PolicyRequest>();
+  readonly #running = new Roster<RunningRequest>();
 
   /** What a decision of policy means for the request that it is about; one that is let in is among these. */
   judge(request: HttpRequest, seen: PolicyRequest, decision: HttpDecision): Verdict {
     if (decision.by !== undefined) request.policy = decision.by.policy;
     if (decision.kind === 'allow') {
-      if (!request.over) this.#running.set(request, seen);
+      if (!request.over) {
+        this.delete(request); // of what policy saw, the last counts
+        request.running = new RunningRequest(request, seen);
+        this.#running.add(request.running);
+      }
       return undefined;
     }
     const { status, body, details } = policyRefusal(decision);
@@ -23,7 +41,7 @@ export class RunningRequests {
   }
 
   delete(request: HttpRequest): void {
-    this.#running.delete(request);
+    if (request.running !== undefined) this.#running.delete(request.running);
   }
 
   /**
@@ -37,8 +55,9 @@ export class RunningRequests {
     pause: () => Promise<void>,
   ): Promise<void> {
     let sliceEndsMs = performance.now() + SLICE_MS;
-    for (const [request, seen] of [...this.#running]) {
-      const details = this.#running.has(request) ? refusal(request, seen) : undefined;
+    for (const running of this.#running.all()) {
+      const { request, seen } = running;
+      const details = this.#running.has(running) ? refusal(request, seen) : undefined;
       if (details !== undefined) request.cut(details);
       if (performance.now() <= sliceEndsMs) continue;
       await pause();

@@ -1,8 +1,9 @@
 import type { SocketAddress } from '../../base/address.ts';
 import { MeshError } from '../../base/errors.ts';
+import { Roster, type Seated } from '../../base/roster.ts';
 
 /** One live connection, as the registry sees it. */
-export interface Live {
+export interface Live extends Seated {
   readonly podUid: string;
   readonly direction: 'inbound' | 'outbound';
   /** Of a tunnel, where it is kept for a later check: the peer's verified chain, DER. */
@@ -31,7 +32,7 @@ const SLICE_MS = 1;
 
 /** The live connections of a thread. One is here from before its first decision until its end. */
 export class Connections {
-  readonly #live = new Set<Live>();
+  readonly #live = new Roster<Live>();
   #idle: (() => void)[] = [];
 
   get size(): number {
@@ -50,7 +51,7 @@ export class Connections {
   }
 
   all(): Iterable<Live> {
-    return this.#live;
+    return this.#live.all();
   }
 
   /** Settles when there is none. */
@@ -65,7 +66,7 @@ export class Connections {
    */
   async recheck(pause: () => Promise<void>): Promise<void> {
     let sliceEndsMs = performance.now() + SLICE_MS;
-    for (const connection of [...this.#live]) {
+    for (const connection of this.#live.all()) {
       const reason = this.#live.has(connection) ? connection.check() : undefined;
       if (reason !== undefined) connection.cut(policyChange(reason));
       if (performance.now() <= sliceEndsMs) continue;
@@ -76,12 +77,12 @@ export class Connections {
 
   /** Ends those of a pod that are not set up yet; what is open goes on. */
   cutPending(podUid: string, error: MeshError): void {
-    for (const connection of [...this.#live])
+    for (const connection of this.#live.all())
       if (connection.podUid === podUid && !connection.isRelaying) connection.cut(error);
   }
 
   cutAll(error: MeshError): void {
-    for (const connection of [...this.#live]) connection.cut(error);
+    for (const connection of this.#live.all()) connection.cut(error);
   }
 }
 

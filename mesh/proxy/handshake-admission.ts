@@ -1,4 +1,5 @@
 import type { IpAddress } from '../../base/address.ts';
+import { NOWHERE, Roster, type Seated } from '../../base/roster.ts';
 import { Canceller } from '../../net/canceller.ts';
 import type { MetricCell, Metrics } from '../runtime/metrics.ts';
 
@@ -25,6 +26,8 @@ export const SESSIONS_PER_SOURCE = 1024;
 
 /** Sources that are remembered before those without connections are looked for. */
 const MAX_IDLE_SOURCES = 4096;
+/** So many are remembered anyway: what comes and goes with each session makes garbage (see Roster). */
+const KEPT_SOURCES = 256;
 
 /** Why a connection to 15008 was refused before its handshake. */
 export type HandshakeRefusal = 'pending' | 'pending_of_source' | 'rate_of_source' | 'sessions';
@@ -40,7 +43,7 @@ const REFUSALS: readonly HandshakeRefusal[] = [
 type Source = {
   readonly ip: IpAddress;
   /** In the order of their accept. */
-  readonly pending: Set<AdmittedHandshake>;
+  readonly pending: Roster<AdmittedHandshake>;
   sessions: number;
   /** What is left of its handshakes a second, as of `refilledMs`. */
   tokens: number;
@@ -48,7 +51,8 @@ type Source = {
 };
 
 /** A connection that may shake hands. It counts until it is disposed of. */
-export class AdmittedHandshake implements Disposable {
+export class AdmittedHandshake implements Disposable, Seated {
+  seat = NOWHERE;
   readonly #admission: HandshakeAdmission;
   readonly #source: Source;
   /** Of the handshake: also when it has to make room for another source's. */
@@ -152,7 +156,8 @@ export class HandshakeAdmission {
   }
 
   forgetIfIdle(source: Source): void {
-    if (source.pending.size > 0 || source.sessions > 0) return;
+    if (this.#sources.size <= KEPT_SOURCES || source.pending.size > 0 || source.sessions > 0)
+      return;
     // Its budget counts on for those who come again and again.
     if (this.#refill(source) >= HANDSHAKES_PER_SOURCE_PER_SECOND) this.#sources.delete(source.ip);
   }
@@ -164,15 +169,14 @@ export class HandshakeAdmission {
     if (this.#pending < PENDING_HANDSHAKES) return undefined;
     const greediest = this.#greediest();
     if (greediest === undefined || greediest.pending.size <= source.pending.size) return 'pending';
-    const [oldest] = greediest.pending;
-    oldest?.evict();
+    greediest.pending.oldest?.evict();
     return undefined;
   }
 
   #addSource(ip: IpAddress): Source {
     if (this.#sources.size >= MAX_IDLE_SOURCES) this.#forgetIdle();
     const source: Source = {
-      ...{ ip, pending: new Set<AdmittedHandshake>(), sessions: 0 },
+      ...{ ip, pending: new Roster<AdmittedHandshake>(), sessions: 0 },
       ...{ tokens: HANDSHAKES_PER_SOURCE_PER_SECOND, refilledMs: this.#now() },
     };
     this.#sources.set(ip, source);

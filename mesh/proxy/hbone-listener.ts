@@ -1,6 +1,8 @@
 import { abortable } from '../../base/abortable.ts';
 import { formatSocketAddress, type SocketAddress } from '../../base/address.ts';
 import { MeshError } from '../../base/errors.ts';
+import { Roster } from '../../base/roster.ts';
+import type { Canceller } from '../../net/canceller.ts';
 import { ENHANCE_YOUR_CALM } from '../../net/h2/errors.ts';
 import type { Http2Options } from '../../net/h2/options.ts';
 import { TcpListener } from '../../net/tcp-listener.ts';
@@ -74,9 +76,9 @@ export function listenHbone(
   const { onExhausted, takesTurns } = acceptOptions({ ...parts, keepAlive: undefined });
   const onRefused = reportRefusals(parts.log);
   const options = { onExhausted, takesTurns, maxRtoMs: SESSION_MAX_RTO_MS };
-  const underWay = new Set<AdmittedHandshake>();
+  const underWay = new Roster<Canceller>();
   const cancelAll = (): void => {
-    for (const { canceller } of underWay) canceller.cancel(host.gone.reason);
+    for (const canceller of underWay.all()) canceller.cancel(host.gone.reason);
   };
   host.gone.addEventListener('abort', cancelAll, { once: true });
   return new TcpListener(bound, options, (stream) => {
@@ -109,7 +111,7 @@ async function serveSession(
   parts: HboneListenerParts,
   host: HboneHost,
   admitted: AdmittedHandshake,
-  underWay: Set<AdmittedHandshake>,
+  underWay: Roster<Canceller>,
 ): Promise<void> {
   const { peer } = stream;
   const { sessions } = host;
@@ -119,7 +121,7 @@ async function serveSession(
   try {
     local = stream.local;
     await host.known?.(); // it says of which trust domain we are
-    underWay.add(admitted);
+    underWay.add(canceller);
     if (host.gone.aborted) canceller.cancel(host.gone.reason);
     const tls = await acceptTls(stream, await contextOf(parts, host), { canceller });
     try {
@@ -142,7 +144,7 @@ async function serveSession(
       error,
     });
   } finally {
-    underWay.delete(admitted);
+    underWay.delete(canceller);
   }
 
   function serve(tls: TlsSession, session: TunnelSession): void {
@@ -155,12 +157,12 @@ async function serveSession(
       },
       onClose(error) {
         if (error?.h2Code === ENHANCE_YOUR_CALM && error.side === 'downstream') admitted.penalize();
-        sessions.delete(connection);
+        sessions.delete(open);
         admitted[Symbol.dispose]();
         inFlight[Symbol.dispose]();
       },
     });
-    sessions.add(connection, session.peerChain);
+    const open = sessions.add(connection, session.peerChain);
   }
 }
 

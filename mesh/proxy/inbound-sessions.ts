@@ -1,3 +1,4 @@
+import { NOWHERE, Roster, type Seated } from '../../base/roster.ts';
 import { InFlight } from '../runtime/drain.ts';
 import type { Http2Connection } from '../../net/h2/connection.ts';
 
@@ -7,14 +8,26 @@ import type { Http2Connection } from '../../net/h2/connection.ts';
  */
 const IDLE_LOOK_MS = 600_000;
 
+/** One session while it is open. */
+export class InboundSession implements Seated {
+  seat = NOWHERE;
+  readonly connection: Http2Connection;
+  /** The peer's, DER, where revocation is checked. */
+  readonly peerChain: readonly Buffer[];
+  /** Without a tunnel when it was looked at. */
+  wasIdle = false;
+
+  constructor(connection: Http2Connection, peerChain: readonly Buffer[]) {
+    this.connection = connection;
+    this.peerChain = peerChain;
+  }
+}
+
 /** The tunnel sessions that a pod serves, so that their peers can be told to go elsewhere. */
 export class InboundSessions {
-  /** With the verified chain of the peer, DER, where revocation is checked. */
-  readonly #open = new Map<Http2Connection, readonly Buffer[]>();
+  readonly #open = new Roster<InboundSession>();
   readonly #inFlight = new InFlight();
   readonly #idleLookMs: number;
-  /** Without a tunnel when they were looked at. */
-  #idle = new Set<Http2Connection>();
   #looks: NodeJS.Timeout | undefined;
   #draining = false;
 
@@ -28,18 +41,20 @@ export class InboundSessions {
     return this.#inFlight.begin();
   }
 
-  add(connection: Http2Connection, peerChain: readonly Buffer[] = []): void {
-    this.#open.set(connection, peerChain);
+  /** @returns what delete() takes. */
+  add(connection: Http2Connection, peerChain: readonly Buffer[] = []): InboundSession {
+    const session = new InboundSession(connection, peerChain);
+    this.#open.add(session);
     this.#looks ??= setInterval(() => {
       this.#drainIdle();
     }, this.#idleLookMs).unref();
     // Its handshake was under way when the others were told.
     if (this.#draining) connection.drain();
+    return session;
   }
 
-  delete(connection: Http2Connection): void {
-    this.#open.delete(connection);
-    this.#idle.delete(connection);
+  delete(session: InboundSession): void {
+    this.#open.delete(session);
     if (this.#open.size > 0) return;
     clearInterval(this.#looks);
     this.#looks = undefined;
@@ -48,12 +63,12 @@ export class InboundSessions {
   /** GOAWAY to all: tunnels that run go on, and each session ends with its last one. */
   drain(): void {
     this.#draining = true;
-    for (const connection of [...this.#open.keys()]) connection.drain();
+    for (const { connection } of this.#open.all()) connection.drain();
   }
 
   /** Ends sessions at once, with their tunnels. */
   closeWhere(condition: (peerChain: readonly Buffer[]) => boolean): void {
-    for (const [connection, peerChain] of [...this.#open])
+    for (const { connection, peerChain } of this.#open.all())
       if (condition(peerChain)) connection.close();
   }
 
@@ -62,12 +77,10 @@ export class InboundSessions {
   }
 
   #drainIdle(): void {
-    const before = this.#idle;
-    this.#idle = new Set();
-    for (const connection of [...this.#open.keys()]) {
-      if (connection.activeStreams > 0) continue;
-      if (before.has(connection)) connection.drain();
-      else this.#idle.add(connection);
+    for (const session of this.#open.all()) {
+      const isIdle = session.connection.activeStreams === 0;
+      if (isIdle && session.wasIdle) session.connection.drain();
+      session.wasIdle = isIdle;
     }
   }
 }

@@ -1,5 +1,6 @@
 import type { SocketAddress } from '../../base/address.ts';
 import { errorCode, type MeshError } from '../../base/errors.ts';
+import { NOWHERE } from '../../base/roster.ts';
 import { makeTraceparent, parseTraceparent, traceIdOf } from '../hbone/headers.ts';
 import type { SpiffeId } from '../model/identity.ts';
 import type { Service } from '../model/service.ts';
@@ -60,6 +61,7 @@ export type LiveConnectionOptions = Readonly<{
 
 /** One connection from the moment it is known to its one record in log and metrics. */
 export class LiveConnection implements Live, Traced {
+  seat = NOWHERE;
   readonly podUid: string;
   readonly direction: 'inbound' | 'outbound';
   readonly ends: ConnectionEnds;

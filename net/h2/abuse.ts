@@ -28,7 +28,7 @@ const SECOND_MS = 1000;
 /** Counts one connection's cheap frames; a benign peer never comes near the limits. */
 export class AbuseCounter {
   readonly #clock: Clock;
-  readonly #counts = new Map<Abuse, number>();
+  #counts: Partial<Record<Abuse, number>> = {};
   #secondBegan = -Infinity;
   #excused = 0;
 
@@ -62,10 +62,10 @@ export class AbuseCounter {
     const now = this.#clock.now();
     if (now - this.#secondBegan >= SECOND_MS) {
       this.#secondBegan = now;
-      this.#counts.clear();
+      this.#counts = {};
     }
-    const count = (this.#counts.get(what) ?? 0) + 1;
-    this.#counts.set(what, count);
+    const count = (this.#counts[what] ?? 0) + 1;
+    this.#counts[what] = count;
     if (count > limits[what])
       throw new Http2Violation(ENHANCE_YOUR_CALM, `more than ${limits[what]} ${what} in a second`);
   }

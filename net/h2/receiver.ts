@@ -214,7 +214,7 @@ export class Receiver implements FrameReceiver {
     this.#sender.applyPeerSettings();
     const change = peer.initialWindowBytes - before;
     if (change !== 0) {
-      for (const stream of this.#streams.values())
+      for (const stream of this.#streams.all())
         if (!stream.addCredit(change))
           throw new Http2Violation(FLOW_CONTROL_ERROR, 'SETTINGS overflow a stream window');
     }

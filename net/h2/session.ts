@@ -316,7 +316,7 @@ export class Session
     this.#goingAway = true;
     if (!this.isServer) {
       const found = `the peer went away (${formatErrorCode(code)}) without it`;
-      for (const stream of [...this.streams.values()])
+      for (const stream of this.streams.all())
         if (stream.id > lastStreamId)
           stream.fail(streamError(stream.id, code, false, this.#peerSide, found));
     }
@@ -379,7 +379,7 @@ export class Session
     this.#sender.stop();
     const code = error?.h2Code ?? NO_ERROR;
     const side = error?.side ?? 'local';
-    for (const stream of [...this.streams.values()])
+    for (const stream of this.streams.all())
       stream.fail(
         streamError(stream.id, code, true, side, 'its connection ended', { cause: error }),
       );

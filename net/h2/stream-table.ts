@@ -1,4 +1,5 @@
 import { REMEMBERED_ENDS } from './limits.ts';
+import { OpenStreams } from './open-streams.ts';
 import type { Http2Stream } from './stream.ts';
 
 /** Ranges of ids that the peer left out and thereby closed; a well-behaved peer leaves out none. RFC 9113 section 5.1.1. */
@@ -17,7 +18,7 @@ export type Absence =
 
 /** The open streams of one connection, and enough of the closed ones to judge what still comes for them. */
 export class StreamTable {
-  readonly #open = new Map<number, Http2Stream>();
+  readonly #open = new OpenStreams<Http2Stream>();
   readonly #isServer: boolean;
   /** The next id of ours: odd at the client; a server opens none. */
   #nextId = 1;
@@ -45,12 +46,12 @@ export class StreamTable {
     return this.#open.get(id);
   }
 
-  values(): Iterable<Http2Stream> {
-    return this.#open.values();
+  all(): Http2Stream[] {
+    return this.#open.all();
   }
 
   add(stream: Http2Stream): void {
-    this.#open.set(stream.id, stream);
+    this.#open.add(stream);
   }
 
   /** @param endedByPeer by END_STREAM or RST_STREAM. */

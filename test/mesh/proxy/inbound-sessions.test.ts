@@ -13,11 +13,11 @@ test('a session that has no tunnel for long is told to go, one that has goes on'
   await busy.ping();
   const idle = await RawPeer.connect(server.port);
   await idle.begin();
-  for (const connection of server.connections) sessions.add(connection);
+  const open = [...server.connections].map((connection) => sessions.add(connection));
   t.is((await idle.next((f) => f.type === GOAWAY)).payload.readUInt32BE(4), 0);
   await busy.ping();
   t.false(busy.pending().some(({ type }) => type === GOAWAY));
-  for (const connection of server.connections) sessions.delete(connection);
+  for (const session of open) sessions.delete(session);
   busy.socket.destroy();
   idle.socket.destroy();
 });
