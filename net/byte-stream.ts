@@ -49,6 +49,9 @@ export interface ByteStream {
    */
   reset(): void;
 
+  /** Nothing comes and nothing goes any more: both ends were told and sent, or it broke. */
+  readonly closed: boolean;
+
   /** Where a source waits that moves bulk into this stream; all streams of a session have one queue. */
   readonly bulkQueue?: BulkQueue;
 

@@ -1,12 +1,13 @@
 import type { ByteStream } from './byte-stream.ts';
 import type { Clock } from './clock.ts';
 import type { Outbox } from './outbox.ts';
+import { runNextTurn, type TurnTask } from './reactor.ts';
 
 /**
  * The last steps of a connection's transport: what is written goes out, then its end; a peer that does not end its side
  * in time is reset. (A GOAWAY behind which the socket stays open would leave an attacker where it is.)
  */
-export class Ending {
+export class Ending implements TurnTask {
   readonly #transport: ByteStream;
   readonly #outbox: Outbox;
   readonly #clock: Clock;
@@ -31,9 +32,16 @@ export class Ending {
     this.#transport.reset();
   }
 
-  /** The peer has ended its side; with ours ended too the transport has closed itself. */
+  /**
+   * The peer has ended its side, or had done so when ours was ended. With all that we wrote sent, the transport closes
+   * itself right after, and nobody waits for the peer any more: each session would be kept for so long.
+   */
   onPeerEnd(): void {
-    if (this.#outbox.isEmpty) this.#cancel?.();
+    runNextTurn(this);
+  }
+
+  runTask(): void {
+    if (this.#transport.closed) this.#cancel?.();
   }
 
   /** The transport is gone. */

@@ -30,6 +30,10 @@ export class ReplayedStream implements ByteStream, TurnTask {
     stream.setSink(this.#meanwhile());
   }
 
+  get closed(): boolean {
+    return this.#handedOver && this.#stream.closed;
+  }
+
   get bytesRead(): number {
     return this.#stream.bytesRead - (this.#end - this.#start);
   }

@@ -196,6 +196,7 @@ export class Session
     const found = 'the peer ended its side';
     this.#settle(cut ? connectionError(NO_ERROR, this.#peerSide, found) : undefined);
     this.#ending.end(LINGER_MS);
+    this.#ending.onPeerEnd();
   }
 
   onError(cause: Error): void {

@@ -156,6 +156,10 @@ class SinkWatch implements ByteStream {
     this.#transport = transport;
   }
 
+  get closed(): boolean {
+    return this.#transport.closed;
+  }
+
   get bytesRead(): number {
     return this.#transport.bytesRead;
   }

@@ -218,11 +218,13 @@ for (const [name, source] of Object.entries(SOURCES)) {
     t.is(first.text + rest.text, CONTENT);
   });
 
-  test(`${name} that broke tells so to a sink that comes later`, async (t) => {
+  test(`${name} that broke tells so to a sink that comes later, and is closed`, async (t) => {
     const { stream, break: breakOff } = await source(t);
+    t.false(stream.closed);
     await breakOff();
     const sink = new Collector(stream);
     await sink.until((c) => c.error !== undefined);
     t.false(sink.ended);
+    t.true(stream.closed);
   });
 }

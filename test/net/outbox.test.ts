@@ -7,6 +7,7 @@ import { Outbox, SMALL_STAGE_BYTES, smallStages, StagePool } from '../../net/out
 class NarrowTransport implements ByteStream {
   readonly pieces: Buffer[] = [];
   room: number;
+  readonly closed = false;
   readonly bytesRead = 0;
   bytesWritten = 0;
 

@@ -1,7 +1,11 @@
 import type { Clock } from '../../net/clock.ts';
 
 /** Time that stands still until a test moves it. */
-export function makeH2Clock(): Clock & { advance: (ms: number) => void } {
+export function makeH2Clock(): Clock & {
+  advance: (ms: number) => void;
+  /** How many wait. */
+  timers: () => number;
+} {
   let now = 0;
   const timers = new Set<{ at: number; run: () => void }>();
   return {
@@ -13,6 +17,7 @@ export function makeH2Clock(): Clock & { advance: (ms: number) => void } {
         timers.delete(timer);
       };
     },
+    timers: () => timers.size,
     advance(ms) {
       now += ms;
       for (const timer of [...timers]) if (timer.at <= now && timers.delete(timer)) timer.run();

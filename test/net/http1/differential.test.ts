@@ -9,6 +9,7 @@ import { shared } from '../../support/collect.ts';
 /** A transport in memory, fed by hand: what a connection makes of bytes then depends on nothing else. */
 class MemoryStream implements ByteStream {
   sink: ByteSink | undefined;
+  readonly closed = false;
   bytesRead = 0;
   bytesWritten = 0;
   output = '';

@@ -16,6 +16,7 @@ const MAX_KEPT_BYTES = FIELD_BYTES / 10;
 /** A transport in memory that takes everything and keeps nothing. */
 class Sinkhole implements ByteStream {
   #sink: ByteSink | undefined;
+  readonly closed = false;
   readonly bytesRead = 0;
   bytesWritten = 0;
 
