@@ -32,7 +32,7 @@ export function watchWork(onWork: WorkListener): Disposable {
     onWork(nowMs - lookedMs - (restedMs - restMs));
     lookedMs = nowMs;
     restMs = restedMs;
-    next = wait();
+    if (listener === onWork) next = wait();
   };
   // Without a hold on the loop an immediate is run when the loop goes round, and lets it sleep before.
   const wait = (): NodeJS.Immediate => setImmediate(look).unref();

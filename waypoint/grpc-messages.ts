@@ -1,5 +1,4 @@
 import { NOWHERE, type Seated } from '../base/roster.ts';
-import type { HttpRequest } from './http-request.ts';
 
 /** A flag and four bytes of length stand before each message. gRPC over HTTP/2, Length-Prefixed-Message. */
 const PREFIX_BYTES = 5;
@@ -53,8 +52,8 @@ export class GrpcMessages {
 /** The messages of both directions, and how many of them metrics know. */
 export class GrpcTraffic implements Seated {
   seat = NOWHERE;
-  /** Whose they are, while metrics count them. */
-  of: HttpRequest | undefined;
+  /** Has metrics count what is new, while they know of it. */
+  report: (() => void) | undefined;
   readonly request = new GrpcMessages();
   readonly response = new GrpcMessages();
   reportedRequest = 0;

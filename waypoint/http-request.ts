@@ -1,3 +1,5 @@
+import type { Seated } from '../base/roster.ts';
+import type { PolicyRequest } from '../mesh/model/http-policy-values.ts';
 import type { ByteSink, SharedBytes } from '../net/byte-stream.ts';
 import { Http2StreamError, INTERNAL_ERROR, NO_ERROR } from '../net/h2/errors.ts';
 import type { HeaderList } from '../net/h2/headers.ts';
@@ -5,7 +7,6 @@ import type { ExchangeHandler, ServerExchange } from '../net/http/exchange.ts';
 import { runNextTurn, type TurnTask } from '../net/reactor.ts';
 import type { Downstream } from './downstream.ts';
 import { HeldBody } from './held-body.ts';
-import type { RunningRequest } from './running-requests.ts';
 import { GrpcTraffic } from './grpc-messages.ts';
 import { INTERNAL, type LocalReply } from './local-reply.ts';
 import { LocalAnswer } from './local-answer.ts';
@@ -48,6 +49,9 @@ export interface RequestObserver {
   /** A fault of our own; the request gets 500. */
   onFault(error: unknown): void;
 }
+
+/** A request that was let in, and what policy saw of it. */
+export type RunningRequest = Seated & Readonly<{ request: HttpRequest; seen: PolicyRequest }>;
 
 /**
  * One request and what is known of it: the client's side of its exchange, and the facts that its record is made of.

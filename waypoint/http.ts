@@ -1,3 +1,4 @@
+import { NOWHERE, Roster, type Seated } from '../base/roster.ts';
 import type { HttpServerConnection } from '../net/http/exchange.ts';
 import { serveHttp, type HttpServerOptions } from '../net/http/server.ts';
 import type { ByteStream } from '../net/byte-stream.ts';
@@ -7,24 +8,37 @@ import { Downstream, type DownstreamFacts, type HttpVersion } from './downstream
 import type { RequestParts } from './request-parts.ts';
 import { serveRequest } from './request.ts';
 
+/** One of them while it is open. */
+class OpenHttpConnection implements Seated {
+  seat = NOWHERE;
+  readonly connection: HttpServerConnection;
+
+  constructor(connection: HttpServerConnection) {
+    this.connection = connection;
+  }
+}
+
 /** The HTTP connections of a thread, for its end. */
 export class HttpConnections {
-  readonly #open = new Set<HttpServerConnection>();
+  readonly #open = new Roster<OpenHttpConnection>();
   #draining = false;
 
   /** Each connection ends in order: after the requests that are on it, or with the answer to the next one. */
   drain(): void {
     this.#draining = true;
-    for (const connection of this.#open) connection.drain();
+    for (const { connection } of this.#open.all()) connection.drain();
   }
 
-  add(connection: HttpServerConnection): void {
-    this.#open.add(connection);
+  /** @returns what delete() takes. */
+  add(connection: HttpServerConnection): OpenHttpConnection {
+    const open = new OpenHttpConnection(connection);
+    this.#open.add(open);
     if (this.#draining) connection.drain();
+    return open;
   }
 
-  delete(connection: HttpServerConnection): void {
-    this.#open.delete(connection);
+  delete(open: OpenHttpConnection): void {
+    this.#open.delete(open);
   }
 }
 
@@ -60,8 +74,8 @@ export function serveHttpConnection(
     return downstream;
   };
   const { steps, connections, server = {} } = parts;
-  const open: { connection?: HttpServerConnection } = {};
-  open.connection = serveHttp(stream, version, server, {
+  const open: { connection?: OpenHttpConnection } = {};
+  const connection = serveHttp(stream, version, server, {
     onRequest(exchange, headers, endStream) {
       const spoken = exchange instanceof Http2Stream ? 'HTTP/2' : 'HTTP/1.1';
       void serveRequest(exchange, headers, endStream, downstreamOf(spoken), steps);
@@ -71,8 +85,7 @@ export function serveHttpConnection(
       live.done();
     },
   });
-  const { connection } = open;
-  connections.add(connection);
+  open.connection = connections.add(connection);
   live.hold(() => {
     connection.close();
   });

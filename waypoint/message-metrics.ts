@@ -28,15 +28,18 @@ export class MessageMetrics {
     this.#request = counter('request');
     this.#response = counter('response');
     metrics.onCollect(() => {
-      for (const { of } of this.#open.all()) if (of !== undefined) this.#report(of);
+      for (const { report } of this.#open.all()) report?.();
     });
   }
 
   /** From here until end(), its messages are in every snapshot. Of what is no gRPC, there are none. */
   begin(request: HttpRequest): void {
-    if (request.messages === undefined) return;
-    request.messages.of = request;
-    this.#open.add(request.messages);
+    const { messages } = request;
+    if (messages === undefined) return;
+    messages.report = () => {
+      this.#report(request);
+    };
+    this.#open.add(messages);
   }
 
   /** Idempotent; also for a request that was never begun. */

@@ -1,25 +1,12 @@
-import { NOWHERE, Roster, type Seated } from '../base/roster.ts';
+import { NOWHERE, Roster } from '../base/roster.ts';
 import type { HttpDecision } from '../mesh/model/compiled-http-policies.ts';
 import type { PolicyRequest } from '../mesh/model/http-policy-values.ts';
 import { policyRefusal } from './authorize.ts';
-import type { HttpRequest } from './http-request.ts';
+import type { HttpRequest, RunningRequest } from './http-request.ts';
 import type { Verdict } from './request-parts.ts';
 
 /** Others wait no longer than this for a look at all requests. */
 const SLICE_MS = 1;
-
-/** A request that was let in. */
-export class RunningRequest implements Seated {
-  seat = NOWHERE;
-  readonly request: HttpRequest;
-  /** What policy saw of it. */
-  readonly seen: PolicyRequest;
-
-  constructor(request: HttpRequest, seen: PolicyRequest) {
-    this.request = request;
-    this.seen = seen;
-  }
-}
 
 /** The requests that were let in and have not ended. */
 export class RunningRequests {
@@ -31,7 +18,7 @@ export class RunningRequests {
     if (decision.kind === 'allow') {
       if (!request.over) {
         this.delete(request); // of what policy saw, the last counts
-        request.running = new RunningRequest(request, seen);
+        request.running = { request, seen, seat: NOWHERE };
         this.#running.add(request.running);
       }
       return undefined;

@@ -6,7 +6,7 @@ import { watchWork } from '../../net/loop-work.ts';
 import { runNextTurn } from '../../net/reactor.ts';
 import { listenTcp } from '../../net/tcp-listener.ts';
 
-const BLOCK_MS = 60;
+const BLOCK_MS = 200;
 /** Far longer than a stretch of work in a quiet test. */
 const LONG_MS = 400;
 /** In that time. */
@@ -49,7 +49,7 @@ for (const [where, prepare] of [
     t.true(fewest < FEW, `told ${fewest} times`);
   });
 
-  test.serial(`a block is told once, exactly, by a thread that sleeps ${where}`, async (t) => {
+  test.serial(`a block is told once by a thread that sleeps ${where}`, async (t) => {
     prepare(t);
     await pause(BLOCK_MS);
     const told: number[] = [];
@@ -60,7 +60,7 @@ for (const [where, prepare] of [
     const tookMs = performance.now() - beganMs;
     await pause(20);
     const [first = NaN, ...more] = blocksOf(told);
-    t.true(Math.abs(first - tookMs) < 20, `${first} ms of ${tookMs} ms`);
+    t.true(Math.abs(first - tookMs) < BLOCK_MS / 2, `${first} ms of ${tookMs} ms`);
     t.deepEqual(more, []);
   });
 }
