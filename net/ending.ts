@@ -12,11 +12,16 @@ export class Ending implements TurnTask {
   readonly #outbox: Outbox;
   readonly #clock: Clock;
   #cancel: (() => void) | undefined;
+  #peerEnded = false;
 
   constructor(transport: ByteStream, outbox: Outbox, clock: Clock) {
     this.#transport = transport;
     this.#outbox = outbox;
     this.#clock = clock;
+  }
+
+  get peerEnded(): boolean {
+    return this.#peerEnded;
   }
 
   /** Ends in order; the peer has `lingerMs` to read it and to end its side. */
@@ -25,6 +30,7 @@ export class Ending implements TurnTask {
     this.#cancel = this.#clock.after(lingerMs, () => {
       this.reset();
     });
+    if (this.#peerEnded) runNextTurn(this);
   }
 
   reset(): void {
@@ -32,14 +38,16 @@ export class Ending implements TurnTask {
     this.#transport.reset();
   }
 
-  /**
-   * The peer has ended its side, or had done so when ours was ended. With all that we wrote sent, the transport closes
-   * itself right after, and nobody waits for the peer any more: each session would be kept for so long.
-   */
+  /** The peer has ended its side: before ours is ended, or after. */
   onPeerEnd(): void {
-    runNextTurn(this);
+    this.#peerEnded = true;
+    if (this.#cancel !== undefined) runNextTurn(this);
   }
 
+  /**
+   * Both sides are ended. With all that we wrote sent, the transport has closed itself, and nobody waits for the peer any more: each
+   * session would be kept for so long.
+   */
   runTask(): void {
     if (this.#transport.closed) this.#cancel?.();
   }

@@ -188,15 +188,12 @@ export class Session
   }
 
   onEnd(): void {
-    if (this.#over) {
-      this.#ending.onPeerEnd();
-      return;
-    }
+    this.#ending.onPeerEnd();
+    if (this.#over) return;
     const cut = this.streams.size > 0 || !this.#settingsAcknowledged;
     const found = 'the peer ended its side';
     this.#settle(cut ? connectionError(NO_ERROR, this.#peerSide, found) : undefined);
     this.#ending.end(LINGER_MS);
-    this.#ending.onPeerEnd();
   }
 
   onError(cause: Error): void {

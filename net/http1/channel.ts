@@ -46,7 +46,6 @@ export class Channel implements ByteSink, OutboxOwner {
   readonly #writeDeadline: Deadline;
   readonly #writeTimeoutMs: number;
   #over = false;
-  #peerEnded = false;
   #droppedBytes = 0;
 
   constructor(transport: ByteStream, parameters: Http1Parameters, owner: ChannelOwner) {
@@ -68,7 +67,7 @@ export class Channel implements ByteSink, OutboxOwner {
   }
 
   get peerEnded(): boolean {
-    return this.#peerEnded;
+    return this.#ending.peerEnded;
   }
 
   begin(): void {
@@ -89,8 +88,7 @@ export class Channel implements ByteSink, OutboxOwner {
   end(lingerMs: number = DRAIN_MS): void {
     this.#stop();
     this.#ending.end(lingerMs);
-    if (this.#peerEnded) this.#ending.onPeerEnd();
-    else this.readMore();
+    if (!this.peerEnded) this.readMore();
   }
 
   /** At once, so that the peer does not take it for an end. */
@@ -125,9 +123,8 @@ export class Channel implements ByteSink, OutboxOwner {
   }
 
   onEnd(): void {
-    this.#peerEnded = true;
-    if (this.#over) this.#ending.onPeerEnd();
-    else this.#owner.onPeerEnd();
+    this.#ending.onPeerEnd();
+    if (!this.#over) this.#owner.onPeerEnd();
   }
 
   onError(cause: Error): void {
