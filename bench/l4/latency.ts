@@ -3,7 +3,7 @@ import { valuesOf } from '../harness/rounds.ts';
 import { ECHO_PORT } from '../load/protocol.ts';
 import { measureRoutes, routeRow } from './compare-routes.ts';
 import type { Context, Question } from './context.ts';
-import { routesOf } from './routes.ts';
+import { type Route, routesOf } from './routes.ts';
 
 /** Design, perf-L4. */
 const RATE = 1000;
@@ -37,20 +37,22 @@ export const latency: Question = {
 async function askFixedRate(context: Context): Promise<Row[]> {
   const name = `${RATE} pings a second on ${CONNECTIONS} connections`;
   const routes = routesOf(context, ['direct', 'halo', ...PAIRS]);
-  for (const route of routes) {
-    context.note(`latency: ${WARM.count} pings over ${route.name}, not measured`);
-    const load = { ...route.to(ECHO_PORT), connections: CONNECTIONS, bytes: PING_BYTES };
-    await route.client().ask('pings', { ...load, ...WARM });
-  }
-  const thorough = { ...context, rounds: TAIL_ROUNDS * context.rounds };
-  const results = await measureRoutes(thorough, name, routes, async (route) => {
-    const { p50Us, p99Us, errors } = await route.client().ask('pings', {
-      ...{ ...route.to(ECHO_PORT), connections: CONNECTIONS, bytes: PING_BYTES },
-      ...{ rate: RATE, count: Math.round((context.ms * RATE) / 1000) },
-    });
+  const ping = async (
+    route: Route,
+    load: Readonly<{ rate: number; count: number }>,
+  ): Promise<Readonly<{ p50Us: number; p99Us: number }>> => {
+    const ask = { ...route.to(ECHO_PORT), connections: CONNECTIONS, bytes: PING_BYTES, ...load };
+    const { p50Us, p99Us, errors } = await route.client().ask('pings', ask);
     if (errors > 0) throw new Error(`Cannot measure latency: ${errors} pings failed`);
     return { p50Us, p99Us };
-  });
+  };
+  for (const route of routes) {
+    context.note(`latency: ${WARM.count} pings over ${route.name}, not measured`);
+    await ping(route, WARM);
+  }
+  const thorough = { ...context, rounds: TAIL_ROUNDS * context.rounds };
+  const load = { rate: RATE, count: Math.round((context.ms * RATE) / 1000) };
+  const results = await measureRoutes(thorough, name, routes, (route) => ping(route, load));
   return (['p50', 'p99'] as const).flatMap((which) => {
     const value = `${which}Us`;
     const direct = valuesOf(results, 'direct', value);

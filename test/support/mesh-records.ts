@@ -14,7 +14,7 @@ export type LogRecord = Readonly<Record<string, unknown> & { time?: unknown; dur
 /** The values that a record must have; a pattern is searched in the value. */
 export type RecordPattern = Readonly<Record<string, string | number | RegExp | undefined>>;
 
-/** The clocks of a record and of a mark are in whole milliseconds, and its duration is rounded: 1.5 together. */
+/** A record's time and a mark are cut to whole milliseconds, and its duration is rounded: less than two of them together. */
 const CLOCK_MS = 1;
 
 /**
