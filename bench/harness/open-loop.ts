@@ -1,8 +1,8 @@
+import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
+import type { ClockTask } from './open-loop-clock.ts';
 
 const CLOCK = new URL('./open-loop-clock.ts', import.meta.url);
-/** Time for the clock to begin. */
-const LEAD_MS = 30;
 
 export type OpenLoopOptions = Readonly<{
   /** A second. */
@@ -16,27 +16,28 @@ export type OpenLoopOptions = Readonly<{
 }>;
 
 /**
- * An open-loop generator: sends at fixed times, whether answers came or not. Node's own timers are right to a
- * millisecond only, so a thread that sleeps in the kernel keeps the time and calls this one.
+ * An open-loop generator: sends at fixed times, whether answers came or not, from when its clock is ready. Node's own timers
+ * are right to a millisecond only, so a thread that sleeps in the kernel keeps the time and calls this one.
  *
  * @returns when the last request has been sent.
  */
 export async function runOpenLoop({ rate, count, send }: OpenLoopOptions): Promise<void> {
   const intervalMs = 1000 / rate;
-  const startMs = performance.now() + LEAD_MS;
-  let sent = 0;
-  const done = Promise.withResolvers<undefined>();
-  const clock = new Worker(CLOCK, {
-    workerData: { startAtMs: performance.timeOrigin + startMs, intervalMs, count },
-  });
-  clock.on('message', () => {
-    // All that are due: one wake-up may stand for several.
-    const due = Math.min(count, Math.floor((performance.now() - startMs) / intervalMs) + 1);
-    for (; sent < due; sent++) send(sent, startMs + sent * intervalMs);
-    if (sent >= count) done.resolve(undefined);
-  });
-  clock.on('error', done.reject);
+  const workerData: ClockTask = { intervalMs, count };
+  const clock = new Worker(CLOCK, { workerData });
   try {
+    // Not before the clock runs: what is due while its thread starts would all be late.
+    const [startAtMs] = (await once(clock, 'message')) as [number];
+    const startMs = startAtMs - performance.timeOrigin;
+    const done = Promise.withResolvers<undefined>();
+    clock.on('error', done.reject);
+    let sent = 0;
+    clock.on('message', () => {
+      // All that are due: one wake-up may stand for several.
+      const due = Math.min(count, Math.floor((performance.now() - startMs) / intervalMs) + 1);
+      for (; sent < due; sent++) send(sent, startMs + sent * intervalMs);
+      if (sent >= count) done.resolve(undefined);
+    });
     await done.promise;
   } finally {
     await clock.terminate();

@@ -1,14 +1,12 @@
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { programCommand } from '../../mesh/runtime/program-command.ts';
 import { startChild, stopChild, type Child } from '../harness/child.ts';
 import type { LoadAnswer, LoadOperation, LoadOperations } from './protocol.ts';
 
-const NODE: readonly string[] = [process.execPath, '--disable-warning=ExperimentalWarning'];
-export const CLIENT_COMMAND: readonly string[] = [
-  ...NODE,
-  join(import.meta.dirname, 'client-program.ts'),
-];
-const SERVER_COMMAND: readonly string[] = [...NODE, join(import.meta.dirname, 'server-program.ts')];
+/** As our proxies are started: what they share with the load then costs both the same. */
+const CLIENT_COMMAND = programCommand(join(import.meta.dirname, 'client-program.ts'));
+const SERVER_COMMAND = programCommand(join(import.meta.dirname, 'server-program.ts'));
 
 /** A load generator in a process of its own; one request at a time. */
 export class LoadClient implements AsyncDisposable {

@@ -118,7 +118,7 @@ export type LoadOperations = {
     ask: Readonly<{ address: string; roots: string; token: string; identity: string }>;
     answer: WorkloadCertificate;
   };
-  /** mTLS sessions with HTTP/2, each ended after the answer to one request that is refused. */
+  /** mTLS sessions with HTTP/2, each ended when the server has shown that it accepted the certificate. */
   handshakes: {
     ask: To &
       Readonly<{
@@ -128,8 +128,9 @@ export type LoadOperations = {
         /** Own addresses; one session after another begins at the next of them. */
         sources: readonly string[];
         groups: string;
+        /** One in each session, which is refused and answered. */
+        request: boolean;
         parallel: number;
-        warm: number;
         count: number;
       }>;
     answer: Readonly<{ sessions: number; ms: number; processorUs: number }>;

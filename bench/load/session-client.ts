@@ -1,16 +1,21 @@
 import { parseIpAddress, socketAddress } from '../../base/address.ts';
 import { CaClient } from '../../certs/ca-client.ts';
 import { openTunnel, TunnelRefusedError } from '../../mesh/hbone/client.ts';
-import { HboneSession } from '../../mesh/hbone/session.ts';
+import { checkServer } from '../../mesh/hbone/peer.ts';
+import { HboneSession, SESSION_MAX_RTO_MS } from '../../mesh/hbone/session.ts';
 import type { WorkloadCertificate } from '../../mesh/model/certificate.ts';
 import { parseSpiffeId } from '../../mesh/model/identity.ts';
-import type { TcpConnectOptions } from '../../net/tcp.ts';
+import { Http2Connection } from '../../net/h2/connection.ts';
+import { connectTcp, type TcpConnectOptions } from '../../net/tcp.ts';
+import { connectTls } from '../../net/tls.ts';
 import { TlsContext } from '../../net/tls-context.ts';
 import type { LoadOperations } from './protocol.ts';
 
-/** No pod has it, so the request is refused (400) and nothing but the session is paid for. */
+/** No pod has it, so the request is refused (400) and nothing is dialled for it. */
 const NOWHERE = '192.0.2.1:9';
 const CERTIFICATE_TTL_SECONDS = 3600;
+/** All as it is by itself. */
+const HTTP2 = {};
 
 /** Asks the mesh's CA, as a node proxy does. */
 export async function fetchCertificate(
@@ -24,12 +29,13 @@ export async function fetchCertificate(
   return await client.fetch(parseSpiffeId(identity));
 }
 
-/** New sessions, one request on each: what this process uses for them is the client side of a session. */
+/** New sessions, one after another in several lines: what this process uses for them is the client side of a session. */
 export async function runHandshakes(
   ask: LoadOperations['handshakes']['ask'],
 ): Promise<LoadOperations['handshakes']['answer']> {
   using stack = new DisposableStack();
   const { certificates, groups } = ask;
+  const open = ask.request ? openWithRequest : openAlone;
   const sources = ask.sources.map(parseIpAddress);
   const contexts = certificates.map((certificate) => stack.use(makeContext(certificate, groups)));
   const shakeAll = async (count: number): Promise<void> => {
@@ -40,14 +46,11 @@ export async function runHandshakes(
         const source = sources[left % sources.length];
         if (context === undefined || source === undefined)
           throw new Error('Cannot open sessions without a certificate and an address');
-        const session = await openSession(ask, context, { source: { ip: source, port: 0 } });
-        await refusedTunnel(session);
-        session.close();
+        await open(ask, context, { source: { ip: source, port: 0 } });
       }
     };
     await Promise.all(Array.from({ length: ask.parallel }, worker));
   };
-  await shakeAll(ask.warm);
   const [startMs, before] = [performance.now(), process.cpuUsage()];
   await shakeAll(ask.count);
   const { user, system } = process.cpuUsage(before);
@@ -82,6 +85,40 @@ function makeContext(certificate: WorkloadCertificate, groups: string): TlsConte
   return new TlsContext({ chainPem, privateKeyPem, rootsPem, groups });
 }
 
+async function openWithRequest(
+  ask: SessionAsk,
+  context: TlsContext,
+  tcp: TcpConnectOptions,
+): Promise<void> {
+  const session = await openSession(ask, context, tcp);
+  await refusedTunnel(session);
+  session.close();
+}
+
+/** As HboneSession does it. The server's settings, its first bytes, prove that it has accepted the certificate. */
+async function openAlone(
+  ask: SessionAsk,
+  context: TlsContext,
+  tcp: TcpConnectOptions,
+): Promise<void> {
+  const options = { ...tcp, maxRtoMs: SESSION_MAX_RTO_MS };
+  const below = await connectTcp(socketAddress(ask.host, ask.port), options);
+  const tls = await connectTls(below, context);
+  const check = checkServer(tls.peerCertificate, ask.peers.map(parseSpiffeId));
+  if (check.kind === 'refused') throw new Error(`Cannot accept the server: ${check.reason}`);
+  const settled = Promise.withResolvers<undefined>();
+  const connection = Http2Connection.client(tls, HTTP2, {
+    onAvailable() {
+      settled.resolve(undefined);
+    },
+    onClose(error) {
+      settled.reject(error ?? new Error('Cannot open a session: the server has ended it'));
+    },
+  });
+  await settled.promise;
+  connection.close();
+}
+
 function openSession(
   ask: SessionAsk,
   context: TlsContext,
@@ -89,7 +126,7 @@ function openSession(
 ): Promise<HboneSession> {
   const options = {
     context: () => Promise.resolve(context),
-    ...{ peers: ask.peers.map(parseSpiffeId), http2: {} },
+    ...{ peers: ask.peers.map(parseSpiffeId), http2: HTTP2 },
   };
   return HboneSession.open(socketAddress(ask.host, ask.port), tcp, options);
 }
