@@ -16,31 +16,22 @@ const WARM = 200;
 const SOURCES = Array.from({ length: 8 }, (_, index) => `172.18.200.${index + 1}`);
 /** Of a measurement's milliseconds: about as many as one core can take, client and server on different ones. */
 const SESSIONS_PER_MS = 0.5;
-/** What is compared, and what is shown apart. */
-const KINDS = [
-  { name: 'X25519', groups: 'X25519', many: false, request: false, budgeted: true },
-  {
-    name: 'X25519MLKEM768',
-    groups: 'X25519MLKEM768',
-    many: false,
-    request: false,
-    budgeted: false,
-  },
-  {
-    name: 'X25519, 8 pairs of identities',
-    groups: 'X25519',
-    many: true,
-    request: false,
-    budgeted: false,
-  },
-  {
-    name: 'X25519, and a request refused',
-    groups: 'X25519',
-    many: false,
-    request: true,
-    budgeted: false,
-  },
-] as const;
+/** Key exchange, with one identity at each end unless there are many. */
+type Kind = Readonly<{
+  name: string;
+  groups: string;
+  many?: boolean;
+  /** One in each session. */
+  request?: boolean;
+  /** What the design bounds; the others are shown apart. */
+  budgeted?: boolean;
+}>;
+const KINDS: readonly Kind[] = [
+  { name: 'X25519', groups: 'X25519', budgeted: true },
+  { name: 'X25519MLKEM768', groups: 'X25519MLKEM768' },
+  { name: 'X25519, 8 pairs of identities', groups: 'X25519', many: true },
+  { name: 'X25519, and a request refused', groups: 'X25519', request: true },
+];
 /** OpenSSL alone, in the rounds of the others: how fast this machine is at what most of a session is. */
 const BARE = { name: 'bare', groups: 'X25519' } as const;
 
@@ -58,7 +49,7 @@ export const handshakes: Question = {
     await runChild(rig.enter('outside', ['sh', '-c', add]));
     const pids = [await rig.ztunnelPid('node-2')];
     const count = Math.max(50, Math.round(ms * SESSIONS_PER_MS));
-    const subjects = KINDS.map(({ name, groups, many, request }) => ({
+    const subjects = KINDS.map(({ name, groups, many = false, request = false }) => ({
       name,
       measure: async () => {
         const certificates = many ? all : all.slice(0, 1);
@@ -96,7 +87,7 @@ export const handshakes: Question = {
     const results = await measureRounds([...subjects, bare], rounds, (round, name) => {
       note(`handshakes: round ${round + 1} of ${rounds}, ${name}`);
     });
-    const rows = KINDS.flatMap(({ name: kind, budgeted }) => {
+    const rows = KINDS.flatMap(({ name: kind, budgeted = false }) => {
       const name = `${budgeted ? 'perf-L6 ' : ''}new session, ${kind}`;
       const value = (which: string): readonly number[] => valuesOf(results, kind, which);
       return [
