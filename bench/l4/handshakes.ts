@@ -56,8 +56,7 @@ export const handshakes: Question = {
         const ask = {
           ...serverProxy(rig),
           certificates,
-          ...{ groups, request },
-          ...{ sources: SOURCES, parallel: PARALLEL },
+          ...{ groups, request, sources: SOURCES, parallel: PARALLEL },
         };
         await client.ask('handshakes', { ...ask, count: WARM });
         const before = processorTimeUs(pids);

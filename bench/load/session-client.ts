@@ -105,7 +105,10 @@ async function openAlone(
   const below = await connectTcp(socketAddress(ask.host, ask.port), options);
   const tls = await connectTls(below, context);
   const check = checkServer(tls.peerCertificate, ask.peers.map(parseSpiffeId));
-  if (check.kind === 'refused') throw new Error(`Cannot accept the server: ${check.reason}`);
+  if (check.kind === 'refused') {
+    tls.reset();
+    throw new Error(`Cannot accept the server: ${check.reason}`);
+  }
   const settled = Promise.withResolvers<undefined>();
   const connection = Http2Connection.client(tls, HTTP2, {
     onAvailable() {
